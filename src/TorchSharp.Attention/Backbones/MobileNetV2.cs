@@ -1,0 +1,290 @@
+// MobileNetV2. Sandler, Howard, Zhu, Zhmoginov, Chen: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018,
+// arXiv:1801.04381. Keys, rounding and initial weights as torchvision.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>The shape of a <see cref="MobileNetV2"/>. A value; the defaults are the paper's network.</summary>
+public sealed record MobileNetV2Options
+{
+    /// <summary>Width multiplier of every layer's channels, above 0. Default 1.</summary>
+    public double WidthMultiplier { get; init; } = 1;
+
+    /// <summary>Channels are rounded to a multiple of this. Default 8.</summary>
+    public int RoundingDivisor { get; init; } = 8;
+
+    /// <summary>Channels of the image. Default 3.</summary>
+    public int InputChannels { get; init; } = 3;
+
+    /// <summary>Number of classes. Default 1000.</summary>
+    public int Classes { get; init; } = 1000;
+
+    /// <summary>Dropout before the classifier, in [0, 1). Default 0.2.</summary>
+    public double Dropout { get; init; } = 0.2;
+
+    /// <summary>For images of about 32 pixels: stride 1 instead of 2 in the stem and in stage 2. Default false.</summary>
+    public bool SmallImages { get; init; }
+
+    /// <summary>Which attention goes where. Default none.</summary>
+    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
+
+    /// <summary>Checks the shape without building anything.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Check.Positive(WidthMultiplier);
+        Check.Positive(RoundingDivisor);
+        Check.Positive(InputChannels);
+        Check.Positive(Classes);
+        Check.Probability(Dropout, oneAllowed: false);
+        ArgumentNullException.ThrowIfNull(Attention);
+    }
+}
+
+/// <summary>
+/// MobileNetV2: seven stages of inverted residual blocks, with any attention at any position of a plan. Without a plan it is exactly
+/// torchvision's network. Keys as torchvision (<c>features.3.conv.0.0.weight</c>); attention keys: <c>features.3.attn</c> before the
+/// addition, <c>attn_before</c>, <c>attn_expand</c>, <c>attn_depthwise</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and
+/// <c>stage3_attn</c> at a stage's end.
+/// </summary>
+/// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
+public sealed class MobileNetV2 : FeatureNetwork
+{
+    // The paper's table 2: expansion, channels, blocks and stride of each stage; and the features that end each resolution.
+    private static readonly (int Expansion, int Channels, int Blocks, int Stride)[] Table =
+        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+
+    private static readonly int[] PyramidStages = [1, 2, 3, 5, 7];
+
+    [ComponentName(Name = "features")]
+    private readonly ModuleList<nn.Module<Tensor, Tensor>> _features = [];
+
+    [ComponentName(Name = "classifier")]
+    private readonly Sequential _classifier;
+
+    private readonly nn.Module<Tensor, Tensor>?[] _stageEnds = new nn.Module<Tensor, Tensor>?[Table.Length];
+
+    /// <summary>Builds the network.</summary>
+    /// <param name="options">Its shape; null for the paper's network.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
+    public MobileNetV2(MobileNetV2Options? options = null)
+        : base(nameof(MobileNetV2))
+    {
+        options ??= new MobileNetV2Options();
+        Options = options;
+        AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), Sites(options));
+
+        int width = Width(32, options);
+        _features.Add(new ConvNormReLU6(options.InputChannels, width, 3, options.SmallImages ? 1 : 2));
+        foreach (Block block in Blocks(options))
+        {
+            _features.Add(new InvertedResidual(block, placement));
+            width = block.Output;
+        }
+
+        int last = Round(1280 * Math.Max(1.0, options.WidthMultiplier), options);
+        _features.Add(new ConvNormReLU6(width, last, 1, 1));
+        _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(last, options.Classes));
+
+        for (int stage = 1; stage <= Table.Length; stage++)
+        {
+            _stageEnds[stage - 1] = placement.Create(AttentionPosition.StageEnd, stage);
+            if (_stageEnds[stage - 1] is { } end) register_module($"stage{stage}_attn", end);
+        }
+
+        FeatureChannels = ValueList.Create<int>([.. PyramidStages.Select(stage => Width(Table[stage - 1].Channels, options))]);
+        FeatureReductions = options.SmallImages ? [1, 1, 2, 4, 8] : [2, 4, 8, 16, 32];
+        RegisterComponents();
+        BackboneInitializer.Reset(this, classifierStd: 0.01);
+    }
+
+    /// <summary>The shape that the network was built with.</summary>
+    public MobileNetV2Options Options { get; }
+
+    /// <inheritdoc/>
+    public override int InputChannels => Options.InputChannels;
+
+    /// <inheritdoc/>
+    public override ValueList<int> FeatureChannels { get; }
+
+    /// <inheritdoc/>
+    public override ValueList<int> FeatureReductions { get; }
+
+    /// <summary>Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.</summary>
+    /// <param name="options">The network's shape.</param>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public static IReadOnlyList<AttentionSite> Sites(MobileNetV2Options options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        List<AttentionSite> sites = [];
+        foreach (Block block in Blocks(options))
+        {
+            Add(AttentionPosition.Before, block.Input);
+            if (block.Expansion != 1) Add(AttentionPosition.AfterExpand, block.Hidden);
+            Add(AttentionPosition.AfterDepthwise, block.Hidden);
+            Add(AttentionPosition.BeforeAdd, block.Output);
+            if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
+            Add(AttentionPosition.After, block.Output);
+            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+
+            void Add(AttentionPosition position, int channels) =>
+                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
+        }
+
+        return sites;
+    }
+
+    /// <summary>Classifies images.</summary>
+    /// <param name="input">Images, (N, channels, H, W); any size.</param>
+    /// <returns>Logits, (N, classes), owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    public override Tensor forward(Tensor input)
+    {
+        Check.FeatureMap(input, InputChannels, GetName());
+        using DisposeScope scope = NewDisposeScope();
+        Tensor last = _features[^1].call(Run(input, (_, map) => map, null));
+        return _classifier.call(last.mean([2, 3])).MoveToOuterDisposeScope();
+    }
+
+    internal override Tensor[] ComputeFeatures(Tensor input, Func<int, Tensor, Tensor> refine)
+    {
+        Tensor[] maps = new Tensor[PyramidStages.Length];
+        Run(input, refine, maps);
+        return maps;
+    }
+
+    private Tensor Run(Tensor input, Func<int, Tensor, Tensor> refine, Tensor[]? maps)
+    {
+        Tensor map = _features[0].call(input);
+        int feature = 1, level = 0;
+        for (int stage = 1; stage <= Table.Length; stage++)
+        {
+            for (int i = 0; i < Table[stage - 1].Blocks; i++) map = _features[feature++].call(map);
+            if (_stageEnds[stage - 1] is { } end) map = end.call(map);
+            if (stage != PyramidStages[level]) continue;
+            map = refine(level, map);
+            if (maps is not null) maps[level] = map;
+            level++;
+        }
+
+        return map;
+    }
+
+    private static IEnumerable<Block> Blocks(MobileNetV2Options options)
+    {
+        int width = Width(32, options);
+        for (int stage = 1; stage <= Table.Length; stage++)
+        {
+            (int expansion, int channels, int blocks, int stride) = Table[stage - 1];
+            int output = Width(channels, options);
+            for (int i = 0; i < blocks; i++)
+            {
+                bool strided = i == 0 && stride == 2 && !(options.SmallImages && stage == 2);
+                yield return new Block(stage, i, blocks, width, output, expansion, strided ? 2 : 1);
+                width = output;
+            }
+        }
+    }
+
+    private static int Width(int channels, MobileNetV2Options options) => Round(channels * options.WidthMultiplier, options);
+
+    private static int Round(double channels, MobileNetV2Options options) => ChannelReduction.MakeDivisible(channels, options.RoundingDivisor);
+
+    private sealed record Block(int Stage, int Index, int InStage, int Input, int Output, int Expansion, int Stride)
+    {
+        public int Hidden => Input * Expansion;
+
+        public bool HasShortcut => Stride == 1 && Input == Output;
+    }
+
+    /// <summary>Convolution, norm, ReLU6; keys 0 and 1.</summary>
+    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>
+    {
+        [ComponentName(Name = "0")]
+        private readonly Conv2d _conv;
+
+        [ComponentName(Name = "1")]
+        private readonly BatchNorm2d _bn;
+
+        public ConvNormReLU6(int input, int output, int kernel, int stride, int groups = 1)
+            : base(nameof(ConvNormReLU6))
+        {
+            _conv = nn.Conv2d(input, output, kernel, stride: stride, padding: kernel / 2, groups: groups, bias: false);
+            _bn = nn.BatchNorm2d(output);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return nn.functional.relu6(_bn.call(_conv.call(input)), inplace: true).MoveToOuterDisposeScope();
+        }
+    }
+
+    /// <summary>1×1 expansion, 3×3 depthwise, linear 1×1 projection, and the shortcut where the shape allows it.</summary>
+    private sealed class InvertedResidual : nn.Module<Tensor, Tensor>
+    {
+        // torchvision keeps the layers in one sequence, conv.0, conv.1, …; the same modules under their roles:
+        [ComponentName(Name = "conv")]
+        private readonly ModuleList<nn.Module<Tensor, Tensor>> _layers = [];
+
+        [ComponentName(Name = "attn_before")]
+        private readonly nn.Module<Tensor, Tensor>? _before;
+
+        [ComponentName(Name = "attn_expand")]
+        private readonly nn.Module<Tensor, Tensor>? _afterExpand;
+
+        [ComponentName(Name = "attn_depthwise")]
+        private readonly nn.Module<Tensor, Tensor>? _afterDepthwise;
+
+        [ComponentName(Name = "attn")]
+        private readonly nn.Module<Tensor, Tensor>? _beforeAdd;
+
+        [ComponentName(Name = "attn_shortcut")]
+        private readonly nn.Module<Tensor, Tensor>? _shortcut;
+
+        [ComponentName(Name = "attn_after")]
+        private readonly nn.Module<Tensor, Tensor>? _after;
+
+        private readonly bool _hasShortcut;
+
+        public InvertedResidual(Block block, AttentionPlacement placement)
+            : base(nameof(InvertedResidual))
+        {
+            _hasShortcut = block.HasShortcut;
+            if (block.Expansion != 1) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1));
+            _layers.Add(new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, groups: block.Hidden));
+            _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: false));
+            _layers.Add(nn.BatchNorm2d(block.Output));
+            _before = At(AttentionPosition.Before);
+            _afterExpand = At(AttentionPosition.AfterExpand);
+            _afterDepthwise = At(AttentionPosition.AfterDepthwise);
+            _beforeAdd = At(AttentionPosition.BeforeAdd);
+            _shortcut = At(AttentionPosition.Shortcut);
+            _after = At(AttentionPosition.After);
+            RegisterComponents();
+
+            nn.Module<Tensor, Tensor>? At(AttentionPosition position) => placement.Create(position, block.Stage, block.Index);
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor x = _before is null ? input : _before.call(input);
+            Tensor y = x;
+            int depthwise = _layers.Count - 3;
+            if (depthwise > 0) y = _layers[0].call(y);
+            if (_afterExpand is not null) y = _afterExpand.call(y);
+            y = _layers[depthwise].call(y);
+            if (_afterDepthwise is not null) y = _afterDepthwise.call(y);
+            y = _layers[depthwise + 2].call(_layers[depthwise + 1].call(y));
+            if (_beforeAdd is not null) y = _beforeAdd.call(y);
+            if (_hasShortcut) y = y.add(_shortcut is null ? x : _shortcut.call(x));
+            if (_after is not null) y = _after.call(y);
+            return y.MoveToOuterDisposeScope();
+        }
+    }
+}

@@ -1,0 +1,277 @@
+// ResNet. He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385, in torchvision's form:
+// the stride of a bottleneck is on its 3×3 convolution ("ResNet v1.5"). Keys as torchvision.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Kind of residual block.</summary>
+public enum ResNetBlock
+{
+    /// <summary>Two 3×3 convolutions; the output has the stage's planes.</summary>
+    Basic,
+
+    /// <summary>1×1, 3×3, 1×1; the output has four times the stage's planes.</summary>
+    Bottleneck,
+}
+
+/// <summary>What comes before the first stage.</summary>
+public enum ResNetStem
+{
+    /// <summary>7×7 convolution of stride 2 and 3×3 max-pooling of stride 2, for images of about 224 pixels.</summary>
+    Standard,
+
+    /// <summary>3×3 convolution of stride 1, no pooling, for images of about 32 pixels.</summary>
+    Small,
+}
+
+/// <summary>The shape of a <see cref="ResNet"/>. A value; the defaults are ResNet-18.</summary>
+public sealed record ResNetOptions
+{
+    /// <summary>Kind of block. Default basic.</summary>
+    public ResNetBlock Block { get; init; }
+
+    /// <summary>Blocks of each stage. Default [2, 2, 2, 2].</summary>
+    public ValueList<int> Layers { get; init; } = [2, 2, 2, 2];
+
+    /// <summary>Planes of each stage; a bottleneck's output has four times as many. Default null: 64, doubling each stage.</summary>
+    public ValueList<int>? StagePlanes { get; init; }
+
+    /// <summary>What comes before the first stage. Default 7×7 with max-pooling.</summary>
+    public ResNetStem Stem { get; init; }
+
+    /// <summary>Channels of the stem. Default 64.</summary>
+    public int StemWidth { get; init; } = 64;
+
+    /// <summary>Channels of the image. Default 3.</summary>
+    public int InputChannels { get; init; } = 3;
+
+    /// <summary>Number of classes. Default 1000.</summary>
+    public int Classes { get; init; } = 1000;
+
+    /// <summary>Starts the last norm of every residual branch at zero, so that blocks start as the identity. Default false.</summary>
+    public bool ZeroInitLastNorm { get; init; }
+
+    /// <summary>Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.</summary>
+    public double DropPath { get; init; }
+
+    /// <summary>Which attention goes where. Default none.</summary>
+    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
+
+    /// <summary>Planes of each stage, with the default filled in.</summary>
+    public ValueList<int> PlanesOfStages() => StagePlanes ?? ValueList.Create<int>([.. Enumerable.Range(0, Layers.Count).Select(i => 64 << i)]);
+
+    /// <summary>Checks the shape without building anything.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
+    public void Validate()
+    {
+        Check.Defined(Block);
+        Check.Defined(Stem);
+        ArgumentNullException.ThrowIfNull(Layers);
+        ArgumentNullException.ThrowIfNull(Attention);
+        if (Layers.Count is 0 or > 8) throw new ArgumentException($"Layers is {Layers}; give the blocks of 1 to 8 stages.", nameof(Layers));
+        foreach (int blocks in Layers) Check.Positive(blocks, nameof(Layers));
+        if (StagePlanes is not null && StagePlanes.Count != Layers.Count)
+        {
+            throw new ArgumentException($"StagePlanes is {StagePlanes} for {Layers.Count} stages; give one number a stage.", nameof(StagePlanes));
+        }
+
+        foreach (int planes in PlanesOfStages()) Check.Positive(planes, nameof(StagePlanes));
+        Check.Positive(StemWidth);
+        Check.Positive(InputChannels);
+        Check.Positive(Classes);
+        Check.Probability(DropPath, oneAllowed: false);
+    }
+}
+
+/// <summary>
+/// ResNet: residual stages of basic or bottleneck blocks, with any attention at any position of a plan. Without a plan it is exactly
+/// torchvision's network. Keys as torchvision; attention keys: <c>layer1.0.attn</c> before the addition, <c>attn_before</c>,
+/// <c>attn_conv1</c>, <c>attn_conv2</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>layer1_attn</c> at a stage's end.
+/// </summary>
+/// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
+/// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
+public sealed class ResNet : FeatureNetwork
+{
+    [ComponentName(Name = "conv1")]
+    private readonly Conv2d _conv1;
+
+    [ComponentName(Name = "bn1")]
+    private readonly BatchNorm2d _bn1;
+
+    [ComponentName(Name = "fc")]
+    private readonly Linear _fc;
+
+    private readonly Sequential[] _stages;
+    private readonly nn.Module<Tensor, Tensor>?[] _stageEnds;
+
+    /// <summary>Builds the network.</summary>
+    /// <param name="options">Its shape; null for ResNet-18.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
+    public ResNet(ResNetOptions? options = null)
+        : base(nameof(ResNet))
+    {
+        options ??= new ResNetOptions();
+        Options = options;
+        AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), Sites(options));
+
+        ValueList<int> planes = options.PlanesOfStages();
+        int expansion = ResidualBlock.Expansion(options.Block);
+        bool small = options.Stem == ResNetStem.Small;
+        _conv1 = small
+            ? nn.Conv2d(options.InputChannels, options.StemWidth, 3, padding: 1, bias: false)
+            : nn.Conv2d(options.InputChannels, options.StemWidth, 7, stride: 2, padding: 3, bias: false);
+        _bn1 = nn.BatchNorm2d(options.StemWidth);
+
+        _stages = new Sequential[options.Layers.Count];
+        _stageEnds = new nn.Module<Tensor, Tensor>?[_stages.Length];
+        int width = options.StemWidth, block = 0, blocks = options.Layers.Sum();
+        for (int stage = 1; stage <= _stages.Length; stage++)
+        {
+            nn.Module<Tensor, Tensor>[] members = new nn.Module<Tensor, Tensor>[options.Layers[stage - 1]];
+            for (int i = 0; i < members.Length; i++, block++)
+            {
+                int stride = i == 0 && stage > 1 ? 2 : 1;
+                members[i] = new ResidualBlock(
+                    options.Block, width, planes[stage - 1], stride, TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i);
+                width = planes[stage - 1] * expansion;
+            }
+
+            register_module($"layer{stage}", _stages[stage - 1] = nn.Sequential(members));
+            _stageEnds[stage - 1] = placement.Create(AttentionPosition.StageEnd, stage);
+            if (_stageEnds[stage - 1] is { } end) register_module($"layer{stage}_attn", end);
+        }
+
+        _fc = nn.Linear(width, options.Classes);
+        FeatureChannels = ValueList.Create<int>([options.StemWidth, .. planes.Select(p => p * expansion)]);
+        FeatureReductions = ValueList.Create<int>([small ? 1 : 2, .. planes.Select((_, i) => (small ? 1 : 4) << i)]);
+        RegisterComponents();
+        BackboneInitializer.Reset(this);
+        if (options.ZeroInitLastNorm) ZeroLastNorms();
+    }
+
+    /// <summary>The shape that the network was built with.</summary>
+    public ResNetOptions Options { get; }
+
+    /// <inheritdoc/>
+    public override int InputChannels => Options.InputChannels;
+
+    /// <inheritdoc/>
+    public override ValueList<int> FeatureChannels { get; }
+
+    /// <inheritdoc/>
+    public override ValueList<int> FeatureReductions { get; }
+
+    /// <summary>ResNet-18: basic blocks, [2, 2, 2, 2].</summary>
+    /// <param name="classes">Number of classes.</param>
+    /// <param name="attention">Which attention goes where; null for none.</param>
+    public static ResNet ResNet18(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Basic, [2, 2, 2, 2], classes, attention);
+
+    /// <summary>ResNet-34: basic blocks, [3, 4, 6, 3].</summary>
+    /// <param name="classes">Number of classes.</param>
+    /// <param name="attention">Which attention goes where; null for none.</param>
+    public static ResNet ResNet34(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Basic, [3, 4, 6, 3], classes, attention);
+
+    /// <summary>ResNet-50: bottlenecks, [3, 4, 6, 3].</summary>
+    /// <param name="classes">Number of classes.</param>
+    /// <param name="attention">Which attention goes where; null for none.</param>
+    public static ResNet ResNet50(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 4, 6, 3], classes, attention);
+
+    /// <summary>ResNet-101: bottlenecks, [3, 4, 23, 3].</summary>
+    /// <param name="classes">Number of classes.</param>
+    /// <param name="attention">Which attention goes where; null for none.</param>
+    public static ResNet ResNet101(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 4, 23, 3], classes, attention);
+
+    /// <summary>ResNet-152: bottlenecks, [3, 8, 36, 3].</summary>
+    /// <param name="classes">Number of classes.</param>
+    /// <param name="attention">Which attention goes where; null for none.</param>
+    public static ResNet ResNet152(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 8, 36, 3], classes, attention);
+
+    /// <summary>Every place of such a network where an attention can stand.</summary>
+    /// <param name="options">The network's shape.</param>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public static IReadOnlyList<AttentionSite> Sites(ResNetOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        List<AttentionSite> sites = [];
+        ValueList<int> planes = options.PlanesOfStages();
+        int input = options.StemWidth;
+        for (int stage = 1; stage <= options.Layers.Count; stage++)
+        {
+            int blocks = options.Layers[stage - 1];
+            int inner = planes[stage - 1], output = inner * ResidualBlock.Expansion(options.Block);
+            for (int block = 0; block < blocks; block++)
+            {
+                Add(AttentionPosition.Before, input);
+                Add(AttentionPosition.AfterConv1, inner);
+                Add(AttentionPosition.AfterConv2, inner);
+                Add(AttentionPosition.BeforeAdd, output);
+                Add(AttentionPosition.Shortcut, output);
+                Add(AttentionPosition.After, output);
+                input = output;
+
+                void Add(AttentionPosition position, int channels) => sites.Add(new AttentionSite(position, stage, block, blocks, channels));
+            }
+
+            sites.Add(new AttentionSite(AttentionPosition.StageEnd, stage, 0, 1, output));
+        }
+
+        return sites;
+    }
+
+    /// <summary>Classifies images.</summary>
+    /// <param name="input">Images, (N, channels, H, W); any size.</param>
+    /// <returns>Logits, (N, classes), owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    public override Tensor forward(Tensor input)
+    {
+        Check.FeatureMap(input, InputChannels, GetName());
+        using DisposeScope scope = NewDisposeScope();
+        Tensor last = Run(input, (_, map) => map, null);
+        return _fc.call(last.mean([2, 3])).MoveToOuterDisposeScope();
+    }
+
+    internal override Tensor[] ComputeFeatures(Tensor input, Func<int, Tensor, Tensor> refine)
+    {
+        Tensor[] maps = new Tensor[_stages.Length + 1];
+        Run(input, refine, maps);
+        return maps;
+    }
+
+    private Tensor Run(Tensor input, Func<int, Tensor, Tensor> refine, Tensor[]? maps)
+    {
+        Tensor map = refine(0, _bn1.call(_conv1.call(input)).relu_());
+        if (maps is not null) maps[0] = map;
+        if (Options.Stem == ResNetStem.Standard) map = nn.functional.max_pool2d(map, 3, 2, 1);
+        for (int i = 0; i < _stages.Length; i++)
+        {
+            map = _stages[i].call(map);
+            if (_stageEnds[i] is { } end) map = end.call(map);
+            map = refine(i + 1, map);
+            if (maps is not null) maps[i + 1] = map;
+        }
+
+        return map;
+    }
+
+    private void ZeroLastNorms()
+    {
+        using (no_grad())
+        {
+            foreach (Sequential stage in _stages)
+            {
+                foreach (nn.Module block in stage.children()) nn.init.zeros_(((ResidualBlock)block).LastNorm.weight!);
+            }
+        }
+    }
+
+    private static ResNet Of(ResNetBlock block, ValueList<int> layers, int classes, AttentionPlan? attention) => new(new ResNetOptions
+    {
+        Block = block,
+        Layers = layers,
+        Classes = classes,
+        Attention = attention ?? AttentionPlan.None,
+    });
+}

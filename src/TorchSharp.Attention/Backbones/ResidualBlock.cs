@@ -1,0 +1,115 @@
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A residual block: δ(F(x) + S(x)), F two 3×3 convolutions or a 1×1–3×3–1×1 bottleneck, S the identity or a strided 1×1 convolution.
+/// It asks the placement for an attention at each of its positions and knows none by name.
+/// </summary>
+internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
+{
+    [ComponentName(Name = "conv1")]
+    private readonly Conv2d _conv1;
+
+    [ComponentName(Name = "bn1")]
+    private readonly BatchNorm2d _bn1;
+
+    [ComponentName(Name = "conv2")]
+    private readonly Conv2d _conv2;
+
+    [ComponentName(Name = "bn2")]
+    private readonly BatchNorm2d _bn2;
+
+    [ComponentName(Name = "conv3")]
+    private readonly Conv2d? _conv3;
+
+    [ComponentName(Name = "bn3")]
+    private readonly BatchNorm2d? _bn3;
+
+    [ComponentName(Name = "downsample")]
+    private readonly Sequential? _downsample;
+
+    [ComponentName(Name = "attn_before")]
+    private readonly nn.Module<Tensor, Tensor>? _before;
+
+    [ComponentName(Name = "attn_conv1")]
+    private readonly nn.Module<Tensor, Tensor>? _afterConv1;
+
+    [ComponentName(Name = "attn_conv2")]
+    private readonly nn.Module<Tensor, Tensor>? _afterConv2;
+
+    [ComponentName(Name = "attn")]
+    private readonly nn.Module<Tensor, Tensor>? _beforeAdd;
+
+    [ComponentName(Name = "attn_shortcut")]
+    private readonly nn.Module<Tensor, Tensor>? _shortcut;
+
+    [ComponentName(Name = "attn_after")]
+    private readonly nn.Module<Tensor, Tensor>? _after;
+
+    private readonly double _dropPath;
+
+    public ResidualBlock(
+        ResNetBlock kind, int input, int planes, int stride, double dropPath, AttentionPlacement placement, int stage, int block)
+        : base(kind == ResNetBlock.Basic ? "BasicBlock" : "Bottleneck")
+    {
+        int output = planes * Expansion(kind);
+        _dropPath = dropPath;
+        if (kind == ResNetBlock.Basic)
+        {
+            _conv1 = nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: false);
+            _conv2 = nn.Conv2d(planes, planes, 3, padding: 1, bias: false);
+        }
+        else
+        {
+            _conv1 = nn.Conv2d(input, planes, 1, bias: false);
+            _conv2 = nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: false);
+            _conv3 = nn.Conv2d(planes, output, 1, bias: false);
+            _bn3 = nn.BatchNorm2d(output);
+        }
+
+        _bn1 = nn.BatchNorm2d(planes);
+        _bn2 = nn.BatchNorm2d(planes);
+        if (stride != 1 || input != output)
+        {
+            _downsample = nn.Sequential(nn.Conv2d(input, output, 1, stride: stride, bias: false), nn.BatchNorm2d(output));
+        }
+
+        _before = placement.Create(AttentionPosition.Before, stage, block);
+        _afterConv1 = placement.Create(AttentionPosition.AfterConv1, stage, block);
+        _afterConv2 = placement.Create(AttentionPosition.AfterConv2, stage, block);
+        _beforeAdd = placement.Create(AttentionPosition.BeforeAdd, stage, block);
+        _shortcut = placement.Create(AttentionPosition.Shortcut, stage, block);
+        _after = placement.Create(AttentionPosition.After, stage, block);
+        RegisterComponents();
+    }
+
+    /// <summary>The norm at the end of the residual branch.</summary>
+    public BatchNorm2d LastNorm => _bn3 ?? _bn2;
+
+    /// <summary>Output channels for each plane.</summary>
+    public static int Expansion(ResNetBlock kind) => kind == ResNetBlock.Basic ? 1 : 4;
+
+    public override Tensor forward(Tensor input)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = _before is null ? input : _before.call(input);
+
+        Tensor y = _bn1.call(_conv1.call(x)).relu_();
+        if (_afterConv1 is not null) y = _afterConv1.call(y);
+        y = _bn2.call(_conv2.call(y));
+        if (_conv3 is not null) y.relu_();
+        if (_afterConv2 is not null) y = _afterConv2.call(y);
+        if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
+        if (_beforeAdd is not null) y = _beforeAdd.call(y);
+        y = DropPath.Apply(y, _dropPath, training);
+
+        Tensor shortcut = _downsample is null ? x : _downsample.call(x);
+        if (_shortcut is not null) shortcut = _shortcut.call(shortcut);
+        y = y.add(shortcut).relu_();
+        if (_after is not null) y = _after.call(y);
+        return y.MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,3 @@
+namespace TorchSharp.Attention;
+/// <summary>stub</summary>
+public sealed class UNet { }

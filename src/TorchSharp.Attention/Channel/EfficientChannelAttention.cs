@@ -1,0 +1,122 @@
+// Efficient channel attention. Wang, Wu, Zhu, Li, Zuo, Hu: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
+// Networks", 2019, arXiv:1910.03151. The released ResNet-50 sets its kernels by hand (3, 5, 5, 7 by stage); timm never goes below 3.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>How the ends of the channel axis are padded.</summary>
+public enum ChannelPadding
+{
+    /// <summary>With zeros, as the paper.</summary>
+    Zeros,
+
+    /// <summary>With the other end, so that the first and the last channel are neighbours (timm's <c>ceca</c>).</summary>
+    Circular,
+}
+
+/// <summary>Settings of <see cref="EfficientChannelAttention"/>. Defaults: the paper's.</summary>
+[AttentionKind("eca")]
+public sealed record EfficientChannelAttentionOptions : AttentionOptions
+{
+    /// <summary>The paper: kernel from the channels with gamma 2 and beta 1, zero padding. timm's <c>eca</c> is the same.</summary>
+    public static EfficientChannelAttentionOptions Paper { get; } = new();
+
+    /// <summary>timm's <c>ceca</c>: circular padding.</summary>
+    public static EfficientChannelAttentionOptions Circular { get; } = new() { Padding = ChannelPadding.Circular };
+
+    /// <summary>Kernel size over the channels, odd. Default null: from the channels, see <see cref="KernelFor"/>.</summary>
+    public int? KernelSize { get; init; }
+
+    /// <summary>Gamma of the adaptive kernel, above 0. Default 2.</summary>
+    public double Gamma { get; init; } = 2;
+
+    /// <summary>Beta of the adaptive kernel. Default 1.</summary>
+    public double Beta { get; init; } = 1;
+
+    /// <summary>Padding of the channel axis. Default zeros.</summary>
+    public ChannelPadding Padding { get; init; }
+
+    /// <summary>Function of the gate. Default sigmoid.</summary>
+    public GateFunction Gate { get; init; }
+
+    /// <summary>
+    /// The kernel for a number of channels: t = ⌊|log₂ C + beta| / gamma⌋, made odd by adding 1 if even, at least 3:
+    /// 64 → 3, 128 to 1024 → 5, 2048 → 7.
+    /// </summary>
+    /// <param name="channels">Number of channels.</param>
+    public int KernelFor(int channels)
+    {
+        if (KernelSize is int explicitly) return explicitly;
+        double t = Math.Floor(Math.Abs(Math.Log2(channels) + Beta) / Gamma);
+        return Math.Max(3, t % 2 == 1 ? (int)t : (int)t + 1);
+    }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        if (KernelSize is int kernelSize) Check.OddKernel(kernelSize, nameof(KernelSize));
+        Check.Positive(Gamma);
+        Check.Finite(Beta);
+        Check.Defined(Padding);
+        Check.Defined(Gate);
+        int kernel = KernelFor(channels);
+        if (Padding == ChannelPadding.Circular && kernel / 2 > channels)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(KernelSize), kernel,
+                $"KernelSize is {kernel}; circular padding of {channels} channels allows at most {(2 * channels) + 1}.");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new EfficientChannelAttention(channels, this);
+}
+
+/// <summary>
+/// Efficient channel attention: y = x · σ(k ∗ z), z = mean of x over positions, ∗ a convolution of k weights along the channels,
+/// without bias. Gate (N, C, 1, 1). Key <c>conv</c>, as timm.
+/// </summary>
+/// <remarks>
+/// Wang et al.: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", 2019, arXiv:1910.03151.
+/// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
+/// </remarks>
+public sealed class EfficientChannelAttention : GateModule
+{
+    [ComponentName(Name = "conv")]
+    private readonly Conv1d _conv;
+
+    private readonly EfficientChannelAttentionOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, for example an even kernel.</exception>
+    public EfficientChannelAttention(int channels, EfficientChannelAttentionOptions? options = null)
+        : base(channels, options ??= EfficientChannelAttentionOptions.Paper)
+    {
+        _options = options;
+        KernelSize = options.KernelFor(channels);
+        long padding = options.Padding == ChannelPadding.Circular ? 0 : KernelSize / 2;
+        _conv = nn.Conv1d(1, 1, KernelSize, padding: padding, bias: false);
+        Complete();
+    }
+
+    /// <summary>Kernel size over the channels.</summary>
+    public int KernelSize { get; }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeGate(Tensor input)
+    {
+        Tensor squeezed = input.mean([2, 3]).unsqueeze(1);
+        if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
+        {
+            long side = KernelSize / 2;
+            squeezed = cat([squeezed.narrow(2, Channels - side, side), squeezed, squeezed.narrow(2, 0, side)], 2);
+        }
+
+        return _options.Gate.Apply(_conv.call(squeezed)).view(-1, Channels, 1, 1);
+    }
+}

@@ -1,0 +1,107 @@
+// Squeeze-and-excitation. Jie Hu, Li Shen, Gang Sun: "Squeeze-and-Excitation Networks", 2017, arXiv:1709.01507.
+// The paper's reduced width is C / r; timm and the MobileNets round it to a multiple of 8. The released networks have biases.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="SqueezeExcitation"/>. Defaults: the paper's.</summary>
+[AttentionKind("se")]
+public sealed record SqueezeExcitationOptions : AttentionOptions
+{
+    /// <summary>The paper: reduced width ⌊C / 16⌋, no rounding, biases, sigmoid.</summary>
+    public static SqueezeExcitationOptions Paper { get; } = new();
+
+    /// <summary>timm's <c>se</c>: reduced width C / 16 rounded to a multiple of 8, at least 8.</summary>
+    public static SqueezeExcitationOptions Timm { get; } = new() { RoundingDivisor = 8 };
+
+    /// <summary>Reduction r: the bottleneck has C / r channels. Default 16.</summary>
+    public int Reduction { get; init; } = 16;
+
+    /// <summary>Width of the bottleneck in channels, instead of C / r. Default null.</summary>
+    public int? ReducedChannels { get; init; }
+
+    /// <summary>Rounds C / r to the nearest multiple of this, at least this. Default null: ⌊C / r⌋.</summary>
+    public int? RoundingDivisor { get; init; }
+
+    /// <summary>Whether both layers have a bias. Default true.</summary>
+    public bool Bias { get; init; } = true;
+
+    /// <summary>Activation of the bottleneck. Default ReLU.</summary>
+    public GateActivation Activation { get; init; }
+
+    /// <summary>Function of the gate. Default sigmoid.</summary>
+    public GateFunction Gate { get; init; }
+
+    /// <summary>Squeezes to the average of mean and maximum instead of the mean alone. Default false.</summary>
+    public bool MaxPool { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor);
+        Check.Defined(Activation);
+        Check.Defined(Gate);
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new SqueezeExcitation(channels, this);
+}
+
+/// <summary>
+/// Squeeze-and-excitation: y = x · σ(W₂ δ(W₁ z)), z = mean of x over positions (or the average of mean and maximum).
+/// Gate (N, C, 1, 1). Keys <c>fc1</c>, <c>fc2</c> (1×1 convolutions), as timm.
+/// </summary>
+/// <remarks>
+/// Hu, Shen, Sun: "Squeeze-and-Excitation Networks", 2017, arXiv:1709.01507.
+/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal weights, zero biases, as the paper trains its networks.
+/// </remarks>
+public sealed class SqueezeExcitation : GateModule
+{
+    private static readonly Scalar Half = 0.5.ToScalar();
+
+    [ComponentName(Name = "fc1")]
+    private readonly Conv2d _fc1;
+
+    [ComponentName(Name = "fc2")]
+    private readonly Conv2d _fc2;
+
+    private readonly SqueezeExcitationOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the reduced width would be below 1.</exception>
+    public SqueezeExcitation(int channels, SqueezeExcitationOptions? options = null)
+        : base(channels, options ??= SqueezeExcitationOptions.Paper)
+    {
+        _options = options;
+        ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
+        _fc1 = nn.Conv2d(channels, ReducedChannels, 1, bias: options.Bias);
+        _fc2 = nn.Conv2d(ReducedChannels, channels, 1, bias: options.Bias);
+        Complete();
+    }
+
+    /// <summary>Width of the bottleneck in channels.</summary>
+    public int ReducedChannels { get; }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeGate(Tensor input)
+    {
+        Tensor squeezed = input.mean([2, 3], keepdim: true);
+        if (_options.MaxPool) squeezed = squeezed.add(input.amax([2, 3], keepdim: true)).mul(Half);
+        return _options.Gate.Apply(_fc2.call(_options.Activation.Apply(_fc1.call(squeezed))));
+    }
+
+    /// <inheritdoc/>
+    protected override void InitializeAsPaper()
+    {
+        foreach (Conv2d layer in new[] { _fc1, _fc2 })
+        {
+            AttentionWeightsInitializer.Kaiming(layer.weight!);
+            AttentionWeightsInitializer.Zero(layer.bias);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What every attention module of the library has, whatever its number of inputs.</summary>
+public interface IAttentionModule
+{
+    /// <summary>Number of channels of the map that is refined.</summary>
+    int Channels { get; }
+
+    /// <summary>The settings that the module was built with.</summary>
+    AttentionOptions Options { get; }
+
+    /// <summary>Forgets the weights and starts afresh as <see cref="AttentionOptions.Initialization"/> says.</summary>
+    void ResetParameters();
+}
+
+/// <summary>
+/// An attention on feature maps: (N, C, H, W) to the same shape. The base checks the input, keeps memory exact, and applies
+/// stochastic attention drop; a subclass writes only the attention itself.
+/// </summary>
+/// <remarks>
+/// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a weighted
+/// sum over positions that is added to the input or replaces it). Derive from those.
+/// </remarks>
+public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule
+{
+    [ComponentName(Name = "alpha")]
+    private readonly Modules.Parameter? _alpha;
+
+    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">The settings.</param>
+    /// <param name="ownsIdentityScale">
+    /// False where something else makes the identity start, such as the children of a composition.
+    /// </param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    protected AttentionModule(int channels, AttentionOptions options, bool ownsIdentityScale = true)
+        : base(Name(options))
+    {
+        options.Validate(channels);
+        Channels = channels;
+        Options = options;
+        if (ownsIdentityScale && options.Initialization == AttentionInitialization.Identity)
+        {
+            _alpha = new Modules.Parameter(zeros(1));
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Channels { get; }
+
+    /// <inheritdoc/>
+    public AttentionOptions Options { get; }
+
+    /// <summary>Refines a feature map.</summary>
+    /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
+    /// <returns>A new tensor of the same shape, owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit; the message says what would.</exception>
+    public sealed override Tensor forward(Tensor input)
+    {
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor output = StochasticAttentionDrop.Apply(input, Attend(input), Options.StochasticDrop, training);
+        return Attached.Own(output, input).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void ResetParameters()
+    {
+        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
+        if (_alpha is not null)
+        {
+            using (no_grad())
+            {
+                nn.init.zeros_(_alpha);
+            }
+        }
+    }
+
+    /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
+    public override string ToString() => $"{GetName()}({Channels}, {Options})";
+
+    /// <summary>The attention itself, in the base's dispose scope: intermediates need no care.</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    /// <returns>The refined map, of the same shape.</returns>
+    protected abstract Tensor Attend(Tensor input);
+
+    /// <summary>Weights as the paper or its released code starts them. Without an override: as PyTorch's layers start.</summary>
+    protected virtual void InitializeAsPaper()
+    {
+    }
+
+    /// <summary>To be called at the end of every concrete constructor: registers the layers and initialises them.</summary>
+    protected void Complete()
+    {
+        RegisterComponents();
+        ComponentOwnership.Keep(this);
+        if (Options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) ResetParameters();
+    }
+
+    /// <summary>The learnable scale of an identity start, or null where the module starts otherwise.</summary>
+    protected Tensor? IdentityScale => _alpha;
+
+    internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, GetName());
+
+    private static string Name(AttentionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return options.GetType().Name.Replace("Options", "", StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,72 @@
+using System.Runtime.CompilerServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Argument checks that name the parameter, its value and the remedy.</summary>
+internal static class Check
+{
+    public static int Positive(int value, [CallerArgumentExpression(nameof(value))] string name = "")
+        => value >= 1 ? value : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be at least 1.");
+
+    public static int NotNegative(int value, [CallerArgumentExpression(nameof(value))] string name = "")
+        => value >= 0 ? value : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be at least 0.");
+
+    public static double Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "")
+        => value > 0 && double.IsFinite(value)
+            ? value
+            : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be a finite number above 0.");
+
+    public static double Finite(double value, [CallerArgumentExpression(nameof(value))] string name = "")
+        => double.IsFinite(value) ? value : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be finite.");
+
+    public static double Probability(double value, bool oneAllowed, [CallerArgumentExpression(nameof(value))] string name = "")
+        => value >= 0 && (value < 1 || (oneAllowed && value == 1))
+            ? value
+            : throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}; it is a probability and must lie in [0, 1{(oneAllowed ? "]" : ")")}.");
+
+    /// <summary>An odd kernel keeps the map's size with symmetric padding.</summary>
+    public static int OddKernel(int value, [CallerArgumentExpression(nameof(value))] string name = "")
+        => value >= 1 && value % 2 == 1
+            ? value
+            : throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}; a kernel must be odd and at least 1, for example {Math.Max(1, value | 1)}.");
+
+    public static T Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "")
+        where T : struct, Enum
+        => Enum.IsDefined(value)
+            ? value
+            : throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}; {typeof(T).Name} has {string.Join(", ", Enum.GetNames<T>())}.");
+
+    /// <summary>A feature map: rank 4, the expected channels, a floating-point type, nothing empty but possibly the batch.</summary>
+    public static void FeatureMap(torch.Tensor input, int channels, string module, [CallerArgumentExpression(nameof(input))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(input, name);
+        if (input.dim() != 4)
+        {
+            throw new ArgumentException(
+                $"{module} takes a feature map (N, C, H, W); {name} has shape {Shape(input)}." +
+                (input.dim() == 3 ? " Add a batch dimension with unsqueeze(0)." : ""), name);
+        }
+
+        if (input.size(1) != channels)
+        {
+            throw new ArgumentException(
+                $"{module} was built for {channels} channels; {name} has {input.size(1)} (shape {Shape(input)}).", name);
+        }
+
+        if (input.size(2) < 1 || input.size(3) < 1)
+        {
+            throw new ArgumentException($"{module} needs at least one position; {name} has shape {Shape(input)}.", name);
+        }
+
+        if (!input.is_floating_point())
+        {
+            throw new ArgumentException(
+                $"{module} takes floating-point values; {name} is {input.dtype}. Convert it with to_type(ScalarType.Float32).", name);
+        }
+    }
+
+    public static string Shape(torch.Tensor tensor) => $"({string.Join(", ", tensor.shape)})";
+}

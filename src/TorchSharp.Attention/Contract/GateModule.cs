@@ -1,0 +1,97 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A gate: y = x · g(x), where g broadcasts to x. A subclass writes only how the gate comes about; the base applies it, so that
+/// identity start, dropout and recording are written once.
+/// </summary>
+public abstract class GateModule : AttentionModule
+{
+    /// <inheritdoc cref="AttentionModule(int, AttentionOptions, bool)"/>
+    protected GateModule(int channels, AttentionOptions options, bool ownsIdentityScale = true)
+        : base(channels, options, ownsIdentityScale)
+    {
+    }
+
+    /// <summary>
+    /// The factor that <c>forward</c> multiplies the input with, on demand: after the identity start's blend, before dropout and
+    /// stochastic drop. In training mode it updates running statistics like a forward pass does.
+    /// </summary>
+    /// <param name="input">A feature map, (N, C, H, W).</param>
+    /// <returns>A tensor that broadcasts to the input, owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    public Tensor Gate(Tensor input)
+    {
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        return EffectiveGate(input).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The gate of a checked input, in the base's dispose scope: a tensor that broadcasts to it.</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    protected abstract Tensor ComputeGate(Tensor input);
+
+    /// <inheritdoc/>
+    protected override Tensor Attend(Tensor input) => DropElements(input.mul(EffectiveGate(input)));
+
+    /// <summary>Applies <see cref="AttentionOptions.Dropout"/> in training.</summary>
+    /// <param name="refined">The refined map.</param>
+    protected Tensor DropElements(Tensor refined)
+        => training && Options.Dropout > 0 ? nn.functional.dropout(refined, Options.Dropout, training: true) : refined;
+
+    internal Tensor EffectiveGate(Tensor input)
+    {
+        Tensor gate = ComputeGate(input);
+        return IdentityScale is null ? gate : gate.sub(Scalars.One).mul(IdentityScale).add(Scalars.One);
+    }
+}
+
+/// <summary>
+/// A context: every position gathers a weighted sum over positions, c(x), which is added to the input, y = x + c(x), or replaces
+/// it, y = c(x). A subclass writes c.
+/// </summary>
+public abstract class ContextModule : AttentionModule
+{
+    private readonly bool _residual;
+
+    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="AttentionModule.Complete"/>.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">The settings.</param>
+    /// <param name="residual">True to add the context to the input, false to let it replace the input.</param>
+    /// <param name="ownsIdentityScale">False where the module has a scale of its own that starts at zero.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    protected ContextModule(int channels, AttentionOptions options, bool residual, bool ownsIdentityScale = true)
+        : base(channels, options, ownsIdentityScale) => _residual = residual;
+
+    /// <summary>
+    /// The attention weights, on demand: the normal path is fused and never holds them. Each row sums to 1. Dropout does not apply.
+    /// </summary>
+    /// <param name="input">A feature map, (N, C, H, W).</param>
+    /// <returns>(N, heads, L, L) with L = H · W, row-major positions, queries before keys; owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    public Tensor Weights(Tensor input)
+    {
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        return ComputeWeights(input).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The context of a checked input, in the base's dispose scope.</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    protected abstract Tensor ComputeContext(Tensor input);
+
+    /// <summary>The attention weights of a checked input, in the base's dispose scope.</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    protected abstract Tensor ComputeWeights(Tensor input);
+
+    /// <inheritdoc/>
+    protected sealed override Tensor Attend(Tensor input)
+    {
+        Tensor context = ComputeContext(input);
+        if (training && Options.Dropout > 0) context = nn.functional.dropout(context, Options.Dropout, training: true);
+        if (IdentityScale is null) return _residual ? input.add(context) : context;
+        Tensor change = _residual ? context : context.sub(input);
+        return input.add(change.mul(IdentityScale));
+    }
+}

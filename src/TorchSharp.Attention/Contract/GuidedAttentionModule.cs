@@ -1,0 +1,125 @@
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A gate that a second map steers: y = x · g(x, guide). Two inputs: the map to refine, (N, C, H, W), and the guide,
+/// (N, G, h, w); a guide of another size is resized bilinearly to H × W.
+/// </summary>
+public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule
+{
+    [ComponentName(Name = "alpha")]
+    private readonly Modules.Parameter? _alpha;
+
+    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
+    /// <param name="channels">Channels of the map to refine.</param>
+    /// <param name="guideChannels">Channels of the map that steers.</param>
+    /// <param name="options">The settings.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    protected GuidedAttentionModule(int channels, int guideChannels, GuidedAttentionOptions options)
+        : base(Name(options))
+    {
+        options.Validate(channels, guideChannels);
+        Channels = channels;
+        GuideChannels = guideChannels;
+        Options = options;
+        if (options.Initialization == AttentionInitialization.Identity) _alpha = new Modules.Parameter(zeros(1));
+    }
+
+    /// <inheritdoc/>
+    public int Channels { get; }
+
+    /// <summary>Number of channels of the map that steers.</summary>
+    public int GuideChannels { get; }
+
+    /// <inheritdoc/>
+    public AttentionOptions Options { get; }
+
+    /// <summary>Refines a feature map under the lead of another.</summary>
+    /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
+    /// <param name="guide">The map that steers, (N, G, h, w). It is neither changed nor disposed.</param>
+    /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
+    /// <exception cref="ArgumentException">An input's rank, channels or type do not fit; the message says what would.</exception>
+    public sealed override Tensor forward(Tensor input, Tensor guide)
+    {
+        CheckInputs(input, guide);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor refined = input.mul(EffectiveGate(input, guide));
+        if (training && Options.Dropout > 0) refined = nn.functional.dropout(refined, Options.Dropout, training: true);
+        Tensor output = StochasticAttentionDrop.Apply(input, refined, Options.StochasticDrop, training);
+        return Attached.Own(output, input).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The factor that <c>forward</c> multiplies the input with, on demand.</summary>
+    /// <param name="input">The map to refine, (N, C, H, W).</param>
+    /// <param name="guide">The map that steers, (N, G, h, w).</param>
+    /// <returns>A tensor that broadcasts to the input, owned by the caller.</returns>
+    /// <exception cref="ArgumentException">An input's rank, channels or type do not fit.</exception>
+    public Tensor Gate(Tensor input, Tensor guide)
+    {
+        CheckInputs(input, guide);
+        using DisposeScope scope = NewDisposeScope();
+        return EffectiveGate(input, guide).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void ResetParameters()
+    {
+        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
+        if (_alpha is not null)
+        {
+            using (no_grad())
+            {
+                nn.init.zeros_(_alpha);
+            }
+        }
+    }
+
+    /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
+    public override string ToString() => $"{GetName()}({Channels}, guide {GuideChannels}, {Options})";
+
+    /// <summary>The gate, in the base's dispose scope: a tensor that broadcasts to <paramref name="input"/>.</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    /// <param name="guide">The guide, already of the input's height and width.</param>
+    protected abstract Tensor ComputeGate(Tensor input, Tensor guide);
+
+    /// <summary>Weights as the paper or its released code starts them. Without an override: as PyTorch's layers start.</summary>
+    protected virtual void InitializeAsPaper()
+    {
+    }
+
+    /// <summary>To be called at the end of every concrete constructor: registers the layers and initialises them.</summary>
+    protected void Complete()
+    {
+        RegisterComponents();
+        ComponentOwnership.Keep(this);
+        if (Options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) ResetParameters();
+    }
+
+    private Tensor EffectiveGate(Tensor input, Tensor guide)
+    {
+        Tensor sized = input.size(2) == guide.size(2) && input.size(3) == guide.size(3)
+            ? guide
+            : nn.functional.interpolate(guide, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
+        Tensor gate = ComputeGate(input, sized);
+        return _alpha is null ? gate : gate.sub(Scalars.One).mul(_alpha).add(Scalars.One);
+    }
+
+    private void CheckInputs(Tensor input, Tensor guide)
+    {
+        Check.FeatureMap(input, Channels, GetName());
+        Check.FeatureMap(guide, GuideChannels, GetName());
+        if (guide.size(0) != input.size(0))
+        {
+            throw new ArgumentException(
+                $"{GetName()} got a batch of {input.size(0)} and a guide for {guide.size(0)}; both must have the same batch.", nameof(guide));
+        }
+    }
+
+    private static string Name(GuidedAttentionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return options.GetType().Name.Replace("Options", "", StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,107 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Scalars that live as long as the process: implicit conversions race with the finaliser.</summary>
+internal static class Scalars
+{
+    public static readonly Scalar Zero = 0.0.ToScalar();
+    public static readonly Scalar One = 1.0.ToScalar();
+    public static readonly Scalar MinusOne = (-1.0).ToScalar();
+}
+
+internal static class Attached
+{
+    /// <summary>A result that the caller may own: never the input object itself.</summary>
+    public static Tensor Own(Tensor output, Tensor input) => ReferenceEquals(output, input) ? input.alias() : output;
+
+    /// <summary>An intermediate that somebody else may still hold: disposes it unless it is the input or the result.</summary>
+    public static void Release(Tensor intermediate, Tensor input, Tensor output)
+    {
+        if (!ReferenceEquals(intermediate, input) && !ReferenceEquals(intermediate, output)) intermediate.Dispose();
+    }
+}
+
+/// <summary>Skips the attention of whole samples in training.</summary>
+internal static class StochasticAttentionDrop
+{
+    public static Tensor Apply(Tensor input, Tensor attended, double probability, bool training)
+    {
+        if (!training || probability == 0) return attended;
+        if (probability == 1) return input;
+        using Tensor uniform = rand(input.size(0), 1, 1, 1, dtype: ScalarType.Float32, device: input.device);
+        using Scalar threshold = probability.ToScalar();
+        using Tensor skip = uniform.lt(threshold);
+        return where(skip, input, attended);
+    }
+}
+
+/// <summary>Parameters and buffers must outlive whatever dispose scope the caller happened to build the module in.</summary>
+internal static class ComponentOwnership
+{
+    public static void Keep(nn.Module module)
+    {
+        foreach ((string _, Modules.Parameter parameter) in module.named_parameters()) parameter.DetachFromDisposeScope();
+        foreach ((string _, Tensor buffer) in module.named_buffers()) buffer.DetachFromDisposeScope();
+    }
+}
+
+internal static class AttentionWeightsInitializer
+{
+    /// <summary>Resets every convolution, linear and norm layer below a module.</summary>
+    public static void Reset(nn.Module module, AttentionInitialization initialization, Action paper)
+    {
+        using IDisposable quiet = no_grad();
+        foreach ((string _, nn.Module child) in module.named_modules())
+        {
+            switch (child)
+            {
+                case Modules.Conv2d conv:
+                    Fill(conv.weight!, conv.bias, initialization);
+                    break;
+                case Modules.Conv1d conv:
+                    Fill(conv.weight!, conv.bias, initialization);
+                    break;
+                case Modules.Linear linear:
+                    Fill(linear.weight!, linear.bias, initialization);
+                    break;
+                case Modules.BatchNorm2d norm:
+                    norm.reset_running_stats();
+                    if (norm.weight is not null) nn.init.ones_(norm.weight);
+                    if (norm.bias is not null) nn.init.zeros_(norm.bias);
+                    break;
+            }
+        }
+
+        if (initialization == AttentionInitialization.Paper) paper();
+    }
+
+    private static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)
+    {
+        switch (initialization)
+        {
+            case AttentionInitialization.Kaiming:
+                Kaiming(weight);
+                Zero(bias);
+                break;
+            case AttentionInitialization.Xavier:
+                nn.init.xavier_uniform_(weight);
+                Zero(bias);
+                break;
+            default:
+                (long fanIn, _) = nn.init.CalculateFanInAndFanOut(weight);
+                double bound = 1 / Math.Sqrt(fanIn);
+                nn.init.uniform_(weight, -bound, bound);
+                if (bias is not null) nn.init.uniform_(bias, -bound, bound);
+                break;
+        }
+    }
+
+    public static void Kaiming(Tensor weight)
+        => nn.init.kaiming_normal_(weight, mode: nn.init.FanInOut.FanOut, nonlinearity: nn.init.NonlinearityType.ReLU);
+
+    public static void Zero(Tensor? tensor)
+    {
+        if (tensor is not null) nn.init.zeros_(tensor);
+    }
+}

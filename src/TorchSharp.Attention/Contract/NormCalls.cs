@@ -1,0 +1,24 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Batch norm that also works where a channel has a single value.</summary>
+internal static class NormCalls
+{
+    /// <summary>
+    /// Calls the norm. In training, a batch that leaves one value per channel has no variance: PyTorch throws. A last batch of
+    /// one sample should not end a training, so this normalises such a batch with the running statistics and leaves them alone.
+    /// </summary>
+    public static Tensor CallAnyBatch(this BatchNorm2d norm, Tensor input)
+    {
+        bool single = norm.training && input.size(0) * input.size(2) * input.size(3) == 1;
+        if (!single) return norm.call(input);
+        return nn.functional.batch_norm(
+            input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
+    }
+
+    public static double CheckMomentum(double value, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string name = "")
+        => value > 0 && value <= 1 ? value : throw new ArgumentOutOfRangeException(
+            name, value, $"{name} is {value}; the share of a new batch in the running statistics must lie in (0, 1].");
+}

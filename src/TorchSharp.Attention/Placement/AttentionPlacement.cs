@@ -1,0 +1,143 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A plan applied to the places of one network: checked as a whole before anything is built, then asked place by place. A builder
+/// of your own networks lists its places, resolves the plan, and calls <see cref="Create"/> at each.
+/// </summary>
+public sealed class AttentionPlacement
+{
+    private readonly Dictionary<(AttentionPosition Position, int Stage, int Block), (AttentionSite Site, List<AttentionOptions> Attentions)> _placed = [];
+
+    internal AttentionPlacement(AttentionPlan plan, string network, IReadOnlyCollection<AttentionSite> sites)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(network);
+        ArgumentNullException.ThrowIfNull(sites);
+        for (int i = 0; i < plan.Rules.Count; i++)
+        {
+            AttentionRule rule = plan.Rules[i];
+            bool matched = false;
+            foreach (AttentionSite site in sites.Where(rule.Matches))
+            {
+                matched = true;
+                CheckFits(rule.Attention, site, network);
+                if (!_placed.TryGetValue(Key(site), out (AttentionSite Site, List<AttentionOptions> Attentions) entry))
+                {
+                    _placed[Key(site)] = entry = (site, []);
+                }
+
+                entry.Attentions.Add(rule.Attention);
+            }
+
+            if (!matched) throw new ArgumentException(NothingMatched(i, rule, network, sites), nameof(plan));
+        }
+    }
+
+    /// <summary>Every place that gets an attention, with what stands there, in order of the rules' first match.</summary>
+    public IEnumerable<(AttentionSite Site, IReadOnlyList<AttentionOptions> Attentions)> Placed =>
+        _placed.Values.Select(entry => (entry.Site, (IReadOnlyList<AttentionOptions>)entry.Attentions));
+
+    /// <summary>
+    /// The attention for a place: null where the plan puts none, the module where it puts one, and a <see cref="Modules.Sequential"/>
+    /// of them in order of the rules where it puts several.
+    /// </summary>
+    /// <param name="position">The kind of place.</param>
+    /// <param name="stage">Stage or level, from 1.</param>
+    /// <param name="block">Block within the stage, from 0.</param>
+    public nn.Module<Tensor, Tensor>? Create(AttentionPosition position, int stage, int block = 0)
+    {
+        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)) return null;
+        if (entry.Attentions.FirstOrDefault(attention => attention is GuidedAttentionOptions) is { } guided)
+        {
+            throw new InvalidOperationException($"'{guided.Kind()}' at {entry.Site} is steered by a second map; call CreateGuided there.");
+        }
+
+        AttentionModule[] modules = [.. entry.Attentions.Select(attention => attention.Create(entry.Site.Channels))];
+        return modules.Length == 1 ? modules[0] : nn.Sequential(modules);
+    }
+
+    /// <summary>The same for a place that offers a guide. Attentions of one input ignore the guide; those of two are steered by it.</summary>
+    /// <param name="position">The kind of place.</param>
+    /// <param name="stage">Stage or level, from 1.</param>
+    /// <param name="block">Block within the stage, from 0.</param>
+    public nn.Module<Tensor, Tensor, Tensor>? CreateGuided(AttentionPosition position, int stage, int block = 0)
+    {
+        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)) return null;
+        nn.Module[] modules =
+        [
+            .. entry.Attentions.Select(nn.Module (attention) => attention is GuidedAttentionOptions guided
+                ? guided.Create(entry.Site.Channels, entry.Site.GuideChannels!.Value)
+                : attention.Create(entry.Site.Channels)),
+        ];
+        return modules is [nn.Module<Tensor, Tensor, Tensor> alone] ? alone : new GuidedSequence(modules);
+    }
+
+    private static void CheckFits(AttentionOptions attention, AttentionSite site, string network)
+    {
+        try
+        {
+            if (attention is not GuidedAttentionOptions guided)
+            {
+                attention.Validate(site.Channels);
+            }
+            else if (site.GuideChannels is int guideChannels)
+            {
+                guided.Validate(site.Channels, guideChannels);
+            }
+            else
+            {
+                throw new ArgumentException(
+                    $"it is steered by a second map, which this place does not offer; place it at {nameof(AttentionPosition.Skip)} of a {nameof(UNet)}.");
+            }
+        }
+        catch (ArgumentException e)
+        {
+            throw new ArgumentException($"'{attention.Kind()}' does not fit {network} at {site}: {e.Message}", e.ParamName, e);
+        }
+    }
+
+    private static string NothingMatched(int index, AttentionRule rule, string network, IReadOnlyCollection<AttentionSite> sites)
+    {
+        string there = $"Rule {index + 1} of the plan ({rule}) matches nothing in {network}.";
+        List<AttentionSite> same = [.. sites.Where(site => site.Position == rule.Position)];
+        if (same.Count == 0)
+        {
+            return $"{there} It has no position {rule.Position}; its positions are {string.Join(", ", sites.Select(site => site.Position).Distinct())}.";
+        }
+
+        IEnumerable<string> stages = same.GroupBy(site => site.Stage)
+            .Select(stage => $"{stage.Key} (blocks {string.Join(", ", stage.Select(site => site.Block))})");
+        return $"{there} {rule.Position} exists in stages {string.Join("; ", stages)}.";
+    }
+
+    private static (AttentionPosition Position, int Stage, int Block) Key(AttentionSite site) => (site.Position, site.Stage, site.Block);
+}
+
+/// <summary>Attentions at a place with a guide, one after the other; keys 0, 1, ….</summary>
+internal sealed class GuidedSequence : nn.Module<Tensor, Tensor, Tensor>
+{
+    private readonly nn.Module[] _modules;
+
+    public GuidedSequence(nn.Module[] modules)
+        : base("Sequential")
+    {
+        _modules = modules;
+        for (int i = 0; i < modules.Length; i++) register_module($"{i}", modules[i]);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor input, Tensor guide)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor refined = input;
+        foreach (nn.Module module in _modules)
+        {
+            refined = module is nn.Module<Tensor, Tensor, Tensor> guided
+                ? guided.call(refined, guide)
+                : ((nn.Module<Tensor, Tensor>)module).call(refined);
+        }
+
+        return refined.MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,47 @@
+namespace TorchSharp.Attention;
+
+/// <summary>Where in a network an attention stands. Which of them exist depends on the network; see each member.</summary>
+public enum AttentionPosition
+{
+    /// <summary>End of the residual branch, before the addition: the default, and best in practice. Residual and inverted residual blocks.</summary>
+    BeforeAdd,
+
+    /// <summary>Input of the block; both the residual branch and the shortcut see the refined map. Residual and inverted residual blocks.</summary>
+    Before,
+
+    /// <summary>After the first convolution, its norm and activation. Residual blocks.</summary>
+    AfterConv1,
+
+    /// <summary>After the second convolution, its norm and, in a bottleneck, its activation: the 3×3 there. Residual blocks.</summary>
+    AfterConv2,
+
+    /// <summary>On the shortcut, after its projection if it has one. Residual blocks, and inverted residual blocks that have a shortcut.</summary>
+    Shortcut,
+
+    /// <summary>After addition and activation. Residual and inverted residual blocks.</summary>
+    After,
+
+    /// <summary>After the expansion's activation. Inverted residual blocks that expand.</summary>
+    AfterExpand,
+
+    /// <summary>After the depthwise convolution's activation, MobileNetV3's place. Inverted residual blocks.</summary>
+    AfterDepthwise,
+
+    /// <summary>After the last block of a stage: BAM's place. ResNet and MobileNetV2.</summary>
+    StageEnd,
+
+    /// <summary>Result of an encoder level; skip connection and next level see the refined map. U-Net.</summary>
+    EncoderEnd,
+
+    /// <summary>Deepest level. U-Net.</summary>
+    Bottleneck,
+
+    /// <summary>On the skip connection alone; a guided attention is steered by the up-sampled decoder map here. U-Net.</summary>
+    Skip,
+
+    /// <summary>After skip and decoder map are concatenated. U-Net.</summary>
+    AfterConcat,
+
+    /// <summary>Result of a decoder level. U-Net.</summary>
+    DecoderEnd,
+}

@@ -1,0 +1,19 @@
+namespace TorchSharp.Attention;
+
+/// <summary>One place of a network where an attention can stand.</summary>
+/// <param name="Position">The kind of place.</param>
+/// <param name="Stage">Stage or level, from 1, as in <c>layer1</c>.</param>
+/// <param name="Block">Block within the stage, from 0, as in <c>layer1.0</c>; 0 where the stage as a whole is meant.</param>
+/// <param name="BlocksInStage">Number of blocks in the stage.</param>
+/// <param name="Channels">Channels of the map at this place.</param>
+public sealed record AttentionSite(AttentionPosition Position, int Stage, int Block, int BlocksInStage, int Channels)
+{
+    /// <summary>Channels of the map that can steer a guided attention here, or null where there is none.</summary>
+    public int? GuideChannels { get; init; }
+
+    /// <summary>True for the last block of its stage.</summary>
+    public bool IsLastBlock => Block == BlocksInStage - 1;
+
+    /// <summary>For messages: <c>stage 3, block 0, BeforeAdd (256 channels)</c>.</summary>
+    public override string ToString() => $"stage {Stage}, block {Block}, {Position} ({Channels} channels)";
+}

@@ -1,0 +1,132 @@
+// CBAM's spatial half. Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
+// The released code stacks [max, mean] and normalises the logit with momentum 0.01; timm stacks [mean, max], momentum 0.1.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Order of the two pooled maps that the spatial convolution reads.</summary>
+public enum SpatialMapOrder
+{
+    /// <summary>Mean over channels first, as the paper and timm.</summary>
+    MeanMax,
+
+    /// <summary>Maximum over channels first, as the released code.</summary>
+    MaxMean,
+}
+
+/// <summary>Settings of <see cref="SpatialAttention"/>. Defaults: the paper's.</summary>
+[AttentionKind("spatial")]
+public sealed record SpatialAttentionOptions : AttentionOptions
+{
+    /// <summary>The paper: 7×7 on [mean, max], no norm.</summary>
+    public static SpatialAttentionOptions Paper { get; } = new();
+
+    /// <summary>The released code: 7×7 on [max, mean], batch norm of momentum 0.01.</summary>
+    public static SpatialAttentionOptions Official { get; } =
+        new() { Norm = true, NormMomentum = 0.01, MapOrder = SpatialMapOrder.MaxMean };
+
+    /// <summary>timm: 7×7 on [mean, max], batch norm of momentum 0.1.</summary>
+    public static SpatialAttentionOptions Timm { get; } = new() { Norm = true };
+
+    /// <summary>Kernel size in positions, odd. Default 7.</summary>
+    public int KernelSize { get; init; } = 7;
+
+    /// <summary>Whether a batch norm follows the convolution. Default false.</summary>
+    public bool Norm { get; init; }
+
+    /// <summary>Momentum of the batch norm's running statistics, in (0, 1]. Default 0.1.</summary>
+    public double NormMomentum { get; init; } = 0.1;
+
+    /// <summary>Order of the two pooled maps. Default mean first.</summary>
+    public SpatialMapOrder MapOrder { get; init; }
+
+    /// <summary>Function of the gate. Default sigmoid.</summary>
+    public GateFunction Gate { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        Check.OddKernel(KernelSize);
+        NormCalls.CheckMomentum(NormMomentum);
+        Check.Defined(MapOrder);
+        Check.Defined(Gate);
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new SpatialAttention(channels, this);
+}
+
+/// <summary>
+/// CBAM's spatial attention: y = x · σ(f([mean x; max x])), mean and maximum over channels, f a k×k convolution from two maps to
+/// one without bias, optionally followed by batch norm. Gate (N, 1, H, W). Keys <c>conv.conv</c>, <c>conv.bn</c>, as timm.
+/// </summary>
+/// <remarks>
+/// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
+/// <see cref="AttentionInitialization.Paper"/>: as the released code, convolution Kaiming normal, the norm's scale zero.
+/// </remarks>
+public sealed class SpatialAttention : GateModule
+{
+    [ComponentName(Name = "conv")]
+    private readonly ConvNorm _conv;
+
+    private readonly SpatialAttentionOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine; the weights do not depend on it.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, for example an even kernel.</exception>
+    public SpatialAttention(int channels, SpatialAttentionOptions? options = null)
+        : base(channels, options ??= SpatialAttentionOptions.Paper)
+    {
+        _options = options;
+        _conv = new ConvNorm(options);
+        Complete();
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeGate(Tensor input)
+    {
+        Tensor mean = input.mean([1], keepdim: true);
+        Tensor max = input.amax([1], keepdim: true);
+        Tensor stacked = _options.MapOrder == SpatialMapOrder.MeanMax ? cat([mean, max], 1) : cat([max, mean], 1);
+        return _options.Gate.Apply(_conv.call(stacked));
+    }
+
+    /// <inheritdoc/>
+    protected override void InitializeAsPaper() => _conv.InitializeAsReleased();
+
+    /// <summary>The convolution and its norm, so that keys read conv.conv and conv.bn.</summary>
+    private sealed class ConvNorm : nn.Module<Tensor, Tensor>
+    {
+        [ComponentName(Name = "conv")]
+        private readonly Conv2d _conv2d;
+
+        [ComponentName(Name = "bn")]
+        private readonly BatchNorm2d? _bn;
+
+        public ConvNorm(SpatialAttentionOptions options)
+            : base(nameof(ConvNorm))
+        {
+            _conv2d = nn.Conv2d(2, 1, options.KernelSize, padding: options.KernelSize / 2, bias: false);
+            if (options.Norm) _bn = nn.BatchNorm2d(1, momentum: options.NormMomentum);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor logits = _conv2d.call(input);
+            if (_bn is not null) logits = _bn.CallAnyBatch(logits);
+            return logits.MoveToOuterDisposeScope();
+        }
+
+        public void InitializeAsReleased()
+        {
+            AttentionWeightsInitializer.Kaiming(_conv2d.weight!);
+            AttentionWeightsInitializer.Zero(_bn?.weight);
+        }
+    }
+}
