@@ -124,6 +124,9 @@ public sealed class ResNet : FeatureNetwork
             : nn.Conv2d(options.InputChannels, options.StemWidth, 7, stride: 2, padding: 3, bias: false);
         _bn1 = nn.BatchNorm2d(options.StemWidth);
 
+        register_module("conv1", _conv1);
+        register_module("bn1", _bn1);
+
         _stages = new Sequential[options.Layers.Count];
         _stageEnds = new nn.Module<Tensor, Tensor>?[_stages.Length];
         int width = options.StemWidth, block = 0, blocks = options.Layers.Sum();

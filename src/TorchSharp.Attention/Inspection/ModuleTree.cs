@@ -44,7 +44,7 @@ internal static class ModuleTree
         ConvTranspose2d { weight: { } w } conv => $"ConvTranspose2d({conv.in_channels} → {conv.out_channels}, {w.size(2)}×{w.size(3)})",
         Linear { weight: { } w } => $"Linear({w.size(1)} → {w.size(0)})",
         BatchNorm2d { running_mean: { } mean } => $"BatchNorm2d({mean.size(0)})",
-        _ => module.GetName(),
+        _ => module.GetType().Assembly == typeof(ModuleTree).Assembly ? module.GetName() : module.GetType().Name,
     };
 
     private static string Parameters(nn.Module module)
