@@ -29,7 +29,7 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
     {
         Check.FeatureMap(input, InputChannels, GetName());
         using DisposeScope scope = NewDisposeScope();
-        Tensor[] maps = ComputeFeatures(input, (_, map) => map);
+        Tensor[] maps = ComputeFeatures(input);
         foreach (Tensor map in maps) map.MoveToOuterDisposeScope();
         return maps;
     }
@@ -37,6 +37,48 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
     /// <summary>The network as a tree of modules with parameter counts; attention is marked with ◆.</summary>
     public override string ToString() => ModuleTree.Format(this);
 
+    private protected abstract Tensor[] ComputeFeatures(Tensor input);
+}
+
+/// <summary>A network whose feature pyramid can serve as the encoder of a <see cref="UNet"/>.</summary>
+internal interface IEncoder
+{
     /// <summary>Computes the pyramid; each map may be refined before the next level reads it.</summary>
-    internal abstract Tensor[] ComputeFeatures(Tensor input, Func<int, Tensor, Tensor> refine);
+    Tensor[] Encode(Tensor input, Func<int, Tensor, Tensor> refine);
+}
+
+/// <summary>The shape of a network that classifies and that can serve as the encoder of a <see cref="UNet"/>.</summary>
+public abstract record BackboneOptions
+{
+    private protected BackboneOptions()
+    {
+    }
+
+    /// <summary>Channels of the image. Default 3.</summary>
+    public int InputChannels { get; init; } = 3;
+
+    /// <summary>Number of classes. Default 1000.</summary>
+    public int Classes { get; init; } = 1000;
+
+    /// <summary>Which attention goes where. Default none.</summary>
+    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
+
+    /// <summary>Checks the shape without building anything.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public virtual void Validate()
+    {
+        Check.Positive(InputChannels);
+        Check.Positive(Classes);
+        ArgumentNullException.ThrowIfNull(Attention);
+    }
+
+    /// <summary>Builds the network.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
+    public abstract FeatureNetwork Create();
+
+    /// <summary>Builds the network without what follows its feature pyramid.</summary>
+    internal abstract FeatureNetwork CreateEncoder();
+
+    /// <summary>What the pyramid's maps will be, without building anything.</summary>
+    internal abstract (ValueList<int> Channels, ValueList<int> Reductions) Pyramid();
 }

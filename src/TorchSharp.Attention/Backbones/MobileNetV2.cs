@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>The shape of a <see cref="MobileNetV2"/>. A value; the defaults are the paper's network.</summary>
-public sealed record MobileNetV2Options
+public sealed record MobileNetV2Options : BackboneOptions
 {
     /// <summary>Width multiplier of every layer's channels, above 0. Default 1.</summary>
     public double WidthMultiplier { get; init; } = 1;
@@ -15,31 +15,30 @@ public sealed record MobileNetV2Options
     /// <summary>Channels are rounded to a multiple of this. Default 8.</summary>
     public int RoundingDivisor { get; init; } = 8;
 
-    /// <summary>Channels of the image. Default 3.</summary>
-    public int InputChannels { get; init; } = 3;
-
-    /// <summary>Number of classes. Default 1000.</summary>
-    public int Classes { get; init; } = 1000;
-
     /// <summary>Dropout before the classifier, in [0, 1). Default 0.2.</summary>
     public double Dropout { get; init; } = 0.2;
 
     /// <summary>For images of about 32 pixels: stride 1 instead of 2 in the stem and in stage 2. Default false.</summary>
     public bool SmallImages { get; init; }
 
-    /// <summary>Which attention goes where. Default none.</summary>
-    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
-
-    /// <summary>Checks the shape without building anything.</summary>
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public void Validate()
+    /// <inheritdoc/>
+    public override void Validate()
     {
+        base.Validate();
         Check.Positive(WidthMultiplier);
         Check.Positive(RoundingDivisor);
-        Check.Positive(InputChannels);
-        Check.Positive(Classes);
         Check.Probability(Dropout, oneAllowed: false);
-        ArgumentNullException.ThrowIfNull(Attention);
+    }
+
+    /// <inheritdoc/>
+    public override MobileNetV2 Create() => new(this);
+
+    internal override FeatureNetwork CreateEncoder() => new MobileNetV2(this, encoder: true);
+
+    internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
+    {
+        Validate();
+        return (MobileNetV2.PyramidChannels(this), SmallImages ? [1, 1, 2, 4, 8] : [2, 4, 8, 16, 32]);
     }
 }
 
@@ -50,7 +49,7 @@ public sealed record MobileNetV2Options
 /// <c>stage3_attn</c> at a stage's end.
 /// </summary>
 /// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
-public sealed class MobileNetV2 : FeatureNetwork
+public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 {
     // The paper's table 2: expansion, channels, blocks and stride of each stage; and the features that end each resolution.
     private static readonly (int Expansion, int Channels, int Blocks, int Stride)[] Table =
@@ -62,7 +61,7 @@ public sealed class MobileNetV2 : FeatureNetwork
     private readonly ModuleList<nn.Module<Tensor, Tensor>> _features = [];
 
     [ComponentName(Name = "classifier")]
-    private readonly Sequential _classifier;
+    private readonly Sequential? _classifier;
 
     private readonly nn.Module<Tensor, Tensor>?[] _stageEnds = new nn.Module<Tensor, Tensor>?[Table.Length];
 
@@ -70,9 +69,13 @@ public sealed class MobileNetV2 : FeatureNetwork
     /// <param name="options">Its shape; null for the paper's network.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
     public MobileNetV2(MobileNetV2Options? options = null)
+        : this(options ?? new MobileNetV2Options(), encoder: false)
+    {
+    }
+
+    internal MobileNetV2(MobileNetV2Options options, bool encoder)
         : base(nameof(MobileNetV2))
     {
-        options ??= new MobileNetV2Options();
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), Sites(options));
 
@@ -84,9 +87,12 @@ public sealed class MobileNetV2 : FeatureNetwork
             width = block.Output;
         }
 
-        int last = Round(1280 * Math.Max(1.0, options.WidthMultiplier), options);
-        _features.Add(new ConvNormReLU6(width, last, 1, 1));
-        _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(last, options.Classes));
+        if (!encoder)
+        {
+            int last = Round(1280 * Math.Max(1.0, options.WidthMultiplier), options);
+            _features.Add(new ConvNormReLU6(width, last, 1, 1));
+            _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(last, options.Classes));
+        }
 
         for (int stage = 1; stage <= Table.Length; stage++)
         {
@@ -94,8 +100,7 @@ public sealed class MobileNetV2 : FeatureNetwork
             if (_stageEnds[stage - 1] is { } end) register_module($"stage{stage}_attn", end);
         }
 
-        FeatureChannels = ValueList.Create<int>([.. PyramidStages.Select(stage => Width(Table[stage - 1].Channels, options))]);
-        FeatureReductions = options.SmallImages ? [1, 1, 2, 4, 8] : [2, 4, 8, 16, 32];
+        (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
         BackboneInitializer.Reset(this, classifierStd: 0.01);
     }
@@ -146,10 +151,15 @@ public sealed class MobileNetV2 : FeatureNetwork
         Check.FeatureMap(input, InputChannels, GetName());
         using DisposeScope scope = NewDisposeScope();
         Tensor last = _features[^1].call(Run(input, (_, map) => map, null));
-        return _classifier.call(last.mean([2, 3])).MoveToOuterDisposeScope();
+        return _classifier!.call(last.mean([2, 3])).MoveToOuterDisposeScope();
     }
 
-    internal override Tensor[] ComputeFeatures(Tensor input, Func<int, Tensor, Tensor> refine)
+    internal static ValueList<int> PyramidChannels(MobileNetV2Options options) =>
+        ValueList.Create<int>([.. PyramidStages.Select(stage => Width(Table[stage - 1].Channels, options))]);
+
+    private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
+
+    Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
     {
         Tensor[] maps = new Tensor[PyramidStages.Length];
         Run(input, refine, maps);

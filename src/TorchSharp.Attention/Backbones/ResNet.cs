@@ -27,7 +27,7 @@ public enum ResNetStem
 }
 
 /// <summary>The shape of a <see cref="ResNet"/>. A value; the defaults are ResNet-18.</summary>
-public sealed record ResNetOptions
+public sealed record ResNetOptions : BackboneOptions
 {
     /// <summary>Kind of block. Default basic.</summary>
     public ResNetBlock Block { get; init; }
@@ -44,32 +44,22 @@ public sealed record ResNetOptions
     /// <summary>Channels of the stem. Default 64.</summary>
     public int StemWidth { get; init; } = 64;
 
-    /// <summary>Channels of the image. Default 3.</summary>
-    public int InputChannels { get; init; } = 3;
-
-    /// <summary>Number of classes. Default 1000.</summary>
-    public int Classes { get; init; } = 1000;
-
     /// <summary>Starts the last norm of every residual branch at zero, so that blocks start as the identity. Default false.</summary>
     public bool ZeroInitLastNorm { get; init; }
 
     /// <summary>Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.</summary>
     public double DropPath { get; init; }
 
-    /// <summary>Which attention goes where. Default none.</summary>
-    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
-
     /// <summary>Planes of each stage, with the default filled in.</summary>
     public ValueList<int> PlanesOfStages() => StagePlanes ?? ValueList.Create<int>([.. Enumerable.Range(0, Layers.Count).Select(i => 64 << i)]);
 
-    /// <summary>Checks the shape without building anything.</summary>
-    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
-    public void Validate()
+    /// <inheritdoc/>
+    public override void Validate()
     {
+        base.Validate();
         Check.Defined(Block);
         Check.Defined(Stem);
         ArgumentNullException.ThrowIfNull(Layers);
-        ArgumentNullException.ThrowIfNull(Attention);
         if (Layers.Count is 0 or > 8) throw new ArgumentException($"Layers is {Layers}; give the blocks of 1 to 8 stages.", nameof(Layers));
         foreach (int blocks in Layers) Check.Positive(blocks, nameof(Layers));
         if (StagePlanes is not null && StagePlanes.Count != Layers.Count)
@@ -79,9 +69,23 @@ public sealed record ResNetOptions
 
         foreach (int planes in PlanesOfStages()) Check.Positive(planes, nameof(StagePlanes));
         Check.Positive(StemWidth);
-        Check.Positive(InputChannels);
-        Check.Positive(Classes);
         Check.Probability(DropPath, oneAllowed: false);
+    }
+
+    /// <inheritdoc/>
+    public override ResNet Create() => new(this);
+
+    internal override FeatureNetwork CreateEncoder() => new ResNet(this, encoder: true);
+
+    internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
+    {
+        Validate();
+        ValueList<int> planes = PlanesOfStages();
+        int expansion = ResidualBlock.Expansion(Block);
+        bool small = Stem == ResNetStem.Small;
+        return (
+            ValueList.Create<int>([StemWidth, .. planes.Select(p => p * expansion)]),
+            ValueList.Create<int>([small ? 1 : 2, .. planes.Select((_, i) => (small ? 1 : 4) << i)]));
     }
 }
 
@@ -92,7 +96,7 @@ public sealed record ResNetOptions
 /// </summary>
 /// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
 /// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
-public sealed class ResNet : FeatureNetwork
+public sealed class ResNet : FeatureNetwork, IEncoder
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
@@ -101,7 +105,7 @@ public sealed class ResNet : FeatureNetwork
     private readonly BatchNorm2d _bn1;
 
     [ComponentName(Name = "fc")]
-    private readonly Linear _fc;
+    private readonly Linear? _fc;
 
     private readonly Sequential[] _stages;
     private readonly nn.Module<Tensor, Tensor>?[] _stageEnds;
@@ -110,9 +114,13 @@ public sealed class ResNet : FeatureNetwork
     /// <param name="options">Its shape; null for ResNet-18.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
     public ResNet(ResNetOptions? options = null)
+        : this(options ?? new ResNetOptions(), encoder: false)
+    {
+    }
+
+    internal ResNet(ResNetOptions options, bool encoder)
         : base(nameof(ResNet))
     {
-        options ??= new ResNetOptions();
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), Sites(options));
 
@@ -146,9 +154,8 @@ public sealed class ResNet : FeatureNetwork
             if (_stageEnds[stage - 1] is { } end) register_module($"layer{stage}_attn", end);
         }
 
-        _fc = nn.Linear(width, options.Classes);
-        FeatureChannels = ValueList.Create<int>([options.StemWidth, .. planes.Select(p => p * expansion)]);
-        FeatureReductions = ValueList.Create<int>([small ? 1 : 2, .. planes.Select((_, i) => (small ? 1 : 4) << i)]);
+        if (!encoder) _fc = nn.Linear(width, options.Classes);
+        (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
         BackboneInitializer.Reset(this);
         if (options.ZeroInitLastNorm) ZeroLastNorms();
@@ -233,10 +240,12 @@ public sealed class ResNet : FeatureNetwork
         Check.FeatureMap(input, InputChannels, GetName());
         using DisposeScope scope = NewDisposeScope();
         Tensor last = Run(input, (_, map) => map, null);
-        return _fc.call(last.mean([2, 3])).MoveToOuterDisposeScope();
+        return _fc!.call(last.mean([2, 3])).MoveToOuterDisposeScope();
     }
 
-    internal override Tensor[] ComputeFeatures(Tensor input, Func<int, Tensor, Tensor> refine)
+    private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
+
+    Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
     {
         Tensor[] maps = new Tensor[_stages.Length + 1];
         Run(input, refine, maps);
