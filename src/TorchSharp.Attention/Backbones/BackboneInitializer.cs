@@ -6,7 +6,7 @@ namespace TorchSharp.Attention;
 /// <summary>How a backbone's own weights start, as torchvision's; attention modules start as their options say and are left alone.</summary>
 internal static class BackboneInitializer
 {
-    /// <summary>Convolutions Kaiming normal (fan-out), their biases zero, norms one and zero.</summary>
+    /// <summary>Convolutions Kaiming normal (fan-out), their biases zero, group norms one and zero.</summary>
     /// <param name="network">The network.</param>
     /// <param name="classifierStd">Standard deviation of linear weights, biases zero; null leaves PyTorch's start.</param>
     public static void Reset(nn.Module network, double? classifierStd = null)
@@ -25,6 +25,11 @@ internal static class BackboneInitializer
             case Conv2d conv:
                 AttentionWeightsInitializer.Kaiming(conv.weight!);
                 AttentionWeightsInitializer.Zero(conv.bias);
+                return;
+            case GroupNorm norm:
+                // TorchSharp leaves these two uninitialised.
+                nn.init.ones_(norm.weight);
+                AttentionWeightsInitializer.Zero(norm.bias);
                 return;
             case Linear linear when classifierStd is double std:
                 nn.init.normal_(linear.weight!, 0, std);

@@ -1,0 +1,108 @@
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>Parameter and multiply-accumulate counts of published networks, exact.</summary>
+public sealed class AnchorTests
+{
+    private static readonly SqueezeExcitationOptions TimmSe = SqueezeExcitationOptions.Timm;
+
+    private static readonly EfficientChannelAttentionOptions Eca = EfficientChannelAttentionOptions.Paper;
+
+    public static TheoryData<string, long> ParameterAnchors => new()
+    {
+        { "resnet18", 11_689_512 },
+        { "resnet34", 21_797_672 },
+        { "resnet50", 25_557_032 },
+        { "resnet101", 44_549_160 },
+        { "resnet152", 60_192_808 },
+        { "resnet50 se timm", 28_088_024 },
+        { "resnet50 se timm, no biases", 28_071_976 },
+        { "resnet18 se timm", 11_779_624 },
+        { "resnet18 se paper", 11_778_592 },
+        { "resnet18 cbam official", 11_779_392 },
+        { "resnet34 cbam official", 21_960_468 },
+        { "resnet50 cbam official", 28_089_624 },
+        { "resnet101 cbam official", 49_330_172 },
+        { "resnet50 cbam timm", 28_073_576 },
+        { "resnet18 bam official", 11_712_503 },
+        { "resnet34 bam official", 21_820_663 },
+        { "resnet50 bam official", 25_915_099 },
+        { "resnet101 bam official", 44_907_227 },
+        { "resnet50 eca", 25_557_118 },
+        { "resnet50 eca by stage", 25_557_112 },
+        { "mobilenetv2", 3_504_872 },
+        { "mobilenetv2 eca", 3_504_903 },
+        { "mobilenetv2 se", 3_890_688 },
+    };
+
+    public static TheoryData<string, long> MultiplyAccumulateAnchors => new()
+    {
+        { "resnet18", 1_814_073_344 },
+        { "resnet34", 3_663_761_408 },
+        { "resnet50", 4_089_184_256 },
+        { "resnet101", 7_801_405_440 },
+        { "resnet50 se timm", 4_091_699_200 },
+        { "resnet50 eca", 4_089_272_064 },
+        { "resnet50 cbam timm", 4_095_573_110 },
+        { "resnet50 bam official", 4_171_331_328 },
+        { "mobilenetv2", 300_774_272 },
+    };
+
+    [Theory]
+    [MemberData(nameof(ParameterAnchors))]
+    public void Parameters_are_those_of_the_published_network(string name, long expected)
+    {
+        using nn.Module<Tensor, Tensor> network = Build(name);
+        Assert.Equal(expected, network.parameters().Sum(parameter => parameter.numel()));
+    }
+
+    [Theory]
+    [MemberData(nameof(MultiplyAccumulateAnchors))]
+    public void Multiply_accumulates_are_those_of_the_published_network(string name, long expected)
+    {
+        using nn.Module<Tensor, Tensor> network = Build(name);
+        network.train();
+        Assert.Equal(expected, ModelCost.Measure(network, 1, 3, 224, 224).MultiplyAccumulates);
+        Assert.True(network.training);
+        Assert.Equal(3 * expected, ModelCost.Measure(network, 3, 3, 224, 224).MultiplyAccumulates);
+    }
+
+    [Fact]
+    public void Self_attention_counts_its_functional_products()
+    {
+        using SelfAttention2d attention = new(64, new SelfAttention2dOptions { Heads = 4 });
+        const long Positions = 6 * 5;
+        const long Projections = Positions * 64 * (3 * 64 + 64);
+        Assert.Equal(2 * (Projections + 2 * Positions * Positions * 64), ModelCost.Measure(attention, 2, 64, 6, 5).MultiplyAccumulates);
+    }
+
+    private static FeatureNetwork Build(string name)
+    {
+        string[] words = name.Split(' ', 2);
+        AttentionPlan plan = words.Length == 1 ? AttentionPlan.None : words[1] switch
+        {
+            "se timm" => AttentionPlan.Of(TimmSe),
+            "se timm, no biases" => AttentionPlan.Of(TimmSe with { Bias = false }),
+            "se paper" => AttentionPlan.Of(SqueezeExcitationOptions.Paper),
+            "cbam official" => AttentionPlan.Of(CbamOptions.Official),
+            "cbam timm" => AttentionPlan.Of(CbamOptions.Timm),
+            "bam official" => AttentionPlan.Of(BamOptions.Official, AttentionPosition.StageEnd).InStages(1, 2, 3),
+            "eca" when words[0] == "mobilenetv2" => AttentionPlan.Of(Eca with { KernelSize = 1 }).Where(site => site.Channels < 96)
+                .Add(Eca with { KernelSize = 3 }).Where(site => site.Channels >= 96),
+            "eca" => AttentionPlan.Of(Eca),
+            "eca by stage" => AttentionPlan.Of(Eca with { KernelSize = 3 }).InStages(1)
+                .Add(Eca with { KernelSize = 5 }).InStages(2, 3).Add(Eca with { KernelSize = 7 }).InStages(4),
+            "se" => AttentionPlan.Of(TimmSe with { Reduction = 24 }, AttentionPosition.AfterDepthwise),
+            _ => throw new ArgumentException(name),
+        };
+        return words[0] switch
+        {
+            "resnet18" => ResNet.ResNet18(attention: plan),
+            "resnet34" => ResNet.ResNet34(attention: plan),
+            "resnet50" => ResNet.ResNet50(attention: plan),
+            "resnet101" => ResNet.ResNet101(attention: plan),
+            "resnet152" => ResNet.ResNet152(attention: plan),
+            "mobilenetv2" => new MobileNetV2(new MobileNetV2Options { Attention = plan }),
+            _ => throw new ArgumentException(name),
+        };
+    }
+}

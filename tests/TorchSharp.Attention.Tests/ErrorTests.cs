@@ -1,0 +1,142 @@
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>Every argument out of range: the documented exception, naming parameter, value and remedy.</summary>
+public sealed class ErrorTests
+{
+    private static readonly (string What, Action Act, string Parameter, string Message)[] Table =
+    [
+        // Settings of every module.
+        Bad("se channels", () => new SqueezeExcitation(0), "channels", "channels is 0; it must be at least 1."),
+        Bad("se channels below", () => new SqueezeExcitation(-3), "channels", "channels is -3"),
+        Bad("se reduction 0", () => new SqueezeExcitation(8, new() { Reduction = 0 }), "reduction", "is 0; it must be at least 1"),
+        Bad("se reduction above channels", () => new SqueezeExcitation(8), "reduction", "Reduction is 16, which leaves no channel of 8. Use a Reduction of at most 8"),
+        Bad("se reduced channels", () => new SqueezeExcitation(8, new() { ReducedChannels = 0 }), "reducedChannels", "ReducedChannels is 0"),
+        Bad("se divisor", () => new SqueezeExcitation(8, new() { RoundingDivisor = 0 }), "roundingDivisor", "is 0"),
+        Bad("se gate", () => new SqueezeExcitation(8, new() { Reduction = 2, Gate = (GateFunction)9 }), "Gate", "GateFunction has Sigmoid, HardSigmoid"),
+        Bad("se activation", () => new SqueezeExcitation(8, new() { Reduction = 2, Activation = (GateActivation)9 }), "Activation", "ReLU, ReLU6"),
+        Bad("initialization", () => new SqueezeExcitation(8, new() { Reduction = 2, Initialization = (AttentionInitialization)9 }), "Initialization", "Identity"),
+        Bad("dropout 1", () => new SqueezeExcitation(8, new() { Reduction = 2, Dropout = 1 }), "Dropout", "Dropout is 1; it is a probability and must lie in [0, 1)"),
+        Bad("dropout below 0", () => new SqueezeExcitation(8, new() { Reduction = 2, Dropout = -0.1 }), "Dropout", "-0.1"),
+        Bad("dropout NaN", () => new SqueezeExcitation(8, new() { Reduction = 2, Dropout = double.NaN }), "Dropout", "NaN"),
+        Bad("stochastic drop", () => new SqueezeExcitation(8, new() { Reduction = 2, StochasticDrop = 1.5 }), "StochasticDrop", "[0, 1]"),
+        Bad("eca even kernel", () => new EfficientChannelAttention(8, new() { KernelSize = 4 }), "KernelSize", "KernelSize is 4; a kernel must be odd and at least 1, for example 5."),
+        Bad("eca kernel 0", () => new EfficientChannelAttention(8, new() { KernelSize = 0 }), "KernelSize", "is 0"),
+        Bad("eca gamma", () => new EfficientChannelAttention(8, new() { Gamma = 0 }), "Gamma", "above 0"),
+        Bad("eca beta", () => new EfficientChannelAttention(8, new() { Beta = double.PositiveInfinity }), "Beta", "finite"),
+        Bad("eca padding", () => new EfficientChannelAttention(8, new() { Padding = (ChannelPadding)5 }), "Padding", "Zeros, Circular"),
+        Bad("eca circular kernel", () => new EfficientChannelAttention(2, new() { KernelSize = 7, Padding = ChannelPadding.Circular }), "KernelSize", "at most 5"),
+        Bad("channel reduction", () => new ChannelAttention(8), "reduction", "Reduction is 16"),
+        Bad("spatial kernel", () => new SpatialAttention(8, new() { KernelSize = 6 }), "KernelSize", "for example 7"),
+        Bad("spatial momentum", () => new SpatialAttention(8, new() { NormMomentum = 0 }), "NormMomentum", "(0, 1]"),
+        Bad("spatial order", () => new SpatialAttention(8, new() { MapOrder = (SpatialMapOrder)7 }), "MapOrder", "MeanMax, MaxMean"),
+        Bad("cbam kernel", () => new Cbam(8, new() { Reduction = 2, KernelSize = -1 }), "KernelSize", "-1"),
+        Bad("cbam momentum", () => new Cbam(8, new() { Reduction = 2, SpatialNormMomentum = 2 }), "NormMomentum", "2"),
+        Bad("cbam order", () => new Cbam(8, new() { Reduction = 2, Order = (CbamOrder)3 }), "Order", "ChannelFirst, SpatialFirst, Parallel"),
+        Bad("cbam reduction", () => new Cbam(8), "reduction", "set RoundingDivisor = 1"),
+        Bad("bam reduction", () => new Bam(8), "reduction", "16"),
+        Bad("bam dilation", () => new Bam(8, new() { Reduction = 2, Dilation = 0 }), "Dilation", "at least 1"),
+        Bad("bam convolutions", () => new Bam(8, new() { Reduction = 2, DilatedConvolutions = -1 }), "DilatedConvolutions", "at least 0"),
+        Bad("bam merge", () => new Bam(8, new() { Reduction = 2, Merge = (BamMerge)2 }), "Merge", "Add, Multiply"),
+        Bad("bam norm", () => new Bam(8, new() { Reduction = 2, Norm = (BamNorm)2 }), "Norm", "Output, Hidden"),
+        Bad("self heads", () => new SelfAttention2d(12), "Heads", "Heads is 8, which does not divide 12 channels"),
+        Bad("self heads 0", () => new SelfAttention2d(8, new() { Heads = 0 }), "Heads", "at least 1"),
+        Bad("self head width", () => new SelfAttention2d(12, new() { HeadWidth = 5 }), "HeadWidth", "does not divide 12 channels"),
+        Bad("self attention dropout", () => new SelfAttention2d(8, new() { AttentionDropout = 1 }), "AttentionDropout", "[0, 1)"),
+        Bad("self zero scale", () => new SelfAttention2d(8, new() { ZeroInitScale = true, Residual = false }), "ZeroInitScale", "Set Residual = true"),
+        Bad("gate channels", () => new AttentionGate(0, 4), "channels", "0"),
+        Bad("gate guide", () => new AttentionGate(4, 0), "guideChannels", "0"),
+        Bad("gate reduced", () => new AttentionGate(4, 4, new() { ReducedChannels = 0 }), "ReducedChannels", "0"),
+        Bad("gate without guide", () => new AttentionGateOptions().Create(4), "channels", "Call Create(channels, guideChannels)"),
+
+        // Shapes of networks.
+        Bad("resnet layers", () => new ResNet(new() { Layers = [] }), "Layers", "1 to 8 stages"),
+        Bad("resnet layer 0", () => new ResNet(new() { Layers = [1, 0] }), "Layers", "0"),
+        Bad("resnet planes count", () => new ResNet(new() { StagePlanes = [8, 8] }), "StagePlanes", "one number a stage"),
+        Bad("resnet planes 0", () => new ResNet(new() { StagePlanes = [8, 8, 8, 0] }), "StagePlanes", "0"),
+        Bad("resnet stem width", () => new ResNet(new() { StemWidth = 0 }), "StemWidth", "0"),
+        Bad("resnet input", () => new ResNet(new() { InputChannels = 0 }), "InputChannels", "0"),
+        Bad("resnet classes", () => new ResNet(new() { Classes = 0 }), "Classes", "0"),
+        Bad("resnet drop path", () => new ResNet(new() { DropPath = 1 }), "DropPath", "[0, 1)"),
+        Bad("resnet block", () => new ResNet(new() { Block = (ResNetBlock)5 }), "Block", "Basic, Bottleneck"),
+        Bad("resnet stem", () => new ResNet(new() { Stem = (ResNetStem)5 }), "Stem", "Standard, Small"),
+        Bad("mobilenet width", () => new MobileNetV2(new() { WidthMultiplier = 0 }), "WidthMultiplier", "above 0"),
+        Bad("mobilenet divisor", () => new MobileNetV2(new() { RoundingDivisor = 0 }), "RoundingDivisor", "0"),
+        Bad("mobilenet dropout", () => new MobileNetV2(new() { Dropout = 1 }), "Dropout", "[0, 1)"),
+        Bad("mobilenet classes", () => new MobileNetV2(new() { Classes = -1 }), "Classes", "-1"),
+        Bad("unet depth", () => new UNet(new() { Depth = 0 }), "Depth", "1 to 8"),
+        Bad("unet widths", () => new UNet(new() { Depth = 2, Widths = [4, 8] }), "Widths", "has 3 levels"),
+        Bad("unet width 0", () => new UNet(new() { Widths = [4, 0] }), "Widths", "0"),
+        Bad("unet classes", () => new UNet(new() { Classes = 0 }), "Classes", "0"),
+        Bad("unet norm groups", () => new UNet(new() { Widths = [6, 8], Norm = UNetNorm.Group }), "NormGroups", "does not divide the width 6"),
+        Bad("unet depth with encoder", () => new UNet(new() { Depth = 3, Encoder = new ResNetOptions() }), "Depth", "Leave Depth null"),
+        Bad("unet widths with encoder", () => new UNet(new() { Widths = [4], Encoder = new ResNetOptions() }), "Widths", "the decoder has 5 levels"),
+        Bad("plan position", () => AttentionPlan.Of(new CbamOptions(), (AttentionPosition)99), "position", "BeforeAdd"),
+        Bad("plan stages", () => AttentionPlan.Of(new CbamOptions()).InStages(), "stages", "empty"),
+        Bad("plan blocks", () => AttentionPlan.Of(new CbamOptions()).InBlocks(-1), "blocks", "count from 0"),
+        Bad("cost shape", () => ModelCost.Measure(new SpatialAttention(4), 1, 0, 3, 3), "inputShape", "each at least 1"),
+
+        // Inputs.
+        Bad("rank 3", () => Call(8, randn(8, 4, 4)), "input", "shape (8, 4, 4). Add a batch dimension"),
+        Bad("rank 2", () => Call(8, randn(8, 4)), "input", "takes a feature map (N, C, H, W)"),
+        Bad("channels", () => Call(8, randn(1, 6, 4, 4)), "input", "built for 8 channels; input has 6 (shape (1, 6, 4, 4))"),
+        Bad("no positions", () => Call(8, zeros(1, 8, 0, 4)), "input", "at least one position"),
+        Bad("integers", () => Call(8, zeros(1, 8, 2, 2, dtype: ScalarType.Int64)), "input", "is Int64. Convert it"),
+        Bad("gate of a wrong map", () => new SqueezeExcitation(8, new() { Reduction = 2 }).Gate(randn(1, 4, 2, 2)), "input", "8 channels"),
+        Bad("weights of a wrong map", () => new SelfAttention2d(8).Weights(randn(1, 4, 2, 2)), "input", "8 channels"),
+        Bad("guide's channels", () => new AttentionGate(8, 4).call(randn(1, 8, 2, 2), randn(1, 5, 2, 2)), "guide", "built for 4 channels; guide has 5"),
+        Bad("guide's batch", () => new AttentionGate(8, 4).call(randn(2, 8, 2, 2), randn(1, 4, 2, 2)), "guide", "batch of 2 and a guide for 1"),
+        Bad("resnet image", () => new ResNet(Cases.TinyResNet).call(randn(1, 1, 8, 8)), "input", "ResNet was built for 3 channels"),
+        Bad("mobilenet image", () => new MobileNetV2(Cases.TinyMobileNet).call(randn(3, 8, 8)), "input", "unsqueeze(0)"),
+        Bad("unet image", () => new UNet(new() { Widths = [4, 4, 4] }).call(randn(1, 3, 3, 9)), "input", "at least 4; input has shape (1, 3, 3, 9)"),
+    ];
+
+    private static readonly (string What, Action Act)[] Nulls =
+    [
+        ("forward", () => new SpatialAttention(4).call(null!)),
+        ("rule", () => _ = new AttentionRule(null!)),
+        ("plan", () => _ = new AttentionPlan(null!)),
+        ("parse", () => AttentionPlan.Parse(null!)),
+        ("json", () => AttentionPlan.FromJson(null!)),
+        ("options json", () => AttentionOptions.FromJson(null!)),
+        ("kind", () => AttentionCatalog.Create(null!)),
+        ("predicate", () => AttentionPlan.Of(new CbamOptions()).Where(null!)),
+        ("resnet plan", () => _ = new ResNet(new() { Attention = null! })),
+        ("cost", () => ModelCost.Measure(null!, 1)),
+    ];
+
+    public static TheoryData<string> Rows => [.. Table.Select(row => row.What)];
+
+    public static TheoryData<string> NullRows => [.. Nulls.Select(row => row.What)];
+
+    [Theory]
+    [MemberData(nameof(Rows))]
+    public void Bad_input_is_refused_by_name_value_and_remedy(string what)
+    {
+        (_, Action act, string parameter, string message) = Table.Single(row => row.What == what);
+        ArgumentException e = Assert.ThrowsAny<ArgumentException>(act);
+        Assert.Equal(parameter, e.ParamName);
+        Assert.Contains(message, e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [MemberData(nameof(NullRows))]
+    public void Null_is_refused(string what) => Assert.Throws<ArgumentNullException>(Nulls.Single(row => row.What == what).Act);
+
+    [Fact]
+    public void A_refused_input_leaves_the_module_as_it_was()
+    {
+        using AttentionModule module = new Cbam(8, CbamOptions.Official with { Reduction = 4 });
+        Dictionary<string, Tensor> before = module.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.clone());
+        using Tensor wrong = randn(1, 4, 3, 3);
+        Assert.ThrowsAny<ArgumentException>(() => module.call(wrong));
+        foreach ((string key, Tensor value) in module.state_dict()) Assert.True(value.equal(before[key]).all().item<bool>(), key);
+    }
+
+    private static void Call(int channels, Tensor input) => new SqueezeExcitation(channels, new() { Reduction = 2 }).call(input);
+
+    private static (string What, Action Act, string Parameter, string Message) Bad(string what, Func<object> act, string parameter, string message)
+        => (what, () => act(), parameter, message);
+
+    private static (string What, Action Act, string Parameter, string Message) Bad(string what, Action act, string parameter, string message)
+        => (what, act, parameter, message);
+}

@@ -1,0 +1,119 @@
+using System.Globalization;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>A thousand forward and backward steps leave not one tensor more alive; the count is printed.</summary>
+public sealed class MemoryTests(ITestOutputHelper output)
+{
+    private const int Steps = 1000;
+
+    public static TheoryData<string> ModuleNames => Cases.ModuleNames;
+
+    public static TheoryData<string> NetworkNames => Cases.NetworkNames;
+
+    [Theory]
+    [MemberData(nameof(ModuleNames))]
+    public void A_module_leaves_nothing_behind(string name)
+    {
+        using AttentionModule module = Cases.Modules[name].Create(Cases.Channels);
+        using Tensor x = randn(2, Cases.Channels, 5, 4, requires_grad: true);
+        Repeat(name, module, x, () => module.call(x));
+    }
+
+    [Fact]
+    public void The_attention_gate_leaves_nothing_behind()
+    {
+        using AttentionGate module = new(8, 6);
+        using Tensor x = randn(2, 8, 5, 4, requires_grad: true);
+        using Tensor guide = randn(2, 6, 3, 2);
+        Repeat("attention-gate", module, x, () => module.call(x, guide));
+    }
+
+    [Theory]
+    [MemberData(nameof(NetworkNames))]
+    public void A_network_leaves_nothing_behind(string name)
+    {
+        using FeatureNetwork network = Cases.Networks[name]();
+        using Tensor x = randn(2, 3, 9, 8, requires_grad: true);
+        Repeat(name, network, x, () => network.call(x));
+        Measure(name + ", features", 100, () =>
+        {
+            foreach (Tensor map in network.Features(x)) map.Dispose();
+        });
+    }
+
+    [Theory]
+    [MemberData(nameof(ModuleNames))]
+    public void Maps_on_demand_leave_nothing_behind(string name)
+    {
+        using AttentionModule module = Cases.Modules[name].Create(Cases.Channels);
+        using Tensor x = randn(2, Cases.Channels, 5, 4);
+        Measure(name, 100, () =>
+        {
+            using Tensor map = module is GateModule gate ? gate.Gate(x) : ((ContextModule)module).Weights(x);
+        });
+    }
+
+    [Fact]
+    public void Measuring_cost_leaves_nothing_behind_and_no_hook()
+    {
+        using FeatureNetwork network = Cases.Networks["mobilenetv2, attention everywhere"]();
+        ModelCost first = ModelCost.Measure(network, 1, 3, 16, 16);
+        Measure("cost", 20, () => Assert.Equal(first, ModelCost.Measure(network, 1, 3, 16, 16)));
+    }
+
+    [Fact]
+    public void A_module_built_inside_a_dispose_scope_outlives_it()
+    {
+        List<(string Name, nn.Module<Tensor, Tensor> Module)> built = [];
+        using (NewDisposeScope())
+        {
+            foreach ((string name, AttentionOptions options) in Cases.Modules) built.Add((name, options.Create(Cases.Channels)));
+            foreach ((string name, Func<FeatureNetwork> create) in Cases.Networks) built.Add((name, create()));
+        }
+
+        foreach ((string name, nn.Module<Tensor, Tensor> module) in built)
+        {
+            Assert.All(module.state_dict(), entry => Assert.False(entry.Value.IsInvalid, $"{name}: {entry.Key}"));
+            using Tensor x = randn(2, module is FeatureNetwork ? 3 : Cases.Channels, 9, 8);
+            using Tensor y = module.call(x);
+            Assert.Equal(2, y.size(0));
+            module.Dispose();
+        }
+    }
+
+    private void Repeat(string name, nn.Module module, Tensor x, Func<Tensor> forward)
+    {
+        module.train();
+        Measure(name + ", training", Steps, () =>
+        {
+            using Tensor y = forward();
+            using Tensor loss = y.sum();
+            loss.backward();
+        });
+        module.eval();
+        Measure(name + ", evaluation", Steps, () =>
+        {
+            using Tensor y = forward();
+        });
+        using (no_grad())
+        {
+            Measure(name + ", evaluation without gradients", Steps / 10, () =>
+            {
+                using Tensor y = forward();
+            });
+        }
+
+        Assert.False(x.IsInvalid);
+    }
+
+    private void Measure(string what, int steps, Action step)
+    {
+        for (int i = 0; i < 3; i++) step();
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < steps; i++) step();
+        long left = DisposeScopeManager.Statistics.ThreadTotalLiveCount - before;
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{what}: {steps} steps, {left} tensors more alive"));
+        Assert.Equal(0, left);
+    }
+}
