@@ -92,7 +92,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
             loss.backward();
         });
         module.eval();
-        Measure(name + ", evaluation", Steps, () =>
+        Measure(name + ", evaluation", Steps / 4, () =>
         {
             using Tensor y = forward();
         });

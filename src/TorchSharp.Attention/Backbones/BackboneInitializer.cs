@@ -13,7 +13,7 @@ internal static class BackboneInitializer
     {
         using IDisposable quiet = no_grad();
         Visit(network, classifierStd);
-        ComponentOwnership.Keep(network);
+        AttentionStart.Keep(network);
     }
 
     private static void Visit(nn.Module module, double? classifierStd)

@@ -37,15 +37,12 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
     protected AttentionModule(int channels, AttentionOptions options, bool ownsIdentityScale = true)
-        : base(Name(options))
+        : base(AttentionStart.NameOf(options))
     {
         options.Validate(channels);
         Channels = channels;
         Options = options;
-        if (ownsIdentityScale && options.Initialization == AttentionInitialization.Identity)
-        {
-            _alpha = new Modules.Parameter(zeros(1));
-        }
+        if (ownsIdentityScale) _alpha = AttentionStart.IdentityScale(options);
     }
 
     /// <inheritdoc/>
@@ -63,21 +60,11 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         Tensor output = StochasticAttentionDrop.Apply(input, Attend(input), Options.StochasticDrop, training);
-        return Attached.Own(output, input).MoveToOuterDisposeScope();
+        return (ReferenceEquals(output, input) ? input.alias() : output).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public void ResetParameters()
-    {
-        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
-        if (_alpha is not null)
-        {
-            using (no_grad())
-            {
-                nn.init.zeros_(_alpha);
-            }
-        }
-    }
+    public void ResetParameters() => AttentionStart.Reset(this, Options, _alpha, InitializeAsPaper);
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, {Options})";
@@ -96,18 +83,11 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     protected void Complete()
     {
         RegisterComponents();
-        ComponentOwnership.Keep(this);
-        if (Options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) ResetParameters();
+        AttentionStart.Complete(this, Options, ResetParameters);
     }
 
     /// <summary>The learnable scale of an identity start, or null where the module starts otherwise.</summary>
     protected Tensor? IdentityScale => _alpha;
 
     internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, GetName());
-
-    private static string Name(AttentionOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        return options.GetType().Name.Replace("Options", "", StringComparison.Ordinal);
-    }
 }

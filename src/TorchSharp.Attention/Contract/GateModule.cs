@@ -40,11 +40,7 @@ public abstract class GateModule : AttentionModule
     protected Tensor DropElements(Tensor refined)
         => training && Options.Dropout > 0 ? nn.functional.dropout(refined, Options.Dropout, training: true) : refined;
 
-    internal Tensor EffectiveGate(Tensor input)
-    {
-        Tensor gate = ComputeGate(input);
-        return IdentityScale is null ? gate : gate.sub(Scalars.One).mul(IdentityScale).add(Scalars.One);
-    }
+    internal Tensor EffectiveGate(Tensor input) => AttentionStart.Blend(ComputeGate(input), IdentityScale);
 }
 
 /// <summary>

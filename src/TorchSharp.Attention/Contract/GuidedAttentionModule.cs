@@ -18,13 +18,13 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <param name="options">The settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     protected GuidedAttentionModule(int channels, int guideChannels, GuidedAttentionOptions options)
-        : base(Name(options))
+        : base(AttentionStart.NameOf(options))
     {
         options.Validate(channels, guideChannels);
         Channels = channels;
         GuideChannels = guideChannels;
         Options = options;
-        if (options.Initialization == AttentionInitialization.Identity) _alpha = new Modules.Parameter(zeros(1));
+        _alpha = AttentionStart.IdentityScale(options);
     }
 
     /// <inheritdoc/>
@@ -48,7 +48,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         Tensor refined = input.mul(EffectiveGate(input, guide));
         if (training && Options.Dropout > 0) refined = nn.functional.dropout(refined, Options.Dropout, training: true);
         Tensor output = StochasticAttentionDrop.Apply(input, refined, Options.StochasticDrop, training);
-        return Attached.Own(output, input).MoveToOuterDisposeScope();
+        return (ReferenceEquals(output, input) ? input.alias() : output).MoveToOuterDisposeScope();
     }
 
     /// <summary>The factor that <c>forward</c> multiplies the input with, on demand.</summary>
@@ -64,17 +64,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     }
 
     /// <inheritdoc/>
-    public void ResetParameters()
-    {
-        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
-        if (_alpha is not null)
-        {
-            using (no_grad())
-            {
-                nn.init.zeros_(_alpha);
-            }
-        }
-    }
+    public void ResetParameters() => AttentionStart.Reset(this, Options, _alpha, InitializeAsPaper);
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, guide {GuideChannels}, {Options})";
@@ -93,8 +83,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     protected void Complete()
     {
         RegisterComponents();
-        ComponentOwnership.Keep(this);
-        if (Options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) ResetParameters();
+        AttentionStart.Complete(this, Options, ResetParameters);
     }
 
     private Tensor EffectiveGate(Tensor input, Tensor guide)
@@ -102,8 +91,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         Tensor sized = input.size(2) == guide.size(2) && input.size(3) == guide.size(3)
             ? guide
             : nn.functional.interpolate(guide, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
-        Tensor gate = ComputeGate(input, sized);
-        return _alpha is null ? gate : gate.sub(Scalars.One).mul(_alpha).add(Scalars.One);
+        return AttentionStart.Blend(ComputeGate(input, sized), _alpha);
     }
 
     private void CheckInputs(Tensor input, Tensor guide)
@@ -115,11 +103,5 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
             throw new ArgumentException(
                 $"{GetName()} got a batch of {input.size(0)} and a guide for {guide.size(0)}; both must have the same batch.", nameof(guide));
         }
-    }
-
-    private static string Name(GuidedAttentionOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        return options.GetType().Name.Replace("Options", "", StringComparison.Ordinal);
     }
 }

@@ -5,21 +5,7 @@ namespace TorchSharp.Attention;
 /// <summary>Scalars that live as long as the process: implicit conversions race with the finaliser.</summary>
 internal static class Scalars
 {
-    public static readonly Scalar Zero = 0.0.ToScalar();
     public static readonly Scalar One = 1.0.ToScalar();
-    public static readonly Scalar MinusOne = (-1.0).ToScalar();
-}
-
-internal static class Attached
-{
-    /// <summary>A result that the caller may own: never the input object itself.</summary>
-    public static Tensor Own(Tensor output, Tensor input) => ReferenceEquals(output, input) ? input.alias() : output;
-
-    /// <summary>An intermediate that somebody else may still hold: disposes it unless it is the input or the result.</summary>
-    public static void Release(Tensor intermediate, Tensor input, Tensor output)
-    {
-        if (!ReferenceEquals(intermediate, input) && !ReferenceEquals(intermediate, output)) intermediate.Dispose();
-    }
 }
 
 /// <summary>Skips the attention of whole samples in training.</summary>
@@ -36,9 +22,40 @@ internal static class StochasticAttentionDrop
     }
 }
 
-/// <summary>Parameters and buffers must outlive whatever dispose scope the caller happened to build the module in.</summary>
-internal static class ComponentOwnership
+/// <summary>What the bases of one and of two inputs do alike when a module is built.</summary>
+internal static class AttentionStart
 {
+    /// <summary>The module's name: its options' without the suffix.</summary>
+    public static string NameOf(AttentionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return options.GetType().Name.Replace("Options", "", StringComparison.Ordinal);
+    }
+
+    /// <summary>The learnable scale of an identity start, 0 at step 0; null for other starts.</summary>
+    public static Modules.Parameter? IdentityScale(AttentionOptions options)
+        => options.Initialization == AttentionInitialization.Identity ? new Modules.Parameter(zeros(1)) : null;
+
+    /// <summary>1 + alpha · (gate − 1).</summary>
+    public static Tensor Blend(Tensor gate, Tensor? alpha)
+        => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).add(Scalars.One);
+
+    /// <summary>Takes registered components into the module's keeping and starts them as the options say.</summary>
+    public static void Complete(nn.Module module, AttentionOptions options, Action reset)
+    {
+        Keep(module);
+        if (options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) reset();
+    }
+
+    /// <summary>Starts all weights afresh.</summary>
+    public static void Reset(nn.Module module, AttentionOptions options, Tensor? alpha, Action paper)
+    {
+        AttentionWeightsInitializer.Reset(module, options.Initialization, paper);
+        using IDisposable quiet = no_grad();
+        AttentionWeightsInitializer.Zero(alpha);
+    }
+
+    /// <summary>Parameters and buffers must outlive whatever dispose scope the caller happened to build the module in.</summary>
     public static void Keep(nn.Module module)
     {
         foreach ((string _, Modules.Parameter parameter) in module.named_parameters()) parameter.DetachFromDisposeScope();

@@ -154,9 +154,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper()
-    {
-        AttentionWeightsInitializer.Reset(this, AttentionInitialization.Xavier, () => { });
-    }
+        => AttentionWeightsInitializer.Reset(this, AttentionInitialization.Xavier, () => { });
 
     long IFunctionalCost.MultiplyAccumulates(Tensor input)
     {

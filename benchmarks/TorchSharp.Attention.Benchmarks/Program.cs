@@ -1,0 +1,10 @@
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*Module*' --job short]
+using BenchmarkDotNet.Configs;
+using BenchmarkDotNet.Jobs;
+using BenchmarkDotNet.Running;
+using BenchmarkDotNet.Toolchains.InProcess.Emit;
+using TorchSharp.Attention.Benchmarks;
+
+// In process: the default toolchain builds elsewhere, where libtorch is not linked.
+IConfig config = DefaultConfig.Instance.AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance).AsDefault());
+BenchmarkSwitcher.FromAssembly(typeof(ModuleBenchmarks).Assembly).Run(args, config);

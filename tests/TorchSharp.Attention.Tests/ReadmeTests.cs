@@ -1,0 +1,116 @@
+using System.Text.RegularExpressions;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>The README's C# is compiled and run here, and the README must show exactly what is.</summary>
+public sealed partial class ReadmeTests
+{
+    private static readonly Dictionary<string, Action> Snippets = new()
+    {
+        ["first"] = First,
+        ["module"] = Module,
+        ["plan"] = Plan,
+        ["networks"] = Networks,
+    };
+
+    public static TheoryData<string> Names => [.. Snippets.Keys];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_snippet_of_the_readme_runs(string name) => Snippets[name]();
+
+    [Fact]
+    public void The_readme_shows_what_runs_here()
+    {
+        string root = RepositoryRoot();
+        string source = Normal(File.ReadAllText(Path.Combine(root, "tests", "TorchSharp.Attention.Tests", "ReadmeTests.cs")));
+        MatchCollection blocks = Block().Matches(Normal(File.ReadAllText(Path.Combine(root, "README.md"))));
+        Assert.Equal(Snippets.Keys.Order(), blocks.Select(block => block.Groups["name"].Value).Order());
+        foreach (Match block in blocks)
+        {
+            string name = block.Groups["name"].Value;
+            int start = source.IndexOf($"// begin {name}\n", StringComparison.Ordinal), end = source.IndexOf($"// end {name}\n", StringComparison.Ordinal);
+            Assert.True(start >= 0 && end > start, name);
+            string[] lines = source[start..end].Split('\n')[1..^1];
+            Assert.Equal(block.Groups["code"].Value, string.Join('\n', lines.Select(line => line.Length < 8 ? line.TrimStart() : line[8..])));
+        }
+
+        Assert.Equal(Snippets.Count, Regex.Count(Normal(File.ReadAllText(Path.Combine(root, "README.md"))), "```csharp"));
+    }
+
+    private static void First()
+    {
+        IEnumerable<(Tensor, Tensor)> batches = [(randn(2, 3, 32, 32), tensor(new long[] { 1, 2 }))];
+
+        // begin first
+        AttentionPlan plan = AttentionPlan.Of(new CbamOptions { Reduction = 8 }).InStages(3, 4);
+        using ResNet network = ResNet.ResNet18(classes: 10, attention: plan);
+        using optim.Optimizer optimizer = optim.AdamW(network.parameters(), lr: 1e-3);
+        foreach ((Tensor images, Tensor labels) in batches)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            optimizer.zero_grad();
+            nn.functional.cross_entropy(network.call(images), labels).backward();
+            optimizer.step();
+        }
+        // end first
+    }
+
+    private static void Module()
+    {
+        using Tensor features = randn(2, 256, 7, 7);
+
+        // begin module
+        using Cbam cbam = new(channels: 256, CbamOptions.Official with { KernelSize = 3 });
+        using Tensor refined = cbam.call(features);
+        using Tensor gate = cbam.Gate(features); // what it multiplied with, on demand
+        // end module
+        Assert.Equal([2, 256, 7, 7], refined.shape);
+    }
+
+    private static void Plan()
+    {
+        // begin plan
+        AttentionPlan plan = AttentionPlan
+            .Of(new EfficientChannelAttentionOptions())                                           // before the addition, everywhere
+            .Add(new SelfAttention2dOptions { Heads = 4 }, AttentionPosition.StageEnd).InStages(4)
+            .Add(new SpatialAttentionOptions(), AttentionPosition.AfterConv2).Where(site => site.IsLastBlock);
+        AttentionPlan parsed = AttentionPlan.Parse("cbam:reduction=8,kernel=3@before-add:3,4");   // for command lines
+        AttentionPlan read = AttentionPlan.FromJson(parsed.ToJson());
+        // end plan
+        Assert.Equal(parsed, read);
+        Assert.Equal(8 + 1 + 4, plan.Resolve("ResNet", ResNet.Sites(new ResNetOptions())).Placed.Sum(place => place.Attentions.Count));
+    }
+
+    private static void Networks()
+    {
+        using Tensor images = randn(1, 3, 65, 50);
+
+        // begin networks
+        using UNet unet = new(new UNetOptions
+        {
+            Classes = 2,
+            Encoder = new ResNetOptions { Layers = [3, 4, 6, 3] },
+            Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip),
+        });
+        using Tensor logits = unet.call(images);                        // any height and width; logits of the same size
+        ModelCost cost = ModelCost.Measure(unet, 1, 3, 224, 224);       // parameters, multiply-accumulates
+        IReadOnlyList<Tensor> pyramid = unet.Features(images);          // decoder maps, finest first
+        // end networks
+        Assert.Equal([1, 2, 65, 50], logits.shape);
+        Assert.True(cost.MultiplyAccumulates > 1_000_000_000);
+        Assert.Equal(6, pyramid.Count);
+    }
+
+    private static string RepositoryRoot()
+    {
+        DirectoryInfo? folder = new(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Attention.sln"))) folder = folder.Parent;
+        return folder?.FullName ?? throw new DirectoryNotFoundException("No folder above the tests holds Attention.sln.");
+    }
+
+    private static string Normal(string text) => text.ReplaceLineEndings("\n");
+
+    [GeneratedRegex("<!-- snippet: (?<name>[a-z]+) -->\n```csharp\n(?<code>.*?)\n```", RegexOptions.Singleline)]
+    private static partial Regex Block();
+}
