@@ -1,0 +1,68 @@
+namespace TorchSharp.Attention.Golden;
+
+/// <summary>The arguments and names of timm's ResNet and torchvision's MobileNetV2 as ours.</summary>
+internal static class Networks
+{
+    private static readonly ReferenceArguments Defaults = new(null);
+
+    public static Blueprint Build(GoldenCase golden) => golden.Source switch
+    {
+        "timm ResNet" or "torchvision ResNet" => ResNet(golden.Arguments),
+        "torchvision mobilenet_v2" => MobileNetV2(golden.Arguments),
+        _ => throw new NotCoveredException($"network '{golden.Source}' has no counterpart yet"),
+    };
+
+    private static Blueprint ResNet(ReferenceArguments arguments)
+    {
+        ResNetOptions options = new()
+        {
+            Block = arguments.Choice("block", "", ("BasicBlock", ResNetBlock.Basic), ("Bottleneck", ResNetBlock.Bottleneck)),
+            Layers = arguments.Integers("layers"),
+            StemWidth = arguments.Integer("stem_planes", 64),
+            StagePlanes = arguments.Integers("stage_planes"),
+            InputChannels = arguments.Integer("in_chans", 3),
+            Classes = arguments.Integer("num_classes", 1000),
+            Attention = Plan(arguments, out KeyMap keys),
+        };
+        return new Blueprint(() => new ResNet(options), keys.At(@"layer(?<stage>\d+)\.(?<block>\d+)\.se\.", "layer${stage}.${block}.attn."), IsNetwork: true);
+    }
+
+    private static Blueprint MobileNetV2(ReferenceArguments arguments)
+    {
+        // The reference's draws of dropout cannot be repeated, so its files are made without.
+        MobileNetV2Options options = new()
+        {
+            WidthMultiplier = arguments.Number("width_mult", 1),
+            RoundingDivisor = arguments.Integer("round_nearest", 8),
+            Classes = arguments.Integer("num_classes", 1000),
+            Attention = Plan(arguments, out KeyMap keys),
+            Dropout = 0,
+        };
+        if (arguments.Number("dropout", 0) != 0) throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
+        return new Blueprint(() => new MobileNetV2(options), keys.At(@"features\.(?<block>\d+)\.se\.", "features.${block}.attn."), IsNetwork: true);
+    }
+
+    /// <summary>timm names an attention and builds it with its defaults, before the residual addition, as <c>se</c>.</summary>
+    private static AttentionPlan Plan(ReferenceArguments arguments, out KeyMap keys)
+    {
+        keys = KeyMap.Same;
+        string? name = arguments.Text("attention"), position = arguments.Text("position");
+        if (name is null) return AttentionPlan.None;
+        if (position is not null && !position.StartsWith("before the residual add", StringComparison.Ordinal))
+        {
+            throw new InvalidDataException($"the argument 'position' is \"{position}\"; supported: \"before the residual add\"");
+        }
+
+        AttentionOptions attention = name switch
+        {
+            "se" => SqueezeExcitationOptions.Timm,
+            "eca" => TimmAttentions.Eca(Defaults, ChannelPadding.Zeros),
+            "ceca" => TimmAttentions.Eca(Defaults, ChannelPadding.Circular),
+            "cbam" => CbamOptions.Timm,
+            "bam" => BamOptions.Official,
+            _ => throw new NotCoveredException($"attention '{name}' in a network has no module yet"),
+        };
+        if (attention is BamOptions) keys = ReleasedAttentions.BamKeys;
+        return AttentionPlan.Of(attention);
+    }
+}
