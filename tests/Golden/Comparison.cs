@@ -19,9 +19,10 @@ namespace TorchSharp.Attention.Golden;
 internal sealed class Comparison(Measurement actual, Measurement exact, Measurement reference)
 {
     private readonly List<string> _notes = [];
-    private (double Excess, string Text) _worst;
+    private string? _offence;
     private int _offences;
 
+    /// <summary>The result. Its reason names the worst offence of the first group that offends: what comes later follows from it.</summary>
     public GoldenResult Judge(string name, GoldenTolerance tolerance)
     {
         double evaluation = Check("y_eval", One(actual.Evaluation), null, One(reference.Evaluation), tolerance.Output)!.Value;
@@ -33,7 +34,7 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
             statistic = Check("statistics", actual.Statistics, exact.Statistics, reference.Statistics, tolerance.Statistic);
         }
 
-        if (_offences > 0) _notes.Add(_offences == 1 ? _worst.Text : $"{_worst.Text}; {_offences} tensors are off");
+        if (_offences > 0) _notes.Add(_offences == 1 ? _offence! : $"{_offence}; {_offences} tensors are off");
         return new GoldenResult(name, _offences == 0 ? GoldenOutcome.Pass : GoldenOutcome.Fail, _notes.Count == 0 ? null : string.Join("; ", _notes))
         {
             EvaluationError = evaluation,
@@ -74,19 +75,15 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
             _notes.Add($"{group}: {GoldenResult.Show(allowed)} allowed, float32 alone is off by {GoldenResult.Show(rounding)} from float64");
         }
 
-        foreach ((string name, double error) in errors)
-        {
-            if (error <= allowed) continue;
-            _offences++;
-            double excess = double.IsNaN(error) ? double.PositiveInfinity : error / allowed;
-            if (excess <= _worst.Excess) continue;
-            _worst = (excess, double.IsNaN(error)
-                ? $"{name} has a value that is not finite"
-                : $"{name} is off by {GoldenResult.Show(error)}, more than {GoldenResult.Show(allowed)}");
-        }
-
+        List<(string Name, double Error)> offences = [.. errors.Where(error => !(error.Error <= allowed))]; // So that NaN offends.
+        _offences += offences.Count;
+        if (offences.Count > 0) _offence ??= Describe(offences.MaxBy(error => double.IsNaN(error.Error) ? double.PositiveInfinity : error.Error), allowed);
         return worst;
     }
+
+    private static string Describe((string Name, double Error) offence, double allowed) => double.IsNaN(offence.Error)
+        ? $"{offence.Name} has a value that is not finite"
+        : $"{offence.Name} is off by {GoldenResult.Show(offence.Error)}, more than {GoldenResult.Show(allowed)}";
 
     private static Dictionary<string, Tensor> One(Tensor tensor) => new() { [""] = tensor };
 }

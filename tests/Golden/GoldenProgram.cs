@@ -26,7 +26,7 @@ public static class GoldenProgram
         List<(string Path, string Name)> files = [];
         foreach (string folder in args)
         {
-            if (Find(folder, files) is not string problem) continue;
+            if (Find(folder, files, namesFolder: args.Count > 1) is not string problem) continue;
             errors.WriteLine(problem);
             return 2;
         }
@@ -45,7 +45,7 @@ public static class GoldenProgram
         return counts[(int)GoldenOutcome.Fail] == 0 ? 0 : 1;
     }
 
-    private static string? Find(string folder, List<(string Path, string Name)> files)
+    private static string? Find(string folder, List<(string Path, string Name)> files, bool namesFolder)
     {
         if (!Directory.Exists(folder)) return $"There is no folder '{folder}'.";
         string[] found;
@@ -60,7 +60,7 @@ public static class GoldenProgram
 
         if (found.Length == 0) return $"The folder '{folder}' holds no *.safetensors file, nor does a folder below it.";
         files.AddRange(found.Order(StringComparer.Ordinal).Select(path =>
-            (path, Path.ChangeExtension(Path.GetRelativePath(folder, path), null).Replace('\\', '/'))));
+            (path, Path.ChangeExtension(namesFolder ? path : Path.GetRelativePath(folder, path), null).Replace('\\', '/'))));
         return null;
     }
 }
