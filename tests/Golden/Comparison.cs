@@ -35,7 +35,8 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
         }
 
         if (_offences > 0) _notes.Add(_offences == 1 ? _offence! : $"{_offence}; {_offences} tensors are off");
-        return new GoldenResult(name, _offences == 0 ? GoldenOutcome.Pass : GoldenOutcome.Fail, _notes.Count == 0 ? null : string.Join("; ", _notes))
+        GoldenOutcome outcome = _offences == 0 ? GoldenOutcome.Pass : GoldenOutcome.Fail;
+        return new GoldenResult(name, outcome, _notes.Count == 0 ? null : string.Join("; ", _notes))
         {
             EvaluationError = evaluation,
             TrainingError = training,
@@ -77,7 +78,11 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
 
         List<(string Name, double Error)> offences = [.. errors.Where(error => !(error.Error <= allowed))]; // So that NaN offends.
         _offences += offences.Count;
-        if (offences.Count > 0) _offence ??= Describe(offences.MaxBy(error => double.IsNaN(error.Error) ? double.PositiveInfinity : error.Error), allowed);
+        if (offences.Count > 0)
+        {
+            _offence ??= Describe(offences.MaxBy(error => double.IsNaN(error.Error) ? double.PositiveInfinity : error.Error), allowed);
+        }
+
         return worst;
     }
 

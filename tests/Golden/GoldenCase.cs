@@ -57,18 +57,28 @@ internal sealed class GoldenCase
     public void Validate()
     {
         ScalarType type = this["x"].dtype;
-        if (type is not (ScalarType.Float32 or ScalarType.Float64)) throw new InvalidDataException($"'x' is {type}; float32 and float64 are supported");
+        if (type is not (ScalarType.Float32 or ScalarType.Float64))
+        {
+            throw new InvalidDataException($"'x' is {type}; float32 and float64 are supported");
+        }
+
         _ = this["y_eval"];
         HasTraining = Training.Any(name => Find(name) is not null) || Gradients.Count > 0 || After.Count > 0 || Find("grad_x1") is not null;
         if (HasTraining)
         {
             foreach (string name in Training) _ = this[name];
-            if ((Find("x1") is null) != (Find("grad_x1") is null)) throw new InvalidDataException("'x1' and 'grad_x1' must come together");
+            if ((Find("x1") is null) != (Find("grad_x1") is null))
+            {
+                throw new InvalidDataException("'x1' and 'grad_x1' must come together");
+            }
         }
 
         foreach (Tensor tensor in All())
         {
-            if (tensor.is_floating_point() && tensor.dtype != type) throw new InvalidDataException($"the file mixes {tensor.dtype} with {type}");
+            if (tensor.is_floating_point() && tensor.dtype != type)
+            {
+                throw new InvalidDataException($"the file mixes {tensor.dtype} with {type}");
+            }
         }
     }
 
@@ -77,16 +87,25 @@ internal sealed class GoldenCase
     {
         Tensor x = this["x"];
         int? said = Arguments.Integer("channels");
-        if (x.dim() != 4) throw new InvalidDataException($"'x' has {x.dim()} dimensions; kind '{Kind}' takes feature maps (N, C, H, W)");
+        if (x.dim() != 4)
+        {
+            throw new InvalidDataException($"'x' has {x.dim()} dimensions; kind '{Kind}' takes feature maps (N, C, H, W)");
+        }
+
         int channels = (int)x.size(1);
-        return said is null || said == channels ? channels : throw new InvalidDataException($"the argument 'channels' is {said}; 'x' has {channels}");
+        return said is null || said == channels
+            ? channels
+            : throw new InvalidDataException($"the argument 'channels' is {said}; 'x' has {channels}");
     }
 
     /// <summary>A size of a tensor of the state.</summary>
     public int StateSize(string name, int dimension)
     {
-        Tensor tensor = State.GetValueOrDefault(name) ?? throw new InvalidDataException($"the file has no tensor '{StatePrefix}{name}'");
-        return dimension < tensor.dim() ? (int)tensor.size(dimension) : throw new InvalidDataException($"'{StatePrefix}{name}' has {tensor.dim()} dimensions");
+        Tensor tensor = State.GetValueOrDefault(name)
+            ?? throw new InvalidDataException($"the file has no tensor '{StatePrefix}{name}'");
+        return dimension < tensor.dim()
+            ? (int)tensor.size(dimension)
+            : throw new InvalidDataException($"'{StatePrefix}{name}' has {tensor.dim()} dimensions");
     }
 
     private IEnumerable<Tensor> All() => _tensors.Values.Concat(_state.Values).Concat(_gradients.Values).Concat(_after.Values);

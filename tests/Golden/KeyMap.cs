@@ -12,22 +12,16 @@ internal sealed class KeyMap(params KeyMap.Rule[] rules)
     /// <summary>Our name of the reference's <paramref name="name"/>.</summary>
     public string Name(string name) => Find(name) is { } rule ? rule.Pattern.Replace(name, rule.Replacement) : name;
 
-    /// <summary>A reference's tensor in our shape: a linear layer's weight [a, b] becomes a 1×1 convolution's, [a, b, 1, 1], where a rule says so.</summary>
+    /// <summary>A reference's tensor in our shape: where a rule says so, a linear weight [a, b] becomes a 1×1 convolution's.</summary>
     public Tensor Value(string name, Tensor tensor) =>
         Find(name) is { LinearToConvolution: true } && tensor.dim() == 2 ? tensor.unsqueeze(-1).unsqueeze(-1) : tensor.alias();
-
-    /// <summary>This map for a module that stands in a network: the place is renamed, what follows goes through this map.</summary>
-    /// <param name="place">A pattern for the place in the reference, up to the last dot.</param>
-    /// <param name="replacement">Our name of the place; groups of <paramref name="place"/> as <c>${name}</c>.</param>
-    public KeyMap At(string place, string replacement) => new(
-    [
-        .. rules.Select(rule => new Rule($"^{place}{rule.Text[1..]}", replacement + rule.Replacement, rule.LinearToConvolution)),
-        new Rule($"^{place}", replacement),
-    ]);
 
     private Rule? Find(string name) => Array.Find(rules, rule => rule.Pattern.IsMatch(name));
 
     /// <summary>A pattern from the start of a name, its replacement, and whether a linear weight becomes a convolution's.</summary>
+    /// <param name="Text">The pattern.</param>
+    /// <param name="Replacement">Our name; groups of the pattern as <c>${name}</c>.</param>
+    /// <param name="LinearToConvolution">Whether [a, b] becomes [a, b, 1, 1].</param>
     internal sealed record Rule(string Text, string Replacement, bool LinearToConvolution = false)
     {
         public Regex Pattern { get; } = new(Text, RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture);

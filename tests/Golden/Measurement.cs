@@ -78,10 +78,12 @@ internal sealed record Measurement(
     {
         (nn.Module<Tensor, Tensor> single, null) => single.call(x),
         (GuidedAttentionModule guided, not null) => guided.call(x1, x),
-        _ => throw new InvalidDataException(x1 is null ? "the file has no tensor 'x1'" : "the tensor 'x1' is not understood: one input is taken"),
+        _ =>
+            throw new InvalidDataException(x1 is null ? "the file has no tensor 'x1'" : "the tensor 'x1' is not understood: one input is taken"),
     };
 
-    private static Tensor Arrived(string name, Tensor leaf) => leaf.grad ?? throw new InvalidDataException($"{name}: no gradient arrives here");
+    private static Tensor Arrived(string name, Tensor leaf) => leaf.grad
+        ?? throw new InvalidDataException($"{name}: no gradient arrives here");
 
     private static void SameShape(string name, Tensor actual, Tensor reference)
     {

@@ -30,7 +30,8 @@ internal sealed class ReferenceArguments
         }
     }
 
-    public int? Integer(string name) => Read(name, "an integer", value => value.TryGetInt32(out int number) ? number : (int?)null);
+    public int? Integer(string name) =>
+        Read(name, "an integer", value => value.TryGetInt32(out int number) ? number : (int?)null);
 
     public int Integer(string name, int otherwise) => Integer(name) ?? otherwise;
 
@@ -82,7 +83,11 @@ internal sealed class ReferenceArguments
     public void RejectUnread()
     {
         string[] unread = [.. _values.Keys.Where(name => !_read.Contains(name)).Order(StringComparer.Ordinal)];
-        if (unread.Length > 0) throw new InvalidDataException($"not understood: the arguments {string.Join(", ", unread.Select(name => $"'{name}'"))}");
+        if (unread.Length > 0)
+        {
+            throw new InvalidDataException(
+                $"not understood: the arguments {string.Join(", ", unread.Select(name => $"'{name}'"))}");
+        }
     }
 
     private T? Read<T>(string name, string expected, Func<JsonElement, T?> convert)

@@ -58,11 +58,16 @@ internal static partial class ReleasedAttentions
         ReferenceArguments arguments = golden.Arguments;
         int guide = Required("f_g"), channels = Required("f_l"), width = Required("f_int");
         if (arguments.Integer("spatial_dims", 2) != 2) throw new InvalidDataException("the argument 'spatial_dims' is not 2");
-        if (arguments.Number("dropout", 0) != 0) throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
+        if (arguments.Number("dropout", 0) != 0)
+        {
+            throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
+        }
+
         AttentionGateOptions options = new() { ReducedChannels = width };
         return new Blueprint(() => options.Create(channels, guide), GateKeys);
 
-        int Required(string name) => arguments.Integer(name) ?? throw new InvalidDataException($"the argument '{name}' is missing");
+        int Required(string name) => arguments.Integer(name)
+            ?? throw new InvalidDataException($"the argument '{name}' is missing");
     }
 
     /// <summary>ECANet's own module: the kernel shows in the weight; a source that says "k=3" must agree.</summary>

@@ -30,7 +30,11 @@ internal sealed class SafetensorsFile
     private SafetensorsFile(byte[] bytes)
     {
         _bytes = bytes;
-        if (bytes.Length < LengthBytes) throw new InvalidDataException($"the file has {bytes.Length} bytes; a safetensors file has at least 8");
+        if (bytes.Length < LengthBytes)
+        {
+            throw new InvalidDataException($"the file has {bytes.Length} bytes; a safetensors file has at least 8");
+        }
+
         ulong header = BinaryPrimitives.ReadUInt64LittleEndian(bytes);
         if (header > (ulong)(bytes.Length - LengthBytes))
         {
@@ -72,7 +76,11 @@ internal sealed class SafetensorsFile
         try
         {
             using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { AllowDuplicateProperties = false });
-            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new InvalidDataException("the header is not a JSON object");
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+            {
+                throw new InvalidDataException("the header is not a JSON object");
+            }
+
             foreach (JsonProperty property in document.RootElement.EnumerateObject())
             {
                 if (property.Name == "__metadata__") ReadMetadata(property.Value);
@@ -117,7 +125,12 @@ internal sealed class SafetensorsFile
         int at = 0;
         foreach ((string name, Entry entry) in _entries.OrderBy(pair => pair.Value.Start).ThenBy(pair => pair.Value.End))
         {
-            if (entry.Start != at) throw new InvalidDataException($"'{name}' starts at byte {entry.Start} of the data; the tensor before it ends at {at}");
+            if (entry.Start != at)
+            {
+                throw new InvalidDataException(
+                    $"'{name}' starts at byte {entry.Start} of the data; the tensor before it ends at {at}");
+            }
+
             at = entry.End;
         }
 

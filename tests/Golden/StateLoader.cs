@@ -31,18 +31,27 @@ internal static class StateLoader
         foreach ((string theirs, Tensor tensor) in reference)
         {
             string name = keys.Name(theirs);
-            if (!ours.TryGetValue(name, out Tensor? own)) throw new InvalidDataException($"{what}: nothing here takes '{theirs}' (as '{name}')");
+            if (!ours.TryGetValue(name, out Tensor? own))
+            {
+                throw new InvalidDataException($"{what}: nothing here takes '{theirs}' (as '{name}')");
+            }
+
             Tensor value = keys.Value(theirs, tensor);
             if (!value.shape.AsSpan().SequenceEqual(own.shape))
             {
                 throw new InvalidDataException($"{what}: '{theirs}' has shape {Shape(tensor)}; the arguments make '{name}' of shape {Shape(own)}");
             }
 
-            if (!paired.TryAdd(name, value)) throw new InvalidDataException($"{what}: two tensors go to '{name}', one of them '{theirs}'");
+            if (!paired.TryAdd(name, value))
+            {
+                throw new InvalidDataException($"{what}: two tensors go to '{name}', one of them '{theirs}'");
+            }
         }
 
         string[] missing = [.. ours.Keys.Where(name => !paired.ContainsKey(name) && !isOptional(name)).Order(StringComparer.Ordinal)];
-        return missing.Length == 0 ? paired : throw new InvalidDataException($"{what}: the file has nothing for {string.Join(", ", missing.Select(name => $"'{name}'"))}");
+        return missing.Length == 0
+            ? paired
+            : throw new InvalidDataException($"{what}: the file has nothing for {string.Join(", ", missing.Select(name => $"'{name}'"))}");
     }
 
     /// <summary>Whether a buffer only counts batches.</summary>

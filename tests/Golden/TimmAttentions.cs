@@ -73,7 +73,10 @@ internal static class TimmAttentions
         int divisor = arguments.Integer("rd_divisor", defaultDivisor);
         int? explicitly = arguments.Integer("rd_channels");
         if (explicitly is not (null or 0)) return new Reduction(1, null, explicitly);
-        if (ratio <= 0 || divisor < 1) throw new InvalidDataException($"rd_ratio is {ratio} and rd_divisor {divisor}; both must be above 0");
+        if (ratio <= 0 || divisor < 1)
+        {
+            throw new InvalidDataException($"rd_ratio is {ratio} and rd_divisor {divisor}; both must be above 0");
+        }
 
         int width = MakeDivisible(channels * ratio, divisor);
         double reduction = Math.Round(1 / ratio);
@@ -86,7 +89,10 @@ internal static class TimmAttentions
 
     private static void Without(ReferenceArguments arguments, string name)
     {
-        if (arguments.Text(name) is string layer) throw new InvalidDataException($"the argument '{name}' is \"{layer}\"; only null is supported");
+        if (arguments.Text(name) is string layer)
+        {
+            throw new InvalidDataException($"the argument '{name}' is \"{layer}\"; only null is supported");
+        }
     }
 
     /// <summary>A reduced width as our options say it.</summary>

@@ -14,15 +14,30 @@ public sealed class GoldenArgumentTests : IDisposable
     public static TheoryData<string, string, string, int, AttentionOptions> Modules() => new()
     {
         { "se", "timm se", """{"channels":40,"rd_ratio":0.3}""", 40, new SqueezeExcitationOptions { ReducedChannels = 16 } },
-        { "se", "timm se", """{"channels":40,"rd_ratio":0.25,"rd_divisor":3}""", 40, new SqueezeExcitationOptions { ReducedChannels = 9 } },
-        { "se", "timm se", """{"channels":8,"rd_divisor":1,"bias":false}""", 8, new SqueezeExcitationOptions { ReducedChannels = 1, Bias = false } },
+        {
+            "se", "timm se", """{"channels":40,"rd_ratio":0.25,"rd_divisor":3}""", 40,
+            new SqueezeExcitationOptions { ReducedChannels = 9 }
+        },
+        {
+            "se", "timm se", """{"channels":8,"rd_divisor":1,"bias":false}""", 8,
+            new SqueezeExcitationOptions { ReducedChannels = 1, Bias = false }
+        },
         {
             "se", "timm se", """{"channels":24,"rd_channels":5,"add_maxpool":true,"act_layer":"silu","gate_layer":"hard_sigmoid","norm_layer":null}""", 24,
             new SqueezeExcitationOptions { ReducedChannels = 5, MaxPool = true, Activation = GateActivation.SiLU, Gate = GateFunction.HardSigmoid }
         },
-        { "eca", "timm eca", """{"kernel_size":1,"use_mlp":false}""", 12, new EfficientChannelAttentionOptions { KernelSize = 1 } },
-        { "eca", "timm eca", """{"channels":128,"kernel_size":null}""", 128, new EfficientChannelAttentionOptions { KernelSize = 5 } },
-        { "eca", "timm eca", """{"channels":128,"kernel_size":null,"gamma":1,"beta":0.5}""", 128, new EfficientChannelAttentionOptions { KernelSize = 7 } },
+        {
+            "eca", "timm eca", """{"kernel_size":1,"use_mlp":false}""", 12,
+            new EfficientChannelAttentionOptions { KernelSize = 1 }
+        },
+        {
+            "eca", "timm eca", """{"channels":128,"kernel_size":null}""", 128,
+            new EfficientChannelAttentionOptions { KernelSize = 5 }
+        },
+        {
+            "eca", "timm eca", """{"channels":128,"kernel_size":null,"gamma":1,"beta":0.5}""", 128,
+            new EfficientChannelAttentionOptions { KernelSize = 7 }
+        },
         {
             "ceca", "timm ceca", """{"channels":9,"kernel_size":7,"gate_layer":"hard_sigmoid"}""", 9,
             new EfficientChannelAttentionOptions { KernelSize = 7, Padding = ChannelPadding.Circular, Gate = GateFunction.HardSigmoid }
@@ -31,17 +46,26 @@ public sealed class GoldenArgumentTests : IDisposable
             "cbam", "timm cbam", """{"channels":20,"rd_ratio":0.33,"mlp_bias":true,"spatial_kernel_size":5,"gate_layer":"hard_sigmoid"}""", 20,
             new CbamOptions { ReducedChannels = 7, Bias = true, KernelSize = 5, SpatialNorm = true, Gate = GateFunction.HardSigmoid }
         },
-        { "cbam", "timm cbam", """{"channels":20,"rd_divisor":4}""", 20, new CbamOptions { ReducedChannels = 4, SpatialNorm = true } },
+        {
+            "cbam", "timm cbam", """{"channels":20,"rd_divisor":4}""", 20,
+            new CbamOptions { ReducedChannels = 4, SpatialNorm = true }
+        },
         {
             "cbam", "attention-module CBAM", """{"channels":20,"reduction":3,"kernel_size":3,"bias":false,"spatial_bn":false}""", 20,
             new CbamOptions { ReducedChannels = 6, KernelSize = 3, MapOrder = SpatialMapOrder.MaxMean }
         },
-        { "cbam channel", "attention-module CBAM", """{"channels":20,"reduction":3}""", 20, new ChannelAttentionOptions { ReducedChannels = 6, Bias = true } },
+        {
+            "cbam channel", "attention-module CBAM", """{"channels":20,"reduction":3}""", 20,
+            new ChannelAttentionOptions { ReducedChannels = 6, Bias = true }
+        },
         {
             "bam", "attention-module BAM", """{"channels":20,"reduction":5,"dilation":2,"dilated_convs":3,"merge":"add"}""", 20,
             new BamOptions { ReducedChannels = 4, Dilation = 2, DilatedConvolutions = 3, Norm = BamNorm.Hidden }
         },
-        { "bam", "attention-module BAM", """{"channels":20,"reduction":5,"dilated_convs":0}""", 20, BamOptions.Official with { Reduction = 5, DilatedConvolutions = 0 } },
+        {
+            "bam", "attention-module BAM", """{"channels":20,"reduction":5,"dilated_convs":0}""", 20,
+            BamOptions.Official with { Reduction = 5, DilatedConvolutions = 0 }
+        },
         { "official.eca", "BangguWu k=5", "", 12, new EfficientChannelAttentionOptions { KernelSize = 5 } },
         { "official.senet", "moskomule r=3", "", 12, new SqueezeExcitationOptions { Reduction = 3, Bias = false } },
     };
@@ -146,7 +170,8 @@ public sealed class GoldenArgumentTests : IDisposable
         file.Add("y_eval", forward());
     }
 
-    private static bool IsLinear(string kind, string source) => source.StartsWith("attention-module", StringComparison.Ordinal) || kind == "official.senet";
+    private static bool IsLinear(string kind, string source) =>
+        source.StartsWith("attention-module", StringComparison.Ordinal) || kind == "official.senet";
 
     private static string TheirName(string kind, string source, string name) => (kind, source) switch
     {

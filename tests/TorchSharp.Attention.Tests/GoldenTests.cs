@@ -93,6 +93,7 @@ public sealed class GoldenTests : IDisposable
     [InlineData("attention_gate", "f_int", 4, "'W_g.0.bias' of shape [4]")]
     [InlineData("resnet_basic", "block", "Basic", "supported: \"BasicBlock\", \"Bottleneck\"")]
     [InlineData("resnet_basic_se", "attention", "eca", "nothing here takes 'layer1.0.se.fc1.bias'")]
+    [InlineData("resnet_basic_se", "attention", "bam", "no place and no names")]
     [InlineData("resnet_basic_se", "position", "after the residual add", "the argument 'position'")]
     [InlineData("mobilenet_v2", "width_mult", 0.5, "the arguments make")]
     [InlineData("mobilenet_v2", "dropout", 0.2, "its draws cannot be repeated")]
