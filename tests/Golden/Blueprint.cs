@@ -26,7 +26,7 @@ internal static class Blueprints
         ["ceca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Circular), KeyMap.Same),
         ["cbam"] = Cbam,
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
-        ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden.Arguments), ReleasedAttentions.BamKeys),
+        ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), ReleasedAttentions.BamKeys),
         ["attention gate"] = ReleasedAttentions.Gate,
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),

@@ -98,6 +98,11 @@ internal sealed class GoldenCase
             : throw new InvalidDataException($"the argument 'channels' is {said}; 'x' has {channels}");
     }
 
+    /// <summary>A number of layers, checked before they are built: each has a tensor in the state.</summary>
+    public int CheckLayers(string argument, int layers) => layers <= State.Count
+        ? layers
+        : throw new InvalidDataException($"the argument '{argument}' asks for {layers} layers; the state has {State.Count} tensors");
+
     /// <summary>A size of a tensor of the state.</summary>
     public int StateSize(string name, int dimension)
     {

@@ -12,19 +12,22 @@ internal static class Networks
 
     public static Blueprint Build(GoldenCase golden)
     {
-        if (Is("timm ResNet") || Is("torchvision ResNet")) return ResNet(golden.Arguments);
+        if (Is("timm ResNet") || Is("torchvision ResNet")) return ResNet(golden);
         if (Is("torchvision mobilenet_v2")) return MobileNetV2(golden.Arguments);
         throw new NotCoveredException($"network '{golden.Source}' has no counterpart yet");
 
         bool Is(string source) => golden.Source.StartsWith(source, StringComparison.Ordinal);
     }
 
-    private static Blueprint ResNet(ReferenceArguments arguments)
+    private static Blueprint ResNet(GoldenCase golden)
     {
+        ReferenceArguments arguments = golden.Arguments;
+        ValueList<int> layers = arguments.Integers("layers");
+        foreach (int blocks in layers) golden.CheckLayers("layers", blocks);
         ResNetOptions options = new()
         {
             Block = arguments.Choice("block", "", ("BasicBlock", ResNetBlock.Basic), ("Bottleneck", ResNetBlock.Bottleneck)),
-            Layers = arguments.Integers("layers"),
+            Layers = layers,
             StemWidth = arguments.Integer("stem_planes", 64),
             StagePlanes = arguments.Integers("stage_planes"),
             InputChannels = arguments.Integer("in_chans", 3),

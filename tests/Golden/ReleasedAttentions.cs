@@ -44,12 +44,12 @@ internal static partial class ReleasedAttentions
         Bias = arguments.Flag("bias", true),
     };
 
-    public static BamOptions Bam(ReferenceArguments arguments) => BamOptions.Official with
+    public static BamOptions Bam(GoldenCase golden) => BamOptions.Official with
     {
-        Reduction = arguments.Integer("reduction", 16),
-        Dilation = arguments.Integer("dilation", 4),
-        DilatedConvolutions = arguments.Integer("dilated_convs", 2),
-        Merge = arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
+        Reduction = golden.Arguments.Integer("reduction", 16),
+        Dilation = golden.Arguments.Integer("dilation", 4),
+        DilatedConvolutions = golden.CheckLayers("dilated_convs", golden.Arguments.Integer("dilated_convs", 2)),
+        Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
     };
 
     /// <summary>MONAI's AttentionBlock: f_g channels of the gating signal (x), f_l of the skip that is gated (x1), f_int in between.</summary>

@@ -85,6 +85,7 @@ public sealed class GoldenTests : IDisposable
     [InlineData("cbam_official", "spatial_bn", false, "nothing here takes 'SpatialGate.spatial.bn.bias'")]
     [InlineData("cbam_official", "reduction", 8, "'channel.fc1.bias' of shape [8]")]
     [InlineData("bam", "dilated_convs", 3, "the file has nothing for 'spatial.dilated.2.bn.bias'")]
+    [InlineData("bam", "dilated_convs", 1000000000, "asks for 1000000000 layers")]
     [InlineData("bam", "merge", "add", "y_eval is off by")]
     [InlineData("bam", "dilation", 2, "y_eval is off by")]
     [InlineData("bam", "merge", "max", "supported: \"multiply\", \"add\"")]
