@@ -1,0 +1,66 @@
+namespace TorchSharp.Attention.Golden;
+
+/// <summary>The console program: runs every case below some folders and prints one line each.</summary>
+public static class GoldenProgram
+{
+    private const string Usage = """
+        Usage: Golden FOLDER…
+        Runs every *.safetensors file in the folders and below, and prints a line for each: PASS, FAIL or SKIP, the name, and
+        the relative errors of y_eval, y_train, gradients and running statistics.
+        Exit code: 0 if nothing failed, 1 if something did, 2 if the folders cannot be used.
+        """;
+
+    /// <summary>Runs the program.</summary>
+    /// <param name="args">The folders.</param>
+    /// <param name="output">Receives a line for each file, then the totals.</param>
+    /// <param name="errors">Receives what is wrong with the folders.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
+    {
+        if (args.Count == 0 || args.Any(arg => arg is "-h" or "--help"))
+        {
+            (args.Count == 0 ? errors : output).WriteLine(Usage);
+            return args.Count == 0 ? 2 : 0;
+        }
+
+        List<(string Path, string Name)> files = [];
+        foreach (string folder in args)
+        {
+            if (Find(folder, files, namesFolder: args.Count > 1) is not string problem) continue;
+            errors.WriteLine(problem);
+            return 2;
+        }
+
+        int[] counts = new int[Enum.GetValues<GoldenOutcome>().Length];
+        int width = files.Max(file => file.Name.Length);
+        foreach ((string path, string name) in files.DistinctBy(file => Path.GetFullPath(file.Path)))
+        {
+            GoldenResult result = GoldenRunner.Run(path, name);
+            counts[(int)result.Outcome]++;
+            output.WriteLine(result.Line(width));
+        }
+
+        output.WriteLine(
+            $"{counts[(int)GoldenOutcome.Pass]} passed, {counts[(int)GoldenOutcome.Fail]} failed, {counts[(int)GoldenOutcome.Skip]} skipped");
+        return counts[(int)GoldenOutcome.Fail] == 0 ? 0 : 1;
+    }
+
+    private static string? Find(string folder, List<(string Path, string Name)> files, bool namesFolder)
+    {
+        if (!Directory.Exists(folder)) return $"There is no folder '{folder}'.";
+        string[] found;
+        try
+        {
+            found = Directory.GetFiles(folder, "*.safetensors", SearchOption.AllDirectories);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return $"The folder '{folder}' cannot be read: {e.Message}";
+        }
+
+        if (found.Length == 0) return $"The folder '{folder}' holds no *.safetensors file, nor does a folder below it.";
+        files.AddRange(found.Order(StringComparer.Ordinal).Select(path =>
+            (path, Path.ChangeExtension(namesFolder ? path : Path.GetRelativePath(folder, path), null).Replace('\\', '/'))));
+        return null;
+    }
+}

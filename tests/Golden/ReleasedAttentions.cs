@@ -1,0 +1,94 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+
+namespace TorchSharp.Attention.Golden;
+
+/// <summary>The arguments and names of the papers' released code (and MONAI's attention gate) as ours.</summary>
+internal static partial class ReleasedAttentions
+{
+    private static readonly KeyMap.Rule[] ChannelGate =
+        [new(@"^ChannelGate\.mlp\.1\.", "channel.fc1.", true), new(@"^ChannelGate\.mlp\.3\.", "channel.fc2.", true)];
+
+    public static KeyMap CbamKeys { get; } = new([.. ChannelGate, new(@"^SpatialGate\.spatial\.", "spatial.conv.")]);
+
+    public static KeyMap CbamChannelKeys { get; } =
+        new(new(@"^ChannelGate\.mlp\.1\.", "fc1.", true), new(@"^ChannelGate\.mlp\.3\.", "fc2.", true));
+
+    public static KeyMap BamKeys { get; } = new(
+        new(@"^channel_att\.gate_c\.gate_c_fc_0\.", "channel.fc1.", true),
+        new(@"^channel_att\.gate_c\.gate_c_bn_1\.", "channel.bn."),
+        new(@"^channel_att\.gate_c\.gate_c_fc_final\.", "channel.fc2.", true),
+        new(@"^spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_reduce0\.", "spatial.reduce.${layer}."),
+        new(@"^spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_di_(?<i>\d+)\.", "spatial.dilated.${i}.${layer}."),
+        new(@"^spatial_att\.gate_s\.gate_s_conv_final\.", "spatial.final."));
+
+    public static KeyMap GateKeys { get; } = new(new KeyMap.Rule(@"^(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));
+
+    public static KeyMap SeKeys { get; } = new(new(@"^fc\.0\.", "fc1.", true), new(@"^fc\.2\.", "fc2.", true));
+
+    public static CbamOptions Cbam(ReferenceArguments arguments)
+    {
+        bool norm = arguments.Flag("spatial_bn", true);
+        return CbamOptions.Official with
+        {
+            Reduction = arguments.Integer("reduction", 16),
+            KernelSize = arguments.Integer("kernel_size", 7),
+            Bias = arguments.Flag("bias", true),
+            SpatialNorm = norm,
+        };
+    }
+
+    public static ChannelAttentionOptions CbamChannel(ReferenceArguments arguments) => ChannelAttentionOptions.Official with
+    {
+        Reduction = arguments.Integer("reduction", 16),
+        Bias = arguments.Flag("bias", true),
+    };
+
+    public static BamOptions Bam(GoldenCase golden) => BamOptions.Official with
+    {
+        Reduction = golden.Arguments.Integer("reduction", 16),
+        Dilation = golden.Arguments.Integer("dilation", 4),
+        DilatedConvolutions = golden.CheckLayers("dilated_convs", golden.Arguments.Integer("dilated_convs", 2)),
+        Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
+    };
+
+    /// <summary>MONAI's AttentionBlock: f_g channels of the gating signal (x), f_l of the skip that is gated (x1), f_int in between.</summary>
+    public static Blueprint Gate(GoldenCase golden)
+    {
+        ReferenceArguments arguments = golden.Arguments;
+        int guide = Required("f_g"), channels = Required("f_l"), width = Required("f_int");
+        if (arguments.Integer("spatial_dims", 2) != 2) throw new InvalidDataException("the argument 'spatial_dims' is not 2");
+        if (arguments.Number("dropout", 0) != 0)
+        {
+            throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
+        }
+
+        AttentionGateOptions options = new() { ReducedChannels = width };
+        return new Blueprint(() => options.Create(channels, guide), GateKeys);
+
+        int Required(string name) => arguments.Integer(name)
+            ?? throw new InvalidDataException($"the argument '{name}' is missing");
+    }
+
+    /// <summary>ECANet's own module: the kernel shows in the weight; a source that says "k=3" must agree.</summary>
+    public static EfficientChannelAttentionOptions OfficialEca(GoldenCase golden) =>
+        new() { KernelSize = Setting(golden, 'k') ?? golden.StateSize("conv.weight", 2) };
+
+    /// <summary>SENet without biases: the reduction out of a source that says "r=4", or the reduced width out of the weight.</summary>
+    public static SqueezeExcitationOptions OfficialSe(GoldenCase golden) => Setting(golden, 'r') is int reduction
+        ? new() { Reduction = reduction, Bias = false }
+        : new() { ReducedChannels = golden.StateSize("fc.0.weight", 0), Bias = false };
+
+    private static int? Setting(GoldenCase golden, char name)
+    {
+        foreach (Match match in Settings().Matches(golden.Source))
+        {
+            if (match.Groups["name"].Value[0] == name) return int.Parse(match.Groups["value"].Value, CultureInfo.InvariantCulture);
+        }
+
+        return null;
+    }
+
+    [GeneratedRegex(@"\b(?<name>[a-z])=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
+    private static partial Regex Settings();
+}

@@ -1,0 +1,100 @@
+namespace TorchSharp.Attention.Golden;
+
+/// <summary>The arguments of timm's attention modules as options. Names and defaults are timm's.</summary>
+internal static class TimmAttentions
+{
+    private static readonly (string, GateFunction)[] Gates =
+        [("sigmoid", GateFunction.Sigmoid), ("hard_sigmoid", GateFunction.HardSigmoid)];
+
+    private static readonly (string, GateActivation)[] Activations =
+    [
+        ("relu", GateActivation.ReLU), ("relu6", GateActivation.ReLU6), ("silu", GateActivation.SiLU), ("swish", GateActivation.SiLU),
+        ("hard_swish", GateActivation.HardSwish), ("gelu", GateActivation.GELU),
+    ];
+
+    public static SqueezeExcitationOptions Se(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 8);
+        Without(arguments, "norm_layer");
+        return new SqueezeExcitationOptions
+        {
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            MaxPool = arguments.Flag("add_maxpool", false),
+            Bias = arguments.Flag("bias", true),
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    /// <summary>eca and ceca. The argument <c>kernel_size</c> is the kernel that was used; null asks for the adaptive one.</summary>
+    public static EfficientChannelAttentionOptions Eca(ReferenceArguments arguments, ChannelPadding padding)
+    {
+        if (padding == ChannelPadding.Zeros)
+        {
+            if (arguments.Flag("use_mlp", false)) throw new NotCoveredException("eca with use_mlp has no module yet");
+            arguments.Ignore("rd_ratio", "rd_divisor", "rd_channels"); // Sizes of the MLP that is not there.
+        }
+
+        Without(arguments, "act_layer");
+        return new EfficientChannelAttentionOptions
+        {
+            KernelSize = arguments.Integer("kernel_size"),
+            Gamma = arguments.Number("gamma", 2),
+            Beta = arguments.Number("beta", 1),
+            Padding = padding,
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    public static CbamOptions Cbam(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1);
+        return CbamOptions.Timm with
+        {
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Bias = arguments.Flag("mlp_bias", false),
+            KernelSize = arguments.Integer("spatial_kernel_size", 7),
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    /// <summary>
+    /// timm's rule: rd_channels if given, else C · rd_ratio rounded to the nearest multiple of rd_divisor, at least that. Where rd_ratio
+    /// is one over an integer, our own rule is asked for the same; otherwise the width is given explicitly.
+    /// </summary>
+    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor)
+    {
+        double ratio = arguments.Number("rd_ratio", 1.0 / 16);
+        int divisor = arguments.Integer("rd_divisor", defaultDivisor);
+        int? explicitly = arguments.Integer("rd_channels");
+        if (explicitly is not (null or 0)) return new Reduction(1, null, explicitly);
+        if (ratio <= 0 || divisor < 1)
+        {
+            throw new InvalidDataException($"rd_ratio is {ratio} and rd_divisor {divisor}; both must be above 0");
+        }
+
+        int width = MakeDivisible(channels * ratio, divisor);
+        double reduction = Math.Round(1 / ratio);
+        bool whole = Math.Abs((1 / ratio) - reduction) < 1e-9 && MakeDivisible(channels / reduction, divisor) == width;
+        return whole ? new Reduction((int)reduction, divisor, null) : new Reduction(1, null, width);
+    }
+
+    private static int MakeDivisible(double value, int divisor) =>
+        Math.Max(divisor, (int)(value + (divisor / 2.0)) / divisor * divisor);
+
+    private static void Without(ReferenceArguments arguments, string name)
+    {
+        if (arguments.Text(name) is string layer)
+        {
+            throw new InvalidDataException($"the argument '{name}' is \"{layer}\"; only null is supported");
+        }
+    }
+
+    /// <summary>A reduced width as our options say it.</summary>
+    internal readonly record struct Reduction(int Ratio, int? Divisor, int? Channels);
+}

@@ -1,0 +1,247 @@
+using TorchSharp.Attention.Golden;
+using Xunit;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>The library against numbers that public implementations produced, and whether the comparison would notice.</summary>
+public sealed class GoldenTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("golden").FullName;
+
+    public static TheoryData<string> Fixtures()
+    {
+        string root = Path.Combine(AppContext.BaseDirectory, "fixtures");
+        return [.. Directory.GetFiles(root, "*.safetensors", SearchOption.AllDirectories)
+            .Select(path => Path.ChangeExtension(Path.GetRelativePath(root, path), null).Replace('\\', '/')).Order(StringComparer.Ordinal)];
+    }
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [MemberData(nameof(Fixtures))]
+    public void Agrees_with_the_reference(string fixture)
+    {
+        GoldenResult result = GoldenRunner.Run(GoldenFile.PathOf(fixture));
+        Assert.True(result.Outcome == GoldenOutcome.Pass, result.Line());
+    }
+
+    [Fact]
+    public void Only_a_deep_network_needs_more_than_the_stated_tolerances()
+    {
+        IEnumerable<string> noted = Fixtures().Select(row => row.Data).Where(name => GoldenRunner.Run(GoldenFile.PathOf(name)).Reason is not null);
+        Assert.All(noted, name => Assert.Equal("mobilenet_v2", name));
+    }
+
+    [Theory]
+    [InlineData("se", "state.fc1.weight")]
+    [InlineData("bam", "state.spatial_att.gate_s.gate_s_conv_final.bias")]
+    [InlineData("resnet_basic_se", "state.layer3.0.se.fc2.bias")]
+    [InlineData("mobilenet_v2", "state.classifier.1.bias")]
+    [InlineData("cbam", "state.spatial.conv.bn.running_var")]
+    public void A_changed_weight_fails(string fixture, string tensor)
+    {
+        GoldenResult result = Run(GoldenFile.Read(fixture).Corrupt(tensor, value => value + 0.25f));
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains("y_eval is off by", result.Reason, StringComparison.Ordinal);
+        Assert.True(result.EvaluationError > 1e-4, result.Line());
+    }
+
+    [Theory]
+    [InlineData("se", "grad.fc2.bias")]
+    [InlineData("attention_gate", "grad_x1")]
+    [InlineData("attention_gate", "grad.W_g.0.conv.bias")]
+    [InlineData("bam", "after.channel_att.gate_c.gate_c_bn_1.running_mean")]
+    [InlineData("mobilenet_v2", "grad.features.3.conv.2.weight")]
+    [InlineData("mobilenet_v2", "grad.features.3.conv.3.bias")]
+    public void A_changed_gradient_or_statistic_fails(string fixture, string tensor)
+    {
+        GoldenResult result = Run(GoldenFile.Read(fixture).Corrupt(tensor, value => value + 1));
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains("is off by", result.Reason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("y_eval", float.NaN)]
+    [InlineData("grad.fc1.weight", float.PositiveInfinity)]
+    [InlineData("state.fc1.weight", float.NaN)]
+    public void A_value_that_is_not_finite_fails(string tensor, float value)
+    {
+        GoldenResult result = Run(GoldenFile.Read("se").Corrupt(tensor, _ => value));
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains("not finite", result.Reason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("se", "rd_ratio", 0.5, "'fc1.bias' has shape [8]; the arguments make 'fc1.bias' of shape [32]")]
+    [InlineData("se", "channels", 32, "the argument 'channels' is 32; 'x' has 64")]
+    [InlineData("se", "bias", false, "nothing here takes 'fc1.bias'")]
+    [InlineData("se", "gate_layer", "tanh", "supported: \"sigmoid\", \"hard_sigmoid\"")]
+    [InlineData("se", "rd_channels", "six", "must be an integer")]
+    [InlineData("se", "depth", 3, "not understood: the arguments 'depth'")]
+    [InlineData("eca", "kernel_size", 5, "of shape [1, 1, 5]")]
+    [InlineData("eca", "kernel_size", 4, "KernelSize is 4")]
+    [InlineData("cbam", "mlp_bias", true, "the file has nothing for 'channel.fc1.bias', 'channel.fc2.bias'")]
+    [InlineData("cbam", "spatial_kernel_size", 3, "of shape [1, 2, 3, 3]")]
+    [InlineData("cbam_official", "spatial_bn", false, "nothing here takes 'SpatialGate.spatial.bn.bias'")]
+    [InlineData("cbam_official", "reduction", 8, "'channel.fc1.bias' of shape [8]")]
+    [InlineData("bam", "dilated_convs", 3, "the file has nothing for 'spatial.dilated.2.bn.bias'")]
+    [InlineData("bam", "dilated_convs", 1000000000, "asks for 1000000000 layers")]
+    [InlineData("bam", "merge", "add", "y_eval is off by")]
+    [InlineData("bam", "dilation", 2, "y_eval is off by")]
+    [InlineData("bam", "merge", "max", "supported: \"multiply\", \"add\"")]
+    [InlineData("ceca", "gate_layer", "hard_sigmoid", "y_eval is off by")]
+    [InlineData("se_maxpool", "add_maxpool", false, "y_eval is off by")]
+    [InlineData("attention_gate", "f_int", 4, "'W_g.0.bias' of shape [4]")]
+    [InlineData("resnet_basic", "block", "Basic", "supported: \"BasicBlock\", \"Bottleneck\"")]
+    [InlineData("resnet_basic_se", "attention", "eca", "nothing here takes 'layer1.0.se.fc1.bias'")]
+    [InlineData("resnet_basic_se", "attention", "bam", "no place and no names")]
+    [InlineData("resnet_basic_se", "position", "after the residual add", "the argument 'position'")]
+    [InlineData("mobilenet_v2", "width_mult", 0.5, "the arguments make")]
+    [InlineData("mobilenet_v2", "dropout", 0.2, "its draws cannot be repeated")]
+    public void Arguments_that_do_not_go_with_the_numbers_fail_with_the_reason(string fixture, string argument, object value, string reason)
+    {
+        GoldenResult result = Run(GoldenFile.Read(fixture).With(argument, System.Text.Json.JsonSerializer.SerializeToNode(value)));
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains(reason, result.Reason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("state.fc2.bias", "state.fc3.bias", "nothing here takes 'fc3.bias'")]
+    [InlineData("grad.fc2.bias", "state.fc2.bias2", "nothing here takes 'fc2.bias2'")]
+    [InlineData("grad_x", "x1", "'x1' and 'grad_x1' must come together")]
+    [InlineData("y_eval", "y_test", "the tensor 'y_test' is not understood")]
+    [InlineData("cotangent", "grad.cotangent", "no tensor 'cotangent'")]
+    public void Tensors_without_a_counterpart_fail(string tensor, string name, string reason)
+    {
+        GoldenFile file = GoldenFile.Read("se").Rename(tensor, name);
+        if (name == "x1") file.Add("grad_x", torch.zeros(2, 64, 14, 11));
+        GoldenResult result = Run(file);
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains(reason, result.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_missing_gradient_fails()
+    {
+        GoldenFile file = GoldenFile.Read("se").Rename("grad.fc2.bias", "after.fc2.bias");
+        Assert.Contains("grad: the file has nothing for 'fc2.bias'", Run(file).Reason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("se", "kind", "squeezer", "kind 'squeezer' has no module yet")]
+    [InlineData("mobilenet_v2", "source", "torchvision vgg", "network 'torchvision vgg' has no counterpart yet")]
+    public void What_the_library_does_not_have_is_skipped(string fixture, string metadata, string value, string reason)
+    {
+        GoldenFile file = GoldenFile.Read(fixture);
+        file.Metadata[metadata] = value;
+        Assert.Equal(new GoldenResult("case", GoldenOutcome.Skip, reason), Run(file));
+    }
+
+    [Theory]
+    [InlineData("eca", "use_mlp", true, "eca with use_mlp has no module yet")]
+    [InlineData("resnet_basic_se", "attention", "gc", "attention 'gc' in a network has no module yet")]
+    public void An_argument_that_asks_for_what_the_library_does_not_have_is_skipped(string fixture, string argument, object value, string reason)
+    {
+        GoldenFile file = GoldenFile.Read(fixture).With(argument, System.Text.Json.JsonSerializer.SerializeToNode(value));
+        Assert.Equal(new GoldenResult("case", GoldenOutcome.Skip, reason), Run(file));
+    }
+
+    [Fact]
+    public void A_file_cut_short_anywhere_fails_without_an_exception()
+    {
+        byte[] whole = GoldenFile.Read("forward/official_eca").ToBytes();
+        for (int length = 0; length < whole.Length; length += 97)
+        {
+            GoldenResult result = Run(whole[..length]);
+            Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+            Assert.False(string.IsNullOrEmpty(result.Reason));
+        }
+    }
+
+    [Theory]
+    [InlineData("[]", "not a JSON object")]
+    [InlineData("{", "not understood")]
+    [InlineData("""{"__metadata__":{"kind":7}}""", "not understood")]
+    [InlineData("""{"__metadata__":{}}""", "'x'", "no 'kind'")]
+    [InlineData("""{"x":{"dtype":"F8","shape":[4],"data_offsets":[0,4]}}""", "type F8")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}""", "needs 8 bytes and has 4")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}""", "shape [-1]")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}""", "offsets [4, 0]")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", "offsets [0, 8]")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}""", "not understood")]
+    [InlineData("""{"x":{"dtype":"F32","data_offsets":[0,4]}}""", "not understood")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}""", "end at byte 0")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x1":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "'x1' starts at byte 0")]
+    public void A_malformed_header_fails_with_the_reason(string header, params string[] reasons)
+    {
+        bool hasData = header.Contains("dtype", StringComparison.Ordinal);
+        GoldenResult result = Run(GoldenFile.Join(header, new byte[hasData ? 4 : 0]));
+        Assert.Equal(GoldenOutcome.Fail, result.Outcome);
+        Assert.Contains(reasons[^1], result.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Running_a_case_leaves_no_tensor_behind()
+    {
+        GoldenRunner.Run(GoldenFile.PathOf("attention_gate"));
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 5; i++) GoldenRunner.Run(GoldenFile.PathOf("attention_gate"));
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
+    [Fact]
+    public void The_program_prints_a_line_a_file_and_the_totals()
+    {
+        Directory.CreateDirectory(Path.Combine(_folder, "below"));
+        File.Copy(GoldenFile.PathOf("se"), Path.Combine(_folder, "se.safetensors"));
+        File.Copy(GoldenFile.PathOf("eca"), Path.Combine(_folder, "below", "eca.safetensors"));
+        (int code, string output, string errors) = Program(_folder);
+        string[] lines = output.TrimEnd().Split('\n');
+        Assert.Equal((0, ""), (code, errors));
+        Assert.Matches(@"^PASS  below/eca  y_eval \S+  y_train \S+  gradients \S+  statistics +-$", lines[0].TrimEnd());
+        Assert.StartsWith("PASS  se  ", lines[1], StringComparison.Ordinal);
+        Assert.Equal("2 passed, 0 failed, 0 skipped", lines[2].TrimEnd());
+    }
+
+    [Fact]
+    public void The_program_returns_one_if_something_failed_and_zero_if_all_was_skipped()
+    {
+        GoldenFile unknown = GoldenFile.Read("se");
+        unknown.Metadata["kind"] = "unknown";
+        File.WriteAllBytes(Path.Combine(_folder, "a.safetensors"), unknown.ToBytes());
+        Assert.Equal(0, Program(_folder).Code);
+        File.WriteAllBytes(Path.Combine(_folder, "b.safetensors"), [1, 2, 3]);
+        (int code, string output, _) = Program(_folder);
+        Assert.Equal(1, code);
+        Assert.EndsWith("0 passed, 1 failed, 1 skipped", output.TrimEnd(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_program_returns_two_if_the_folders_cannot_be_used()
+    {
+        Assert.Equal(2, Program().Code);
+        Assert.Contains("Usage", Program().Errors, StringComparison.Ordinal);
+        (int code, string output, string errors) = Program(Path.Combine(_folder, "nowhere"));
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains("There is no folder", errors, StringComparison.Ordinal);
+        (code, output, errors) = Program(_folder);
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains("holds no *.safetensors file", errors, StringComparison.Ordinal);
+    }
+
+    private static (int Code, string Output, string Errors) Program(params string[] args)
+    {
+        using StringWriter output = new(), errors = new();
+        int code = GoldenProgram.Run(args, output, errors);
+        return (code, output.ToString(), errors.ToString());
+    }
+
+    private GoldenResult Run(GoldenFile file) => Run(file.ToBytes());
+
+    private GoldenResult Run(byte[] file)
+    {
+        string path = Path.Combine(_folder, "case.safetensors");
+        File.WriteAllBytes(path, file);
+        return GoldenRunner.Run(path);
+    }
+}
