@@ -1,6 +1,4 @@
 using TorchSharp.Attention.Golden;
-using Xunit;
-using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Tests;
 

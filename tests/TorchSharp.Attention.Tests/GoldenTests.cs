@@ -1,5 +1,4 @@
 using TorchSharp.Attention.Golden;
-using Xunit;
 
 namespace TorchSharp.Attention.Tests;
 

@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 /// <summary>The shape of a <see cref="MobileNetV2"/>. A value; the defaults are the paper's network.</summary>
 public sealed record MobileNetV2Options : BackboneOptions
 {
-    /// <summary>Width multiplier of every layer's channels, above 0. Default 1.</summary>
+    /// <summary>Width multiplier of every layer's channels, above 0 and at most 100. Default 1.</summary>
     public double WidthMultiplier { get; init; } = 1;
 
     /// <summary>Channels are rounded to a multiple of this. Default 8.</summary>
@@ -26,6 +26,12 @@ public sealed record MobileNetV2Options : BackboneOptions
     {
         base.Validate();
         Check.Positive(WidthMultiplier);
+        if (WidthMultiplier > 100)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(WidthMultiplier), WidthMultiplier, $"WidthMultiplier is {WidthMultiplier}; it may be at most 100 (published networks use 0.1 to 2).");
+        }
+
         Check.Positive(RoundingDivisor);
         Check.Probability(Dropout, oneAllowed: false);
     }

@@ -13,20 +13,20 @@ internal static class ChannelReduction
         if (reducedChannels is int explicitly)
         {
             return explicitly >= 1 ? explicitly : throw new ArgumentOutOfRangeException(
-                nameof(reducedChannels), explicitly, $"ReducedChannels is {explicitly}; it must be at least 1, or null to divide by Reduction.");
+                nameof(SqueezeExcitationOptions.ReducedChannels), explicitly, $"ReducedChannels is {explicitly}; it must be at least 1, or null to divide by Reduction.");
         }
 
-        Check.Positive(reduction, nameof(reduction));
+        Check.Positive(reduction, nameof(SqueezeExcitationOptions.Reduction));
         if (roundingDivisor is int divisor)
         {
-            Check.Positive(divisor, nameof(roundingDivisor));
+            Check.Positive(divisor, nameof(SqueezeExcitationOptions.RoundingDivisor));
             int rounded = (int)(((double)channels / reduction) + (divisor / 2.0)) / divisor * divisor;
             return Math.Max(divisor, rounded);
         }
 
         int width = channels / reduction;
         return width >= 1 ? width : throw new ArgumentOutOfRangeException(
-            nameof(reduction), reduction,
+            nameof(SqueezeExcitationOptions.Reduction), reduction,
             $"Reduction is {reduction}, which leaves no channel of {channels}. Use a Reduction of at most {channels}, set ReducedChannels, " +
             "or set RoundingDivisor = 1 (at least one channel).");
     }
