@@ -64,7 +64,12 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     }
 
     /// <inheritdoc/>
-    public void ResetParameters() => AttentionStart.Reset(this, Options, _alpha, InitializeAsPaper);
+    public void ResetParameters()
+    {
+        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
+        using IDisposable quiet = no_grad();
+        ResetScales();
+    }
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, {Options})";
@@ -78,6 +83,9 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     protected virtual void InitializeAsPaper()
     {
     }
+
+    /// <summary>Starts the module's own scalars afresh. An override calls the base.</summary>
+    protected virtual void ResetScales() => AttentionWeightsInitializer.Zero(_alpha);
 
     /// <summary>To be called at the end of every concrete constructor: registers the layers and initialises them.</summary>
     protected void Complete()

@@ -64,7 +64,12 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     }
 
     /// <inheritdoc/>
-    public void ResetParameters() => AttentionStart.Reset(this, Options, _alpha, InitializeAsPaper);
+    public void ResetParameters()
+    {
+        AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
+        using IDisposable quiet = no_grad();
+        AttentionWeightsInitializer.Zero(_alpha);
+    }
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, guide {GuideChannels}, {Options})";

@@ -47,14 +47,6 @@ internal static class AttentionStart
         if (options.Initialization is not (AttentionInitialization.Default or AttentionInitialization.Identity)) reset();
     }
 
-    /// <summary>Starts all weights afresh.</summary>
-    public static void Reset(nn.Module module, AttentionOptions options, Tensor? alpha, Action paper)
-    {
-        AttentionWeightsInitializer.Reset(module, options.Initialization, paper);
-        using IDisposable quiet = no_grad();
-        AttentionWeightsInitializer.Zero(alpha);
-    }
-
     /// <summary>Parameters and buffers must outlive whatever dispose scope the caller happened to build the module in.</summary>
     public static void Keep(nn.Module module)
     {
@@ -65,32 +57,41 @@ internal static class AttentionStart
 
 internal static class AttentionWeightsInitializer
 {
-    /// <summary>Resets every convolution, linear and norm layer below a module.</summary>
+    /// <summary>
+    /// Starts every convolution, linear and norm layer below a module afresh; attentions inside it do so by themselves, as their own
+    /// options say.
+    /// </summary>
     public static void Reset(nn.Module module, AttentionInitialization initialization, Action paper)
     {
         using IDisposable quiet = no_grad();
-        foreach ((string _, nn.Module child) in module.named_modules())
+        foreach (nn.Module child in module.children()) Visit(child, initialization);
+        if (initialization == AttentionInitialization.Paper) paper();
+    }
+
+    private static void Visit(nn.Module module, AttentionInitialization initialization)
+    {
+        switch (module)
         {
-            switch (child)
-            {
-                case Modules.Conv2d conv:
-                    Fill(conv.weight!, conv.bias, initialization);
-                    break;
-                case Modules.Conv1d conv:
-                    Fill(conv.weight!, conv.bias, initialization);
-                    break;
-                case Modules.Linear linear:
-                    Fill(linear.weight!, linear.bias, initialization);
-                    break;
-                case Modules.BatchNorm2d norm:
-                    norm.reset_running_stats();
-                    if (norm.weight is not null) nn.init.ones_(norm.weight);
-                    if (norm.bias is not null) nn.init.zeros_(norm.bias);
-                    break;
-            }
+            case IAttentionModule attention:
+                attention.ResetParameters();
+                return;
+            case Modules.Conv2d conv:
+                Fill(conv.weight!, conv.bias, initialization);
+                return;
+            case Modules.Conv1d conv:
+                Fill(conv.weight!, conv.bias, initialization);
+                return;
+            case Modules.Linear linear:
+                Fill(linear.weight!, linear.bias, initialization);
+                return;
+            case Modules.BatchNorm2d norm:
+                norm.reset_running_stats();
+                if (norm.weight is not null) nn.init.ones_(norm.weight);
+                Zero(norm.bias);
+                return;
         }
 
-        if (initialization == AttentionInitialization.Paper) paper();
+        foreach (nn.Module child in module.children()) Visit(child, initialization);
     }
 
     private static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)

@@ -158,11 +158,4 @@ public sealed class Cbam : GateModule
         Tensor gate = first.EffectiveGate(input);
         return gate.mul(second.EffectiveGate(_order == CbamOrder.Parallel ? input : input.mul(gate)));
     }
-
-    /// <inheritdoc/>
-    protected override void InitializeAsPaper()
-    {
-        _channel.ResetParameters();
-        _spatial.ResetParameters();
-    }
 }

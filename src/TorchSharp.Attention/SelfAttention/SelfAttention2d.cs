@@ -156,6 +156,13 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     protected override void InitializeAsPaper()
         => AttentionWeightsInitializer.Reset(this, AttentionInitialization.Xavier, () => { });
 
+    /// <inheritdoc/>
+    protected override void ResetScales()
+    {
+        base.ResetScales();
+        AttentionWeightsInitializer.Zero(_gamma);
+    }
+
     long IFunctionalCost.MultiplyAccumulates(Tensor input)
     {
         long positions = input.size(2) * input.size(3);
@@ -165,7 +172,8 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor input)
     {
-        Tensor[] parts = _qkv.call(input).view(input.size(0), 3, Heads, HeadWidth, -1).transpose(3, 4).unbind(1);
+        long positions = input.size(2) * input.size(3);
+        Tensor[] parts = _qkv.call(input).view(input.size(0), 3, Heads, HeadWidth, positions).transpose(3, 4).unbind(1);
         return (parts[0], parts[1], parts[2]);
     }
 
@@ -217,7 +225,8 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
         {
             using Scalar end = count.ToScalar();
             using Scalar centre = reach.ToScalar();
-            Tensor offset = arange(end, dtype: ScalarType.Float32, device: like.device).sub(centre);
+            ScalarType type = like.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+            Tensor offset = arange(end, dtype: type, device: like.device).sub(centre);
             return offset.sign().mul(offset.abs().log1p()).to_type(like.dtype);
         }
 
