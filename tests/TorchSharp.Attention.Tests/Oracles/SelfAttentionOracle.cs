@@ -11,7 +11,7 @@ internal static class SelfAttentionOracle
     {
         (int heads, int width) = HeadsAndWidth(options, x.C);
         DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * heads * width, options.Bias);
-        DenseMap weights = Weights(options, x, state);
+        DenseMap weights = Weights(options, x, qkv, state);
         DenseMap gathered = DenseMap.Of(x.N, heads * width, x.H, x.W, (n, c, y, column) =>
         {
             double sum = 0;
@@ -32,8 +32,13 @@ internal static class SelfAttentionOracle
     public static DenseMap Weights(SelfAttention2dOptions options, DenseMap x, OracleState state)
     {
         (int heads, int width) = HeadsAndWidth(options, x.C);
+        return Weights(options, x, Convolve(x, state.Child("qkv"), 3 * heads * width, options.Bias), state);
+    }
+
+    private static DenseMap Weights(SelfAttention2dOptions options, DenseMap x, DenseMap qkv, OracleState state)
+    {
+        (int heads, int width) = HeadsAndWidth(options, x.C);
         int positions = x.H * x.W;
-        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * heads * width, options.Bias);
         DenseMap weights = DenseMap.Of(x.N, heads, positions, positions, (n, head, query, key) =>
         {
             double dot = 0;

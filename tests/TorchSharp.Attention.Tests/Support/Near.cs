@@ -4,26 +4,26 @@ namespace TorchSharp.Attention.Tests;
 internal static class Near
 {
     /// <summary>
-    /// The largest |a − e| / max(|e|, 10⁻³ · largest |e|): relative to each element, except that elements which nearly cancelled
-    /// count by a thousandth of the largest.
+    /// The largest |a − e| / max(|e|, share · largest |e|): relative to each element, except that elements which nearly cancelled
+    /// count by a share of the largest. A share of 1 measures all by the largest.
     /// </summary>
-    public static double Error(double[] expected, double[] actual)
+    public static double Error(double[] expected, double[] actual, double ofLargest = 1e-3)
     {
         Assert.Equal(expected.Length, actual.Length);
-        double floor = Math.Max(1e-3 * expected.Max(Math.Abs), 1e-30);
+        double floor = Math.Max(ofLargest * expected.Max(Math.Abs), 1e-30);
         double error = 0;
         for (int i = 0; i < expected.Length; i++)
         {
-            double share = Math.Abs(actual[i] - expected[i]) / Math.Max(Math.Abs(expected[i]), floor);
-            error = double.IsNaN(share) ? double.PositiveInfinity : Math.Max(error, share);
+            double relative = Math.Abs(actual[i] - expected[i]) / Math.Max(Math.Abs(expected[i]), floor);
+            error = double.IsNaN(relative) ? double.PositiveInfinity : Math.Max(error, relative);
         }
 
         return error;
     }
 
-    public static void Equal(double[] expected, double[] actual, double tolerance, string what)
+    public static void Equal(double[] expected, double[] actual, double tolerance, string what, double ofLargest = 1e-3)
     {
-        double error = Error(expected, actual);
+        double error = Error(expected, actual, ofLargest);
         Assert.True(error <= tolerance, $"{what}: relative error {error:g3}, allowed {tolerance:g3}.");
     }
 
