@@ -138,15 +138,15 @@ public class InitializationTests
     }
 
     /// <summary>
-    /// What a fresh gate leaves of a positive map (measured: 0.50, 0.49, 0.19): about one half a sigmoid, one quarter where two follow
-    /// each other, less where the second sees large maxima.
+    /// What a fresh gate leaves of a positive map, averaged over seeds (measured: 0.50, 0.50, 0.26): about one half a sigmoid, one
+    /// quarter where two follow each other.
     /// </summary>
     [Fact]
     public void A_fresh_gate_shrinks_the_map_by_a_known_share()
     {
         Assert.InRange(Shrink(new SqueezeExcitationOptions()), 0.45, 0.55);
-        Assert.InRange(Shrink(new EfficientChannelAttentionOptions()), 0.40, 0.60);
-        Assert.InRange(Shrink(CbamOptions.Timm), 0.12, 0.30);
+        Assert.InRange(Shrink(new EfficientChannelAttentionOptions()), 0.43, 0.57);
+        Assert.InRange(Shrink(CbamOptions.Timm), 0.20, 0.30);
     }
 
     private static double Shrink(AttentionOptions options)

@@ -8,16 +8,24 @@ public class PropertyTests
     /// <summary>The same sums in another order or with other strides.</summary>
     private const double Tolerance = 1e-12;
 
+    private static readonly Scalar Zero = 0.0.ToScalar();
+
+    private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => row.Options is not SelfAttention2dOptions)]);
+
+    private static readonly Gen<Case> Self = Case.Of([.. Row.All.Where(row => row.Options is SelfAttention2dOptions)]);
+
     private static readonly Gen<Case> SelfWithoutPositions = Case.Of(
         [.. Row.All.Where(row => row.Options is SelfAttention2dOptions { RelativePosition: false })]);
 
     private static readonly Gen<Case> SelfWithPositions = Case.Of(
         [.. Row.All.Where(row => row.Options is SelfAttention2dOptions { RelativePosition: true })]);
 
+    public static TheoryData<string> Names => Row.Names;
+
     [Fact]
-    public void A_gate_broadcasts_and_its_product_is_the_output() => Case.Check(Case.Any, (subject, x, guide) =>
+    public void A_gate_broadcasts_and_its_product_is_the_output() => Case.Check(Gates, (subject, x, guide) =>
     {
-        if (subject.Gate(x, guide) is not Tensor gate) return;
+        Tensor gate = subject.Gate(x, guide)!;
         for (int axis = 0; axis < 4; axis++) Assert.True(gate.size(axis) == 1 || gate.size(axis) == x.size(axis));
         Assert.Equal(x.size(0), gate.size(0));
         Near.Equal(subject.Forward(x, guide), x.mul(gate), Tolerance, subject.Row.Name);
@@ -31,6 +39,18 @@ public class PropertyTests
         Assert.Equal(x.dtype, y.dtype);
         Assert.True(y.isfinite().all().ToBoolean());
     });
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void An_empty_batch_gives_an_empty_batch(string name)
+    {
+        Row row = Row.Named(name);
+        using DisposeScope scope = NewDisposeScope();
+        using Subject subject = Subject.Random(row, seed: 1);
+        Tensor? guide = row.GuideChannels == 0 ? null : empty(0, row.GuideChannels, 2, 3, dtype: ScalarType.Float64);
+        Tensor y = subject.Forward(empty(0, row.Channels, 4, 5, dtype: ScalarType.Float64), guide);
+        Assert.Equal([0, row.Channels, 4, 5], y.shape);
+    }
 
     [Fact]
     public void Permuting_the_batch_permutes_the_output() => Case.Check(Case.Any, (subject, x, guide) =>
@@ -114,16 +134,15 @@ public class PropertyTests
     });
 
     [Fact]
-    public void Rows_of_the_weights_sum_to_one() => Case.Check(Case.Of([.. Row.All.Where(row => row.Options is SelfAttention2dOptions)]),
-        (subject, x, _) =>
-        {
-            Tensor weights = ((ContextModule)subject.Module).Weights(x);
-            long positions = x.size(2) * x.size(3);
-            Assert.Equal([x.size(0), ((SelfAttention2d)subject.Module).Heads, positions, positions], weights.shape);
-            Assert.True(weights.ge(Zero).all().ToBoolean());
-            Tensor sums = weights.sum(-1);
-            Near.Equal(ones_like(sums), sums, Tolerance, subject.Row.Name);
-        });
+    public void Rows_of_the_weights_sum_to_one() => Case.Check(Self, (subject, x, _) =>
+    {
+        Tensor weights = ((ContextModule)subject.Module).Weights(x);
+        long positions = x.size(2) * x.size(3);
+        Assert.Equal([x.size(0), ((SelfAttention2d)subject.Module).Heads, positions, positions], weights.shape);
+        Assert.True(weights.ge(Zero).all().ToBoolean());
+        Tensor sums = weights.sum(-1);
+        Near.Equal(ones_like(sums), sums, Tolerance, subject.Row.Name);
+    });
 
     [Fact]
     public void The_position_bias_depends_on_the_offset_alone() => Case.Check(SelfWithPositions, (subject, x, _) =>
@@ -136,14 +155,14 @@ public class PropertyTests
         int width = (int)x.size(3);
         Dictionary<(int Head, int Down, int Right), double> bias = [];
         for (int head = 0; head < log.C; head++)
-        for (int query = 0; query < log.H; query++)
-        for (int key = 0; key < log.W; key++)
-        {
-            // Seen from the query itself, the softmax's normalisation drops out.
-            double relative = log[0, head, query, key] - log[0, head, query, query];
-            (int, int, int) offset = (head, (query / width) - (key / width), (query % width) - (key % width));
-            if (!bias.TryAdd(offset, relative)) Assert.Equal(bias[offset], relative, 1e-11);
-        }
+            for (int query = 0; query < log.H; query++)
+                for (int key = 0; key < log.W; key++)
+                {
+                    // Seen from the query itself, the softmax's normalisation drops out.
+                    double relative = log[0, head, query, key] - log[0, head, query, query];
+                    (int, int, int) offset = (head, (query / width) - (key / width), (query % width) - (key % width));
+                    if (!bias.TryAdd(offset, relative)) Assert.Equal(bias[offset], relative, 1e-11);
+                }
 
         Assert.Equal(log.C * ((2 * height) - 1) * ((2 * width) - 1), bias.Count);
     });
@@ -158,15 +177,13 @@ public class PropertyTests
         DenseMap large = ((ContextModule)subject.Module).Weights(larger).log().Map();
         int width = (int)x.size(3);
         for (int head = 0; head < small.C; head++)
-        for (int key = 0; key < small.W; key++)
-        {
-            int inLarge = (key / width * (width + 1)) + (key % width);
-            double expected = small[0, head, 0, key] - small[0, head, 0, 0];
-            Assert.Equal(expected, large[0, head, 0, inLarge] - large[0, head, 0, 0], 1e-11);
-        }
+            for (int key = 0; key < small.W; key++)
+            {
+                int inLarge = (key / width * (width + 1)) + (key % width);
+                double expected = small[0, head, 0, key] - small[0, head, 0, 0];
+                Assert.Equal(expected, large[0, head, 0, inLarge] - large[0, head, 0, 0], 1e-11);
+            }
     });
-
-    private static readonly Scalar Zero = 0.0.ToScalar();
 
     private static Tensor ChannelsLast(Tensor x) => x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2);
 

@@ -23,12 +23,12 @@ internal sealed class DenseMap(int n, int c, int h, int w, double[]? values = nu
     {
         DenseMap map = new(n, c, h, w);
         for (int i = 0; i < n; i++)
-        for (int k = 0; k < c; k++)
-        for (int y = 0; y < h; y++)
-        for (int x = 0; x < w; x++)
-        {
-            map[i, k, y, x] = value(i, k, y, x);
-        }
+            for (int k = 0; k < c; k++)
+                for (int y = 0; y < h; y++)
+                    for (int x = 0; x < w; x++)
+                    {
+                        map[i, k, y, x] = value(i, k, y, x);
+                    }
 
         return map;
     }

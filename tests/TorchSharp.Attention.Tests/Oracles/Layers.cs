@@ -13,14 +13,14 @@ internal static class Layers
         {
             double sum = shift?[o] ?? 0;
             for (int c = 0; c < x.C; c++)
-            for (int i = 0; i < kernel; i++)
-            for (int j = 0; j < kernel; j++)
-            {
-                int fromY = y + (i * dilation) - padding;
-                int fromX = column + (j * dilation) - padding;
-                bool inside = fromY >= 0 && fromY < x.H && fromX >= 0 && fromX < x.W;
-                if (inside) sum += weight[(((((o * x.C) + c) * kernel) + i) * kernel) + j] * x[n, c, fromY, fromX];
-            }
+                for (int i = 0; i < kernel; i++)
+                    for (int j = 0; j < kernel; j++)
+                    {
+                        int fromY = y + (i * dilation) - padding;
+                        int fromX = column + (j * dilation) - padding;
+                        bool inside = fromY >= 0 && fromY < x.H && fromX >= 0 && fromX < x.W;
+                        if (inside) sum += weight[(((((o * x.C) + c) * kernel) + i) * kernel) + j] * x[n, c, fromY, fromX];
+                    }
 
             return sum;
         });
@@ -62,10 +62,10 @@ internal static class Layers
     {
         double sum = 0;
         for (int y = 0; y < x.H; y++)
-        for (int column = 0; column < x.W; column++)
-        {
-            sum += x[n, c, y, column];
-        }
+            for (int column = 0; column < x.W; column++)
+            {
+                sum += x[n, c, y, column];
+            }
 
         return sum / (x.H * x.W);
     });
@@ -74,10 +74,10 @@ internal static class Layers
     {
         double max = double.NegativeInfinity;
         for (int y = 0; y < x.H; y++)
-        for (int column = 0; column < x.W; column++)
-        {
-            max = Math.Max(max, x[n, c, y, column]);
-        }
+            for (int column = 0; column < x.W; column++)
+            {
+                max = Math.Max(max, x[n, c, y, column]);
+            }
 
         return max;
     });
@@ -109,10 +109,10 @@ internal static class Layers
     private static void Visit(DenseMap x, int channel, Action<double> action)
     {
         for (int n = 0; n < x.N; n++)
-        for (int y = 0; y < x.H; y++)
-        for (int column = 0; column < x.W; column++)
-        {
-            action(x[n, channel, y, column]);
-        }
+            for (int y = 0; y < x.H; y++)
+                for (int column = 0; column < x.W; column++)
+                {
+                    action(x[n, channel, y, column]);
+                }
     }
 }

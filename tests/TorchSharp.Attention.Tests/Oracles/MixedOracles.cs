@@ -24,7 +24,10 @@ internal static class CbamOracle
             int width = ReducedWidth(map.C, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
             ChannelAttentionOptions half = new()
             {
-                ReducedChannels = width, Bias = options.Bias, Activation = options.Activation, Gate = options.Gate,
+                ReducedChannels = width,
+                Bias = options.Bias,
+                Activation = options.Activation,
+                Gate = options.Gate,
             };
             return Oracle.Blend(ChannelAttentionOracle.Gate(half, map, state.Child("channel")), state.Child("channel"));
         }
@@ -33,8 +36,11 @@ internal static class CbamOracle
         {
             SpatialAttentionOptions half = new()
             {
-                KernelSize = options.KernelSize, Norm = options.SpatialNorm, NormMomentum = options.SpatialNormMomentum,
-                MapOrder = options.MapOrder, Gate = options.Gate,
+                KernelSize = options.KernelSize,
+                Norm = options.SpatialNorm,
+                NormMomentum = options.SpatialNormMomentum,
+                MapOrder = options.MapOrder,
+                Gate = options.Gate,
             };
             return Oracle.Blend(SpatialAttentionOracle.Gate(half, map, state.Child("spatial"), training), state.Child("spatial"));
         }

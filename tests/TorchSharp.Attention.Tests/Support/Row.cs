@@ -82,6 +82,8 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
     /// <summary>One row a kind of module, for tests where the settings do not matter.</summary>
     public static TheoryData<string> Kinds => [.. Rows.GroupBy(row => row.Options.GetType()).Select(kind => kind.First().Name)];
 
+    public static TheoryData<string> NamesOf<TOptions>() => [.. Rows.Where(row => row.Options is TOptions).Select(row => row.Name)];
+
     public int GuideChannels => Options is GuidedAttentionOptions ? 5 : 0;
 
     public static Row Named(string name) => Rows.Single(row => row.Name == name);
