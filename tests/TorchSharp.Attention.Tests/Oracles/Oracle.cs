@@ -1,0 +1,33 @@
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>
+/// What every module should compute, from the papers' formulas: plain loops over doubles, nothing of torch. Dropouts are left out.
+/// </summary>
+internal static class Oracle
+{
+    public static DenseMap Forward(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
+        => options is SelfAttention2dOptions self
+            ? SelfAttentionOracle.Forward(self, x, state)
+            : x.Times(Gate(options, x, guide, state, training));
+
+    public static DenseMap Gate(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
+    {
+        // CBAM has an alpha in each half and blends there.
+        if (options is CbamOptions cbam) return CbamOracle.Gate(cbam, x, state, training);
+        DenseMap gate = options switch
+        {
+            SqueezeExcitationOptions se => SqueezeExcitationOracle.Gate(se, x, state),
+            EfficientChannelAttentionOptions eca => EfficientChannelAttentionOracle.Gate(eca, x, state),
+            ChannelAttentionOptions channel => ChannelAttentionOracle.Gate(channel, x, state),
+            SpatialAttentionOptions spatial => SpatialAttentionOracle.Gate(spatial, x, state, training),
+            BamOptions bam => BamOracle.Gate(bam, x, state, training),
+            AttentionGateOptions attentionGate => AttentionGateOracle.Gate(attentionGate, x, guide!, state, training),
+            _ => throw new NotSupportedException($"No oracle for {options.GetType().Name}."),
+        };
+        return Blend(gate, state);
+    }
+
+    /// <summary>1 + alpha · (g − 1) where the state has an alpha.</summary>
+    public static DenseMap Blend(DenseMap gate, OracleState state)
+        => state.Find("alpha", 1) is [double alpha] ? gate.Select(g => 1 + (alpha * (g - 1))) : gate;
+}

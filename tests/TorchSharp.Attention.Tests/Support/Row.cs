@@ -1,0 +1,92 @@
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>One module with one choice of settings: what every oracle, gradient, property and dtype test runs through.</summary>
+internal sealed record Row(string Name, AttentionOptions Options, int Channels = 12)
+{
+    private static readonly Row[] Rows =
+    [
+        new("se", new SqueezeExcitationOptions { Reduction = 4 }),
+        new("se, no bias", new SqueezeExcitationOptions { Reduction = 3, Bias = false }),
+        new("se, hard sigmoid", new SqueezeExcitationOptions { Reduction = 4, Gate = GateFunction.HardSigmoid }),
+        new("se, relu6", new SqueezeExcitationOptions { Reduction = 2, Activation = GateActivation.ReLU6 }),
+        new("se, silu", new SqueezeExcitationOptions { Reduction = 2, Activation = GateActivation.SiLU }),
+        new("se, hard swish", new SqueezeExcitationOptions { Reduction = 2, Activation = GateActivation.HardSwish }),
+        new("se, gelu", new SqueezeExcitationOptions { Reduction = 2, Activation = GateActivation.GELU }),
+        new("se, max pool", new SqueezeExcitationOptions { Reduction = 4, MaxPool = true }),
+        new("se, reduced channels", new SqueezeExcitationOptions { ReducedChannels = 5 }, 7),
+        new("se, timm", SqueezeExcitationOptions.Timm),
+
+        new("eca", new EfficientChannelAttentionOptions()),
+        new("eca, adaptive 7", new EfficientChannelAttentionOptions { Gamma = 1, Beta = 3 }),
+        new("eca, kernel 1", new EfficientChannelAttentionOptions { KernelSize = 1 }),
+        new("eca, kernel 5", new EfficientChannelAttentionOptions { KernelSize = 5 }, 7),
+        new("eca, circular", EfficientChannelAttentionOptions.Circular),
+        new("eca, circular 1", new EfficientChannelAttentionOptions { KernelSize = 1, Padding = ChannelPadding.Circular }),
+        new("eca, circular 5", new EfficientChannelAttentionOptions { KernelSize = 5, Padding = ChannelPadding.Circular }, 7),
+        new("eca, hard sigmoid", new EfficientChannelAttentionOptions { KernelSize = 3, Gate = GateFunction.HardSigmoid }),
+        new("eca, one channel", new EfficientChannelAttentionOptions(), 1),
+
+        new("channel", new ChannelAttentionOptions { Reduction = 4 }),
+        new("channel, bias, silu", new ChannelAttentionOptions { Reduction = 4, Bias = true, Activation = GateActivation.SiLU }),
+        new("channel, hard sigmoid", new ChannelAttentionOptions { Reduction = 2, Gate = GateFunction.HardSigmoid }),
+        new("channel, timm", ChannelAttentionOptions.Timm),
+
+        new("spatial", new SpatialAttentionOptions()),
+        new("spatial, 3, max first", new SpatialAttentionOptions { KernelSize = 3, MapOrder = SpatialMapOrder.MaxMean }),
+        new("spatial, 1", new SpatialAttentionOptions { KernelSize = 1 }, 5),
+        new("spatial, norm", new SpatialAttentionOptions { KernelSize = 3, Norm = true, NormMomentum = 0.3 }),
+        new("spatial, official", SpatialAttentionOptions.Official),
+        new("spatial, hard sigmoid", new SpatialAttentionOptions { KernelSize = 5, Gate = GateFunction.HardSigmoid }),
+        new("spatial, one channel", new SpatialAttentionOptions { KernelSize = 3 }, 1),
+
+        new("cbam", new CbamOptions { Reduction = 4 }),
+        new("cbam, spatial first", new CbamOptions { Reduction = 4, KernelSize = 3, Order = CbamOrder.SpatialFirst }),
+        new("cbam, parallel", new CbamOptions { Reduction = 4, KernelSize = 3, Order = CbamOrder.Parallel }),
+        new("cbam, official", CbamOptions.Official with { Reduction = 4 }),
+        new("cbam, official, spatial first", CbamOptions.Official with { Reduction = 4, Order = CbamOrder.SpatialFirst }),
+        new("cbam, official, parallel", CbamOptions.Official with { Reduction = 4, Order = CbamOrder.Parallel }),
+        new("cbam, timm", CbamOptions.Timm),
+        new("cbam, hard sigmoid, gelu", new CbamOptions
+        {
+            ReducedChannels = 3, KernelSize = 3, Gate = GateFunction.HardSigmoid, Activation = GateActivation.GELU,
+        }, 7),
+
+        new("bam", new BamOptions { Reduction = 4 }),
+        new("bam, official", BamOptions.Official with { Reduction = 4 }),
+        new("bam, add, hidden", new BamOptions { Reduction = 4, Norm = BamNorm.Hidden, Dilation = 2 }),
+        new("bam, multiply, output", new BamOptions { Reduction = 4, Merge = BamMerge.Multiply, Dilation = 1 }),
+        new("bam, no dilated", new BamOptions { Reduction = 4, DilatedConvolutions = 0 }),
+        new("bam, three dilated", new BamOptions { RoundingDivisor = 2, DilatedConvolutions = 3, Dilation = 2, Norm = BamNorm.Hidden }, 7),
+
+        new("self", new SelfAttention2dOptions(), 16),
+        new("self, 3 heads", new SelfAttention2dOptions { Heads = 3 }),
+        new("self, width 6", new SelfAttention2dOptions { HeadWidth = 6 }),
+        new("self, 2 heads of 5", new SelfAttention2dOptions { Heads = 2, HeadWidth = 5 }, 7),
+        new("self, no residual", new SelfAttention2dOptions { Heads = 2, Residual = false }),
+        new("self, no bias", new SelfAttention2dOptions { Heads = 2, Bias = false }, 6),
+        new("self, gamma", new SelfAttention2dOptions { Heads = 2, ZeroInitScale = true }, 6),
+        new("self, positions", new SelfAttention2dOptions { Heads = 2, RelativePosition = true }, 6),
+        new("self, positions, no residual", new SelfAttention2dOptions { Heads = 3, RelativePosition = true, Residual = false }, 6),
+
+        new("attention gate", new AttentionGateOptions()),
+        new("attention gate, no norm", new AttentionGateOptions { Norm = false }, 7),
+        new("attention gate, width 3", new AttentionGateOptions { ReducedChannels = 3 }, 7),
+        new("attention gate, one channel", new AttentionGateOptions { Norm = false }, 1),
+    ];
+
+    public static IReadOnlyList<Row> All => Rows;
+
+    /// <summary>Names for theories; <see cref="Named"/> finds the row.</summary>
+    public static TheoryData<string> Names => [.. Rows.Select(row => row.Name)];
+
+    /// <summary>One row a kind of module, for tests where the settings do not matter.</summary>
+    public static TheoryData<string> Kinds => [.. Rows.GroupBy(row => row.Options.GetType()).Select(kind => kind.First().Name)];
+
+    public static TheoryData<string> NamesOf<TOptions>() => [.. Rows.Where(row => row.Options is TOptions).Select(row => row.Name)];
+
+    public int GuideChannels => Options is GuidedAttentionOptions ? 5 : 0;
+
+    public static Row Named(string name) => Rows.Single(row => row.Name == name);
+
+    public Row As(AttentionInitialization initialization) => this with { Options = Options with { Initialization = initialization } };
+}
