@@ -7,26 +7,24 @@ public sealed class MemoryTests(ITestOutputHelper output)
 {
     private const int Steps = 1000;
 
-    public static TheoryData<string> ModuleNames => Cases.ModuleNames;
+    public static TheoryData<string> ModuleNames => Row.Names;
+
+    public static TheoryData<string> Kinds => Row.Kinds;
 
     public static TheoryData<string> NetworkNames => Cases.NetworkNames;
 
     [Theory]
     [MemberData(nameof(ModuleNames))]
-    public void A_module_leaves_nothing_behind(string name)
-    {
-        using AttentionModule module = Cases.Modules[name].Create(Cases.Channels);
-        using Tensor x = randn(2, Cases.Channels, 5, 4, requires_grad: true);
-        Repeat(name, module, x, () => module.call(x));
-    }
+    public void A_module_leaves_nothing_behind(string name) => Module(name, Row.Named(name));
 
-    [Fact]
-    public void The_attention_gate_leaves_nothing_behind()
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void A_module_with_identity_start_and_drops_leaves_nothing_behind(string name)
     {
-        using AttentionGate module = new(8, 6);
-        using Tensor x = randn(2, 8, 5, 4, requires_grad: true);
-        using Tensor guide = randn(2, 6, 3, 2);
-        Repeat("attention-gate", module, x, () => module.call(x, guide));
+        Row row = Row.Named(name);
+        AttentionOptions options = row.Options with { Initialization = AttentionInitialization.Identity, Dropout = 0.2, StochasticDrop = 0.3 };
+        if (options is SelfAttention2dOptions self) options = self with { AttentionDropout = 0.1 };
+        Module(name + ", drops", row with { Options = options });
     }
 
     [Theory]
@@ -46,11 +44,12 @@ public sealed class MemoryTests(ITestOutputHelper output)
     [MemberData(nameof(ModuleNames))]
     public void Maps_on_demand_leave_nothing_behind(string name)
     {
-        using AttentionModule module = Cases.Modules[name].Create(Cases.Channels);
-        using Tensor x = randn(2, Cases.Channels, 5, 4);
+        using Subject subject = new(Row.Named(name), ScalarType.Float32);
+        using Tensor x = randn(2, subject.Row.Channels, 5, 4);
+        using Tensor? guide = Guide(subject.Row);
         Measure(name, 100, () =>
         {
-            using Tensor map = module is GateModule gate ? gate.Gate(x) : ((ContextModule)module).Weights(x);
+            using Tensor map = subject.Gate(x, guide) ?? ((ContextModule)subject.Module).Weights(x);
         });
     }
 
@@ -68,18 +67,28 @@ public sealed class MemoryTests(ITestOutputHelper output)
         List<(string Name, nn.Module<Tensor, Tensor> Module)> built = [];
         using (NewDisposeScope())
         {
-            foreach ((string name, AttentionOptions options) in Cases.Modules) built.Add((name, options.Create(Cases.Channels)));
+            foreach (Row row in Row.All.Where(row => row.GuideChannels == 0)) built.Add((row.Name, row.Options.Create(row.Channels)));
             foreach ((string name, Func<FeatureNetwork> create) in Cases.Networks) built.Add((name, create()));
         }
 
         foreach ((string name, nn.Module<Tensor, Tensor> module) in built)
         {
             Assert.All(module.state_dict(), entry => Assert.False(entry.Value.IsInvalid, $"{name}: {entry.Key}"));
-            using Tensor x = randn(2, module is FeatureNetwork ? 3 : Cases.Channels, 9, 8);
+            using Tensor x = randn(2, module is FeatureNetwork ? 3 : ((IAttentionModule)module).Channels, 9, 8);
             using Tensor y = module.call(x);
             Assert.Equal(2, y.size(0));
             module.Dispose();
         }
+    }
+
+    private static Tensor? Guide(Row row) => row.GuideChannels == 0 ? null : randn(2, row.GuideChannels, 3, 2);
+
+    private void Module(string name, Row row)
+    {
+        using Subject subject = new(row, ScalarType.Float32);
+        using Tensor x = randn(2, row.Channels, 5, 4, requires_grad: true);
+        using Tensor? guide = Guide(row);
+        Repeat(name, subject.Module, x, () => subject.Forward(x, guide));
     }
 
     private void Repeat(string name, nn.Module module, Tensor x, Func<Tensor> forward)
