@@ -90,11 +90,19 @@ internal sealed record Checkpoint
             Classes = checkpoint.Classes.Count,
             Attention = AttentionPlan.FromJson(checkpoint.Attention.ToJsonString()),
         });
-        network.load(Path.Combine(folder, checkpoint.WeightsFile));
-        network.eval();
-        return Checksum(network) == checkpoint.WeightsChecksum
-            ? (checkpoint, network)
-            : throw new IOException($"{checkpoint.WeightsFile} does not hold the weights that {FileName} describes.");
+        try
+        {
+            network.load(Path.Combine(folder, checkpoint.WeightsFile));
+            network.eval();
+            return Checksum(network) == checkpoint.WeightsChecksum
+                ? (checkpoint, network)
+                : throw new IOException($"{checkpoint.WeightsFile} does not hold the weights that {FileName} describes.");
+        }
+        catch
+        {
+            network.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The first 12 hexadecimal digits of SHA-256 over names, sizes and bytes of all weights and buffers.</summary>

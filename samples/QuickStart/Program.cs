@@ -37,7 +37,8 @@ internal static class Program
         };
         epochs.Validators.Add(result =>
         {
-            if (result.GetValueOrDefault<int?>() is < 1 or > 1000) result.AddError("--epochs must be from 1 to 1000.");
+            bool number = int.TryParse(result.Tokens.SingleOrDefault()?.Value, out int value);
+            if (number && value is < 1 or > 1000) result.AddError("--epochs must be from 1 to 1000.");
         });
         Option<string?> data = new("--data")
         {
