@@ -46,9 +46,10 @@ internal static class Report
                 Text($"{result.Latency.Milliseconds:F2}"),
                 result == results[0] ? "" : Text($"{result.Latency.Overhead:+0 %;-0 %;0 %}"),
             })]);
-        screen.Line($"MACs: multiply-accumulates for one image. Weights: checksum. Latency: one image at a time, {Threads}, plain and the other");
-        screen.Line("network in turns, medians. The columns up to the checksum repeat exactly with the same seed, machine and number of threads;");
-        screen.Line("times do not.");
+        screen.Line("MACs: multiply-accumulates for one image. Weights: start of their SHA-256. Latency:");
+        screen.Line($"one image at a time, {Threads}, plain and the other network in turns, medians.");
+        screen.Line("Parameters to weights repeat exactly with the same seed, machine and number of");
+        screen.Line("threads; times do not.");
     }
 
     public static void Save(string folder, QuickStartOptions options, string data, IReadOnlyList<VariantResult> results) =>

@@ -9,29 +9,31 @@ internal sealed class Screen(TextWriter output, bool live)
 {
     public void Line(string text = "") => output.WriteLine(text);
 
-    /// <summary>A table, numbers to the right; Markdown where output is not a terminal.</summary>
+    /// <summary>A table, numbers to the right; Markdown where output is not a terminal, or one too narrow.</summary>
     public void Table(IReadOnlyList<string> head, IReadOnlyList<string[]> rows)
     {
-        if (live)
+        int[] widths = [.. head.Select((name, i) => rows.Max(row => Math.Max(row[i].Length, name.Length)))];
+        string title = Row(head);
+        if (!live || title.Length > AnsiConsole.Profile.Width)
         {
-            Table table = new() { Border = TableBorder.Rounded };
-            for (int i = 0; i < head.Count; i++)
-            {
-                TableColumn column = new(new Text(head[i]));
-                table.AddColumn(i == 0 ? column.LeftAligned() : column.NoWrap().RightAligned());
-            }
-
-            foreach (string[] row in rows) table.AddRow(row.Select(cell => new Text(cell)));
-            AnsiConsole.Write(table);
+            Line(title);
+            Line(Row(head.Select((_, i) => i == 0 ? "-" : ":"), '-'));
+            foreach (string[] row in rows) Line(Row(row));
             return;
         }
 
-        int[] widths = [.. head.Select((title, i) => rows.Max(row => Math.Max(row[i].Length, title.Length)))];
+        Table table = new() { Border = TableBorder.Rounded };
+        for (int i = 0; i < head.Count; i++)
+        {
+            TableColumn column = new(new Text(head[i]));
+            table.AddColumn(i == 0 ? column.LeftAligned() : column.RightAligned());
+        }
+
+        foreach (string[] row in rows) table.AddRow(row.Select(cell => new Text(cell)));
+        AnsiConsole.Write(table);
+
         string Row(IEnumerable<string> cells, char fill = ' ') =>
             "| " + string.Join(" | ", cells.Select((cell, i) => i == 0 ? cell.PadRight(widths[i], fill) : cell.PadLeft(widths[i], fill))) + " |";
-        Line(Row(head));
-        Line(Row(head.Select((_, i) => i == 0 ? "-" : ":"), '-'));
-        foreach (string[] row in rows) Line(Row(row));
     }
 
     /// <summary>Runs the training with a view of its progress, on this thread.</summary>
