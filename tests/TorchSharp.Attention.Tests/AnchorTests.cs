@@ -75,6 +75,17 @@ public sealed class AnchorTests
         Assert.Equal(2 * (Projections + 2 * Positions * Positions * 64), ModelCost.Measure(attention, 2, 64, 6, 5).MultiplyAccumulates);
     }
 
+    [Fact]
+    public void Measuring_restores_the_mode_of_every_module()
+    {
+        using ResNet network = new(Cases.TinyResNet);
+        network.train();
+        Dictionary<string, nn.Module> modules = network.named_modules().ToDictionary(m => m.name, m => m.module);
+        modules["layer2.0.bn1"].eval();
+        ModelCost.Measure(network, 1, 3, 8, 8);
+        Assert.All(modules, m => Assert.Equal(m.Key != "layer2.0.bn1", m.Value.training));
+    }
+
     private static FeatureNetwork Build(string name)
     {
         string[] words = name.Split(' ', 2);

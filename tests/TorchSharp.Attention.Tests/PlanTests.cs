@@ -141,6 +141,12 @@ public sealed class PlanTests
         message = Error(AttentionPlan.Of(new CbamOptions()).InBlocks(2));
         Assert.Contains("blocks [2]", message, StringComparison.Ordinal);
 
+        // One number that is not there among others that are.
+        message = Error(AttentionPlan.Of(new CbamOptions { Reduction = 4 }).InStages(3, 9));
+        Assert.Contains("names stage 9, which ResNet does not have there. BeforeAdd exists in stages 1 (blocks 0, 1); 2", message, StringComparison.Ordinal);
+        message = Error(AttentionPlan.Of(new CbamOptions { Reduction = 4 }).InBlocks(1, 2));
+        Assert.Contains("names block 2, which ResNet does not have there", message, StringComparison.Ordinal);
+
         static string Error(AttentionPlan plan) => Assert.ThrowsAny<ArgumentException>(() => ResNet.ResNet18(attention: plan)).Message;
     }
 

@@ -22,7 +22,7 @@ public interface IFunctionalCost
 /// </param>
 public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
 {
-    /// <summary>Counts by running the network once in evaluation mode on zeros; its mode is restored.</summary>
+    /// <summary>Counts by running the network once in evaluation mode on zeros; the mode of each of its modules is restored.</summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>.</param>
     /// <exception cref="ArgumentException">The shape is empty or holds a number below 1.</exception>
@@ -38,11 +38,12 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
 
         long total = 0;
         List<Action> removals = [];
-        bool training = model.training;
+        nn.Module[] modules = [.. model.named_modules().Select(child => child.module).Prepend(model).Distinct()];
+        bool[] training = [.. modules.Select(module => module.training)];
         Parameter? first = model.parameters().FirstOrDefault();
         try
         {
-            foreach (nn.Module module in model.named_modules().Select(child => child.module).Prepend(model).Distinct())
+            foreach (nn.Module module in modules)
             {
                 Func<Tensor, Tensor, long>? count = Counter(module);
                 if (count is null || module is not nn.Module<Tensor, Tensor> hooked) continue;
@@ -64,7 +65,8 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
         finally
         {
             foreach (Action remove in removals) remove();
-            model.train(training);
+            // Parents stand before their children, so what a parent sets for its children is put right after.
+            for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
         }
 
         return new ModelCost(model.parameters().Sum(parameter => parameter.numel()), total);

@@ -31,6 +31,7 @@ public sealed class AttentionPlacement
             }
 
             if (!matched) throw new ArgumentException(NothingMatched(i, rule, network, sites), nameof(plan));
+            CheckEveryNumberExists(i, rule, network, sites);
         }
     }
 
@@ -106,9 +107,33 @@ public sealed class AttentionPlacement
             return $"{there} It has no position {rule.Position}; its positions are {string.Join(", ", sites.Select(site => site.Position).Distinct())}.";
         }
 
+        return $"{there} {WhatExists(same)}";
+    }
+
+    /// <summary>A stage or block that the rule names but that is not there is a slip, even where the others match.</summary>
+    private static void CheckEveryNumberExists(int index, AttentionRule rule, string network, IReadOnlyCollection<AttentionSite> sites)
+    {
+        List<AttentionSite> same = [.. sites.Where(site => site.Position == rule.Position)];
+        foreach (int stage in rule.Stages ?? [])
+        {
+            if (!same.Exists(site => site.Stage == stage)) throw Missing($"stage {stage}");
+        }
+
+        foreach (int block in rule.Blocks ?? [])
+        {
+            bool exists = same.Exists(site => site.Block == block && (rule.Stages is null || rule.Stages.Contains(site.Stage)));
+            if (!exists) throw Missing($"block {block}");
+        }
+
+        ArgumentException Missing(string what) => new(
+            $"Rule {index + 1} of the plan ({rule}) names {what}, which {network} does not have there. {WhatExists(same)}", "plan");
+    }
+
+    private static string WhatExists(List<AttentionSite> same)
+    {
         IEnumerable<string> stages = same.GroupBy(site => site.Stage)
             .Select(stage => $"{stage.Key} (blocks {string.Join(", ", stage.Select(site => site.Block))})");
-        return $"{there} {rule.Position} exists in stages {string.Join("; ", stages)}.";
+        return $"{same[0].Position} exists in stages {string.Join("; ", stages)}.";
     }
 
     private static (AttentionPosition Position, int Stage, int Block) Key(AttentionSite site) => (site.Position, site.Stage, site.Block);
