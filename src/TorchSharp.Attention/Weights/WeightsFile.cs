@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Text;
 using static TorchSharp.torch;
 
@@ -44,7 +45,17 @@ public abstract class WeightsFile : IDisposable
     public static WeightsFile Open(string path, string? section = null)
     {
         byte[] start;
-        using (ByteSource source = new(path)) start = source.Read(0, Math.Min(source.Length, 10));
+        long length;
+        using (ByteSource source = new(path))
+        {
+            length = source.Length;
+            start = source.Read(0, Math.Min(length, 10));
+        }
+
+        // A safetensors header's length may begin with any byte, also with those of a pickle: this comes first.
+        bool hasHeader = start.Length > SafetensorsFile.LengthBytes && start[SafetensorsFile.LengthBytes] == (byte)'{'
+            && BinaryPrimitives.ReadUInt64LittleEndian(start) <= (ulong)length;
+        if (hasHeader) return SafetensorsFile.Open(path);
         if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section);
         string remedy = "In Python, load it and write it anew: torch.save(torch.load(path, weights_only=True), new_path), or safetensors.torch.save_file.";
         if (start.Length > 1 && start[0] == 0x80 && start[1] < 6)

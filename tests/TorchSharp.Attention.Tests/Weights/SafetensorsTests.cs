@@ -58,6 +58,18 @@ public sealed class SafetensorsTests : IDisposable
     }
 
     [Fact]
+    public void A_header_of_any_length_is_told_from_a_pickle_and_a_zip()
+    {
+        // 0x0280: what a pickle of protocol 2 starts with; 0x4b50: what a zip archive starts with.
+        foreach (int length in new[] { 0x0280, 0x0480, 0x4b50 })
+        {
+            string header = """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""".PadRight(length);
+            using WeightsFile file = WeightsFile.Open(_folder.Write("a.bin", GoldenFile.Join(header, [0, 0, 128, 63])));
+            Assert.Equal(1, file.Load("a").ToSingle());
+        }
+    }
+
+    [Fact]
     public void A_write_that_fails_leaves_the_old_file_and_nothing_else()
     {
         string path = _folder.Write("a.safetensors", [1, 2, 3]);
