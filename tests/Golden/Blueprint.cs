@@ -21,16 +21,16 @@ internal static class Blueprints
 {
     private static readonly Dictionary<string, Func<GoldenCase, Blueprint>> Kinds = new(StringComparer.Ordinal)
     {
-        ["se"] = golden => Blueprint.Of(golden, TimmAttentions.Se(golden.Arguments, golden.Channels()), KeyMap.Same),
-        ["eca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Zeros), KeyMap.Same),
-        ["ceca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Circular), KeyMap.Same),
+        ["se"] = golden => Blueprint.Of(golden, TimmAttentions.Se(golden.Arguments, golden.Channels()), KeyMap.Identity),
+        ["eca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Zeros), KeyMap.Identity),
+        ["ceca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Circular), KeyMap.Identity),
         ["cbam"] = Cbam,
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
-        ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), ReleasedAttentions.BamKeys),
+        ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), KeyMaps.OfficialBam),
         ["attention gate"] = ReleasedAttentions.Gate,
         ["network"] = Networks.Build,
-        ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),
-        ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), ReleasedAttentions.SeKeys),
+        ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Identity),
+        ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), KeyMaps.OfficialSeNet),
     };
 
     /// <exception cref="NotCoveredException">The library has no such module yet.</exception>
@@ -51,11 +51,11 @@ internal static class Blueprints
     {
         if (golden.Source.StartsWith("timm", StringComparison.Ordinal))
         {
-            return Blueprint.Of(golden, TimmAttentions.Cbam(golden.Arguments, golden.Channels()), KeyMap.Same);
+            return Blueprint.Of(golden, TimmAttentions.Cbam(golden.Arguments, golden.Channels()), KeyMap.Identity);
         }
 
         return golden.Source.StartsWith("attention-module", StringComparison.Ordinal)
-            ? Blueprint.Of(golden, ReleasedAttentions.Cbam(golden.Arguments), ReleasedAttentions.CbamKeys)
+            ? Blueprint.Of(golden, ReleasedAttentions.Cbam(golden.Arguments), KeyMaps.OfficialCbam)
             : throw new InvalidDataException($"kind 'cbam' of source '{golden.Source}' is not known; known sources: timm, attention-module");
     }
 }

@@ -18,7 +18,7 @@ internal sealed class GoldenCase
         Kind = file.Metadata.GetValueOrDefault("kind") is { Length: > 0 } kind ? kind : throw new InvalidDataException("the metadata has no 'kind'");
         Source = file.Metadata.GetValueOrDefault("source", "");
         Arguments = new ReferenceArguments(file.Metadata.GetValueOrDefault("arguments"));
-        foreach (string name in file.Names) Slot(name).Add(WithoutPrefix(name), file.Load(name));
+        foreach (string name in file.Entries.Keys) Slot(name).Add(WithoutPrefix(name), file.Load(name));
     }
 
     /// <summary>Which implementation; <see cref="Blueprints"/> knows them.</summary>
@@ -49,8 +49,13 @@ internal sealed class GoldenCase
     public Tensor? Find(string name) => _tensors.GetValueOrDefault(name);
 
     /// <summary>Reads a file; the tensors belong to the caller's dispose scope.</summary>
-    /// <exception cref="InvalidDataException">The file is malformed.</exception>
-    public static GoldenCase Read(string path) => new(SafetensorsFile.Read(path));
+    /// <exception cref="WeightsFormatException">The file is malformed.</exception>
+    /// <exception cref="InvalidDataException">What it holds is not a case.</exception>
+    public static GoldenCase Read(string path)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        return new GoldenCase(file);
+    }
 
     /// <summary>Checks that the case is complete and of one floating-point type.</summary>
     /// <exception cref="InvalidDataException">A tensor is missing or of another type.</exception>

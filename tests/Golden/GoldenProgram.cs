@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace TorchSharp.Attention.Golden;
 
 /// <summary>The console program: runs every case below some folders and prints one line each.</summary>
@@ -7,6 +9,9 @@ public static class GoldenProgram
         Usage: Golden FOLDER…
         Runs every *.safetensors file in the folders and below, and prints a line for each: PASS, FAIL or SKIP, the name, and
         the relative errors of y_eval, y_train, gradients and running statistics.
+               Golden --hostile COUNT FOLDER
+        Damages the small *.safetensors files of the folder, and PyTorch archives of the same tensors, COUNT times, and reads each: it
+        must read or be refused, allocate little and be closed.
         Exit code: 0 if nothing failed, 1 if something did, 2 if the folders cannot be used.
         """;
 
@@ -22,6 +27,8 @@ public static class GoldenProgram
             (args.Count == 0 ? errors : output).WriteLine(Usage);
             return args.Count == 0 ? 2 : 0;
         }
+
+        if (args[0] == "--hostile") return Hostile(args, output, errors);
 
         List<(string Path, string Name)> files = [];
         foreach (string folder in args)
@@ -43,6 +50,27 @@ public static class GoldenProgram
         output.WriteLine(
             $"{counts[(int)GoldenOutcome.Pass]} passed, {counts[(int)GoldenOutcome.Fail]} failed, {counts[(int)GoldenOutcome.Skip]} skipped");
         return counts[(int)GoldenOutcome.Fail] == 0 ? 0 : 1;
+    }
+
+    private static int Hostile(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
+    {
+        if (args.Count != 3 || !int.TryParse(args[1], NumberStyles.None, CultureInfo.InvariantCulture, out int count) || !Directory.Exists(args[2]))
+        {
+            errors.WriteLine("--hostile takes a count and a folder, for example: --hostile 10000 tests/fixtures");
+            return 2;
+        }
+
+        IReadOnlyList<(string Name, byte[] Bytes, Range[] Structure)> seeds = HostileRun.Seeds(args[2]);
+        if (seeds.Count == 0)
+        {
+            errors.WriteLine($"The folder '{args[2]}' holds no small *.safetensors file, nor does a folder below it.");
+            return 2;
+        }
+
+        HostileRun.Outcome outcome = HostileRun.Run(count, seed: 1, seeds, output);
+        foreach (string problem in outcome.Problems) output.WriteLine(problem);
+        output.WriteLine($"{outcome.Read} read in spite of the damage, {outcome.Refused} refused, {outcome.Problems.Count} problems");
+        return outcome.Problems.Count == 0 ? 0 : 1;
     }
 
     private static string? Find(string folder, List<(string Path, string Name)> files, bool namesFolder)

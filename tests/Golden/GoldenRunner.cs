@@ -29,7 +29,7 @@ public static class GoldenRunner
         {
             return new GoldenResult(name, GoldenOutcome.Skip, OneLine(e.Message));
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or WeightsFormatException)
         {
             return new GoldenResult(name, GoldenOutcome.Fail, OneLine(e.Message));
         }

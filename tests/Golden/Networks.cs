@@ -5,11 +5,6 @@ internal static class Networks
 {
     private static readonly ReferenceArguments Defaults = new(null);
 
-    private static readonly KeyMap ResNetKeys =
-        new(new KeyMap.Rule(@"^layer(?<stage>\d+)\.(?<block>\d+)\.se\.", "layer${stage}.${block}.attn."));
-
-    private static readonly KeyMap MobileNetV2Keys = new(new KeyMap.Rule(@"^features\.(?<block>\d+)\.se\.", "features.${block}.attn."));
-
     public static Blueprint Build(GoldenCase golden)
     {
         if (Is("timm ResNet") || Is("torchvision ResNet")) return ResNet(golden);
@@ -34,7 +29,7 @@ internal static class Networks
             Classes = arguments.Integer("num_classes", 1000),
             Attention = Plan(arguments),
         };
-        return new Blueprint(() => new ResNet(options), ResNetKeys, IsNetwork: true);
+        return new Blueprint(() => new ResNet(options), KeyMaps.TimmResNet, IsNetwork: true);
     }
 
     private static Blueprint MobileNetV2(ReferenceArguments arguments)
@@ -53,7 +48,7 @@ internal static class Networks
             throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
         }
 
-        return new Blueprint(() => new MobileNetV2(options), MobileNetV2Keys, IsNetwork: true);
+        return new Blueprint(() => new MobileNetV2(options), KeyMap.Identity, IsNetwork: true);
     }
 
     /// <summary>timm names an attention and builds it with its defaults, before the residual addition, as <c>se</c>.</summary>

@@ -6,25 +6,8 @@ namespace TorchSharp.Attention.Golden;
 /// <summary>The arguments and names of the papers' released code (and MONAI's attention gate) as ours.</summary>
 internal static partial class ReleasedAttentions
 {
-    private static readonly KeyMap.Rule[] ChannelGate =
-        [new(@"^ChannelGate\.mlp\.1\.", "channel.fc1.", true), new(@"^ChannelGate\.mlp\.3\.", "channel.fc2.", true)];
-
-    public static KeyMap CbamKeys { get; } = new([.. ChannelGate, new(@"^SpatialGate\.spatial\.", "spatial.conv.")]);
-
-    public static KeyMap CbamChannelKeys { get; } =
-        new(new(@"^ChannelGate\.mlp\.1\.", "fc1.", true), new(@"^ChannelGate\.mlp\.3\.", "fc2.", true));
-
-    public static KeyMap BamKeys { get; } = new(
-        new(@"^channel_att\.gate_c\.gate_c_fc_0\.", "channel.fc1.", true),
-        new(@"^channel_att\.gate_c\.gate_c_bn_1\.", "channel.bn."),
-        new(@"^channel_att\.gate_c\.gate_c_fc_final\.", "channel.fc2.", true),
-        new(@"^spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_reduce0\.", "spatial.reduce.${layer}."),
-        new(@"^spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_di_(?<i>\d+)\.", "spatial.dilated.${i}.${layer}."),
-        new(@"^spatial_att\.gate_s\.gate_s_conv_final\.", "spatial.final."));
-
-    public static KeyMap GateKeys { get; } = new(new KeyMap.Rule(@"^(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));
-
-    public static KeyMap SeKeys { get; } = new(new(@"^fc\.0\.", "fc1.", true), new(@"^fc\.2\.", "fc2.", true));
+    /// <summary>CBAM's channel half alone: its keys have no <c>channel.</c> before them.</summary>
+    public static KeyMap CbamChannelKeys { get; } = KeyMaps.OfficialCbam.Then(KeyMap.Prefix("channel.", ""));
 
     public static CbamOptions Cbam(ReferenceArguments arguments)
     {
@@ -64,7 +47,7 @@ internal static partial class ReleasedAttentions
         }
 
         AttentionGateOptions options = new() { ReducedChannels = width };
-        return new Blueprint(() => options.Create(channels, guide), GateKeys);
+        return new Blueprint(() => options.Create(channels, guide), KeyMaps.MonaiAttentionGate);
 
         int Required(string name) => arguments.Integer(name)
             ?? throw new InvalidDataException($"the argument '{name}' is missing");

@@ -30,13 +30,13 @@ internal static class StateLoader
         Dictionary<string, Tensor> paired = new(StringComparer.Ordinal);
         foreach ((string theirs, Tensor tensor) in reference)
         {
-            string name = keys.Name(theirs);
+            string name = keys.Map(theirs) ?? throw new InvalidDataException($"{what}: the key map drops '{theirs}'");
             if (!ours.TryGetValue(name, out Tensor? own))
             {
                 throw new InvalidDataException($"{what}: nothing here takes '{theirs}' (as '{name}')");
             }
 
-            Tensor value = keys.Value(theirs, tensor);
+            Tensor value = tensor.reshape([.. keys.MapShape(theirs, ValueList.Create<long>(tensor.shape))]);
             if (!value.shape.AsSpan().SequenceEqual(own.shape))
             {
                 throw new InvalidDataException($"{what}: '{theirs}' has shape {Shape(tensor)}; the arguments make '{name}' of shape {Shape(own)}");

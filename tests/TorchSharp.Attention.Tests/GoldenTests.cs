@@ -162,7 +162,7 @@ public sealed class GoldenTests : IDisposable
     [InlineData("{", "not understood")]
     [InlineData("""{"__metadata__":{"kind":7}}""", "not understood")]
     [InlineData("""{"__metadata__":{}}""", "'x'", "no 'kind'")]
-    [InlineData("""{"x":{"dtype":"F8","shape":[4],"data_offsets":[0,4]}}""", "type F8")]
+    [InlineData("""{"x":{"dtype":"F8","shape":[4],"data_offsets":[0,4]}}""", "type 'F8'")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}""", "needs 8 bytes and has 4")]
     [InlineData("""{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}""", "shape [-1]")]
     [InlineData("""{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}""", "offsets [4, 0]")]

@@ -11,6 +11,7 @@ public sealed partial class ReadmeTests
         ["module"] = Module,
         ["plan"] = Plan,
         ["networks"] = Networks,
+        ["weights"] = Weights,
     };
 
     public static TheoryData<string> Names => [.. Snippets.Keys];
@@ -100,6 +101,27 @@ public sealed partial class ReadmeTests
         Assert.Equal([1, 2, 65, 50], logits.shape);
         Assert.True(cost.MultiplyAccumulates > 1_000_000_000);
         Assert.Equal(6, pyramid.Count);
+    }
+
+    private static void Weights()
+    {
+        using WeightsFolder folder = new();
+        using DisposeScope scope = NewDisposeScope();
+        string path = folder.Torch("seresnet.pth", WeightsFolder.GoldenState("resnet_basic_se")), trained = folder.PathOf("trained.safetensors");
+        using ResNet network = new(new ResNetOptions
+        {
+            Layers = [1, 1, 1, 1],
+            StagePlanes = [8, 16, 24, 32],
+            Classes = 10,
+            Attention = AttentionPlan.Of(SqueezeExcitationOptions.Timm),
+        });
+
+        // begin weights
+        WeightsReport report = network.LoadWeights(path, KeyMaps.TimmResNet);   // safetensors or .pth; all is checked before the first copy
+        network.SaveWeights(trained);                                           // safetensors, for Python too
+        // end weights
+        Assert.True(report.IsComplete);
+        Assert.True(network.LoadWeights(trained).IsComplete);
     }
 
     private static string RepositoryRoot()

@@ -1,0 +1,27 @@
+namespace TorchSharp.Attention;
+
+/// <summary>Files that are either old or new, never half-written.</summary>
+internal static class AtomicFile
+{
+    /// <summary>Writes beside the file under a temporary name, brings it to disk, then renames. On failure the old file stays.</summary>
+    public static void Write(string path, Action<Stream> write)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        string temporary = $"{path}.{Path.GetRandomFileName()}.tmp";
+        try
+        {
+            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.Write))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
+    }
+}

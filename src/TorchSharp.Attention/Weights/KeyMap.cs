@@ -1,0 +1,144 @@
+using System.Text.RegularExpressions;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What a <see cref="KeyRule"/> does to the shape of the tensors whose names it rewrites. Nothing else ever changes a shape.</summary>
+public enum KeyReshape
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>The weight of a linear layer, [a, b], becomes that of a 1×1 convolution, [a, b, 1, 1]. Other ranks, such as a bias, stay.</summary>
+    LinearToConvolution,
+
+    /// <summary>The weight of a 1×1 convolution, [a, b, 1, 1], becomes that of a linear layer, [a, b]. Other shapes stay.</summary>
+    ConvolutionToLinear,
+}
+
+/// <summary>Rewrites the names that a pattern matches.</summary>
+/// <param name="Pattern">
+/// A regular expression, such as <c>^layer(?&lt;stage&gt;\d+)\.</c>; only named groups capture. Lookarounds and references back are not
+/// supported, so that matching takes time in proportion to the name.
+/// </param>
+/// <param name="Replacement">
+/// What stands in place of each match, with groups as <c>${stage}</c>; null drops the tensor: it is read by nobody and is not unexpected.
+/// </param>
+/// <param name="Reshape">What happens to the shape. Default nothing.</param>
+public sealed record KeyRule(string Pattern, string? Replacement, KeyReshape Reshape = KeyReshape.None);
+
+/// <summary>
+/// The names of a file's tensors as a model's: an ordered list of steps, each a list of rules of which the first that matches acts. A
+/// value: comparable, and composed with <see cref="Then"/>. <see cref="KeyMaps"/> has those of published weights.
+/// </summary>
+public sealed class KeyMap : IEquatable<KeyMap>
+{
+    private readonly ValueList<ValueList<KeyRule>> _steps;
+    private readonly Regex[][] _patterns;
+
+    /// <summary>A map of one step.</summary>
+    /// <param name="rules">The rules; the first that matches a name acts. Names that none matches stay.</param>
+    /// <exception cref="ArgumentException">A pattern is not valid, or uses what is not supported.</exception>
+    public KeyMap(params KeyRule[] rules)
+        : this([ValueList.Create<KeyRule>(rules ?? throw new ArgumentNullException(nameof(rules)))])
+    {
+    }
+
+    private KeyMap(ValueList<ValueList<KeyRule>> steps)
+    {
+        _steps = steps;
+        _patterns = [.. steps.Select(step => step.Select(Compile).ToArray())];
+    }
+
+    /// <summary>Names stay as they are.</summary>
+    public static KeyMap Identity { get; } = new(steps: []);
+
+    /// <summary>The steps, in order.</summary>
+    public IReadOnlyList<IReadOnlyList<KeyRule>> Steps => _steps;
+
+    /// <summary>Replaces the start of a name.</summary>
+    /// <param name="from">The start, taken literally; names without it stay.</param>
+    /// <param name="to">What stands there instead.</param>
+    public static KeyMap Prefix(string from, string to)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        ArgumentNullException.ThrowIfNull(to);
+        return new KeyMap(new KeyRule("^" + Regex.Escape(from), to.Replace("$", "$$", StringComparison.Ordinal)));
+    }
+
+    /// <summary>Drops the tensors whose names match, such as those of an auxiliary head.</summary>
+    /// <param name="pattern">A pattern, as in <see cref="KeyRule"/>.</param>
+    /// <exception cref="ArgumentException">The pattern is not valid.</exception>
+    public static KeyMap Drop(string pattern) => new(new KeyRule(pattern, null));
+
+    /// <summary>This map, then another on its results.</summary>
+    /// <param name="next">The other.</param>
+    public KeyMap Then(KeyMap next)
+    {
+        ArgumentNullException.ThrowIfNull(next);
+        return new KeyMap([.. _steps, .. next._steps]);
+    }
+
+    /// <summary>The model's name of a tensor.</summary>
+    /// <param name="name">The file's name.</param>
+    /// <returns>The name, or null where a rule drops it.</returns>
+    public string? Map(string name) => Apply(name, [])?.Name;
+
+    /// <summary>The model's shape of a tensor.</summary>
+    /// <param name="name">The file's name.</param>
+    /// <param name="shape">The file's shape.</param>
+    /// <returns>The shape, with as many values; unchanged where no rule reshapes.</returns>
+    public ValueList<long> MapShape(string name, ValueList<long> shape)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        return Apply(name, shape)?.Shape ?? shape;
+    }
+
+    /// <inheritdoc/>
+    public bool Equals(KeyMap? other) => other is not null && _steps.Equals(other._steps);
+
+    /// <inheritdoc/>
+    public override bool Equals(object? obj) => Equals(obj as KeyMap);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => _steps.GetHashCode();
+
+    /// <summary>The rules: <c>pattern → replacement</c>.</summary>
+    public override string ToString() => _steps.Count == 0
+        ? "names stay"
+        : string.Join("; then ", _steps.Select(step => string.Join(", ", step.Select(rule => $"{rule.Pattern} → {rule.Replacement ?? "(dropped)"}"))));
+
+    internal (string Name, ValueList<long> Shape)? Apply(string name, ValueList<long> shape)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        for (int step = 0; step < _patterns.Length; step++)
+        {
+            int index = Array.FindIndex(_patterns[step], pattern => pattern.IsMatch(name));
+            if (index < 0) continue;
+            KeyRule rule = _steps[step][index];
+            if (rule.Replacement is null) return null;
+            name = _patterns[step][index].Replace(name, rule.Replacement);
+            shape = (rule.Reshape, shape.Count) switch
+            {
+                (KeyReshape.LinearToConvolution, 2) => [shape[0], shape[1], 1, 1],
+                (KeyReshape.ConvolutionToLinear, 4) when shape[2] == 1 && shape[3] == 1 => [shape[0], shape[1]],
+                _ => shape,
+            };
+        }
+
+        return (name, shape);
+    }
+
+    private static Regex Compile(KeyRule rule)
+    {
+        ArgumentNullException.ThrowIfNull(rule);
+        Check.Defined(rule.Reshape);
+        try
+        {
+            return new Regex(rule.Pattern, RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking);
+        }
+        catch (NotSupportedException e)
+        {
+            throw new ArgumentException($"Pattern is '{rule.Pattern}': {e.Message}", nameof(rule), e);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// The names that published weights use, as this library's. Each works for a network and for a module alone. Compose them, for example
+/// <c>KeyMaps.DataParallel.Then(KeyMaps.OfficialCbam)</c>.
+/// </summary>
+/// <remarks>torchvision's ResNet and MobileNetV2 need none: the names are the same.</remarks>
+public static class KeyMaps
+{
+    // Blocks of each of MobileNetV2's seven stages; the stem is feature 0.
+    private static readonly int[] MobileNetV2Blocks = [1, 2, 3, 4, 3, 3, 1];
+
+    /// <summary>Weights saved through <c>nn.DataParallel</c> or <c>DistributedDataParallel</c>: the prefix <c>module.</c> goes.</summary>
+    public static KeyMap DataParallel { get; } = KeyMap.Prefix("module.", "");
+
+    /// <summary>timm's ResNet with any attention: <c>layer1.0.se.…</c> is <c>layer1.0.attn.…</c>, whatever stands there.</summary>
+    public static KeyMap TimmResNet { get; } = Block("se");
+
+    /// <summary>
+    /// senet.pytorch: <c>layer1.0.se.fc.0</c> and <c>fc.2</c>, linear layers, are <c>layer1.0.attn.fc1</c> and <c>fc2</c>, 1×1 convolutions.
+    /// </summary>
+    public static KeyMap OfficialSeNet { get; } = Block("se").Then(new KeyMap(
+        At(@"fc\.0\.", "fc1.", KeyReshape.LinearToConvolution),
+        At(@"fc\.2\.", "fc2.", KeyReshape.LinearToConvolution)));
+
+    /// <summary>
+    /// attention-module, CBAM: <c>layer1.0.cbam.ChannelGate.mlp.1</c> and <c>.3</c>, linear layers, are <c>layer1.0.attn.channel.fc1</c> and
+    /// <c>fc2</c>; <c>SpatialGate.spatial</c> is <c>spatial.conv</c>.
+    /// </summary>
+    public static KeyMap OfficialCbam { get; } = Block("cbam").Then(new KeyMap(
+        At(@"ChannelGate\.mlp\.1\.", "channel.fc1.", KeyReshape.LinearToConvolution),
+        At(@"ChannelGate\.mlp\.3\.", "channel.fc2.", KeyReshape.LinearToConvolution),
+        At(@"SpatialGate\.spatial\.", "spatial.conv.")));
+
+    /// <summary>
+    /// attention-module, BAM: <c>bam1.…</c> is <c>layer1_attn.…</c>; <c>channel_att.gate_c.…</c> and <c>spatial_att.gate_s.…</c> become
+    /// <c>channel.…</c> and <c>spatial.…</c>, linear layers 1×1 convolutions.
+    /// </summary>
+    public static KeyMap OfficialBam { get; } = new KeyMap(new KeyRule(@"^bam(?<stage>\d+)\.", "layer${stage}_attn.")).Then(new KeyMap(
+        At(@"channel_att\.gate_c\.gate_c_fc_0\.", "channel.fc1.", KeyReshape.LinearToConvolution),
+        At(@"channel_att\.gate_c\.gate_c_bn_1\.", "channel.bn."),
+        At(@"channel_att\.gate_c\.gate_c_fc_final\.", "channel.fc2.", KeyReshape.LinearToConvolution),
+        At(@"spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_reduce0\.", "spatial.reduce.${layer}."),
+        At(@"spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_di_(?<i>\d+)\.", "spatial.dilated.${i}.${layer}."),
+        At(@"spatial_att\.gate_s\.gate_s_conv_final\.", "spatial.final.")));
+
+    /// <summary>ECANet: <c>layer1.0.eca.conv</c> is <c>layer1.0.attn.conv</c>.</summary>
+    public static KeyMap OfficialEca { get; } = Block("eca");
+
+    /// <summary>MONAI's attention gate: <c>W_g.0.conv</c> is <c>W_g.0</c>, and so <c>W_x</c> and <c>psi</c>.</summary>
+    public static KeyMap MonaiAttentionGate { get; } = new(At(@"(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));
+
+    /// <summary>
+    /// timm's MobileNetV2 (<c>mobilenetv2_100</c>): <c>conv_stem</c>, <c>blocks.1.0.conv_pw</c>, <c>conv_head</c> and <c>classifier</c> are
+    /// <c>features.0.0</c>, <c>features.2.conv.0.0</c>, <c>features.18.0</c> and <c>classifier.1</c>.
+    /// </summary>
+    /// <remarks>The networks with another depth than the paper's (<c>mobilenetv2_110d</c>, <c>mobilenetv2_120d</c>) do not fit.</remarks>
+    public static KeyMap TimmMobileNetV2 { get; } = MobileNetV2();
+
+    /// <summary>An attention at the end of a residual branch.</summary>
+    private static KeyMap Block(string name) => new(new KeyRule($@"^layer(?<stage>\d+)\.(?<block>\d+)\.{name}\.", "layer${stage}.${block}.attn."));
+
+    /// <summary>A rule for names inside a module, wherever it stands.</summary>
+    private static KeyRule At(string pattern, string replacement, KeyReshape reshape = KeyReshape.None) =>
+        new($@"^(?<at>(.*\.)?){pattern}", "${at}" + replacement, reshape);
+
+    private static KeyMap MobileNetV2()
+    {
+        List<KeyRule> rules =
+        [
+            new(@"^conv_stem\.", "features.0.0."),
+            new(@"^bn1\.", "features.0.1."),
+            new(@"^conv_head\.", "features.18.0."),
+            new(@"^bn2\.", "features.18.1."),
+            new(@"^classifier\.", "classifier.1."),
+        ];
+        int feature = 1;
+        for (int stage = 0; stage < MobileNetV2Blocks.Length; stage++)
+        {
+            // The first stage does not expand; timm calls its layers otherwise.
+            string[] layers = stage == 0 ? ["conv_dw", "bn1", "conv_pw", "bn2"] : ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"];
+            for (int block = 0; block < MobileNetV2Blocks[stage]; block++, feature++)
+            {
+                for (int i = 0; i < layers.Length; i++)
+                {
+                    // Convolution and norm in pairs, but for the last: conv.0.0, conv.0.1, …, conv.2, conv.3.
+                    int last = layers.Length - 2;
+                    string place = i < last ? $"{i / 2}.{i % 2}" : $"{(last / 2) + i - last}";
+                    rules.Add(new KeyRule($@"^blocks\.{stage}\.{block}\.{layers[i]}\.", $"features.{feature}.conv.{place}."));
+                }
+            }
+        }
+
+        return new KeyMap([.. rules]);
+    }
+}

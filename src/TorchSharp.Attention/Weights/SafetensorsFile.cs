@@ -1,0 +1,189 @@
+using System.Buffers.Binary;
+using System.Text.Json;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header says:
+/// lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
+/// </summary>
+public sealed class SafetensorsFile : WeightsFile
+{
+    internal const int LengthBytes = 8;
+    internal const string MetadataKey = "__metadata__";
+
+    /// <summary>The reference implementation's limit: more would be an attack, not a model.</summary>
+    private const long LongestHeader = 100_000_000;
+
+    private readonly Dictionary<string, (long Start, long End)> _ranges = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
+    private readonly long _dataStart;
+
+    private SafetensorsFile(ByteSource source)
+        : base(source)
+    {
+        if (source.Length < LengthBytes)
+        {
+            throw source.Wrong($"the file has {source.Length} bytes; a safetensors file has at least {LengthBytes}.");
+        }
+
+        ulong header = BinaryPrimitives.ReadUInt64LittleEndian(source.Read(0, LengthBytes));
+        if (header > (ulong)(source.Length - LengthBytes) || header > LongestHeader)
+        {
+            throw source.Wrong(
+                $"the header is said to have {header} bytes; the file has {source.Length - LengthBytes} after its length. " +
+                "It is cut off, or no safetensors file.");
+        }
+
+        _dataStart = LengthBytes + (long)header;
+        ReadHeader(source.Read(LengthBytes, (long)header));
+        CheckCoverage();
+    }
+
+    /// <summary>The texts of <c>__metadata__</c>.</summary>
+    public override IReadOnlyDictionary<string, string> Metadata => _metadata;
+
+    private long DataLength => Source.Length - _dataStart;
+
+    /// <summary>Opens a file and checks its header.</summary>
+    /// <param name="path">The file.</param>
+    /// <returns>The file, open; dispose it.</returns>
+    /// <exception cref="WeightsFormatException">It is not a valid safetensors file; the message says where.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static SafetensorsFile Open(string path)
+    {
+        ByteSource source = new(path);
+        try
+        {
+            return new SafetensorsFile(source);
+        }
+        catch
+        {
+            source.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Writes tensors to a file, whole or not at all: under a temporary name that is then renamed. The same tensors make the same bytes.
+    /// </summary>
+    /// <param name="path">The file; an older one is replaced.</param>
+    /// <param name="tensors">The tensors by name. They are neither changed nor disposed; they may be anywhere and of any strides.</param>
+    /// <param name="metadata">Texts about the whole file; null for none.</param>
+    /// <exception cref="ArgumentException">A name is not usable, or a tensor's type is unknown to the format.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
+    public static void Write(string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata = null) =>
+        SafetensorsWriter.Write(path, tensors, metadata);
+
+    private protected override Tensor Read(WeightsEntry entry)
+    {
+        Tensor tensor = empty([.. entry.Shape], dtype: entry.Type, device: CPU);
+        Source.Fill(tensor, _dataStart + _ranges[entry.Name].Start);
+        return tensor;
+    }
+
+    private void ReadHeader(byte[] json)
+    {
+        if (json.Length == 0 || json[0] != (byte)'{') throw Source.Wrong("the header is not a JSON object; this is no safetensors file.");
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(json);
+            bool hasMetadata = false;
+            foreach (JsonProperty property in document.RootElement.EnumerateObject())
+            {
+                if (property.Name != MetadataKey) ReadEntry(property.Name, property.Value);
+                else if (hasMetadata) throw Source.Wrong($"'{MetadataKey}' is there twice.");
+                else
+                {
+                    ReadMetadata(property.Value);
+                    hasMetadata = true;
+                }
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or OverflowException)
+        {
+            throw Source.Wrong($"the header is not understood: {e.Message}", e);
+        }
+    }
+
+    private void ReadMetadata(JsonElement metadata)
+    {
+        foreach (JsonProperty text in metadata.EnumerateObject())
+        {
+            if (!_metadata.TryAdd(text.Name, text.Value.GetString() ?? ""))
+            {
+                throw Source.Wrong($"the metadata have {Listing.Short(text.Name)} twice.");
+            }
+        }
+    }
+
+    private void ReadEntry(string name, JsonElement entry)
+    {
+        string? type = null;
+        long[]? shape = null, offsets = null;
+        foreach (JsonProperty property in entry.EnumerateObject())
+        {
+            bool isNew = property.Name switch
+            {
+                "dtype" => Set(ref type, property.Value.GetString()),
+                "shape" => Set(ref shape, Integers(property.Value)),
+                "data_offsets" => Set(ref offsets, Integers(property.Value)),
+                _ => throw Source.Wrong($"{Listing.Short(name)} has the unknown property {Listing.Short(property.Name)}."),
+            };
+            if (!isNew) throw Source.Wrong($"{Listing.Short(name)} has the property '{property.Name}' twice.");
+        }
+
+        if (type is null || shape is null || offsets is null)
+        {
+            throw Source.Wrong($"the header is not understood: {Listing.Short(name)} needs 'dtype', 'shape' and 'data_offsets'.");
+        }
+
+        if (!SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar))
+        {
+            throw Source.Wrong(
+                $"{Listing.Short(name)} has type {Listing.Short(type)}, which TorchSharp lacks; known types: {string.Join(", ", SafetensorsTypes.ByName.Keys)}.");
+        }
+
+        if (shape.Any(size => size < 0)) throw Source.Wrong($"{Listing.Short(name)} has shape {Listing.Shape(shape)}.");
+        if (offsets is not [long start, long end] || start < 0 || end < start || end > DataLength)
+        {
+            throw Source.Wrong($"{Listing.Short(name)} has offsets {Listing.Shape(offsets)}; the data has {DataLength} bytes.");
+        }
+
+        long needed = checked(SafetensorsTypes.Count(shape) * SafetensorsTypes.Size(scalar));
+        if (needed != end - start)
+        {
+            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bytes and has {end - start}.");
+        }
+
+        Add(new WeightsEntry(name, scalar, ValueList.Create<long>(shape)));
+        _ranges.Add(name, (start, end));
+    }
+
+    private void CheckCoverage()
+    {
+        long at = 0;
+        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value))
+        {
+            if (start != at)
+            {
+                throw Source.Wrong($"{Listing.Short(name)} starts at byte {start} of the data; the tensor before it ends at {at}.");
+            }
+
+            at = end;
+        }
+
+        if (at != DataLength) throw Source.Wrong($"the tensors end at byte {at} of the data, which has {DataLength}.");
+    }
+
+    private static long[] Integers(JsonElement list) => [.. list.EnumerateArray().Select(number => number.GetInt64())];
+
+    private static bool Set<T>(ref T? target, T? value)
+        where T : class
+    {
+        bool isNew = target is null;
+        target = value;
+        return isNew;
+    }
+}

@@ -1,0 +1,43 @@
+namespace TorchSharp.Attention;
+
+/// <summary>How <see cref="WeightsExtensions.LoadWeights"/> loads. A value; the default takes everything and forgives nothing.</summary>
+public sealed record WeightsLoadOptions
+{
+    /// <summary>
+    /// Whether whatever does not fit is an error, before anything is copied. If not, what fits is loaded and the report says what did not.
+    /// Default true.
+    /// </summary>
+    public bool Strict { get; init; } = true;
+
+    /// <summary>Whether the classifier keeps its values, for other classes than the file's. Default false.</summary>
+    public bool DropClassifier { get; init; }
+
+    /// <summary>Which names (the model's, by their start) are the classifier. Default <c>fc.</c>, <c>classifier.</c>, <c>head.</c></summary>
+    public ValueList<string> Classifier { get; init; } = ["fc.", "classifier.", "head."];
+
+    /// <summary>
+    /// Whether tensors of the file that the model has no place for are skipped, as an encoder has none for a classifier. Each tensor of
+    /// the model must still be found. Default false.
+    /// </summary>
+    public bool AllowUnexpected { get; init; }
+
+    /// <summary>
+    /// Whether attention modules may keep the values that they were built with where the file has none: for weights of the plain network. With
+    /// <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the last bit. Default false.
+    /// </summary>
+    public bool AllowMissingAttention { get; init; }
+
+    /// <summary>
+    /// Whether the first convolution's weight is adapted to another number of input channels: summed over the file's channels for one, else
+    /// repeated in turn and scaled by file's / model's channels, so that equal channels give equal outputs, as timm does. Default false.
+    /// </summary>
+    public bool AdaptInputChannels { get; init; }
+
+    /// <summary>
+    /// The part of the model that is loaded, such as <c>encoder</c> of a <see cref="UNet"/>; the rest keeps its values. Default null: all of it.
+    /// </summary>
+    public string? Into { get; init; }
+
+    /// <summary>Which dictionary of a PyTorch archive, as in <see cref="WeightsFile.Open"/>. Default null: the one that is meant.</summary>
+    public string? Section { get; init; }
+}

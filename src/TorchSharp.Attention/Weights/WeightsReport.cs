@@ -1,0 +1,81 @@
+using System.Text;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>A tensor whose shape or type in the file does not go into the model's.</summary>
+/// <param name="Name">The model's name.</param>
+/// <param name="FileName">The file's name.</param>
+/// <param name="FileShape">The file's shape, after the key map.</param>
+/// <param name="ModelShape">The model's shape.</param>
+/// <param name="FileType">The file's type.</param>
+/// <param name="ModelType">The model's type.</param>
+public sealed record WeightsMismatch(
+    string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType, ScalarType ModelType)
+{
+    /// <summary>One line: both names, shapes and types.</summary>
+    public override string ToString() =>
+        $"'{FileName}' is {FileType} {FileShape}; '{Name}' is {ModelType} {ModelShape}";
+}
+
+/// <summary>What loading weights did, or would have done. Names are in ordinal order.</summary>
+public sealed record WeightsReport
+{
+    /// <summary>The model's names that took values from the file.</summary>
+    public required ValueList<string> Loaded { get; init; }
+
+    /// <summary>The model's names that the file lacks. Counters of batches (<c>num_batches_tracked</c>) are not missed.</summary>
+    public required ValueList<string> Missing { get; init; }
+
+    /// <summary>The file's names that the model has no place for.</summary>
+    public required ValueList<string> Unexpected { get; init; }
+
+    /// <summary>Tensors of wrong shape or type.</summary>
+    public required ValueList<WeightsMismatch> Mismatched { get; init; }
+
+    /// <summary>The file's names that were left out on purpose: by the key map, as classifier, or as unexpected where that is allowed.</summary>
+    public required ValueList<string> Skipped { get; init; }
+
+    /// <summary>The model's names in attention modules that keep their values because the file has none and may.</summary>
+    public required ValueList<string> KeptAttention { get; init; }
+
+    /// <summary>The model's name of the first convolution, where it was adapted to the model's input channels; else null.</summary>
+    public required string? Adapted { get; init; }
+
+    /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
+    public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
+
+    /// <summary>The counts, then a line for each kind of names.</summary>
+    public override string ToString()
+    {
+        StringBuilder text = new($"{Loaded.Count} loaded, {Missing.Count} missing, {Unexpected.Count} unexpected, {Mismatched.Count} of wrong shape or type");
+        Line("missing", Missing.Select(name => $"'{name}'"));
+        Line("unexpected", Unexpected.Select(name => $"'{name}'"));
+        Line("wrong", Mismatched.Select(mismatch => mismatch.ToString()));
+        Line("skipped", Skipped.Select(name => $"'{name}'"));
+        Line("attention that keeps its start", KeptAttention.Select(name => $"'{name}'"));
+        if (Adapted is not null) text.Append("\n  adapted to the input channels: '").Append(Adapted).Append('\'');
+        return text.ToString();
+
+        void Line(string what, IEnumerable<string> names)
+        {
+            string[] all = [.. names];
+            if (all.Length > 0) text.Append("\n  ").Append(what).Append(": ").AppendJoin(", ", all);
+        }
+    }
+}
+
+/// <summary>Weights do not fit a model; nothing was changed. The message is the report.</summary>
+public sealed class WeightsMismatchException : InvalidOperationException
+{
+    /// <summary>An exception about a report.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="report">What would have been done.</param>
+    public WeightsMismatchException(string path, WeightsReport report)
+        : base($"'{path}' does not fit the model, which is unchanged: {report}\n" +
+               "Remedies: a key map (KeyMaps has those of published weights), DropClassifier, AdaptInputChannels, AllowMissingAttention, " +
+               "AllowUnexpected, or Strict = false in WeightsLoadOptions.") => Report = report;
+
+    /// <summary>What would have been done.</summary>
+    public WeightsReport Report { get; }
+}

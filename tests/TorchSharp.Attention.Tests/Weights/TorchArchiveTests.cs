@@ -1,0 +1,256 @@
+using System.Buffers.Binary;
+using System.IO.Compression;
+using System.Text;
+using TorchSharp.Attention.Golden;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>What torch.save writes, read without executing anything. The files come from a writer that shares nothing with the reader.</summary>
+public sealed class TorchArchiveTests : IDisposable
+{
+    private readonly WeightsFolder _folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+
+    public static TheoryData<ScalarType> Types => [.. SafetensorsTests.Types.Select(row => row.Data), ScalarType.ComplexFloat64];
+
+    public void Dispose()
+    {
+        _scope.Dispose();
+        _folder.Dispose();
+    }
+
+    [Theory]
+    [MemberData(nameof(Types))]
+    public void Every_type_is_read(ScalarType type)
+    {
+        Tensor values = randint(0, 100, [3, 4]).to_type(type), scalar = ones([], type), none = zeros([0, 7], type);
+        using WeightsFile file = WeightsFile.Open(_folder.Torch("a.pth", new Dictionary<string, Tensor> { ["b"] = values, ["a"] = scalar, ["c"] = none }));
+        Assert.Equal(["a", "b", "c"], file.Entries.Keys);
+        Assert.Equal(new WeightsEntry("b", type, [3, 4]), file.Entries["b"]);
+        Assert.Equal(WeightsFolder.Bytes(values), WeightsFolder.Bytes(file.Load("b")));
+        Assert.Equal(WeightsFolder.Bytes(scalar), WeightsFolder.Bytes(file.Load("a")));
+        Assert.Equal([0, 7], file.Load("c").shape);
+    }
+
+    [Fact]
+    public void Views_of_one_storage_are_read_whatever_their_strides_and_offset()
+    {
+        TorchWriter writer = new();
+        string key = writer.Storage(WeightsFolder.Bytes(arange(24, ScalarType.Float32)));
+        PickledTensor all = new("FloatStorage", key, 24, 0, [4, 6], [6, 1]);
+        Dictionary<string, object?> state = new()
+        {
+            ["whole"] = all,
+            ["tied"] = all with { IsParameter = true },
+            ["turned"] = all with { Shape = [6, 4], Strides = [1, 6] },
+            ["column"] = all with { Shape = [4], Strides = [6], Offset = 5 },
+            ["part"] = all with { Shape = [2, 3], Strides = [6, 1], Offset = 8 },
+            ["same"] = all with { Shape = [5], Strides = [0], Offset = 23 },
+        };
+        Tensor expected = arange(24, ScalarType.Float32).reshape(4, 6);
+        using TorchArchive file = TorchArchive.Open(_folder.Write("a.pt", writer.ToBytes(state)));
+        Assert.True(file.Load("whole").equal(expected).all().ToBoolean());
+        Assert.True(file.Load("tied").equal(expected).all().ToBoolean());
+        Assert.True(file.Load("turned").equal(expected.t()).all().ToBoolean());
+        Assert.Equal([5f, 11, 17, 23], file.Load("column").data<float>().ToArray());
+        Assert.Equal([8f, 9, 10, 14, 15, 16], file.Load("part").data<float>().ToArray());
+        Assert.Equal([23f, 23, 23, 23, 23], file.Load("same").data<float>().ToArray());
+        Assert.True(file.Load("turned").is_contiguous());
+    }
+
+    [Fact]
+    public void Big_endian_values_are_turned()
+    {
+        TorchWriter writer = new() { ByteOrder = "big", Root = "weights_3" };
+        byte[] numbers = new byte[8], halves = [0x3c, 0, 0xc0, 0], flags = [1, 0, 1];
+        BinaryPrimitives.WriteSingleBigEndian(numbers, 1.5f);
+        BinaryPrimitives.WriteSingleBigEndian(numbers.AsSpan(4), -3);
+        Dictionary<string, object?> state = new()
+        {
+            ["single"] = new PickledTensor("FloatStorage", writer.Storage(numbers), 2, 0, [2], [1]),
+            ["complex"] = new PickledTensor("ComplexFloatStorage", writer.Storage(numbers), 1, 0, [1], [1]),
+            ["half"] = new PickledTensor("HalfStorage", writer.Storage(halves), 2, 0, [2], [1]),
+            ["flag"] = new PickledTensor("BoolStorage", writer.Storage(flags), 3, 0, [3], [1]),
+        };
+        using TorchArchive file = TorchArchive.Open(_folder.Write("a.pt", writer.ToBytes(state)));
+        Assert.Equal([1.5f, -3], file.Load("single").data<float>().ToArray());
+        Assert.Equal((1.5f, -3f), file.Load("complex").data<(float, float)>()[0]);
+        Assert.Equal([1f, -2], file.Load("half").to_type(ScalarType.Float32).data<float>().ToArray());
+        Assert.Equal([true, false, true], file.Load("flag").data<bool>().ToArray());
+    }
+
+    [Theory]
+    [InlineData("state_dict", null)]
+    [InlineData("model", null)]
+    [InlineData("net", null)]
+    [InlineData("state.inner", "state.inner")]
+    public void A_state_dict_is_found_in_a_checkpoint(string place, string? section)
+    {
+        TorchWriter writer = new();
+        object? value = writer.State(new Dictionary<string, Tensor> { ["fc.weight"] = ones(2) });
+        foreach (string key in place.Split('.').Reverse()) value = new Dictionary<string, object?> { [key] = value };
+        Dictionary<string, object?> checkpoint = (Dictionary<string, object?>)value!;
+        checkpoint["epoch"] = 70_000;
+        checkpoint["loss"] = 0.25;
+        checkpoint["seed"] = 1L << 40;
+        checkpoint["milestones"] = new List<object?> { 30, -1, null, true };
+        checkpoint["size"] = new PickledCall("torch", "Size", (object)new object?[] { 3, 224, 224 });
+        checkpoint["device"] = new PickledCall("torch", "device", "cuda", 0);
+        checkpoint["optimizer"] = new Dictionary<string, object?> { ["param_groups"] = new List<object?> { new Dictionary<string, object?> { ["lr"] = 0.1 } } };
+        string path = _folder.Write("a.pt", writer.ToBytes(checkpoint));
+        using TorchArchive file = TorchArchive.Open(path, section);
+        Assert.Equal((place, "fc.weight"), (file.Section, Assert.Single(file.Entries).Key));
+        using TorchArchive chosen = TorchArchive.Open(path, place);
+        Assert.Equal([1f, 1f], chosen.Load("fc.weight").data<float>().ToArray());
+        Assert.Contains(place, Assert.Throws<WeightsFormatException>(() => TorchArchive.Open(path, "missing")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Of_several_dictionaries_one_must_be_named()
+    {
+        TorchWriter writer = new();
+        Dictionary<string, object?> two = new()
+        {
+            ["generator"] = writer.State(new Dictionary<string, Tensor> { ["a"] = ones(2) }),
+            ["critic"] = writer.State(new Dictionary<string, Tensor> { ["b"] = ones(2) }),
+        };
+        string path = _folder.Write("a.pt", writer.ToBytes(two));
+        Assert.Contains("say which section: 'generator', 'critic'", Refusal(path), StringComparison.Ordinal);
+        using WeightsFile critic = WeightsFile.Open(path, "critic");
+        Assert.Equal("b", Assert.Single(critic.Entries).Key);
+        Assert.Contains("no dictionary of tensors", Refusal(_folder.Write("b.pt", writer.ToBytes(new Dictionary<string, object?>()))), StringComparison.Ordinal);
+        Assert.Contains("holds no dictionary", Refusal(_folder.Write("c.pt", writer.ToBytes(3))), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("os", "system")]
+    [InlineData("posix", "system")]
+    [InlineData("nt", "system")]
+    [InlineData("builtins", "eval")]
+    [InlineData("__builtin__", "exec")]
+    [InlineData("subprocess", "Popen")]
+    [InlineData("torch", "load")]
+    [InlineData("torch._utils", "_rebuild_tensor")]
+    [InlineData("collections", "OrderedDict.__class__")]
+    [InlineData("torch.nn.modules.conv", "Conv2d")]
+    public void What_is_no_part_of_weights_is_refused_by_name(string module, string name)
+    {
+        Dictionary<string, object?> evil = new() { ["x"] = new PickledCall(module, name, "touch /tmp/owned") };
+        string message = Refusal(_folder.Write("a.pt", new TorchWriter().ToBytes(evil)));
+        Assert.Contains($"'{module}.{name}'", message, StringComparison.Ordinal);
+        Assert.Contains("nothing was run", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_name_put_together_on_the_stack_is_refused_too()
+    {
+        byte[] pickle = [0x80, 4, 0x8c, 2, .. "os"u8, 0x94, 0x8c, 6, .. "system"u8, 0x94, 0x93, 0x94, 0x8c, 2, .. "ls"u8, 0x85, (byte)'R', (byte)'.'];
+        Assert.Contains("'os.system'", Refusal(_folder.Write("a.pt", new TorchWriter().Archive(pickle))), StringComparison.Ordinal);
+        Assert.Contains("TorchScript", Refusal(_folder.Write("b.pt", new TorchWriter().Archive([0x80, 2, .. "c__torch__.Net\nNet\n."u8]))), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("i", "0x69 (i)")]
+    [InlineData("o", "0x6f (o)")]
+    [InlineData("0", "0x30 (0)")]
+    [InlineData("\u0081", "0x81")]
+    [InlineData("\u0097", "0x97")]
+    [InlineData("(((((", "asks for 1 bytes; 0 are left")]
+    [InlineData("X\u00ff\u00ff\u00ff\u00ffa", "asks for 4294967295 bytes")]
+    [InlineData("\u008d\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u007fa", "asks for 9223372036854775807 bytes")]
+    [InlineData("\u008b\u00ff\u00ff\u00ff\u00ff", "asks for -1 bytes")]
+    [InlineData("h\u0007.", "memo 7 was never set")]
+    [InlineData(".", "0 values are left")]
+    [InlineData("NN.", "2 values are left")]
+    [InlineData("Nt.", "a mark is missing")]
+    [InlineData("(R", "a value is missing")]
+    [InlineData("NNs.", "a value is missing")]
+    [InlineData("NNNs.", "what is no dictionary")]
+    [InlineData("NNa.", "what is no list")]
+    [InlineData("NQ.", "no storage of a known type")]
+    [InlineData("N)R.", "is no function")]
+    [InlineData("ctorch\nFloatStorage\n)R.", "calls 'torch.FloatStorage'")]
+    [InlineData("}q\u0000X\u0001\0\0\0ah\u0000s.", "no dictionary of tensors")]
+    [InlineData("X\u0001\0\0\0\u00ff.", "not understood")]
+    public void A_damaged_pickle_is_refused_with_the_reason(string pickle, string reason)
+    {
+        byte[] bytes = Encoding.Latin1.GetBytes(pickle);
+        Assert.Contains(reason, Refusal(_folder.Write("a.pt", new TorchWriter().Archive(bytes))), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(0, new long[] { 5 }, new long[] { 1 }, "does not fit its storage of 4 values")]
+    [InlineData(1, new long[] { 4 }, new long[] { 1 }, "does not fit")]
+    [InlineData(-1, new long[] { 4 }, new long[] { 1 }, "cannot be")]
+    [InlineData(0, new long[] { -4 }, new long[] { 1 }, "cannot be")]
+    [InlineData(3, new long[] { 4 }, new long[] { -1 }, "cannot be")]
+    [InlineData(0, new long[] { 2, 2 }, new long[] { 1 }, "cannot be")]
+    [InlineData(0, new long[] { 1L << 40 }, new long[] { 0 }, "repeats values")]
+    [InlineData(0, new long[] { 1L << 62, 1L << 62 }, new long[] { 0, 0 }, "not understood")]
+    [InlineData(0, new long[] { 1L << 62, 8 }, new long[] { 8, 1 }, "not understood")]
+    [InlineData(9, new long[] { 0 }, new long[] { 1 }, "does not fit")]
+    public void A_view_outside_its_storage_is_refused(long offset, long[] shape, long[] strides, string reason)
+    {
+        TorchWriter writer = new();
+        PickledTensor tensor = new("FloatStorage", writer.Storage(new byte[16]), 4, offset, shape, strides);
+        Assert.Contains(reason, Refusal(_folder.Write("a.pt", writer.ToBytes(new Dictionary<string, object?> { ["a"] = tensor }))), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_storage_that_is_not_as_said_is_refused()
+    {
+        TorchWriter writer = new();
+        PickledTensor tensor = new("FloatStorage", writer.Storage(new byte[16]), 5, 0, [5], [1]);
+        Assert.Contains("5 values of Float32, 20 bytes; its file has 16", Refusal(State(tensor)), StringComparison.Ordinal);
+        Assert.Contains("lacks 'archive/data/7'", Refusal(State(tensor with { Key = "7" })), StringComparison.Ordinal);
+        Assert.Contains("no storage of a known type", Refusal(State(tensor with { StorageClass = "Size" })), StringComparison.Ordinal);
+        writer = new TorchWriter { ByteOrder = "middle" };
+        Assert.Contains("byte order is 'middle'", Refusal(_folder.Write("b.pt", writer.ToBytes(new Dictionary<string, object?>()))), StringComparison.Ordinal);
+        TorchWriter twice = new();
+        PickledTensor once = twice.Tensor(ones(1));
+        PickledState state = new([new("a", once), new("a", once)]);
+        Assert.Contains("'a' is there twice", Refusal(_folder.Write("c.pt", twice.ToBytes(state))), StringComparison.Ordinal);
+
+        string State(PickledTensor view) => _folder.Write("a.pt", writer.ToBytes(new Dictionary<string, object?> { ["a"] = view }));
+    }
+
+    [Fact]
+    public void Other_formats_are_refused_with_the_way_out()
+    {
+        TorchWriter bomb = new() { Compression = CompressionLevel.Optimal };
+        PickledTensor zeros = new("ByteStorage", bomb.Storage(new byte[10_000_000]), 10_000_000, 0, [10_000_000], [1]);
+        Assert.Contains("compressed", Refusal(_folder.Write("bomb.pt", bomb.ToBytes(new Dictionary<string, object?> { ["a"] = zeros }))), StringComparison.Ordinal);
+        Assert.Contains("before PyTorch 1.6", Refusal(_folder.Write("old.pt", [0x80, 2, 0x8a, 10, 1, 2, 3])), StringComparison.Ordinal);
+        byte[] tar = new byte[1024];
+        "ustar"u8.CopyTo(tar.AsSpan(257));
+        Assert.Contains("tar archive", Refusal(_folder.Write("older.pt", tar)), StringComparison.Ordinal);
+        byte[] whole = new TorchWriter().ToBytes(new Dictionary<string, object?>());
+        Assert.Contains("cut off", Refusal(_folder.Write("cut.pt", whole[..^5])), StringComparison.Ordinal);
+        Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(_folder.Write("empty.pt", [])));
+        Assert.Throws<FileNotFoundException>(() => WeightsFile.Open(_folder.PathOf("none.pt")));
+    }
+
+    [Fact]
+    public void Nothing_stays_open_and_no_tensor_alive()
+    {
+        string path = _folder.Torch("a.pth", new Dictionary<string, Tensor> { ["a"] = randn(10, 10) });
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 100; i++)
+        {
+            using WeightsFile file = WeightsFile.Open(path);
+            file.Load("a").Dispose();
+            Assert.Null(HostileRun.Judge(_folder.Write("b.pth", File.ReadAllBytes(path)[..^(i + 1)]), 10_000, out bool isRead));
+            Assert.False(isRead);
+        }
+
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        using FileStream alone = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+    }
+
+    private static string Refusal(string path)
+    {
+        string message = Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(path)).Message;
+        Assert.Contains(path, message, StringComparison.Ordinal);
+        return message;
+    }
+}
