@@ -28,6 +28,8 @@ internal static class Blueprints
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
         ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), ReleasedAttentions.BamKeys),
         ["attention gate"] = ReleasedAttentions.Gate,
+        ["sk"] = TimmBranches.SelectiveKernel,
+        ["splat"] = TimmBranches.SplitAttention,
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), ReleasedAttentions.SeKeys),
