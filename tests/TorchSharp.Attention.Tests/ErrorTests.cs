@@ -71,6 +71,15 @@ public sealed class ErrorTests
         Bad("splat bottleneck", () => new SplitAttention(8, new() { Groups = 2, ReducedChannels = 5 }), "Groups", "5 channels of the bottleneck"),
         Bad("branch input", () => new SplitAttention(4).call(randn(1, 3, 2, 2)), "input", "built for 4 channels"),
         Bad("branch weights input", () => new SplitAttention(4).Weights(randn(4, 2, 2)), "input", "unsqueeze(0)"),
+        Bad("dynamic one attention", () => new DynamicAttention(16, new() { Attentions = [new CbamOptions()] }), "Attentions", "among 2 to 16"),
+        Bad("dynamic guided", () => new DynamicAttention(16, new() { Attentions = [new CbamOptions(), new AttentionGateOptions()] }), "Attentions", "holds 'attention-gate'"),
+        Bad("dynamic branch", () => new DynamicAttention(16, new() { Attentions = [new SelectiveKernelOptions(), new CbamOptions()] }), "Attentions", "gates and contexts"),
+        Bad("dynamic member", () => new DynamicAttention(8, new() { Attentions = [new CbamOptions(), new BamOptions()] }), "Reduction", "leaves no channel of 8"),
+        Bad("dynamic temperature", () => new DynamicAttention(16, new() { Temperature = 0 }), "Temperature", "above 0"),
+        Bad("dynamic temperature later", () => new DynamicAttention(16).Temperature = -1, "value", "above 0"),
+        Bad("dynamic router", () => new DynamicAttention(16, new() { ReducedChannels = 0 }), "ReducedChannels", "is 0"),
+        Bad("dynamic reduction", () => new DynamicAttention(16, new() { Reduction = 0 }), "Reduction", "at least 1"),
+        Bad("dynamic weights input", () => new DynamicAttention(16).Weights(randn(1, 3, 2, 2)), "input", "built for 16 channels"),
 
         // Shapes of networks.
         Bad("resnet layers", () => new ResNet(new() { Layers = [] }), "Layers", "1 to 8 stages"),
@@ -135,6 +144,10 @@ public sealed class ErrorTests
         ("kind", () => AttentionCatalog.Create(null!)),
         ("predicate", () => AttentionPlan.Of(new CbamOptions()).Where(null!)),
         ("resnet plan", () => _ = new ResNet(new() { Attention = null! })),
+        ("dynamic attentions", () => _ = new DynamicAttention(16, new() { Attentions = null! })),
+        ("dynamic member", () => _ = new DynamicAttention(16, new() { Attentions = [new CbamOptions(), null!] })),
+        ("dynamic losses", () => DynamicAttention.TakeLoadBalanceLoss(null!)),
+        ("sk kernels", () => _ = new SelectiveKernel(4, new() { KernelSizes = null! })),
         ("cost", () => ModelCost.Measure(null!, 1)),
     ];
 
