@@ -28,6 +28,8 @@ internal static class Blueprints
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
         ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), KeyMaps.OfficialBam),
         ["attention gate"] = ReleasedAttentions.Gate,
+        ["sk"] = TimmBranches.SelectiveKernel,
+        ["splat"] = TimmBranches.SplitAttention,
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Identity),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), KeyMaps.OfficialSeNet),

@@ -60,6 +60,14 @@ internal sealed class ReferenceArguments
             item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int number) ? number : throw Wrong(name, list, "a list of integers"))]);
     }
 
+    /// <summary>A list, or one number as a list of one; null if not given.</summary>
+    public ValueList<int>? IntegerOrIntegers(string name) => Find(name) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.Array } => Integers(name),
+        _ => [Integer(name)!.Value],
+    };
+
     /// <summary>One of several named values.</summary>
     public T Choice<T>(string name, string otherwise, params (string Name, T Value)[] choices)
     {

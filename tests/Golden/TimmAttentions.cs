@@ -87,11 +87,14 @@ internal static class TimmAttentions
     private static int MakeDivisible(double value, int divisor) =>
         Math.Max(divisor, (int)(value + (divisor / 2.0)) / divisor * divisor);
 
-    private static void Without(ReferenceArguments arguments, string name)
+    internal static void Without(ReferenceArguments arguments, params ReadOnlySpan<string> names)
     {
-        if (arguments.Text(name) is string layer)
+        foreach (string name in names)
         {
-            throw new InvalidDataException($"the argument '{name}' is \"{layer}\"; only null is supported");
+            if (arguments.Text(name) is string layer)
+            {
+                throw new InvalidDataException($"the argument '{name}' is \"{layer}\"; only null is supported");
+            }
         }
     }
 

@@ -55,6 +55,19 @@ public sealed class AnchorTests
         Assert.Equal(expected, network.parameters().Sum(parameter => parameter.numel()));
     }
 
+    /// <summary>MONAI's AttentionUnet: channels (3, 4, 5), strides (1, 2), transposed convolutions of 5×5, kernels of 5×5 and 7×7.</summary>
+    [Theory]
+    [InlineData(5, 3_534)]
+    [InlineData(7, 5_574)]
+    public void Parameters_of_the_attention_unet_are_those_of_the_released_network(int kernel, long expected)
+    {
+        using UNet network = new(UNetOptions.AttentionUNet with
+        {
+            InputChannels = 1, Classes = 2, Widths = [3, 4, 5], Strides = [1, 2], KernelSize = kernel, UpKernelSize = 5,
+        });
+        Assert.Equal(expected, network.parameters().Sum(parameter => parameter.numel()));
+    }
+
     [Theory]
     [MemberData(nameof(MultiplyAccumulateAnchors))]
     public void Multiply_accumulates_are_those_of_the_published_network(string name, long expected)

@@ -35,6 +35,17 @@ internal static class Cases
                 .Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterConcat)
                 .Add(new SpatialAttentionOptions(), AttentionPosition.DecoderEnd),
         }),
+        ["attention unet, strides and kernels"] = () => new UNet(UNetOptions.AttentionUNet with
+        {
+            Widths = [4, 6, 8, 8], Strides = [1, 2, 2], KernelSize = 5, UpKernelSize = 5, Dropout = 0.1,
+        }),
+        ["resnet of branches"] = () => new ResNet(TinyResNet with
+        {
+            Block = ResNetBlock.Bottleneck,
+            Attention = AttentionPlan.Of(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv).InStages(1, 2)
+                .Add(new SplitAttentionOptions(), AttentionPosition.ReplaceSpatialConv).InStages(3)
+                .Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterConv2),
+        }),
         ["unet on resnet, bilinear, group norm"] = () => new UNet(new UNetOptions
         {
             Widths = [4, 4, 4],

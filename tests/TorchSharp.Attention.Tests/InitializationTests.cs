@@ -78,6 +78,8 @@ public class InitializationTests
             using Subject subject = new(Row.Named(name).As(initialization));
             foreach ((string key, double[] values) in subject.State().Entries)
             {
+                // The members of a dynamic attention start as their own settings say.
+                if (key.StartsWith("attentions.", StringComparison.Ordinal)) continue;
                 if (key.EndsWith("bias", StringComparison.Ordinal)) Assert.All(values, value => Assert.Equal(0, value));
             }
         }

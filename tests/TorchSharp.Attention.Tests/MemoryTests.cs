@@ -49,7 +49,9 @@ public sealed class MemoryTests(ITestOutputHelper output)
         using Tensor? guide = Guide(subject.Row);
         Measure(name, 100, () =>
         {
-            using Tensor map = subject.Gate(x, guide) ?? ((ContextModule)subject.Module).Weights(x);
+            using Tensor map = subject.Module is DynamicAttention dynamic
+                ? dynamic.Weights(x)
+                : subject.Gate(x, guide) ?? ((ContextModule)subject.Module).Weights(x);
         });
     }
 

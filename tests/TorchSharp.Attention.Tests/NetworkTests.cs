@@ -257,6 +257,44 @@ public sealed class NetworkTests
         }
     }
 
+    [Theory]
+    [InlineData(UNetDownSampling.MaxPool, UNetUpSampling.Transposed, UNetDecoder.DoubleConvolution)]
+    [InlineData(UNetDownSampling.Strided, UNetUpSampling.Bilinear, UNetDecoder.DoubleConvolution)]
+    [InlineData(UNetDownSampling.Strided, UNetUpSampling.TransposedBlock, UNetDecoder.Merge)]
+    [InlineData(UNetDownSampling.MaxPool, UNetUpSampling.TransposedBlock, UNetDecoder.Merge)]
+    public void A_unet_with_strides_returns_the_images_size_whatever_it_is(UNetDownSampling down, UNetUpSampling up, UNetDecoder decoder)
+    {
+        using UNet network = new(new UNetOptions
+        {
+            Widths = [2, 3, 4, 4], Strides = [1, 3, 2], DownSampling = down, UpSampling = up, Decoder = decoder,
+        });
+        Assert.Equal([1, 1, 3, 6], network.FeatureReductions);
+        foreach ((long height, long width) in new (long, long)[] { (6, 6), (7, 13), (12, 11) })
+        {
+            using Tensor x = randn(2, 3, height, width);
+            using Tensor y = network.call(x);
+            Assert.Equal([2, 1, height, width], y.shape);
+        }
+    }
+
+    [Fact]
+    public void A_unet_drops_out_in_training_alone_and_its_prelus_start_at_a_quarter()
+    {
+        using UNet network = new(UNetOptions.AttentionUNet with { Widths = [4, 4], Dropout = 0.5 });
+        Assert.Equal([0.25], network.state_dict()["decoder1.act.weight"].Doubles());
+        using Tensor x = randn(2, 3, 8, 8);
+        Assert.False(Same());
+        network.eval();
+        Assert.True(Same());
+
+        bool Same()
+        {
+            using Tensor first = network.call(x);
+            using Tensor second = network.call(x);
+            return first.equal(second).all().ToBoolean();
+        }
+    }
+
     [Fact]
     public void A_unet_on_a_backbone_shares_its_keys_and_has_no_classifier()
     {

@@ -205,6 +205,9 @@ public sealed class PlanTests
         { IsEnum: true } e => Enum.GetValues(e).Cast<object>().First(value => !value.Equals(current)),
         Type t when t == typeof(int) => 4 + (current as int? ?? 0),
         Type t when t == typeof(double) => 0.1 + (current as double? ?? 0),
+        Type t when t == typeof(ValueList<int>) => ValueList.Create<int>([7, 9]),
+        Type t when t == typeof(ValueList<AttentionOptions>) => ValueList.Create<AttentionOptions>(
+            [CbamOptions.Official with { KernelSize = 3 }, new DynamicAttentionOptions { Attentions = [new BamOptions(), new SelfAttention2dOptions { Heads = 2 }] }]),
         Type t when t == typeof(bool) => !(bool)current!,
         _ => throw new NotSupportedException(type.Name),
     };

@@ -10,7 +10,7 @@ public class PropertyTests
 
     private static readonly Scalar Zero = 0.0.ToScalar();
 
-    private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => row.Options is not SelfAttention2dOptions)]);
+    private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => row.Options is not (SelfAttention2dOptions or DynamicAttentionOptions))]);
 
     private static readonly Gen<Case> Self = Case.Of([.. Row.All.Where(row => row.Options is SelfAttention2dOptions)]);
 

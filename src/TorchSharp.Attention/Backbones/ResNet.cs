@@ -92,7 +92,8 @@ public sealed record ResNetOptions : BackboneOptions
 /// <summary>
 /// ResNet: residual stages of basic or bottleneck blocks, with any attention at any position of a plan. Without a plan it is exactly
 /// torchvision's network. Keys as torchvision; attention keys: <c>layer1.0.attn</c> before the addition, <c>attn_before</c>,
-/// <c>attn_conv1</c>, <c>attn_conv2</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>layer1_attn</c> at a stage's end.
+/// <c>attn_conv1</c>, <c>attn_conv2</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>layer1_attn</c> at a stage's end. What replaces
+/// a spatial convolution has its key, <c>layer1.0.conv2</c> in a bottleneck and <c>layer1.0.conv1</c> in a basic block.
 /// </summary>
 /// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
 /// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
@@ -143,9 +144,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder
             nn.Module<Tensor, Tensor>[] members = new nn.Module<Tensor, Tensor>[options.Layers[stage - 1]];
             for (int i = 0; i < members.Length; i++, block++)
             {
-                int stride = i == 0 && stage > 1 ? 2 : 1;
                 members[i] = new ResidualBlock(
-                    options.Block, width, planes[stage - 1], stride, TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i);
+                    options.Block, width, planes[stage - 1], StrideOf(stage, i), TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i);
                 width = planes[stage - 1] * expansion;
             }
 
@@ -214,6 +214,12 @@ public sealed class ResNet : FeatureNetwork, IEncoder
             int inner = planes[stage - 1], output = inner * ResidualBlock.Expansion(options.Block);
             for (int block = 0; block < blocks; block++)
             {
+                bool basic = options.Block == ResNetBlock.Basic;
+                sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, stage, block, blocks, basic ? input : inner)
+                {
+                    OutputChannels = inner,
+                    Stride = StrideOf(stage, block),
+                });
                 Add(AttentionPosition.Before, input);
                 Add(AttentionPosition.AfterConv1, inner);
                 Add(AttentionPosition.AfterConv2, inner);
@@ -267,6 +273,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder
 
         return map;
     }
+
+    private static int StrideOf(int stage, int block) => block == 0 && stage > 1 ? 2 : 1;
 
     private void ZeroLastNorms()
     {

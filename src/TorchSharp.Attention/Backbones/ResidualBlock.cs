@@ -11,16 +11,16 @@ namespace TorchSharp.Attention;
 internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
 {
     [ComponentName(Name = "conv1")]
-    private readonly Conv2d _conv1;
+    private readonly nn.Module<Tensor, Tensor> _conv1;
 
     [ComponentName(Name = "bn1")]
-    private readonly BatchNorm2d _bn1;
+    private readonly BatchNorm2d? _bn1;
 
     [ComponentName(Name = "conv2")]
-    private readonly Conv2d _conv2;
+    private readonly nn.Module<Tensor, Tensor> _conv2;
 
     [ComponentName(Name = "bn2")]
-    private readonly BatchNorm2d _bn2;
+    private readonly BatchNorm2d? _bn2;
 
     [ComponentName(Name = "conv3")]
     private readonly Conv2d? _conv3;
@@ -57,21 +57,23 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     {
         int output = planes * Expansion(kind);
         _dropPath = dropPath;
+        BranchModule? replacement = placement.CreateBranch(stage, block);
         if (kind == ResNetBlock.Basic)
         {
-            _conv1 = nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: false);
+            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: false);
             _conv2 = nn.Conv2d(planes, planes, 3, padding: 1, bias: false);
         }
         else
         {
             _conv1 = nn.Conv2d(input, planes, 1, bias: false);
-            _conv2 = nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: false);
+            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: false);
             _conv3 = nn.Conv2d(planes, output, 1, bias: false);
             _bn3 = nn.BatchNorm2d(output);
         }
 
-        _bn1 = nn.BatchNorm2d(planes);
-        _bn2 = nn.BatchNorm2d(planes);
+        // A branch module has the norm and activation of the convolution that it replaces.
+        if (_conv1 is not BranchModule) _bn1 = nn.BatchNorm2d(planes);
+        if (_conv2 is not BranchModule) _bn2 = nn.BatchNorm2d(planes);
         if (stride != 1 || input != output)
         {
             _downsample = nn.Sequential(nn.Conv2d(input, output, 1, stride: stride, bias: false), nn.BatchNorm2d(output));
@@ -87,7 +89,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>The norm at the end of the residual branch.</summary>
-    public BatchNorm2d LastNorm => _bn3 ?? _bn2;
+    public BatchNorm2d LastNorm => _bn3 ?? _bn2!;
 
     /// <summary>Output channels for each plane.</summary>
     public static int Expansion(ResNetBlock kind) => kind == ResNetBlock.Basic ? 1 : 4;
@@ -97,10 +99,12 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
         using DisposeScope scope = NewDisposeScope();
         Tensor x = _before is null ? input : _before.call(input);
 
-        Tensor y = _bn1.call(_conv1.call(x)).relu_();
+        Tensor y = _conv1.call(x);
+        if (_bn1 is not null) y = _bn1.call(y).relu_();
         if (_afterConv1 is not null) y = _afterConv1.call(y);
-        y = _bn2.call(_conv2.call(y));
-        if (_conv3 is not null) y.relu_();
+        y = _conv2.call(y);
+        if (_bn2 is not null) y = _bn2.call(y);
+        if (_bn2 is not null && _conv3 is not null) y.relu_();
         if (_afterConv2 is not null) y = _afterConv2.call(y);
         if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
         if (_beforeAdd is not null) y = _beforeAdd.call(y);

@@ -1,6 +1,7 @@
 // U-Net. Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, arXiv:1505.04597,
 // with padded convolutions, so that the logits have the image's size, and batch norm. A backbone as encoder follows the common
 // practice of segmentation libraries: its feature pyramid is the encoder, a finest level without skip restores the image's size.
+// The preset AttentionUNet has the structure of MONAI's AttentionUnet, which differs in down-sampling, up-sampling and decoder.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -26,17 +27,57 @@ public enum UNetNorm
 /// <summary>How the decoder of a <see cref="UNet"/> doubles its resolution.</summary>
 public enum UNetUpSampling
 {
-    /// <summary>2×2 transposed convolution of stride 2.</summary>
+    /// <summary>Transposed convolution of kernel and stride 2 (or the level's stride).</summary>
     Transposed,
 
     /// <summary>Bilinear interpolation (half-pixel centres) and a 1×1 convolution.</summary>
     Bilinear,
+
+    /// <summary>
+    /// Transposed convolution of <see cref="UNetOptions.UpKernelSize"/>, padded to exactly double the size (or as the level's stride
+    /// says), its norm and ReLU.
+    /// </summary>
+    TransposedBlock,
+}
+
+/// <summary>How the plain encoder of a <see cref="UNet"/> halves its resolution.</summary>
+public enum UNetDownSampling
+{
+    /// <summary>Max-pooling, which leaves out a last odd row or column.</summary>
+    MaxPool,
+
+    /// <summary>Stride of the next level's first convolution.</summary>
+    Strided,
+}
+
+/// <summary>What a decoder level of a <see cref="UNet"/> makes of the concatenated skip and deeper map.</summary>
+public enum UNetDecoder
+{
+    /// <summary>Two 3×3 convolutions with norm and ReLU, as the encoder's levels.</summary>
+    DoubleConvolution,
+
+    /// <summary>One 3×3 convolution with bias, an instance norm without parameters, and a PReLU with one slope: MONAI's.</summary>
+    Merge,
 }
 
 /// <summary>The shape of a <see cref="UNet"/>. A value; the defaults are the paper's widths.</summary>
 public sealed record UNetOptions
 {
     private const int DefaultDepth = 4;
+
+    /// <summary>
+    /// MONAI's <c>AttentionUnet</c>: strided convolutions down, 3×3 transposed convolutions with norm and ReLU up, one merging
+    /// convolution a decoder level, biases throughout, attention gates on all skip connections. Set <see cref="Widths"/>,
+    /// <see cref="Strides"/>, <see cref="InputChannels"/> and <see cref="Classes"/>.
+    /// </summary>
+    public static UNetOptions AttentionUNet { get; } = new()
+    {
+        DownSampling = UNetDownSampling.Strided,
+        UpSampling = UNetUpSampling.TransposedBlock,
+        Decoder = UNetDecoder.Merge,
+        ConvolutionBias = true,
+        Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip),
+    };
 
     /// <summary>
     /// Number of times that the plain encoder halves the resolution. Default null: 4 (or one less than there are
@@ -65,6 +106,33 @@ public sealed record UNetOptions
     /// <summary>How the decoder doubles its resolution. Default transposed convolution.</summary>
     public UNetUpSampling UpSampling { get; init; }
 
+    /// <summary>Kernel size of the transposed convolutions of <see cref="UNetUpSampling.TransposedBlock"/>, odd. Default 3.</summary>
+    public int UpKernelSize { get; init; } = 3;
+
+    /// <summary>How the plain encoder halves its resolution. Default max-pooling.</summary>
+    public UNetDownSampling DownSampling { get; init; }
+
+    /// <summary>Step of resolution below each level of the plain encoder, finest first. Default null: 2 each.</summary>
+    public ValueList<int>? Strides { get; init; }
+
+    /// <summary>What a decoder level consists of. Default two convolutions.</summary>
+    public UNetDecoder Decoder { get; init; }
+
+    /// <summary>Kernel size of the double convolutions, odd. Default 3.</summary>
+    public int KernelSize { get; init; } = 3;
+
+    /// <summary>
+    /// Gives convolutions a bias although a norm follows that takes it away again, as released networks do. Default false: only
+    /// convolutions without a norm have one.
+    /// </summary>
+    public bool ConvolutionBias { get; init; }
+
+    /// <summary>
+    /// Probability, in [0, 1), of zeroing an element between norm and activation of encoder and decoder convolutions, in training.
+    /// Default 0.
+    /// </summary>
+    public double Dropout { get; init; }
+
     /// <summary>A ResNet or MobileNetV2 whose feature pyramid is the encoder, with its own plan. Default null: the plain encoder.</summary>
     public BackboneOptions? Encoder { get; init; }
 
@@ -83,6 +151,11 @@ public sealed record UNetOptions
         Check.Defined(Norm);
         Check.Positive(NormGroups);
         Check.Defined(UpSampling);
+        Check.Defined(DownSampling);
+        Check.Defined(Decoder);
+        Check.OddKernel(KernelSize);
+        Check.OddKernel(UpKernelSize);
+        Check.Probability(Dropout, oneAllowed: false);
         ArgumentNullException.ThrowIfNull(Attention);
         (List<UNetLevel> levels, int bottleneck) = Encoder is null ? PlainLevels() : BackboneLevels(Encoder);
         if (Norm == UNetNorm.Group)
@@ -112,7 +185,26 @@ public sealed record UNetOptions
         }
 
         foreach (int width in widths) Check.Positive(width, nameof(Widths));
-        return ([.. widths.SkipLast(1).Select((width, i) => new UNetLevel(1 << i, width, width, i))], widths[^1]);
+        if (Strides is not null && Strides.Count != depth)
+        {
+            throw new ArgumentException($"Strides is {Strides}; a depth of {depth} has {depth} steps.", nameof(Strides));
+        }
+
+        List<UNetLevel> levels = [];
+        int reduction = 1;
+        for (int i = 0; i < depth; i++)
+        {
+            int stride = Strides?[i] ?? 2;
+            if (stride is < 1 or > 8)
+            {
+                throw new ArgumentOutOfRangeException(nameof(Strides), stride, $"Strides is {Strides}; each must be 1 to 8.");
+            }
+
+            levels.Add(new UNetLevel(reduction, widths[i], widths[i], i, stride));
+            reduction *= stride;
+        }
+
+        return (levels, widths[^1]);
     }
 
     private (List<UNetLevel> Levels, int Bottleneck) BackboneLevels(BackboneOptions backbone)
@@ -120,6 +212,12 @@ public sealed record UNetOptions
         if (Depth is int depth)
         {
             throw new ArgumentException($"Depth is {depth}, but the encoder's pyramid says how deep the network is. Leave Depth null.", nameof(Depth));
+        }
+
+        if (Strides is not null || DownSampling != default)
+        {
+            string name = Strides is null ? nameof(DownSampling) : nameof(Strides);
+            throw new ArgumentException($"{name} is set, but the encoder halves the resolution in its own way. Leave it at its default.", name);
         }
 
         (ValueList<int> channels, ValueList<int> reductions) = backbone.Pyramid();
@@ -147,7 +245,8 @@ public sealed record UNetOptions
 /// <param name="Width">Channels of its decoder.</param>
 /// <param name="SkipChannels">Channels of its skip connection; 0 where there is none.</param>
 /// <param name="Feature">Index of its map among the encoder's; null where there is none.</param>
-internal sealed record UNetLevel(int Reduction, int Width, int SkipChannels, int? Feature);
+/// <param name="Stride">How many times smaller the next level's map is.</param>
+internal sealed record UNetLevel(int Reduction, int Width, int SkipChannels, int? Feature, int Stride = 2);
 
 /// <summary>
 /// U-Net: an encoder that halves the resolution level by level, a decoder that doubles it again and reads the encoder's map of each
@@ -158,7 +257,7 @@ internal sealed record UNetLevel(int Reduction, int Width, int SkipChannels, int
 /// </summary>
 /// <remarks>Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, arXiv:1505.04597.
 /// An <see cref="AttentionGateOptions"/> at <see cref="AttentionPosition.Skip"/> makes it an Attention U-Net (Oktay et al., 2018,
-/// arXiv:1804.03999). Convolutions start Kaiming normal.</remarks>
+/// arXiv:1804.03999), and <see cref="UNetOptions.AttentionUNet"/> has MONAI's structure. Convolutions start Kaiming normal.</remarks>
 public sealed class UNet : FeatureNetwork
 {
     [ComponentName(Name = "head")]
@@ -191,7 +290,7 @@ public sealed class UNet : FeatureNetwork
         }
         else
         {
-            _bottleneck = new DoubleConvolution(levels[^1].Width, bottleneck, options);
+            _bottleneck = new DoubleConvolution(levels[^1].Width, bottleneck, StrideInto(levels.Count, levels, options), options);
         }
 
         _levels = new Level[levels.Count];
@@ -199,14 +298,14 @@ public sealed class UNet : FeatureNetwork
         {
             int above = i == 0 ? options.InputChannels : levels[i - 1].Width;
             int below = i == _levels.Length - 1 ? bottleneck : levels[i + 1].Width;
-            _levels[i] = new Level(levels[i], i + 1, above, below, options, placement);
+            _levels[i] = new Level(levels[i], i + 1, above, below, StrideInto(i, levels, options), options, placement);
             _levels[i].RegisterIn(this);
         }
 
         _bottleneckAttention = placement.Create(AttentionPosition.Bottleneck, _levels.Length + 1);
         _head = nn.Conv2d(levels[0].Width, options.Classes, 1);
         FeatureChannels = ValueList.Create<int>([.. levels.Select(level => level.Width), bottleneck]);
-        FeatureReductions = ValueList.Create<int>([.. levels.Select(level => level.Reduction), 2 * levels[^1].Reduction]);
+        FeatureReductions = ValueList.Create<int>([.. levels.Select(level => level.Reduction), levels[^1].Stride * levels[^1].Reduction]);
         RegisterComponents();
         BackboneInitializer.Reset(this);
     }
@@ -253,7 +352,7 @@ public sealed class UNet : FeatureNetwork
     }
 
     /// <summary>Segments images.</summary>
-    /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth.</param>
+    /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
     /// <returns>Logits, (N, classes, H, W), owned by the caller.</returns>
     /// <exception cref="ArgumentException">The input's rank, channels, type or size do not fit.</exception>
     public override Tensor forward(Tensor input)
@@ -283,7 +382,7 @@ public sealed class UNet : FeatureNetwork
         for (int i = 0; i < _levels.Length; i++)
         {
             skips[i] = map = _levels[i].Encode(map);
-            map = nn.functional.max_pool2d(map, 2, 2);
+            if (Options.DownSampling == UNetDownSampling.MaxPool) map = nn.functional.max_pool2d(map, _levels[i].Stride, _levels[i].Stride);
         }
 
         return _bottleneck!.call(map);
@@ -304,11 +403,11 @@ public sealed class UNet : FeatureNetwork
     private void CheckSize(Tensor input)
     {
         Check.FeatureMap(input, InputChannels, GetName());
-        long least = 1L << _levels.Length;
+        long least = FeatureReductions[^1];
         if (_backbone is null && (input.size(2) < least || input.size(3) < least))
         {
             throw new ArgumentException(
-                $"{GetName()} halves the image {_levels.Length} times and so needs a height and width of at least {least}; " +
+                $"{GetName()} makes the image {least} times smaller and so needs a height and width of at least {least}; " +
                 $"input has shape {Check.Shape(input)}. Use larger images or a smaller Depth.", nameof(input));
         }
     }
@@ -321,25 +420,39 @@ public sealed class UNet : FeatureNetwork
         _ => null,
     };
 
+    /// <summary>Stride of the first convolution of a level of the plain encoder (the bottleneck is the last).</summary>
+    private static int StrideInto(int level, IReadOnlyList<UNetLevel> levels, UNetOptions options)
+        => level == 0 || options.DownSampling == UNetDownSampling.MaxPool ? 1 : levels[level - 1].Stride;
+
+    private static Tensor Normalize(nn.Module<Tensor, Tensor>? norm, Tensor map) => norm switch
+    {
+        null => map,
+        BatchNorm2d batch => batch.CallAnyBatch(map),
+        _ => norm.call(map),
+    };
+
     /// <summary>One level above the bottleneck: its encoder if it is a plain one, its decoder, and its attentions.</summary>
     private sealed class Level
     {
         private readonly int _number;
         private readonly DoubleConvolution? _encoder;
         private readonly UpSampling _up;
-        private readonly DoubleConvolution _decoder;
+        private readonly nn.Module<Tensor, Tensor> _decoder;
         private readonly nn.Module<Tensor, Tensor>? _encoderEnd;
         private readonly nn.Module<Tensor, Tensor, Tensor>? _skip;
         private readonly nn.Module<Tensor, Tensor>? _afterConcat;
         private readonly nn.Module<Tensor, Tensor>? _decoderEnd;
 
-        public Level(UNetLevel level, int number, int above, int below, UNetOptions options, AttentionPlacement placement)
+        public Level(UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement)
         {
             _number = number;
             Feature = level.Feature;
-            if (options.Encoder is null) _encoder = new DoubleConvolution(above, level.Width, options);
-            _up = new UpSampling(below, level.Width, options.UpSampling);
-            _decoder = new DoubleConvolution(level.Width + level.SkipChannels, level.Width, options);
+            Stride = level.Stride;
+            if (options.Encoder is null) _encoder = new DoubleConvolution(above, level.Width, stride, options);
+            _up = new UpSampling(below, level, options);
+            _decoder = options.Decoder == UNetDecoder.Merge
+                ? new Merge(level.Width + level.SkipChannels, level.Width, options.Dropout)
+                : new DoubleConvolution(level.Width + level.SkipChannels, level.Width, 1, options);
             _encoderEnd = placement.Create(AttentionPosition.EncoderEnd, number);
             _skip = placement.CreateGuided(AttentionPosition.Skip, number);
             _afterConcat = placement.Create(AttentionPosition.AfterConcat, number);
@@ -348,6 +461,9 @@ public sealed class UNet : FeatureNetwork
 
         /// <summary>Index of the level's map among the encoder's; null where there is none.</summary>
         public int? Feature { get; }
+
+        /// <summary>How many times smaller the next level's map is.</summary>
+        public int Stride { get; }
 
         public void RegisterIn(UNet network)
         {
@@ -388,7 +504,7 @@ public sealed class UNet : FeatureNetwork
         }
     }
 
-    /// <summary>Twice: 3×3 convolution, norm, ReLU.</summary>
+    /// <summary>Twice: convolution, norm, ReLU.</summary>
     private sealed class DoubleConvolution : nn.Module<Tensor, Tensor>
     {
         [ComponentName(Name = "conv1")]
@@ -403,13 +519,17 @@ public sealed class UNet : FeatureNetwork
         [ComponentName(Name = "norm2")]
         private readonly nn.Module<Tensor, Tensor>? _norm2;
 
-        public DoubleConvolution(int input, int width, UNetOptions options)
+        private readonly double _dropout;
+
+        public DoubleConvolution(int input, int width, int stride, UNetOptions options)
             : base(nameof(DoubleConvolution))
         {
-            bool bias = options.Norm == UNetNorm.None;
-            _conv1 = nn.Conv2d(input, width, 3, padding: 1, bias: bias);
+            bool bias = options.ConvolutionBias || options.Norm == UNetNorm.None;
+            int padding = options.KernelSize / 2;
+            _dropout = options.Dropout;
+            _conv1 = nn.Conv2d(input, width, options.KernelSize, stride: stride, padding: padding, bias: bias);
             _norm1 = NormOf(width, options);
-            _conv2 = nn.Conv2d(width, width, 3, padding: 1, bias: bias);
+            _conv2 = nn.Conv2d(width, width, options.KernelSize, padding: padding, bias: bias);
             _norm2 = NormOf(width, options);
             RegisterComponents();
         }
@@ -417,35 +537,79 @@ public sealed class UNet : FeatureNetwork
         public override Tensor forward(Tensor input)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor map = Norm(_norm1, _conv1.call(input)).relu_();
-            return Norm(_norm2, _conv2.call(map)).relu_().MoveToOuterDisposeScope();
+            Tensor map = Drop(Normalize(_norm1, _conv1.call(input))).relu_();
+            return Drop(Normalize(_norm2, _conv2.call(map))).relu_().MoveToOuterDisposeScope();
         }
 
-        private static Tensor Norm(nn.Module<Tensor, Tensor>? norm, Tensor map) => norm switch
-        {
-            null => map,
-            BatchNorm2d batch => batch.CallAnyBatch(map),
-            _ => norm.call(map),
-        };
+        private Tensor Drop(Tensor map) => training && _dropout > 0 ? nn.functional.dropout(map, _dropout, training: true) : map;
     }
 
-    /// <summary>Doubles the resolution and changes the channels; the result has exactly the size that is asked for.</summary>
+    /// <summary>3×3 convolution, instance norm without parameters, PReLU.</summary>
+    private sealed class Merge : nn.Module<Tensor, Tensor>
+    {
+        [ComponentName(Name = "conv")]
+        private readonly Conv2d _conv;
+
+        [ComponentName(Name = "act")]
+        private readonly PReLU _act;
+
+        private readonly double _dropout;
+
+        public Merge(int input, int width, double dropout)
+            : base(nameof(Merge))
+        {
+            _dropout = dropout;
+            _conv = nn.Conv2d(input, width, 3, padding: 1);
+            _act = nn.PReLU(1);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor map = nn.functional.instance_norm(_conv.call(input));
+            if (training && _dropout > 0) map = nn.functional.dropout(map, _dropout, training: true);
+            return _act.call(map).MoveToOuterDisposeScope();
+        }
+    }
+
+    /// <summary>Doubles the resolution (or as the level's stride says) and changes the channels; the result has exactly the size that is asked for.</summary>
     private sealed class UpSampling : nn.Module<Tensor, Tensor>
     {
         [ComponentName(Name = "conv")]
         private readonly nn.Module<Tensor, Tensor> _conv;
 
-        private readonly bool _bilinear;
+        [ComponentName(Name = "norm")]
+        private readonly nn.Module<Tensor, Tensor>? _norm;
 
-        public UpSampling(int input, int width, UNetUpSampling kind)
+        private readonly UNetUpSampling _kind;
+        private readonly int _stride;
+
+        public UpSampling(int input, UNetLevel level, UNetOptions options)
             : base(nameof(UpSampling))
         {
-            _bilinear = kind == UNetUpSampling.Bilinear;
-            _conv = _bilinear ? nn.Conv2d(input, width, 1) : nn.ConvTranspose2d(input, width, 2, stride: 2);
+            _kind = options.UpSampling;
+            _stride = level.Stride;
+            switch (_kind)
+            {
+                case UNetUpSampling.Bilinear:
+                    _conv = nn.Conv2d(input, level.Width, 1);
+                    break;
+                case UNetUpSampling.TransposedBlock:
+                    _conv = nn.ConvTranspose2d(
+                        input, level.Width, options.UpKernelSize, stride: _stride, padding: options.UpKernelSize / 2, output_padding: _stride - 1,
+                        bias: options.ConvolutionBias || options.Norm == UNetNorm.None);
+                    _norm = NormOf(level.Width, options);
+                    break;
+                default:
+                    _conv = nn.ConvTranspose2d(input, level.Width, _stride, stride: _stride);
+                    break;
+            }
+
             RegisterComponents();
         }
 
-        public override Tensor forward(Tensor input) => To(input, 2 * input.size(2), 2 * input.size(3));
+        public override Tensor forward(Tensor input) => To(input, _stride * input.size(2), _stride * input.size(3));
 
         /// <summary>
         /// Sizes that are not divisible by two lose a row or column on the way down; here it comes back. Bilinear: interpolation to
@@ -454,7 +618,7 @@ public sealed class UNet : FeatureNetwork
         public Tensor To(Tensor map, long height, long width)
         {
             using DisposeScope scope = NewDisposeScope();
-            if (_bilinear)
+            if (_kind == UNetUpSampling.Bilinear)
             {
                 // The 1×1 convolution commutes with interpolation; before it, it has a quarter of the work.
                 Tensor mixed = _conv.call(map);
@@ -463,6 +627,7 @@ public sealed class UNet : FeatureNetwork
             }
 
             Tensor doubled = _conv.call(map);
+            if (_kind == UNetUpSampling.TransposedBlock) doubled = Normalize(_norm, doubled).relu_();
             if (doubled.size(2) > height) doubled = doubled.narrow(2, 0, height);
             if (doubled.size(3) > width) doubled = doubled.narrow(3, 0, width);
             long missingRows = height - doubled.size(2), missingColumns = width - doubled.size(3);

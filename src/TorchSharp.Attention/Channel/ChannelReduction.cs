@@ -31,6 +31,21 @@ internal static class ChannelReduction
             "or set RoundingDivisor = 1 (at least one channel).");
     }
 
+    /// <summary>
+    /// The bottleneck of a branch's selection: C / r, rounded down or (with a divisor) as <see cref="MakeDivisible"/> does, at least the
+    /// minimum.
+    /// </summary>
+    /// <exception cref="ArgumentException">A number is below 1.</exception>
+    public static int WidthOfSelection(int channels, int reduction, int? reducedChannels, int minimum, int? roundingDivisor)
+    {
+        if (reducedChannels is not null) return Width(channels, reduction, reducedChannels, null);
+        Check.Positive(reduction, nameof(SelectiveKernelOptions.Reduction));
+        Check.Positive(minimum, nameof(SelectiveKernelOptions.MinimumReducedChannels));
+        if (roundingDivisor is not int divisor) return Math.Max(minimum, channels / reduction);
+        Check.Positive(divisor, nameof(SelectiveKernelOptions.RoundingDivisor));
+        return Math.Max(minimum, MakeDivisible((double)channels / reduction, divisor));
+    }
+
     /// <summary>The rounding of torchvision's MobileNets: to the divisor, but never more than 10 % down.</summary>
     public static int MakeDivisible(double value, int divisor)
     {

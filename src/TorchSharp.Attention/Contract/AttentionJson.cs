@@ -14,7 +14,7 @@ internal static class AttentionJson
     {
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false) },
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false), new NestedOptions() },
     };
 
     private static readonly JsonWriterOptions Compact = new() { Indented = false };
@@ -165,6 +165,8 @@ internal static class AttentionJson
             : bare == typeof(int) ? "an integer"
             : bare == typeof(double) ? "a number"
             : bare == typeof(bool) ? "true or false"
+            : bare == typeof(ValueList<int>) ? "an array of integers"
+            : bare == typeof(ValueList<AttentionOptions>) ? "an array of attentions, each an object with a 'kind'"
             : $"a {bare.Name}";
         return bare == type ? what : what + " or null";
     }
@@ -174,5 +176,14 @@ internal static class AttentionJson
         using MemoryStream stream = new();
         using (Utf8JsonWriter writer = new(stream, indented ? Pretty : Compact)) node.WriteTo(writer);
         return System.Text.Encoding.UTF8.GetString(stream.ToArray());
+    }
+
+    /// <summary>Options as a property of other options: an object with its kind, as at the top.</summary>
+    private sealed class NestedOptions : JsonConverter<AttentionOptions>
+    {
+        public override AttentionOptions Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            ToOptions(JsonNode.Parse(ref reader), "An attention inside the attention");
+
+        public override void Write(Utf8JsonWriter writer, AttentionOptions value, JsonSerializerOptions options) => ToNode(value).WriteTo(writer, options);
     }
 }

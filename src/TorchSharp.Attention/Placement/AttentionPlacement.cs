@@ -27,6 +27,13 @@ public sealed class AttentionPlacement
                     _placed[Key(site)] = entry = (site, []);
                 }
 
+                if (site.OutputChannels is not null && entry.Attentions.Count > 0)
+                {
+                    throw new ArgumentException(
+                        $"Rule {i + 1} of the plan ({rule}) replaces a convolution of {network} at {site} that '{entry.Attentions[0].Kind()}' replaces " +
+                        "already; restrict one of the rules with InStages, InBlocks or Where.", nameof(plan));
+                }
+
                 entry.Attentions.Add(rule.Attention);
             }
 
@@ -54,6 +61,11 @@ public sealed class AttentionPlacement
             throw new InvalidOperationException($"'{guided.Kind()}' at {entry.Site} is steered by a second map; call CreateGuided there.");
         }
 
+        if (entry.Attentions.Exists(attention => attention is BranchAttentionOptions))
+        {
+            throw new InvalidOperationException($"'{entry.Attentions[0].Kind()}' at {entry.Site} replaces a convolution; call {nameof(CreateBranch)} there.");
+        }
+
         AttentionModule[] modules = [.. entry.Attentions.Select(attention => attention.Create(entry.Site.Channels))];
         return modules.Length == 1 ? modules[0] : nn.Sequential(modules);
     }
@@ -74,11 +86,33 @@ public sealed class AttentionPlacement
         return modules is [nn.Module<Tensor, Tensor, Tensor> alone] ? alone : new GuidedSequence(modules);
     }
 
+    /// <summary>What replaces the spatial convolution of a block, its norm and its activation; null where the plan leaves it.</summary>
+    /// <param name="stage">Stage, from 1.</param>
+    /// <param name="block">Block within the stage, from 0.</param>
+    public BranchModule? CreateBranch(int stage, int block) =>
+        _placed.TryGetValue((AttentionPosition.ReplaceSpatialConv, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)
+            ? ((BranchAttentionOptions)entry.Attentions[0]).Create(entry.Site.Channels, entry.Site.OutputChannels, entry.Site.Stride)
+            : null;
+
     private static void CheckFits(AttentionOptions attention, AttentionSite site, string network)
     {
         try
         {
-            if (attention is not GuidedAttentionOptions guided)
+            if (attention is BranchAttentionOptions branch)
+            {
+                branch.Validate(
+                    site.Channels,
+                    site.OutputChannels ?? throw new ArgumentException(
+                        $"it replaces a convolution, which this place does not; place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)}."),
+                    site.Stride);
+            }
+            else if (site.OutputChannels is not null)
+            {
+                throw new ArgumentException(
+                    $"this place replaces a convolution; only branch kinds such as selective-kernel and split-attention can. " +
+                    $"Place it at {nameof(AttentionPosition.AfterConv1)} or {nameof(AttentionPosition.AfterConv2)} to refine the convolution's output.");
+            }
+            else if (attention is not GuidedAttentionOptions guided)
             {
                 attention.Validate(site.Channels);
             }

@@ -114,7 +114,8 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
 
     /// <summary>
     /// Reads the short form of command lines: <c>kind[:property=value,…][@position[:stage,…]]</c>, rules separated by <c>;</c>. Names
-    /// ignore case and hyphens and may be cut short while they stay unique: <c>cbam:reduction=8,kernel=3@before-add:3,4</c>.
+    /// ignore case and hyphens and may be cut short while they stay unique: <c>cbam:reduction=8,kernel=3@before-add:3,4</c>. Lists are
+    /// written with plus signs: <c>selective-kernel:kernel-sizes=3+5+7</c>, <c>dynamic:attentions=se+eca</c> (each with its defaults).
     /// </summary>
     /// <param name="text">The short form.</param>
     /// <exception cref="ArgumentException">A name or a value is unknown or ambiguous; the message lists the known ones.</exception>

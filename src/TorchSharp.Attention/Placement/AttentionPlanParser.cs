@@ -70,6 +70,13 @@ internal static class AttentionPlanParser
     {
         Type bare = Nullable.GetUnderlyingType(type) ?? type;
         if (bare != type && string.Equals(text, "null", StringComparison.OrdinalIgnoreCase)) return null;
+        if (bare == typeof(ValueList<int>)) return new JsonArray([.. text.Split('+', StringSplitOptions.TrimEntries).Select(item => Value(item, typeof(int)))]);
+        if (bare == typeof(ValueList<AttentionOptions>))
+        {
+            return new JsonArray([.. text.Split('+', StringSplitOptions.TrimEntries)
+                .Select(item => new JsonObject { ["kind"] = Match(item, AttentionCatalog.Kinds, "attention") })]);
+        }
+
         if (bare.IsEnum) return Match(text, [.. Enum.GetNames(bare).Select(System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName)], bare.Name);
         if (bool.TryParse(text, out bool flag)) return flag;
         if (long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long whole)) return whole;

@@ -44,4 +44,11 @@ public enum AttentionPosition
 
     /// <summary>Result of a decoder level. U-Net.</summary>
     DecoderEnd,
+
+    /// <summary>
+    /// Instead of a 3×3 convolution, its norm and its activation: the second convolution of a bottleneck, the first (and strided) one of
+    /// a basic block, as timm's SK-ResNet and ResNeSt do. Branch kinds (<see cref="BranchAttentionOptions"/>) stand here and nowhere
+    /// else. The module takes the convolution's key, <c>conv2</c> or <c>conv1</c>; <c>bn2</c> or <c>bn1</c> are not there. Residual blocks.
+    /// </summary>
+    ReplaceSpatialConv,
 }

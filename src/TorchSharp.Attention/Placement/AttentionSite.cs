@@ -11,6 +11,12 @@ public sealed record AttentionSite(AttentionPosition Position, int Stage, int Bl
     /// <summary>Channels of the map that can steer a guided attention here, or null where there is none.</summary>
     public int? GuideChannels { get; init; }
 
+    /// <summary>Channels of the output where the attention replaces a convolution; null where it refines a map.</summary>
+    public int? OutputChannels { get; init; }
+
+    /// <summary>Stride of the convolution that is replaced here; 1 elsewhere.</summary>
+    public int Stride { get; init; } = 1;
+
     /// <summary>True for the last block of its stage.</summary>
     public bool IsLastBlock => Block == BlocksInStage - 1;
 

@@ -6,9 +6,12 @@ namespace TorchSharp.Attention.Tests;
 internal static class Oracle
 {
     public static DenseMap Forward(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
-        => options is SelfAttention2dOptions self
-            ? SelfAttentionOracle.Forward(self, x, state)
-            : x.Times(Gate(options, x, guide, state, training));
+        => options switch
+        {
+            SelfAttention2dOptions self => SelfAttentionOracle.Forward(self, x, state),
+            DynamicAttentionOptions dynamic => DynamicAttentionOracle.Forward(dynamic, x, state, training),
+            _ => x.Times(Gate(options, x, guide, state, training)),
+        };
 
     public static DenseMap Gate(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
     {

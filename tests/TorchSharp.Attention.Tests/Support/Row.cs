@@ -68,6 +68,34 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("self, positions", new SelfAttention2dOptions { Heads = 2, RelativePosition = true }, 6),
         new("self, positions, no residual", new SelfAttention2dOptions { Heads = 3, RelativePosition = true, Residual = false }, 6),
 
+        new("dynamic", new DynamicAttentionOptions
+        {
+            Attentions =
+            [
+                new SqueezeExcitationOptions { Reduction = 4, Bias = false }, new EfficientChannelAttentionOptions(),
+                new SpatialAttentionOptions { KernelSize = 3 },
+            ],
+        }),
+        new("dynamic, sharp, norms", new DynamicAttentionOptions
+        {
+            Temperature = 0.3,
+            ReducedChannels = 3,
+            Attentions = [CbamOptions.Timm with { KernelSize = 3 }, new SpatialAttentionOptions { KernelSize = 3, Norm = true }],
+        }, 7),
+        new("dynamic, nested, context", new DynamicAttentionOptions
+        {
+            Temperature = 2,
+            Attentions =
+            [
+                new SelfAttention2dOptions { Heads = 2, Bias = false },
+                new DynamicAttentionOptions
+                {
+                    ReducedChannels = 2,
+                    Attentions = [new EfficientChannelAttentionOptions(), new SpatialAttentionOptions { KernelSize = 1 }],
+                },
+            ],
+        }, 6),
+
         new("attention gate", new AttentionGateOptions()),
         new("attention gate, no norm", new AttentionGateOptions { Norm = false }, 7),
         new("attention gate, width 3", new AttentionGateOptions { ReducedChannels = 3 }, 7),

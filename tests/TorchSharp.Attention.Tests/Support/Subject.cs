@@ -48,12 +48,15 @@ internal sealed class Subject : IDisposable
 
     public void ResetParameters() => ((IAttentionModule)Module).ResetParameters();
 
-    public void Randomize(int seed)
+    public void Randomize(int seed) => Randomize(Module, seed);
+
+    /// <summary>Seeded random weights and running statistics.</summary>
+    public static void Randomize(nn.Module module, int seed)
     {
         System.Random random = new(seed);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
-        foreach ((string key, Tensor entry) in Module.state_dict())
+        foreach ((string key, Tensor entry) in module.state_dict())
         {
             if (key.EndsWith("num_batches_tracked", StringComparison.Ordinal)) continue;
             double[] values = [.. Enumerable.Range(0, (int)entry.numel()).Select(_ => Draw(random, key, entry))];

@@ -1,0 +1,189 @@
+// Selective kernel. Xiang Li, Wenhai Wang, Xiaolin Hu, Jian Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586.
+// The paper's bottleneck has max(C / r, 32) channels; timm rounds C / r to a multiple of 8 and divides the input among the paths, which
+// keeps the parameters of ungrouped convolutions in check. Both replace the 5×5 kernel by a 3×3 one of dilation 2.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="SelectiveKernel"/>. Defaults: the paper's unit, without the groups of its ResNeXt.</summary>
+[AttentionKind("selective-kernel")]
+public sealed record SelectiveKernelOptions : BranchAttentionOptions
+{
+    /// <summary>The paper's SK[2, 32, 16]: 32 groups, for a ResNeXt-50 or any width that 32 divides.</summary>
+    public static SelectiveKernelOptions Paper { get; } = new() { Groups = 32 };
+
+    /// <summary>timm's: the input is divided among the paths; C / 16 rounded to a multiple of 8, at least 8.</summary>
+    public static SelectiveKernelOptions Timm { get; } = new() { SplitInput = true, RoundingDivisor = 8, MinimumReducedChannels = 8 };
+
+    /// <summary>Kernel size of each path, odd and at least 3. Default [3, 5].</summary>
+    public ValueList<int> KernelSizes { get; init; } = [3, 5];
+
+    /// <summary>Makes every kernel 3×3, dilated so that it spans what its kernel size says. Default true.</summary>
+    public bool DilatedKernels { get; init; } = true;
+
+    /// <summary>Divides the input's channels among the paths instead of giving all to each. Default false.</summary>
+    public bool SplitInput { get; init; }
+
+    /// <summary>Reduction r of the selection: its bottleneck has C′ / r channels. Default 16.</summary>
+    public int Reduction { get; init; } = 16;
+
+    /// <summary>Width of the selection's bottleneck in channels, instead of C′ / r. Default null.</summary>
+    public int? ReducedChannels { get; init; }
+
+    /// <summary>Least width of that bottleneck, unless <see cref="ReducedChannels"/> is set. Default 32, the paper's L.</summary>
+    public int MinimumReducedChannels { get; init; } = 32;
+
+    /// <summary>Rounds C′ / r to a multiple of this, never more than 10 % down. Default null: ⌊C′ / r⌋.</summary>
+    public int? RoundingDivisor { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels, int outputChannels, int stride = 1)
+    {
+        base.Validate(channels, outputChannels, stride);
+        ArgumentNullException.ThrowIfNull(KernelSizes);
+        if (KernelSizes.Count is < 2 or > 16)
+        {
+            throw new ArgumentException($"KernelSizes is {KernelSizes}; give the kernel sizes of 2 to 16 paths.", nameof(KernelSizes));
+        }
+
+        foreach (int size in KernelSizes)
+        {
+            if (Check.OddKernel(size, nameof(KernelSizes)) < 3)
+            {
+                throw new ArgumentOutOfRangeException(nameof(KernelSizes), size, $"KernelSizes is {KernelSizes}; each must be at least 3.");
+            }
+        }
+
+        if (SplitInput && channels % KernelSizes.Count != 0)
+        {
+            throw new ArgumentException(
+                $"SplitInput divides {channels} channels among {KernelSizes.Count} paths, which does not come out even. Set it to false, or change KernelSizes.",
+                nameof(SplitInput));
+        }
+
+        CheckGroups(Groups, PathChannels(channels), "input channels of a path");
+        CheckGroups(Groups, outputChannels, "output channels");
+        ReducedWidth(outputChannels);
+    }
+
+    /// <inheritdoc/>
+    public override SelectiveKernel Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
+
+    internal int PathChannels(int channels) => SplitInput ? channels / KernelSizes.Count : channels;
+
+    internal int ReducedWidth(int outputChannels) => ChannelReduction.WidthOfSelection(
+        outputChannels, Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
+}
+
+/// <summary>
+/// Selective kernel: y = Σ_m w_m · U_m, U_m = ReLU(BN(conv_m(x))) with kernels of several sizes, w = softmax over m of
+/// W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
+/// Keys as timm: <c>paths.0.conv</c>, <c>paths.0.bn</c>, …, <c>attn.fc_reduce</c>, <c>attn.bn</c>, <c>attn.fc_select</c>.
+/// </summary>
+/// <remarks>
+/// Li, Wang, Hu, Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. It contains norm and activation of the convolution that it
+/// replaces. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions.
+/// </remarks>
+public sealed class SelectiveKernel : BranchModule
+{
+    [ComponentName(Name = "paths")]
+    private readonly ModuleList<KernelPath> _paths;
+
+    [ComponentName(Name = "attn")]
+    private readonly Selection _attn;
+
+    private readonly SelectiveKernelOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <param name="outputChannels">Channels of the output; null for as many as the input has.</param>
+    /// <param name="stride">Stride. Default 1.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    public SelectiveKernel(int channels, SelectiveKernelOptions? options = null, int? outputChannels = null, int stride = 1)
+        : base(channels, outputChannels, stride, options ??= new SelectiveKernelOptions())
+    {
+        _options = options;
+        ReducedChannels = options.ReducedWidth(OutputChannels);
+        _paths = nn.ModuleList([.. options.KernelSizes.Select(size => new KernelPath(options, size, options.PathChannels(channels), OutputChannels, stride))]);
+        _attn = new Selection(OutputChannels, ReducedChannels, options.KernelSizes.Count);
+        Complete();
+    }
+
+    /// <summary>Width of the selection's bottleneck in channels.</summary>
+    public int ReducedChannels { get; }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeBranches(Tensor input)
+    {
+        int share = _options.PathChannels(Channels);
+        return stack([.. _paths.Select((path, i) => path.call(_options.SplitInput ? input.narrow(1, i * share, share) : input))], 1);
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeWeights(Tensor branches) => _attn.call(branches);
+
+    /// <summary>A convolution that keeps the size (or divides it by the stride), its norm and ReLU.</summary>
+    private sealed class KernelPath : nn.Module<Tensor, Tensor>
+    {
+        [ComponentName(Name = "conv")]
+        private readonly Conv2d _conv;
+
+        [ComponentName(Name = "bn")]
+        private readonly BatchNorm2d _bn;
+
+        public KernelPath(SelectiveKernelOptions options, int size, int input, int output, int stride)
+            : base(nameof(KernelPath))
+        {
+            int kernel = options.DilatedKernels ? 3 : size;
+            int dilation = options.DilatedKernels ? options.Dilation * (size - 1) / 2 : options.Dilation;
+            _conv = nn.Conv2d(
+                input, output, kernel, stride: stride, padding: dilation * (kernel - 1) / 2, dilation: dilation, groups: options.Groups, bias: false);
+            _bn = nn.BatchNorm2d(output);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return _bn.CallAnyBatch(_conv.call(input)).relu_().MoveToOuterDisposeScope();
+        }
+    }
+
+    /// <summary>From the paths, (N, M, C, H, W), to their weights, (N, M, C, 1, 1).</summary>
+    private sealed class Selection : nn.Module<Tensor, Tensor>
+    {
+        [ComponentName(Name = "fc_reduce")]
+        private readonly Conv2d _reduce;
+
+        [ComponentName(Name = "bn")]
+        private readonly BatchNorm2d _bn;
+
+        [ComponentName(Name = "fc_select")]
+        private readonly Conv2d _select;
+
+        private readonly int _channels;
+        private readonly int _paths;
+
+        public Selection(int channels, int width, int paths)
+            : base(nameof(Selection))
+        {
+            _channels = channels;
+            _paths = paths;
+            _reduce = nn.Conv2d(channels, width, 1, bias: false);
+            _bn = nn.BatchNorm2d(width);
+            _select = nn.Conv2d(width, channels * paths, 1, bias: false);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor paths)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor squeezed = paths.sum(1).mean([2, 3], keepdim: true);
+            Tensor logits = _select.call(_bn.CallAnyBatch(_reduce.call(squeezed)).relu_());
+            return logits.view(logits.size(0), _paths, _channels, 1, 1).softmax(1).MoveToOuterDisposeScope();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+// Split attention. Hang Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955.
+// The released code's bottleneck has max(⌊C · radix / 4⌋, 32) channels; timm rounds to a multiple of 8. timm's module alone has no norms,
+// its ResNeSt has both; alone and dilated, timm's module shrinks the map, which its networks prevent as this module does.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="SplitAttention"/>. Defaults: the paper's, as in ResNeSt-50.</summary>
+[AttentionKind("split-attention")]
+public sealed record SplitAttentionOptions : BranchAttentionOptions
+{
+    /// <summary>The paper's ResNeSt 2s1x: two splits, one cardinal group.</summary>
+    public static SplitAttentionOptions Paper { get; } = new();
+
+    /// <summary>timm's ResNeSt: the bottleneck's width rounded to a multiple of 8.</summary>
+    public static SplitAttentionOptions Timm { get; } = new() { RoundingDivisor = 8 };
+
+    /// <summary>Number of splits, whose weights are a softmax; 1 makes the weight a sigmoid. Default 2.</summary>
+    public int Radix { get; init; } = 2;
+
+    /// <summary>Kernel size of the convolution, odd. Default 3.</summary>
+    public int KernelSize { get; init; } = 3;
+
+    /// <summary>Whether the convolution has a bias. Default false.</summary>
+    public bool Bias { get; init; }
+
+    /// <summary>Whether batch norms follow the convolution and the bottleneck. Default true.</summary>
+    public bool Norm { get; init; } = true;
+
+    /// <summary>Reduction r: the bottleneck has C · radix / r channels. Default 4.</summary>
+    public int Reduction { get; init; } = 4;
+
+    /// <summary>Width of the bottleneck in channels, instead of C · radix / r. Default null.</summary>
+    public int? ReducedChannels { get; init; }
+
+    /// <summary>Least width of the bottleneck, unless <see cref="ReducedChannels"/> is set. Default 32.</summary>
+    public int MinimumReducedChannels { get; init; } = 32;
+
+    /// <summary>Rounds C · radix / r to a multiple of this, never more than 10 % down. Default null: ⌊C · radix / r⌋.</summary>
+    public int? RoundingDivisor { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels, int outputChannels, int stride = 1)
+    {
+        base.Validate(channels, outputChannels, stride);
+        if (Radix is < 1 or > 16) throw new ArgumentOutOfRangeException(nameof(Radix), Radix, $"Radix is {Radix}; it must be 1 to 16.");
+        Check.OddKernel(KernelSize);
+        CheckGroups(checked(Groups * Radix), channels, "input channels");
+        CheckGroups(Groups, outputChannels, "output channels");
+        CheckGroups(Groups, ReducedWidth(channels), "channels of the bottleneck");
+    }
+
+    /// <inheritdoc/>
+    public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
+
+    internal int ReducedWidth(int channels) => ChannelReduction.WidthOfSelection(
+        checked(channels * Radix), Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
+}
+
+/// <summary>
+/// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of ReLU(BN(conv(x))), a convolution to radix · C′ channels in
+/// groups · radix groups; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
+/// (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, radix, C′, 1, 1).
+/// Keys as timm: <c>conv</c>, <c>bn0</c>, <c>fc1</c>, <c>bn1</c>, <c>fc2</c>.
+/// </summary>
+/// <remarks>
+/// Zhang, Wu, Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. It contains norm and activation of the
+/// convolution that it replaces. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions, biases zero.
+/// </remarks>
+public sealed class SplitAttention : BranchModule
+{
+    [ComponentName(Name = "conv")]
+    private readonly Conv2d _conv;
+
+    [ComponentName(Name = "bn0")]
+    private readonly BatchNorm2d? _bn0;
+
+    [ComponentName(Name = "fc1")]
+    private readonly Conv2d _fc1;
+
+    [ComponentName(Name = "bn1")]
+    private readonly BatchNorm2d? _bn1;
+
+    [ComponentName(Name = "fc2")]
+    private readonly Conv2d _fc2;
+
+    private readonly SplitAttentionOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <param name="outputChannels">Channels of the output; null for as many as the input has.</param>
+    /// <param name="stride">Stride. Default 1.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    public SplitAttention(int channels, SplitAttentionOptions? options = null, int? outputChannels = null, int stride = 1)
+        : base(channels, outputChannels, stride, options ??= SplitAttentionOptions.Paper)
+    {
+        _options = options;
+        ReducedChannels = options.ReducedWidth(channels);
+        int inner = OutputChannels * options.Radix;
+        _conv = nn.Conv2d(
+            channels, inner, options.KernelSize, stride: stride, padding: options.Dilation * (options.KernelSize / 2), dilation: options.Dilation,
+            groups: options.Groups * options.Radix, bias: options.Bias);
+        _fc1 = nn.Conv2d(OutputChannels, ReducedChannels, 1, groups: options.Groups);
+        _fc2 = nn.Conv2d(ReducedChannels, inner, 1, groups: options.Groups);
+        if (options.Norm)
+        {
+            _bn0 = nn.BatchNorm2d(inner);
+            _bn1 = nn.BatchNorm2d(ReducedChannels);
+        }
+
+        Complete();
+    }
+
+    /// <summary>Width of the bottleneck in channels.</summary>
+    public int ReducedChannels { get; }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeBranches(Tensor input)
+    {
+        Tensor map = Normalize(_bn0, _conv.call(input)).relu_();
+        return map.view(map.size(0), _options.Radix, OutputChannels, map.size(2), map.size(3));
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeWeights(Tensor branches)
+    {
+        Tensor squeezed = branches.sum(1).mean([2, 3], keepdim: true);
+        Tensor logits = _fc2.call(Normalize(_bn1, _fc1.call(squeezed)).relu_());
+        if (_options.Radix == 1) return logits.sigmoid().unsqueeze(1);
+
+        // The logits of a cardinal group lie together, one split after the other.
+        int groups = _options.Groups;
+        Tensor weights = logits.view(logits.size(0), groups, _options.Radix, OutputChannels / groups).transpose(1, 2).softmax(1);
+        return weights.reshape(logits.size(0), _options.Radix, OutputChannels, 1, 1);
+    }
+
+    private static Tensor Normalize(BatchNorm2d? norm, Tensor map) => norm is null ? map : norm.CallAnyBatch(map);
+}

@@ -1,0 +1,165 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Settings of an attention that weighs competing convolutions and so replaces a convolution instead of refining its output. It may
+/// change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
+/// </summary>
+/// <remarks>
+/// Nothing can be skipped and nothing is the identity where a convolution is replaced: <see cref="AttentionOptions.StochasticDrop"/>
+/// must be 0, and <see cref="AttentionInitialization.Identity"/> is refused. <see cref="AttentionOptions.Dropout"/> acts on the output.
+/// </remarks>
+public abstract record BranchAttentionOptions : AttentionOptions
+{
+    /// <summary>Groups of each convolution; they must divide its input and output channels. Default 1.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>Dilation of the convolutions. Default 1.</summary>
+    public int Dilation { get; init; } = 1;
+
+    /// <inheritdoc/>
+    public sealed override void Validate(int channels) => Validate(channels, channels);
+
+    /// <summary>Checks these settings against the convolution to replace without building anything.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <param name="outputChannels">Channels of the output.</param>
+    /// <param name="stride">Stride. Default 1.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    public virtual void Validate(int channels, int outputChannels, int stride = 1)
+    {
+        base.Validate(channels);
+        Check.Positive(outputChannels);
+        Check.Positive(stride);
+        Check.Positive(Groups);
+        Check.Positive(Dilation);
+        if (Initialization == AttentionInitialization.Identity)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(Initialization), Initialization,
+                $"Initialization is Identity, but '{Kind()}' replaces a convolution and has no identity to start from. Use Default, Paper, Kaiming or Xavier.");
+        }
+
+        if (StochasticDrop != 0)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(StochasticDrop), StochasticDrop,
+                $"StochasticDrop is {StochasticDrop}, but '{Kind()}' replaces a convolution, which cannot be skipped. Set it to 0.");
+        }
+    }
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <param name="outputChannels">Channels of the output. Default null: as many as the input has.</param>
+    /// <param name="stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    public abstract BranchModule Create(int channels, int? outputChannels = null, int stride = 1);
+
+    /// <summary>Always throws, because a branch module is no <see cref="AttentionModule"/>: it need not keep the shape.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <exception cref="ArgumentException">Always, naming the overload and the place that fit.</exception>
+    public sealed override AttentionModule Create(int channels) => throw new ArgumentException(
+        $"'{Kind()}' replaces a convolution, so channels = {channels} alone do not build an attention of the same shape. " +
+        $"Call Create(channels, outputChannels, stride) of {nameof(BranchAttentionOptions)}, or place it at " +
+        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)}.", nameof(channels));
+
+    /// <summary>Refuses groups that do not divide a number of channels.</summary>
+    private protected void CheckGroups(int groups, int channels, string what)
+    {
+        if (channels % groups == 0) return;
+        throw new ArgumentOutOfRangeException(
+            nameof(Groups), Groups, $"Groups is {Groups}, which makes {groups} groups that do not divide the {channels} {what} of '{Kind()}'. Choose a divisor.");
+    }
+}
+
+/// <summary>
+/// An attention over competing convolutions: y = Σ_m w_m(x) · b_m(x), b_1 … b_M convolutions of the input, each with its norm and
+/// activation, w (N, M, C′, 1, 1) their weights. It replaces a convolution: (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉).
+/// </summary>
+public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
+{
+    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
+    /// <param name="channels">Channels of the input.</param>
+    /// <param name="outputChannels">Channels of the output; null for as many.</param>
+    /// <param name="stride">Stride.</param>
+    /// <param name="options">The settings.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
+    protected BranchModule(int channels, int? outputChannels, int stride, BranchAttentionOptions options)
+        : base(AttentionStart.NameOf(options))
+    {
+        OutputChannels = outputChannels ?? channels;
+        options.Validate(channels, OutputChannels, stride);
+        Channels = channels;
+        Stride = stride;
+        Options = options;
+    }
+
+    /// <summary>Channels of the input.</summary>
+    public int Channels { get; }
+
+    /// <summary>Channels of the output.</summary>
+    public int OutputChannels { get; }
+
+    /// <summary>Stride: the output is this many times smaller.</summary>
+    public int Stride { get; }
+
+    /// <inheritdoc/>
+    public AttentionOptions Options { get; }
+
+    /// <summary>Computes the branches and their weighted sum.</summary>
+    /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
+    /// <returns>A new tensor (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit; the message says what would.</exception>
+    public sealed override Tensor forward(Tensor input)
+    {
+        Check.FeatureMap(input, Channels, GetName());
+        using DisposeScope scope = NewDisposeScope();
+        Tensor branches = ComputeBranches(input);
+        Tensor output = branches.mul(ComputeWeights(branches)).sum(1);
+        if (training && Options.Dropout > 0) output = nn.functional.dropout(output, Options.Dropout, training: true);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The weights of the branches, on demand: (N, M, C′, 1, 1).</summary>
+    /// <param name="input">The map, (N, C, H, W).</param>
+    /// <returns>A new tensor, owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    public Tensor Weights(Tensor input)
+    {
+        Check.FeatureMap(input, Channels, GetName());
+        using DisposeScope scope = NewDisposeScope();
+        return ComputeWeights(ComputeBranches(input)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public void ResetParameters() => AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
+
+    /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
+    public override string ToString() => $"{GetName()}({Channels} → {OutputChannels}, stride {Stride}, {Options})";
+
+    /// <summary>The branches, in the base's dispose scope: (N, M, C′, H′, W′).</summary>
+    /// <param name="input">A checked feature map, (N, C, H, W).</param>
+    protected abstract Tensor ComputeBranches(Tensor input);
+
+    /// <summary>Their weights, in the base's dispose scope: (N, M, C′, 1, 1).</summary>
+    /// <param name="branches">What <see cref="ComputeBranches"/> returned.</param>
+    protected abstract Tensor ComputeWeights(Tensor branches);
+
+    /// <summary>Weights as the paper or its released code starts them. Without an override: convolutions Kaiming normal, biases zero.</summary>
+    protected virtual void InitializeAsPaper()
+    {
+        foreach (nn.Module module in modules())
+        {
+            if (module is not Modules.Conv2d conv) continue;
+            AttentionWeightsInitializer.Kaiming(conv.weight!);
+            AttentionWeightsInitializer.Zero(conv.bias);
+        }
+    }
+
+    /// <summary>To be called at the end of every concrete constructor: registers the layers and initialises them.</summary>
+    protected void Complete()
+    {
+        RegisterComponents();
+        AttentionStart.Complete(this, Options, ResetParameters);
+    }
+}
