@@ -5,6 +5,8 @@ internal static class Networks
 {
     private static readonly ReferenceArguments Defaults = new(null);
 
+    private static readonly KeyMap MobileNetV2Keys = new(new KeyRule(@"^features\.(?<block>\d+)\.se\.", "features.${block}.attn."));
+
     public static Blueprint Build(GoldenCase golden)
     {
         if (Is("timm ResNet") || Is("torchvision ResNet")) return ResNet(golden);
@@ -49,7 +51,7 @@ internal static class Networks
             throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
         }
 
-        return new Blueprint(() => new MobileNetV2(options), KeyMap.Identity, IsNetwork: true);
+        return new Blueprint(() => new MobileNetV2(options), MobileNetV2Keys, IsNetwork: true);
     }
 
     private static Blueprint AttentionUNet(GoldenCase golden)
@@ -79,7 +81,7 @@ internal static class Networks
     /// <summary>MONAI nests each level in the one above: <c>model.1</c>, <c>model.1.submodule.1</c>, …; the last submodule is the bottleneck.</summary>
     private static KeyMap AttentionUNetKeys(int depth)
     {
-        List<KeyMap.Rule> rules = [new(@"^model\.2\.conv\.", "head.")];
+        List<KeyRule> rules = [new(@"^model\.2\.conv\.", "head.")];
         Block(@"model\.0", "encoder1");
         string at = @"^model\.1\.";
         for (int level = 1; level <= depth; level++)

@@ -28,7 +28,7 @@ internal static class TimmBranches
         };
         if (arguments.Integer("rd_channels") is int explicitly and not 0) options = options with { ReducedChannels = explicitly };
         TimmAttentions.Without(arguments, "aa_layer", "drop_layer");
-        return new Blueprint(() => options.Create(channels, output, stride), KeyMap.Same);
+        return new Blueprint(() => options.Create(channels, output, stride), KeyMap.Identity);
     }
 
     public static Blueprint SplitAttention(GoldenCase golden)
@@ -60,7 +60,7 @@ internal static class TimmBranches
         };
         if (arguments.Integer("rd_channels") is int explicitly) options = options with { ReducedChannels = explicitly * radix };
         TimmAttentions.Without(arguments, "drop_layer");
-        return new Blueprint(() => options.Create(channels, output, stride), KeyMap.Same);
+        return new Blueprint(() => options.Create(channels, output, stride), KeyMap.Identity);
     }
 
     private static (int Channels, int? Output, int Stride) Shape(GoldenCase golden)
