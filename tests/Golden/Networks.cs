@@ -5,6 +5,8 @@ internal static class Networks
 {
     private static readonly ReferenceArguments Defaults = new(null);
 
+    private static readonly KeyMap MobileNetV2Keys = new(new KeyRule(@"^features\.(?<block>\d+)\.se\.", "features.${block}.attn."));
+
     public static Blueprint Build(GoldenCase golden)
     {
         if (Is("timm ResNet") || Is("torchvision ResNet")) return ResNet(golden);
@@ -48,7 +50,7 @@ internal static class Networks
             throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
         }
 
-        return new Blueprint(() => new MobileNetV2(options), KeyMap.Identity, IsNetwork: true);
+        return new Blueprint(() => new MobileNetV2(options), MobileNetV2Keys, IsNetwork: true);
     }
 
     /// <summary>timm names an attention and builds it with its defaults, before the residual addition, as <c>se</c>.</summary>
