@@ -16,6 +16,12 @@ internal sealed class TorchWriter
 
     public CompressionLevel Compression { get; init; } = CompressionLevel.NoCompression;
 
+    /// <summary>Whether the zip archive ends in the 64-bit form, as PyTorch's do; its members too where <see cref="WideMembers"/>.</summary>
+    public bool Zip64End { get; init; } = true;
+
+    /// <summary>Whether sizes and places of the members stand in 64-bit fields, as in archives of more than four gigabytes.</summary>
+    public bool WideMembers { get; init; }
+
     /// <summary>Adds a storage; returns its key.</summary>
     public string Storage(byte[] values)
     {
@@ -57,7 +63,7 @@ internal sealed class TorchWriter
             }
         }
 
-        return stream.ToArray();
+        return Zip64End ? Zip64.From(stream.ToArray(), WideMembers) : stream.ToArray();
     }
 
     public static string StorageClass(ScalarType type) => type switch

@@ -58,6 +58,19 @@ public sealed class TorchArchiveTests : IDisposable
         Assert.True(file.Load("turned").is_contiguous());
     }
 
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void Archives_of_any_width_are_read(bool zip64, bool wideMembers)
+    {
+        TorchWriter writer = new() { Zip64End = zip64, WideMembers = wideMembers };
+        byte[] bytes = writer.ToBytes(writer.State(new Dictionary<string, Tensor> { ["a"] = arange(6, ScalarType.Float32), ["b"] = ones(3) }));
+        using TorchArchive file = TorchArchive.Open(_folder.Write("a.pt", bytes));
+        Assert.Equal([0f, 1, 2, 3, 4, 5], file.Load("a").data<float>().ToArray());
+        Assert.Equal([1f, 1, 1], file.Load("b").data<float>().ToArray());
+    }
+
     [Fact]
     public void Big_endian_values_are_turned()
     {
