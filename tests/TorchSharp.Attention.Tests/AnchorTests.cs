@@ -63,7 +63,12 @@ public sealed class AnchorTests
     {
         using UNet network = new(UNetOptions.AttentionUNet with
         {
-            InputChannels = 1, Classes = 2, Widths = [3, 4, 5], Strides = [1, 2], KernelSize = kernel, UpKernelSize = 5,
+            InputChannels = 1,
+            Classes = 2,
+            Widths = [3, 4, 5],
+            Strides = [1, 2],
+            KernelSize = kernel,
+            UpKernelSize = 5,
         });
         Assert.Equal(expected, network.parameters().Sum(parameter => parameter.numel()));
     }

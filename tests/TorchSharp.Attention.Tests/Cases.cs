@@ -37,7 +37,11 @@ internal static class Cases
         }),
         ["attention unet, strides and kernels"] = () => new UNet(UNetOptions.AttentionUNet with
         {
-            Widths = [4, 6, 8, 8], Strides = [1, 2, 2], KernelSize = 5, UpKernelSize = 5, Dropout = 0.1,
+            Widths = [4, 6, 8, 8],
+            Strides = [1, 2, 2],
+            KernelSize = 5,
+            UpKernelSize = 5,
+            Dropout = 0.1,
         }),
         ["resnet of branches"] = () => new ResNet(TinyResNet with
         {

@@ -266,7 +266,11 @@ public sealed class NetworkTests
     {
         using UNet network = new(new UNetOptions
         {
-            Widths = [2, 3, 4, 4], Strides = [1, 3, 2], DownSampling = down, UpSampling = up, Decoder = decoder,
+            Widths = [2, 3, 4, 4],
+            Strides = [1, 3, 2],
+            DownSampling = down,
+            UpSampling = up,
+            Decoder = decoder,
         });
         Assert.Equal([1, 1, 3, 6], network.FeatureReductions);
         foreach ((long height, long width) in new (long, long)[] { (6, 6), (7, 13), (12, 11) })

@@ -6,7 +6,8 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// A residual block: δ(F(x) + S(x)), F two 3×3 convolutions or a 1×1–3×3–1×1 bottleneck, S the identity or a strided 1×1 convolution.
-/// It asks the placement for an attention at each of its positions and knows none by name.
+/// It asks the placement for an attention at each of its positions and knows none by name. A branch module in place of a convolution has
+/// that convolution's key, and its norm is not there.
 /// </summary>
 internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
 {
@@ -103,8 +104,12 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
         if (_bn1 is not null) y = _bn1.call(y).relu_();
         if (_afterConv1 is not null) y = _afterConv1.call(y);
         y = _conv2.call(y);
-        if (_bn2 is not null) y = _bn2.call(y);
-        if (_bn2 is not null && _conv3 is not null) y.relu_();
+        if (_bn2 is not null)
+        {
+            y = _bn2.call(y);
+            if (_conv3 is not null) y.relu_();
+        }
+
         if (_afterConv2 is not null) y = _afterConv2.call(y);
         if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
         if (_beforeAdd is not null) y = _beforeAdd.call(y);

@@ -47,7 +47,8 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
         base.Validate(channels, outputChannels, stride);
         if (Radix is < 1 or > 16) throw new ArgumentOutOfRangeException(nameof(Radix), Radix, $"Radix is {Radix}; it must be 1 to 16.");
         Check.OddKernel(KernelSize);
-        CheckGroups(checked(Groups * Radix), channels, "input channels");
+        CheckGroups(Groups, channels, "input channels");
+        CheckGroups(Groups * Radix, channels, "input channels");
         CheckGroups(Groups, outputChannels, "output channels");
         CheckGroups(Groups, ReducedWidth(channels), "channels of the bottleneck");
     }
@@ -56,7 +57,7 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
 
     internal int ReducedWidth(int channels) => ChannelReduction.WidthOfSelection(
-        checked(channels * Radix), Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
+        channels * Radix, Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
 }
 
 /// <summary>
