@@ -22,12 +22,16 @@ internal static class Blueprints
     private static readonly Dictionary<string, Func<GoldenCase, Blueprint>> Kinds = new(StringComparer.Ordinal)
     {
         ["se"] = golden => Blueprint.Of(golden, TimmAttentions.Se(golden.Arguments, golden.Channels()), KeyMap.Same),
-        ["eca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Zeros), KeyMap.Same),
-        ["ceca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, ChannelPadding.Circular), KeyMap.Same),
+        ["eca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, golden.Channels(), ChannelPadding.Zeros), KeyMap.Same),
+        ["ceca"] = golden => Blueprint.Of(golden, TimmAttentions.Eca(golden.Arguments, golden.Channels(), ChannelPadding.Circular), KeyMap.Same),
         ["cbam"] = Cbam,
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
         ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), ReleasedAttentions.BamKeys),
         ["attention gate"] = ReleasedAttentions.Gate,
+        ["ese"] = golden => Blueprint.Of(golden, TimmAttentions.Ese(golden.Arguments), KeyMap.Same),
+        ["timm.ecam"] = golden => Blueprint.Of(golden, TimmAttentions.EcaMlp(golden), KeyMap.Same),
+        ["lcbam"] = golden => Blueprint.Of(golden, TimmAttentions.LightCbam(golden.Arguments, golden.Channels()), KeyMap.Same),
+        ["simam"] = golden => Blueprint.Of(golden, ReleasedAttentions.SimAm(golden.Arguments), KeyMap.Same),
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), ReleasedAttentions.SeKeys),

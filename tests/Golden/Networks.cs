@@ -3,8 +3,6 @@ namespace TorchSharp.Attention.Golden;
 /// <summary>The arguments and names of timm's ResNet and torchvision's MobileNetV2 as ours.</summary>
 internal static class Networks
 {
-    private static readonly ReferenceArguments Defaults = new(null);
-
     private static readonly KeyMap ResNetKeys =
         new(new KeyMap.Rule(@"^layer(?<stage>\d+)\.(?<block>\d+)\.se\.", "layer${stage}.${block}.attn."));
 
@@ -69,8 +67,8 @@ internal static class Networks
         AttentionOptions attention = name switch
         {
             "se" => SqueezeExcitationOptions.Timm,
-            "eca" => TimmAttentions.Eca(Defaults, ChannelPadding.Zeros),
-            "ceca" => TimmAttentions.Eca(Defaults, ChannelPadding.Circular),
+            "eca" => EfficientChannelAttentionOptions.Paper,
+            "ceca" => EfficientChannelAttentionOptions.Circular,
             "cbam" => CbamOptions.Timm,
             "bam" => throw new InvalidDataException("the argument 'attention' is \"bam\"; these networks have no place and no names for it"),
             _ => throw new NotCoveredException($"attention '{name}' in a network has no module yet"),

@@ -52,6 +52,8 @@ internal static partial class ReleasedAttentions
         Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
     };
 
+    public static SimAmOptions SimAm(ReferenceArguments arguments) => new() { Lambda = arguments.Number("lambda", 1e-4) };
+
     /// <summary>MONAI's AttentionBlock: f_g channels of the gating signal (x), f_l of the skip that is gated (x1), f_int in between.</summary>
     public static Blueprint Gate(GoldenCase golden)
     {

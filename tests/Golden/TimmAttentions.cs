@@ -29,22 +29,69 @@ internal static class TimmAttentions
     }
 
     /// <summary>eca and ceca. The argument <c>kernel_size</c> is the kernel that was used; null asks for the adaptive one.</summary>
-    public static EfficientChannelAttentionOptions Eca(ReferenceArguments arguments, ChannelPadding padding)
+    public static EfficientChannelAttentionOptions Eca(ReferenceArguments arguments, int channels, ChannelPadding padding)
     {
-        if (padding == ChannelPadding.Zeros)
-        {
-            if (arguments.Flag("use_mlp", false)) throw new NotCoveredException("eca with use_mlp has no module yet");
-            arguments.Ignore("rd_ratio", "rd_divisor", "rd_channels"); // Sizes of the MLP that is not there.
-        }
-
-        Without(arguments, "act_layer");
-        return new EfficientChannelAttentionOptions
+        bool mlp = padding == ChannelPadding.Zeros && arguments.Flag("use_mlp", false);
+        EfficientChannelAttentionOptions options = new()
         {
             KernelSize = arguments.Integer("kernel_size"),
             Gamma = arguments.Number("gamma", 2),
             Beta = arguments.Number("beta", 1),
             Padding = padding,
             Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+        if (mlp)
+        {
+            return options with
+            {
+                Mlp = true,
+                HiddenWidth = EcaHiddenWidth(arguments, channels),
+                Activation = arguments.Choice("act_layer", "relu", Activations),
+            };
+        }
+
+        if (padding == ChannelPadding.Zeros) arguments.Ignore("rd_ratio", "rd_divisor", "rd_channels"); // Sizes of the MLP that is not there.
+        Without(arguments, "act_layer");
+        return options;
+    }
+
+    /// <summary>C · rd_ratio rounded to a multiple of rd_divisor, but never more than a tenth down.</summary>
+    private static int EcaHiddenWidth(ReferenceArguments arguments, int channels)
+    {
+        double width = channels * arguments.Number("rd_ratio", 1.0 / 8);
+        int divisor = arguments.Integer("rd_divisor", 8);
+        if (arguments.Integer("rd_channels") is int explicitly) return explicitly;
+        if (width <= 0 || divisor < 1) throw new InvalidDataException($"rd_ratio gives a width of {width} and rd_divisor is {divisor}; both must be above 0");
+        int rounded = MakeDivisible(width, divisor);
+        return rounded < 0.9 * width ? rounded + divisor : rounded;
+    }
+
+    /// <summary>eca with use_mlp, whose file has no arguments: both sizes show in the weights.</summary>
+    public static EfficientChannelAttentionOptions EcaMlp(GoldenCase golden) => EfficientChannelAttentionOptions.TimmMlp with
+    {
+        KernelSize = golden.StateSize("conv2.weight", 2),
+        HiddenWidth = golden.StateSize("conv.weight", 0),
+    };
+
+    public static EffectiveSqueezeExcitationOptions Ese(ReferenceArguments arguments) => new()
+    {
+        MaxPool = arguments.Flag("add_maxpool", false),
+        Gate = arguments.Choice("gate_layer", "hard_sigmoid", Gates),
+    };
+
+    /// <summary>lcbam. Its gates are sigmoids whatever gate_layer says, so only that is understood.</summary>
+    public static LightCbamOptions LightCbam(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1);
+        return LightCbamOptions.Timm with
+        {
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Bias = arguments.Flag("mlp_bias", false),
+            KernelSize = arguments.Integer("spatial_kernel_size", 7),
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", ("sigmoid", GateFunction.Sigmoid)),
         };
     }
 

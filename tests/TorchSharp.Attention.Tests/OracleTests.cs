@@ -57,7 +57,7 @@ public class OracleTests
             .Select(p => p.name)];
         Assert.Equal(row.Options switch
         {
-            CbamOptions => ["channel.alpha", "spatial.alpha"],
+            CbamOptions or LightCbamOptions => ["channel.alpha", "spatial.alpha"],
             SelfAttention2dOptions { ZeroInitScale: true } => ["gamma"],
             _ => new[] { "alpha" },
         }, scales);

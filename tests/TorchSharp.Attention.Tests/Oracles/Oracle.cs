@@ -12,8 +12,9 @@ internal static class Oracle
 
     public static DenseMap Gate(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
     {
-        // CBAM has an alpha in each half and blends there.
+        // CBAM, light or not, has an alpha in each half and blends there.
         if (options is CbamOptions cbam) return CbamOracle.Gate(cbam, x, state, training);
+        if (options is LightCbamOptions light) return LightCbamOracle.Gate(light, x, state, training);
         DenseMap gate = options switch
         {
             SqueezeExcitationOptions se => SqueezeExcitationOracle.Gate(se, x, state),
@@ -22,6 +23,8 @@ internal static class Oracle
             SpatialAttentionOptions spatial => SpatialAttentionOracle.Gate(spatial, x, state, training),
             BamOptions bam => BamOracle.Gate(bam, x, state, training),
             AttentionGateOptions attentionGate => AttentionGateOracle.Gate(attentionGate, x, guide!, state, training),
+            EffectiveSqueezeExcitationOptions ese => EffectiveSqueezeExcitationOracle.Gate(ese, x, state),
+            SimAmOptions simam => SimAmOracle.Gate(simam, x),
             _ => throw new NotSupportedException($"No oracle for {options.GetType().Name}."),
         };
         return Blend(gate, state);

@@ -58,6 +58,29 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("bam, no dilated", new BamOptions { Reduction = 4, DilatedConvolutions = 0 }),
         new("bam, three dilated", new BamOptions { RoundingDivisor = 2, DilatedConvolutions = 3, Dilation = 2, Norm = BamNorm.Hidden }, 7),
 
+        new("ese", new EffectiveSqueezeExcitationOptions()),
+        new("ese, sigmoid, max pool", new EffectiveSqueezeExcitationOptions { Gate = GateFunction.Sigmoid, MaxPool = true }, 7),
+        new("ese, one channel", new EffectiveSqueezeExcitationOptions(), 1),
+
+        new("eca, mlp", EfficientChannelAttentionOptions.TimmMlp),
+        new("eca, mlp 5, circular", new EfficientChannelAttentionOptions
+        {
+            Mlp = true, HiddenWidth = 5, KernelSize = 5, Padding = ChannelPadding.Circular, Activation = GateActivation.GELU,
+        }, 7),
+
+        new("simam", new SimAmOptions()),
+        new("simam, lambda", new SimAmOptions { Lambda = 0.3 }, 5),
+
+        new("spatial, average", new SpatialAttentionOptions { KernelSize = 3, MapOrder = SpatialMapOrder.Average }),
+        new("cbam, average", new CbamOptions { Reduction = 4, KernelSize = 3, MapOrder = SpatialMapOrder.Average }),
+        new("lcbam", new LightCbamOptions()),
+        new("lcbam, bias, no norm", new LightCbamOptions
+        {
+            Reduction = 3, RoundingDivisor = null, Bias = true, SpatialNorm = false, KernelSize = 3, Activation = GateActivation.SiLU,
+            Gate = GateFunction.HardSigmoid,
+        }),
+        new("lcbam, norm momentum", new LightCbamOptions { ReducedChannels = 5, KernelSize = 5, SpatialNormMomentum = 0.3 }, 7),
+
         new("self", new SelfAttention2dOptions(), 16),
         new("self, 3 heads", new SelfAttention2dOptions { Heads = 3 }),
         new("self, width 6", new SelfAttention2dOptions { HeadWidth = 6 }),
