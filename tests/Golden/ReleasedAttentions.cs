@@ -52,6 +52,13 @@ internal static partial class ReleasedAttentions
         Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
     };
 
+    /// <summary>Coordinate attention's own code: a source "r=32 mip=8" says the reduction and the least width.</summary>
+    public static CoordinateAttentionOptions OfficialCoordinate(GoldenCase golden) => CoordinateAttentionOptions.Paper with
+    {
+        Reduction = Setting(golden, "r") ?? 32,
+        MinReducedChannels = Setting(golden, "mip") ?? 8,
+    };
+
     public static SimAmOptions SimAm(ReferenceArguments arguments) => new() { Lambda = arguments.Number("lambda", 1e-4) };
 
     /// <summary>MONAI's AttentionBlock: f_g channels of the gating signal (x), f_l of the skip that is gated (x1), f_int in between.</summary>
@@ -74,23 +81,23 @@ internal static partial class ReleasedAttentions
 
     /// <summary>ECANet's own module: the kernel shows in the weight; a source that says "k=3" must agree.</summary>
     public static EfficientChannelAttentionOptions OfficialEca(GoldenCase golden) =>
-        new() { KernelSize = Setting(golden, 'k') ?? golden.StateSize("conv.weight", 2) };
+        new() { KernelSize = Setting(golden, "k") ?? golden.StateSize("conv.weight", 2) };
 
     /// <summary>SENet without biases: the reduction out of a source that says "r=4", or the reduced width out of the weight.</summary>
-    public static SqueezeExcitationOptions OfficialSe(GoldenCase golden) => Setting(golden, 'r') is int reduction
+    public static SqueezeExcitationOptions OfficialSe(GoldenCase golden) => Setting(golden, "r") is int reduction
         ? new() { Reduction = reduction, Bias = false }
         : new() { ReducedChannels = golden.StateSize("fc.0.weight", 0), Bias = false };
 
-    private static int? Setting(GoldenCase golden, char name)
+    private static int? Setting(GoldenCase golden, string name)
     {
         foreach (Match match in Settings().Matches(golden.Source))
         {
-            if (match.Groups["name"].Value[0] == name) return int.Parse(match.Groups["value"].Value, CultureInfo.InvariantCulture);
+            if (match.Groups["name"].Value == name) return int.Parse(match.Groups["value"].Value, CultureInfo.InvariantCulture);
         }
 
         return null;
     }
 
-    [GeneratedRegex(@"\b(?<name>[a-z])=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"\b(?<name>[A-Za-z]+)=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
     private static partial Regex Settings();
 }

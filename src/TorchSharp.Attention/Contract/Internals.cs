@@ -84,6 +84,9 @@ internal static class AttentionWeightsInitializer
             case Modules.Linear linear:
                 Fill(linear.weight!, linear.bias, initialization);
                 return;
+            case Modules.GroupNorm norm:
+                NormCalls.Start(norm);
+                return;
             case Modules.BatchNorm2d norm:
                 norm.reset_running_stats();
                 if (norm.weight is not null) nn.init.ones_(norm.weight);

@@ -25,6 +25,11 @@ internal static class Oracle
             AttentionGateOptions attentionGate => AttentionGateOracle.Gate(attentionGate, x, guide!, state, training),
             EffectiveSqueezeExcitationOptions ese => EffectiveSqueezeExcitationOracle.Gate(ese, x, state),
             SimAmOptions simam => SimAmOracle.Gate(simam, x),
+            CoordinateAttentionOptions coordinate => CoordinateAttentionOracle.Gate(coordinate, x, state, training),
+            SimpleCoordinateAttentionOptions simple => SimpleCoordinateAttentionOracle.Gate(simple, x, state),
+            EfficientLocalAttentionOptions local => EfficientLocalAttentionOracle.Gate(local, x, state),
+            StripAttentionOptions strip => StripAttentionOracle.Gate(strip, x, state),
+            GatherExciteOptions gather => GatherExciteOracle.Gate(gather, x, state, training),
             _ => throw new NotSupportedException($"No oracle for {options.GetType().Name}."),
         };
         return Blend(gate, state);

@@ -81,6 +81,42 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         }),
         new("lcbam, norm momentum", new LightCbamOptions { ReducedChannels = 5, KernelSize = 5, SpatialNormMomentum = 0.3 }, 7),
 
+        new("ge", new GatherExciteOptions()),
+        new("ge, timm", GatherExciteOptions.Timm),
+        new("ge, global, max pool", new GatherExciteOptions { Mlp = true, ReducedChannels = 5, MaxPool = true }, 7),
+        new("ge, extent 2", new GatherExciteOptions { Extent = 2, Gate = GateFunction.HardSigmoid }, 7),
+        new("ge, extent 4, mlp", new GatherExciteOptions { Extent = 4, Mlp = true, Reduction = 4, Activation = GateActivation.SiLU }),
+        new("ge, extent 6, max pool", new GatherExciteOptions { Extent = 6, MaxPool = true }, 5),
+        new("ge, theta 2", GatherExciteOptions.Theta with { Extent = 2 }, 5),
+        new("ge, theta", GatherExciteOptions.Theta, 5),
+        new("ge, theta plus 4", GatherExciteOptions.ThetaPlus with { Extent = 4, Reduction = 4, Activation = GateActivation.GELU }),
+
+        new("coord", new CoordinateAttentionOptions()),
+        new("coord, timm", CoordinateAttentionOptions.Timm),
+        new("coord, reduced, relu", new CoordinateAttentionOptions
+        {
+            ReducedChannels = 3, Activation = GateActivation.ReLU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+        new("coord, reduction 2", new CoordinateAttentionOptions { Reduction = 2, MinReducedChannels = 1 }, 7),
+
+        new("scoord", new SimpleCoordinateAttentionOptions()),
+        new("scoord, no bias", new SimpleCoordinateAttentionOptions
+        {
+            Reduction = 2, RoundingDivisor = null, Bias = false, Activation = GateActivation.GELU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+
+        new("ela", new EfficientLocalAttentionOptions { NormGroups = 4 }),
+        new("ela, timm", EfficientLocalAttentionOptions.Timm),
+        new("ela, groups of 3, bias", new EfficientLocalAttentionOptions
+        {
+            KernelSize = 5, ChannelsPerGroup = 3, NormGroups = 2, Bias = true, Activation = GateActivation.GELU,
+            Gate = GateFunction.HardSigmoid,
+        }),
+
+        new("strip", new StripAttentionOptions()),
+        new("strip, bias, 5", new StripAttentionOptions { KernelSize = 5, Bias = true, Gate = GateFunction.HardSigmoid }, 5),
+        new("strip, no parameters", StripAttentionOptions.WithoutParameters),
+
         new("self", new SelfAttention2dOptions(), 16),
         new("self, 3 heads", new SelfAttention2dOptions { Heads = 3 }),
         new("self, width 6", new SelfAttention2dOptions { HeadWidth = 6 }),
