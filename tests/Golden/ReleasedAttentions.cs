@@ -24,6 +24,15 @@ internal static partial class ReleasedAttentions
 
     public static KeyMap GateKeys { get; } = new(new KeyMap.Rule(@"^(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));
 
+    /// <summary>scSE as the released code (linear layers) and as segmentation_models.pytorch (numbered ones).</summary>
+    public static KeyMap ScseKeys { get; } = new(
+        new(@"^cSE\.fc(?<i>[12])\.", "cSE.fc${i}.", true),
+        new(@"^cSE\.1\.", "cSE.fc1."),
+        new(@"^cSE\.3\.", "cSE.fc2."),
+        new(@"^sSE\.0\.", "sSE.conv."));
+
+    public static KeyMap GctKeys { get; } = new(new KeyMap.Rule(@"^alpha$", "embedding"));
+
     public static KeyMap SeKeys { get; } = new(new(@"^fc\.0\.", "fc1.", true), new(@"^fc\.2\.", "fc2.", true));
 
     public static CbamOptions Cbam(ReferenceArguments arguments)
@@ -57,6 +66,28 @@ internal static partial class ReleasedAttentions
     {
         Reduction = Setting(golden, "r") ?? 32,
         MinReducedChannels = Setting(golden, "mip") ?? 8,
+    };
+
+    /// <summary>scSE, the released code's and segmentation_models.pytorch's: a source "r=4" says the reduction.</summary>
+    public static ConcurrentSqueezeExcitationOptions Scse(GoldenCase golden, ScseMerge merge) => new()
+    {
+        Reduction = Setting(golden, "r") ?? throw new InvalidDataException($"the source '{golden.Source}' does not say r=…"),
+        Merge = merge,
+    };
+
+    public static TripletAttentionOptions Triplet(ReferenceArguments arguments) =>
+        TripletAttentionOptions.Paper with { KernelSize = arguments.Integer("kernel_size", 7) };
+
+    public static ShuffleAttentionOptions Shuffle(GoldenCase golden) => new()
+    {
+        Groups = Setting(golden, "G") ?? throw new InvalidDataException($"the source '{golden.Source}' does not say G=…"),
+    };
+
+    /// <summary>VAN's: the kernels show in the weights, and the dilation, which does not, is the network's.</summary>
+    public static LargeKernelAttentionOptions LargeKernel(GoldenCase golden) => LargeKernelAttentionOptions.Paper with
+    {
+        KernelSize = golden.StateSize("conv0.weight", 2),
+        DilatedKernelSize = golden.StateSize("conv_spatial.weight", 2),
     };
 
     public static SimAmOptions SimAm(ReferenceArguments arguments) => new() { Lambda = arguments.Number("lambda", 1e-4) };

@@ -90,6 +90,8 @@ public sealed class GoldenTests : IDisposable
     [InlineData("coord", "has_skip", true, "only false is supported")]
     [InlineData("coord", "rd_channels", 4, "'bn1.bias' of shape [4]")]
     [InlineData("coord", "bias", true, "the file has nothing for 'conv1.bias'")]
+    [InlineData("triplet", "kernel_size", 3, "of shape [1, 2, 3, 3]")]
+    [InlineData("triplet", "no_spatial", true, "not understood: the arguments 'no_spatial'")]
     [InlineData("cbam", "mlp_bias", true, "the file has nothing for 'channel.fc1.bias', 'channel.fc2.bias'")]
     [InlineData("cbam", "spatial_kernel_size", 3, "of shape [1, 2, 3, 3]")]
     [InlineData("cbam_official", "spatial_bn", false, "nothing here takes 'SpatialGate.spatial.bn.bias'")]

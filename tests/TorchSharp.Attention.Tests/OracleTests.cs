@@ -58,7 +58,7 @@ public class OracleTests
         Assert.Equal(row.Options switch
         {
             CbamOptions or LightCbamOptions => ["channel.alpha", "spatial.alpha"],
-            SelfAttention2dOptions { ZeroInitScale: true } => ["gamma"],
+            SelfAttention2dOptions { ZeroInitScale: true } or GatedChannelTransformationOptions => ["gamma"],
             _ => new[] { "alpha" },
         }, scales);
     }

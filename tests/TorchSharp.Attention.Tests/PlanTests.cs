@@ -200,6 +200,7 @@ public sealed class PlanTests
         Type t when t == typeof(int) => 4 + (current as int? ?? 0),
         Type t when t == typeof(double) => 0.1 + (current as double? ?? 0),
         Type t when t == typeof(bool) => !(bool)current!,
+        Type t when t == typeof(ValueList<int>) => ValueList.Create<int>([9, 11]),
         _ => throw new NotSupportedException(type.Name),
     };
 

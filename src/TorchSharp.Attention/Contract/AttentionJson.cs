@@ -165,6 +165,7 @@ internal static class AttentionJson
             : bare == typeof(int) ? "an integer"
             : bare == typeof(double) ? "a number"
             : bare == typeof(bool) ? "true or false"
+            : bare == typeof(ValueList<int>) ? "an array of integers"
             : $"a {bare.Name}";
         return bare == type ? what : what + " or null";
     }

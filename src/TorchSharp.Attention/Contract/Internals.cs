@@ -97,7 +97,8 @@ internal static class AttentionWeightsInitializer
         foreach (nn.Module child in module.children()) Visit(child, initialization);
     }
 
-    private static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)
+    /// <summary>A layer's weight and bias; a paper's own start comes afterwards.</summary>
+    public static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)
     {
         switch (initialization)
         {

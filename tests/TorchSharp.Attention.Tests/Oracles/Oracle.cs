@@ -30,6 +30,14 @@ internal static class Oracle
             EfficientLocalAttentionOptions local => EfficientLocalAttentionOracle.Gate(local, x, state),
             StripAttentionOptions strip => StripAttentionOracle.Gate(strip, x, state),
             GatherExciteOptions gather => GatherExciteOracle.Gate(gather, x, state, training),
+            ConcurrentSqueezeExcitationOptions scse => ConcurrentSqueezeExcitationOracle.Gate(scse, x, state),
+            GatedChannelTransformationOptions gct => GatedChannelTransformationOracle.Gate(gct, x, state),
+            StyleRecalibrationOptions style => StyleRecalibrationOracle.Gate(style, x, state, training),
+            TripletAttentionOptions triplet => TripletAttentionOracle.Gate(triplet, x, state, training),
+            LargeKernelAttentionOptions large => LargeKernelAttentionOracle.Gate(large, x, state),
+            ShuffleAttentionOptions shuffle => ShuffleAttentionOracle.Gate(shuffle, x, state),
+            SeparableSpatialAttentionOptions separable => SeparableSpatialAttentionOracle.Gate(separable, x, state, training),
+            MultiScaleSpatialAttentionOptions scales => MultiScaleSpatialAttentionOracle.Gate(scales, x, state, training),
             _ => throw new NotSupportedException($"No oracle for {options.GetType().Name}."),
         };
         return Blend(gate, state);

@@ -117,6 +117,52 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("strip, bias, 5", new StripAttentionOptions { KernelSize = 5, Bias = true, Gate = GateFunction.HardSigmoid }, 5),
         new("strip, no parameters", StripAttentionOptions.WithoutParameters),
 
+        new("scse", new ConcurrentSqueezeExcitationOptions()),
+        new("scse, official", ConcurrentSqueezeExcitationOptions.Official),
+        new("scse, reduced, no bias", new ConcurrentSqueezeExcitationOptions
+        {
+            ReducedChannels = 3, Bias = false, Merge = ScseMerge.Maximum, Activation = GateActivation.SiLU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+        new("scse, channel", new ConcurrentSqueezeExcitationOptions { Parts = ScseParts.Channel, Reduction = 4 }),
+        new("scse, spatial", new ConcurrentSqueezeExcitationOptions { Parts = ScseParts.Spatial }, 1),
+
+        new("gct", new GatedChannelTransformationOptions()),
+        new("gct, l1", new GatedChannelTransformationOptions { Norm = GctNorm.L1, Epsilon = 1e-3 }, 7),
+
+        new("srm", new StyleRecalibrationOptions()),
+        new("srm, hard sigmoid", new StyleRecalibrationOptions { NormMomentum = 0.3, Gate = GateFunction.HardSigmoid }),
+
+        new("triplet", new TripletAttentionOptions()),
+        new("triplet, 3, two branches", new TripletAttentionOptions
+        {
+            KernelSize = 3, Spatial = false, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
+        new("lka", new LargeKernelAttentionOptions(), 5),
+        new("lka, separable", LargeKernelAttentionOptions.Separable, 5),
+        new("lka, 3, 5 of dilation 2, no bias", new LargeKernelAttentionOptions
+        {
+            KernelSize = 3, DilatedKernelSize = 5, Dilation = 2, Bias = false,
+        }, 3),
+
+        new("shuffle, kept order", new ShuffleAttentionOptions { Groups = 3, Shuffle = false }),
+        new("shuffle, kept order, one group", new ShuffleAttentionOptions
+        {
+            Groups = 1, Shuffle = false, Gate = GateFunction.HardSigmoid,
+        }, 2),
+
+        new("separable spatial", new SeparableSpatialAttentionOptions()),
+        new("separable spatial, norm", new SeparableSpatialAttentionOptions
+        {
+            KernelSize = 3, Norm = true, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
+        new("multi-scale spatial", new MultiScaleSpatialAttentionOptions()),
+        new("multi-scale spatial, dilated, norm", new MultiScaleSpatialAttentionOptions
+        {
+            KernelSizes = [3, 3], Dilations = [1, 2], Norm = true, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
         new("self", new SelfAttention2dOptions(), 16),
         new("self, 3 heads", new SelfAttention2dOptions { Heads = 3 }),
         new("self, width 6", new SelfAttention2dOptions { HeadWidth = 6 }),
