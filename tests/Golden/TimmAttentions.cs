@@ -96,8 +96,8 @@ internal static class TimmAttentions
     }
 
     /// <summary>
-    /// ge. timm cannot construct it at the commit that made the files; they are explained by its defaults: no parameters gather, and a
-    /// bottleneck of C · rd_ratio rounded to the nearest integer excites, with biases and ReLU.
+    /// ge. timm cannot construct it at the commit that made the files; they are explained by its defaults: no parameters gather,
+    /// and a bottleneck of C · rd_ratio rounded to the nearest integer excites, with biases and ReLU.
     /// </summary>
     public static GatherExciteOptions GatherExcite(ReferenceArguments arguments, int channels)
     {
@@ -166,8 +166,9 @@ internal static class TimmAttentions
     }
 
     /// <summary>
-    /// timm's rule: rd_channels if given, else C · rd_ratio (times a factor that some modules have) rounded to the nearest multiple of rd_divisor, at least that. Where rd_ratio
-    /// is one over an integer, our own rule is asked for the same; otherwise the width is given explicitly.
+    /// timm's rule: rd_channels if given, else C · rd_ratio (times a factor that some modules have) rounded to the nearest
+    /// multiple of rd_divisor, at least that. Where rd_ratio is one over an integer, our own rule is asked for the same;
+    /// otherwise the width is given explicitly.
     /// </summary>
     internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor, double factor = 1)
     {

@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>Gathering whole maps with parameters: the one module that takes maps of one size only, so it is not in the rows.</summary>
+/// <summary>
+/// Gathering whole maps with parameters: the one module that takes maps of one size only, so it is not in the rows.
+/// </summary>
 public class GatherExciteTests
 {
     private static readonly Row Row = new(

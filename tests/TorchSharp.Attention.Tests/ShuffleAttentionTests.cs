@@ -1,7 +1,8 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>
-/// The shuffled output, which no gate's product gives: the rows hold the module without the shuffle to everything that gates keep.
+/// The shuffled output, which no gate's product gives: the rows hold the module without the shuffle to everything that gates
+/// keep.
 /// </summary>
 public class ShuffleAttentionTests
 {

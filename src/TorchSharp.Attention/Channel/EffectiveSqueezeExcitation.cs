@@ -31,8 +31,8 @@ public sealed record EffectiveSqueezeExcitationOptions : AttentionOptions
 }
 
 /// <summary>
-/// Effective squeeze-and-excitation: y = x · σ(W z + b), z = mean of x over positions, W of C × C: nothing is lost in a bottleneck.
-/// Gate (N, C, 1, 1). Key <c>fc</c> (1×1 convolution), as timm.
+/// Effective squeeze-and-excitation: y = x · σ(W z + b), z = mean of x over positions, W of C × C: nothing is lost in a
+/// bottleneck. Gate (N, C, 1, 1). Key <c>fc</c> (1×1 convolution), as timm.
 /// </summary>
 /// <remarks>
 /// Lee, Park: "CenterMask: Real-Time Anchor-Free Instance Segmentation", 2019, arXiv:1911.06667.

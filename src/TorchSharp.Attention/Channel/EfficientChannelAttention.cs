@@ -1,6 +1,6 @@
 // Efficient channel attention. Wang, Wu, Zhu, Li, Zuo, Hu: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
-// Networks", 2019, arXiv:1910.03151. The released ResNet-50 sets its kernels by hand (3, 5, 5, 7 by stage); timm never goes below 3,
-// and has an experiment with a hidden layer (ecam).
+// Networks", 2019, arXiv:1910.03151. The released ResNet-50 sets its kernels by hand (3, 5, 5, 7 by stage); timm never goes below
+// 3, and has an experiment with a hidden layer (ecam).
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -28,7 +28,8 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
     public static EfficientChannelAttentionOptions Circular { get; } = new() { Padding = ChannelPadding.Circular };
 
     /// <summary>
-    /// timm's <c>ecam</c>: a hidden layer with biases before the convolution, C / 8 wide, rounded to a multiple of 8. Not in the paper.
+    /// timm's <c>ecam</c>: a hidden layer with biases before the convolution, C / 8 wide, rounded to a multiple of 8. Not in the
+    /// paper.
     /// </summary>
     public static EfficientChannelAttentionOptions TimmMlp { get; } = new() { Mlp = true };
 
@@ -54,8 +55,8 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
     public bool Mlp { get; init; }
 
     /// <summary>
-    /// Width of the hidden layer, where there is one. Default null: C / 8 rounded to a multiple of 8, at least 8, and never more than a
-    /// tenth down.
+    /// Width of the hidden layer, where there is one. Default null: C / 8 rounded to a multiple of 8, at least 8, and never more
+    /// than a tenth down.
     /// </summary>
     public int? HiddenWidth { get; init; }
 

@@ -1,5 +1,5 @@
-// Gated channel transformation, GCT. Zongxin Yang, Linchao Zhu, Yu Wu, Yi Yang: "Gated Channel Transformation for Visual Recognition",
-// 2019, arXiv:1909.11519. The released code has l2 and l1 norms.
+// Gated channel transformation, GCT. Zongxin Yang, Linchao Zhu, Yu Wu, Yi Yang: "Gated Channel Transformation for Visual
+// Recognition", 2019, arXiv:1909.11519. The released code has l2 and l1 norms.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -42,10 +42,10 @@ public sealed record GatedChannelTransformationOptions : AttentionOptions
 }
 
 /// <summary>
-/// Gated channel transformation: y = x · (1 + tanh(γ s / n + β)), s = α · ‖x‖ over positions, n the norm of s over channels: channels
-/// compete or co-operate through three numbers each. l2: ‖x‖ = √(Σ x² + ε), n = √(mean s² + ε); l1: ‖x‖ = Σ |x|, n = mean |s| + ε. Gate
-/// (N, C, 1, 1), in (0, 2). Keys <c>embedding</c>, <c>gamma</c>, <c>beta</c>, (1, C, 1, 1) each, as the released
-/// code, which calls the first <c>alpha</c>: here that key is the scale of an identity start.
+/// Gated channel transformation: y = x · (1 + tanh(γ s / n + β)), s = α · ‖x‖ over positions, n the norm of s over channels:
+/// channels compete or co-operate through three numbers each. l2: ‖x‖ = √(Σ x² + ε), n = √(mean s² + ε); l1: ‖x‖ = Σ |x|, n =
+/// mean |s| + ε. Gate (N, C, 1, 1), in (0, 2). Keys <c>embedding</c>, <c>gamma</c>, <c>beta</c>, (1, C, 1, 1) each, as the
+/// released code, which calls the first <c>alpha</c>: here that key is the scale of an identity start.
 /// </summary>
 /// <remarks>
 /// Yang, Zhu, Wu, Yang: "Gated Channel Transformation for Visual Recognition", 2019, arXiv:1909.11519.

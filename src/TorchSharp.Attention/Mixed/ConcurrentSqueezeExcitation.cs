@@ -1,6 +1,7 @@
-// Concurrent spatial and channel squeeze-and-excitation, scSE. Abhijit Guha Roy, Nassir Navab, Christian Wachinger: "Concurrent Spatial
-// and Channel Squeeze & Excitation in Fully Convolutional Networks", 2018, arXiv:1803.02579. The paper adds the two; the released code
-// takes the larger element (the choice of the follow-up, arXiv:1808.08127); segmentation_models.pytorch adds, with r = 16.
+// Concurrent spatial and channel squeeze-and-excitation, scSE. Abhijit Guha Roy, Nassir Navab, Christian Wachinger: "Concurrent
+// Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", 2018, arXiv:1803.02579. The paper adds the two; the
+// released code takes the larger element (the choice of the follow-up, arXiv:1808.08127); segmentation_models.pytorch adds, with
+// r = 16.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -97,15 +98,15 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
 }
 
 /// <summary>
-/// scSE: y = x · c + x · s, or max(x · c, x · s), with c = σ(W₂ δ(W₁ z)), z mean of x over positions, and s = σ(w · x), a 1×1 convolution
-/// to one map; or one of the two alone. As a gate: c + s, or the larger of the two where x ≥ 0 and the smaller where x is negative. Gate
-/// (N, C, H, W), in (0, 2) when added; (N, C, 1, 1) or (N, 1, H, W) for one part. Keys <c>cSE.fc1</c>, <c>cSE.fc2</c>,
-/// <c>sSE.conv</c>, as the released code.
+/// scSE: y = x · c + x · s, or max(x · c, x · s), with c = σ(W₂ δ(W₁ z)), z mean of x over positions, and s = σ(w · x), a 1×1
+/// convolution to one map; or one of the two alone. As a gate: c + s, or the larger of the two where x ≥ 0 and the smaller where
+/// x is negative. Gate (N, C, H, W), in (0, 2) when added; (N, C, 1, 1) or (N, 1, H, W) for one part. Keys <c>cSE.fc1</c>,
+/// <c>cSE.fc2</c>, <c>sSE.conv</c>, as the released code.
 /// </summary>
 /// <remarks>
 /// Roy, Navab, Wachinger: "Concurrent Spatial and Channel Squeeze &amp; Excitation in Fully Convolutional Networks", 2018,
-/// arXiv:1803.02579; "Recalibrating Fully Convolutional Networks with Spatial and Channel 'Squeeze &amp; Excitation' Blocks", 2018,
-/// arXiv:1808.08127. <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's own start.
+/// arXiv:1803.02579; "Recalibrating Fully Convolutional Networks with Spatial and Channel 'Squeeze &amp; Excitation' Blocks",
+/// 2018, arXiv:1808.08127. <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's own start.
 /// </remarks>
 public sealed class ConcurrentSqueezeExcitation : GateModule
 {

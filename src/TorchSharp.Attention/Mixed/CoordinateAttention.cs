@@ -16,7 +16,9 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     /// <summary>timm's <c>coord</c>: C / 24 rounded to a multiple of 8, at least 8, no biases.</summary>
     public static CoordinateAttentionOptions Timm { get; } = new() { Reduction = 24, RoundingDivisor = 8, Bias = false };
 
-    /// <summary>Reduction r: the bottleneck has C / r channels, but no fewer than <see cref="MinReducedChannels"/>. Default 32.</summary>
+    /// <summary>
+    /// Reduction r: the bottleneck has C / r channels, but no fewer than <see cref="MinReducedChannels"/>. Default 32.
+    /// </summary>
     public int Reduction { get; init; } = 32;
 
     /// <summary>Width of the bottleneck in channels, instead of C / r. Default null.</summary>
@@ -25,7 +27,9 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     /// <summary>Rounds C / r to the nearest multiple of this, at least this. Default null: ⌊C / r⌋.</summary>
     public int? RoundingDivisor { get; init; }
 
-    /// <summary>The bottleneck has at least this many channels, unless <see cref="ReducedChannels"/> says otherwise. Default 8.</summary>
+    /// <summary>
+    /// The bottleneck has at least this many channels, unless <see cref="ReducedChannels"/> says otherwise. Default 8.
+    /// </summary>
     public int MinReducedChannels { get; init; } = 8;
 
     /// <summary>Whether the three convolutions have biases. Default true.</summary>
@@ -65,8 +69,8 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Coordinate attention: y = x · σ(W_h h) · σ(W_w w), where [h; w] = δ(norm(W₁ [mean over columns; mean over rows])): one factor a
-/// row and one a column, so that the gate knows where along each axis it is. Gate (N, C, H, W), the product of (N, C, H, 1) and
+/// Coordinate attention: y = x · σ(W_h h) · σ(W_w w), where [h; w] = δ(norm(W₁ [mean over columns; mean over rows])): one factor
+/// a row and one a column, so that the gate knows where along each axis it is. Gate (N, C, H, W), the product of (N, C, H, 1) and
 /// (N, C, 1, W). Keys <c>conv1</c>, <c>bn1</c>, <c>conv_h</c>, <c>conv_w</c>, as timm and the released code.
 /// </summary>
 /// <remarks>

@@ -19,7 +19,9 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
     /// <summary>Kernel size along each axis in positions, odd. Default 7.</summary>
     public int KernelSize { get; init; } = 7;
 
-    /// <summary>Channels that a kernel sees together; must divide C. 1 is depthwise (ELA-T and -B); ELA-S and -L have 8. Default 1.</summary>
+    /// <summary>
+    /// Channels that a kernel sees together; must divide C. 1 is depthwise (ELA-T and -B); ELA-S and -L have 8. Default 1.
+    /// </summary>
     public int ChannelsPerGroup { get; init; } = 1;
 
     /// <summary>Groups of the group norm; must divide C. Default 16.</summary>
@@ -55,8 +57,8 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
 /// (N, C, H, 1) and (N, C, 1, W). Keys <c>conv_h</c>, <c>conv_w</c>, <c>norm_h</c>, <c>norm_w</c>, as timm.
 /// </summary>
 /// <remarks>
-/// Xu, Wan: "ELA: Efficient Local Attention for Deep Convolutional Neural Networks", 2024, arXiv:2403.01123. There is no released code;
-/// copies in circulation share one convolution and norm between both axes, the paper's equations do not.
+/// Xu, Wan: "ELA: Efficient Local Attention for Deep Convolutional Neural Networks", 2024, arXiv:2403.01123. There is no released
+/// code; copies in circulation share one convolution and norm between both axes, the paper's equations do not.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
 public sealed class EfficientLocalAttention : GateModule

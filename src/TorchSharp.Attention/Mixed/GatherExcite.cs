@@ -1,6 +1,7 @@
-// Gather-excite. Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Andrea Vedaldi: "Gather-Excite: Exploiting Feature Context in Convolutional
-// Neural Networks", 2018, arXiv:1810.12348. The released Caffe code holds a part of it; timm has all of it and always excites through an
-// MLP by default. timm pads the global convolution of GE-θ, so that its result is a map; here it has the paper's single position.
+// Gather-excite. Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Andrea Vedaldi: "Gather-Excite: Exploiting Feature Context in
+// Convolutional Neural Networks", 2018, arXiv:1810.12348. The released Caffe code holds a part of it; timm has all of it and
+// always excites through an MLP by default. timm pads the global convolution of GE-θ, so that its result is a map; here it has
+// the paper's single position.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -24,14 +25,14 @@ public sealed record GatherExciteOptions : AttentionOptions
     public static GatherExciteOptions Timm { get; } = new() { Mlp = true, RoundingDivisor = 1 };
 
     /// <summary>
-    /// Extent e in positions: how far a position gathers, at a stride of e. 0 for the whole map. Otherwise even; a power of two with
-    /// <see cref="GatherParameters"/>. Default 0.
+    /// Extent e in positions: how far a position gathers, at a stride of e. 0 for the whole map. Otherwise even; a power of two
+    /// with <see cref="GatherParameters"/>. Default 0.
     /// </summary>
     public int Extent { get; init; }
 
     /// <summary>
-    /// Whether depthwise convolutions gather, log₂ e of 3×3 and stride 2 with batch norms (ReLU between), or for the whole map one of the
-    /// map's size, instead of a mean. Default false.
+    /// Whether depthwise convolutions gather, log₂ e of 3×3 and stride 2 with batch norms (ReLU between), or for the whole map
+    /// one of the map's size, instead of a mean. Default false.
     /// </summary>
     public bool GatherParameters { get; init; }
 
@@ -44,7 +45,9 @@ public sealed record GatherExciteOptions : AttentionOptions
     /// <summary>Gathers the average of mean and maximum instead of the mean; not with parameters. Default false.</summary>
     public bool MaxPool { get; init; }
 
-    /// <summary>Whether a bottleneck of two 1×1 convolutions with biases excites, W₂ δ(W₁ z), instead of z itself. Default false.</summary>
+    /// <summary>
+    /// Whether a bottleneck of two 1×1 convolutions with biases excites, W₂ δ(W₁ z), instead of z itself. Default false.
+    /// </summary>
     public bool Mlp { get; init; }
 
     /// <summary>Reduction r: the bottleneck has C / r channels. Default 16.</summary>
@@ -115,14 +118,14 @@ public sealed record GatherExciteOptions : AttentionOptions
 
 /// <summary>
 /// Gather-excite: y = x · σ(up(E(ξ(x)))), ξ gathers neighbourhoods of 2e − 1 positions at a stride of e (means, or depthwise
-/// convolutions; the whole map for e = 0), E is nothing or a bottleneck W₂ δ(W₁ z), up repeats to the size of x (nearest). With e = 0,
-/// means and a bottleneck this is squeeze-and-excitation. Gate (N, C, H, W), for the whole map (N, C, 1, 1). Keys <c>gather.conv1</c>,
-/// <c>gather.norm1</c>, …, <c>mlp.fc1</c>, <c>mlp.fc2</c>, as timm.
+/// convolutions; the whole map for e = 0), E is nothing or a bottleneck W₂ δ(W₁ z), up repeats to the size of x (nearest). With e
+/// = 0, means and a bottleneck this is squeeze-and-excitation. Gate (N, C, H, W), for the whole map (N, C, 1, 1). Keys
+/// <c>gather.conv1</c>, <c>gather.norm1</c>, …, <c>mlp.fc1</c>, <c>mlp.fc2</c>, as timm.
 /// </summary>
 /// <remarks>
-/// Hu, Shen, Albanie, Sun, Vedaldi: "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", 2018, arXiv:1810.12348.
-/// Means count positions of the map alone, not the padding. A module that gathers the whole map with parameters takes maps of
-/// <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and refuses others.
+/// Hu, Shen, Albanie, Sun, Vedaldi: "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", 2018,
+/// arXiv:1810.12348. Means count positions of the map alone, not the padding. A module that gathers the whole map with parameters
+/// takes maps of <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and refuses others.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
 public sealed class GatherExcite : GateModule

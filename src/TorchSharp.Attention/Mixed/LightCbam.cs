@@ -1,5 +1,5 @@
-// A lighter CBAM: each half pools mean and maximum into one before its layers. An experiment of timm (lcbam), without a paper; after
-// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
+// A lighter CBAM: each half pools mean and maximum into one before its layers. An experiment of timm (lcbam), without a paper;
+// after Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 
@@ -77,9 +77,10 @@ public sealed record LightCbamOptions : AttentionOptions
 }
 
 /// <summary>
-/// Light CBAM: x′ = x · σ(W₂ δ(W₁ z)), z = ½ mean x + ½ max x over positions; y = x′ · σ(f(m)), m = ½ mean x′ + ½ max x′ over channels, f
-/// a k×k convolution of one map with batch norm. One pass through the bottleneck instead of two, half the spatial weights. Gate
-/// (N, C, H, W), the product. Keys <c>channel.fc1</c>, <c>channel.fc2</c>, <c>spatial.conv.conv</c>, <c>spatial.conv.bn</c>, as timm.
+/// Light CBAM: x′ = x · σ(W₂ δ(W₁ z)), z = ½ mean x + ½ max x over positions; y = x′ · σ(f(m)), m = ½ mean x′ + ½ max x′ over
+/// channels, f a k×k convolution of one map with batch norm. One pass through the bottleneck instead of two, half the spatial
+/// weights. Gate (N, C, H, W), the product. Keys <c>channel.fc1</c>, <c>channel.fc2</c>, <c>spatial.conv.conv</c>,
+/// <c>spatial.conv.bn</c>, as timm.
 /// </summary>
 /// <remarks>
 /// timm's <c>lcbam</c>, no paper of its own; after Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018,

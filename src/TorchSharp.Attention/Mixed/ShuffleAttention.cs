@@ -17,8 +17,8 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
     public int Groups { get; init; } = 64;
 
     /// <summary>
-    /// Whether the output's channels are shuffled, as in the paper, so that the next layer's groups mix. Without, the module is an ordinary
-    /// gate. A shuffled output is never the input: <see cref="AttentionInitialization.Identity"/> and
+    /// Whether the output's channels are shuffled, as in the paper, so that the next layer's groups mix. Without, the module is
+    /// an ordinary gate. A shuffled output is never the input: <see cref="AttentionInitialization.Identity"/> and
     /// <see cref="AttentionOptions.StochasticDrop"/> need false. Default true.
     /// </summary>
     public bool Shuffle { get; init; } = true;
@@ -60,15 +60,15 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Shuffle attention: every one of G groups of channels is halved; the first half is gated by channel, σ(w_c z + b_c), z mean over
-/// positions; the second by position, σ(w_s norm(x) + b_s), each channel normalised over its positions. Then channel i of C goes to place
-/// 2 i, and C / 2 + i to 2 i + 1. Weights are shared by the groups. The gate is (N, C, H, W), of the channels before the shuffle. Keys
-/// <c>cweight</c>, <c>cbias</c>, <c>sweight</c>, <c>sbias</c>, <c>gn</c>, as the released code.
+/// Shuffle attention: every one of G groups of channels is halved; the first half is gated by channel, σ(w_c z + b_c), z mean
+/// over positions; the second by position, σ(w_s norm(x) + b_s), each channel normalised over its positions. Then channel i of C
+/// goes to place 2 i, and C / 2 + i to 2 i + 1. Weights are shared by the groups. The gate is (N, C, H, W), of the channels
+/// before the shuffle. Keys <c>cweight</c>, <c>cbias</c>, <c>sweight</c>, <c>sbias</c>, <c>gn</c>, as the released code.
 /// </summary>
 /// <remarks>
 /// Zhang, Yang: "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", 2021, arXiv:2102.00240.
-/// Starts with the weights zero and the biases one, as the released code: the gate is σ(1) = 0.73 everywhere. With Kaiming and Xavier, which
-/// say nothing of scales, the weights are one and the biases zero.
+/// Starts with the weights zero and the biases one, as the released code: the gate is σ(1) = 0.73 everywhere. With Kaiming and
+/// Xavier, which say nothing of scales, the weights are one and the biases zero.
 /// </remarks>
 public sealed class ShuffleAttention : GateModule
 {

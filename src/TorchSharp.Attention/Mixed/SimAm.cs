@@ -1,5 +1,6 @@
 // SimAM. Lingxiao Yang, Ru-Yuan Zhang, Lida Li, Xiaohua Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional
-// Neural Networks", ICML 2021 (PMLR 139; not on arXiv). The released code divides by H·W − 1, which is zero for a single position.
+// Neural Networks", ICML 2021 (PMLR 139; not on arXiv). The released code divides by H·W − 1, which is zero for a single
+// position.
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -31,8 +32,8 @@ public sealed record SimAmOptions : AttentionOptions
 /// A map of a single position has v = 0 and the gate σ(½).
 /// </summary>
 /// <remarks>
-/// Yang, Zhang, Li, Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", 2021, ICML (PMLR 139;
-/// no arXiv id). There is nothing to initialise; <see cref="AttentionInitialization.Identity"/> adds its <c>alpha</c>.
+/// Yang, Zhang, Li, Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", 2021, ICML (PMLR
+/// 139; no arXiv id). There is nothing to initialise; <see cref="AttentionInitialization.Identity"/> adds its <c>alpha</c>.
 /// </remarks>
 public sealed class SimAm : GateModule
 {

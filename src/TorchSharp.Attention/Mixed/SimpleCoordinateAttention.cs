@@ -1,5 +1,5 @@
-// Simplified coordinate attention of timm (SimpleCoordAttn, scoord): linear layers, no norm, one sigmoid of a sum. No paper of its own;
-// after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021, arXiv:2103.02907.
+// Simplified coordinate attention of timm (SimpleCoordAttn, scoord): linear layers, no norm, one sigmoid of a sum. No paper of
+// its own; after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021, arXiv:2103.02907.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -45,12 +45,12 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Simple coordinate attention: y = x · σ(W_h δ(W₁ h) + W_w δ(W₁ w)), h the mean over columns and w the mean over rows, added in front of
-/// one sigmoid. Gate (N, C, H, W). Keys <c>fc1</c>, <c>fc_h</c>, <c>fc_w</c> (linear layers), as timm.
+/// Simple coordinate attention: y = x · σ(W_h δ(W₁ h) + W_w δ(W₁ w)), h the mean over columns and w the mean over rows, added in
+/// front of one sigmoid. Gate (N, C, H, W). Keys <c>fc1</c>, <c>fc_h</c>, <c>fc_w</c> (linear layers), as timm.
 /// </summary>
 /// <remarks>
-/// timm's <c>scoord</c>, no paper of its own; after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021,
-/// arXiv:2103.02907. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a linear layer.
+/// timm's <c>scoord</c>, no paper of its own; after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design",
+/// 2021, arXiv:2103.02907. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a linear layer.
 /// </remarks>
 public sealed class SimpleCoordinateAttention : GateModule
 {

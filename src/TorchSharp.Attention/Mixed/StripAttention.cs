@@ -1,5 +1,6 @@
-// Strip attention of timm (StripAttn): means along both axes, refined by depthwise 1-D convolutions, added in front of one sigmoid. No
-// paper of its own; after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", 2020, arXiv:2003.13328.
+// Strip attention of timm (StripAttn): means along both axes, refined by depthwise 1-D convolutions, added in front of one
+// sigmoid. No paper of its own; after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing",
+// 2020, arXiv:2003.13328.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -45,12 +46,12 @@ public sealed record StripAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Strip attention: y = x · σ(f_h ∗ h + f_w ∗ w), h the mean over columns and w the mean over rows, f depthwise convolutions along the
-/// strips, or nothing. Gate (N, C, H, W). Keys <c>conv_h</c>, <c>conv_w</c>, as timm.
+/// Strip attention: y = x · σ(f_h ∗ h + f_w ∗ w), h the mean over columns and w the mean over rows, f depthwise convolutions
+/// along the strips, or nothing. Gate (N, C, H, W). Keys <c>conv_h</c>, <c>conv_w</c>, as timm.
 /// </summary>
 /// <remarks>
-/// timm's <c>strip</c>, no paper of its own; strips after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for Scene
-/// Parsing", 2020, arXiv:2003.13328. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
+/// timm's <c>strip</c>, no paper of its own; strips after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for
+/// Scene Parsing", 2020, arXiv:2003.13328. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
 public sealed class StripAttention : GateModule
 {

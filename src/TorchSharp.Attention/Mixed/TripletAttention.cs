@@ -1,5 +1,5 @@
-// Triplet attention. Diganta Misra, Trikay Nalamada, Ajay Uppili Arasanipalai, Qibin Hou: "Rotate to Attend: Convolutional Triplet
-// Attention Module", 2020, arXiv:2010.03045. The released code stacks [max, mean] and normalises with momentum 0.01.
+// Triplet attention. Diganta Misra, Trikay Nalamada, Ajay Uppili Arasanipalai, Qibin Hou: "Rotate to Attend: Convolutional
+// Triplet Attention Module", 2020, arXiv:2010.03045. The released code stacks [max, mean] and normalises with momentum 0.01.
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 
@@ -15,7 +15,9 @@ public sealed record TripletAttentionOptions : AttentionOptions
     /// <summary>Kernel size of all branches, odd. Default 7.</summary>
     public int KernelSize { get; init; } = 7;
 
-    /// <summary>Whether there is the branch over (height, width), beside those that cross channels with an axis. Default true.</summary>
+    /// <summary>
+    /// Whether there is the branch over (height, width), beside those that cross channels with an axis. Default true.
+    /// </summary>
     public bool Spatial { get; init; } = true;
 
     /// <summary>Momentum of the norms' running statistics, in (0, 1]. Default 0.01.</summary>
@@ -50,10 +52,10 @@ public sealed record TripletAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Triplet attention: y = x · (g_cw + g_hc + g_hw) / 3, each g a <see cref="SpatialAttention"/>, σ(norm(f([max; mean]))), of the map turned so
-/// that it pools over another axis: g_cw over height, (N, C, 1, W); g_hc over width, (N, C, H, 1); g_hw over channels, (N, 1, H, W). Without
-/// the last, half the sum of two. Gate (N, C, H, W). Keys <c>cw</c>, <c>hc</c>, <c>hw</c>, each <c>.conv.conv</c> and <c>.conv.bn</c>, as the
-/// released code.
+/// Triplet attention: y = x · (g_cw + g_hc + g_hw) / 3, each g a <see cref="SpatialAttention"/>, σ(norm(f([max; mean]))), of the
+/// map turned so that it pools over another axis: g_cw over height, (N, C, 1, W); g_hc over width, (N, C, H, 1); g_hw over
+/// channels, (N, 1, H, W). Without the last, half the sum of two. Gate (N, C, H, W). Keys <c>cw</c>, <c>hc</c>, <c>hw</c>, each
+/// <c>.conv.conv</c> and <c>.conv.bn</c>, as the released code.
 /// </summary>
 /// <remarks>
 /// Misra, Nalamada, Arasanipalai, Hou: "Rotate to Attend: Convolutional Triplet Attention Module", 2020, arXiv:2010.03045.

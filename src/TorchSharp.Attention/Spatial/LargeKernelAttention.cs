@@ -1,6 +1,6 @@
-// Large kernel attention. Meng-Hao Guo, Cheng-Ze Lu, Zheng-Ning Liu, Ming-Ming Cheng, Shi-Min Hu: "Visual Attention Network", 2022,
-// arXiv:2202.09741. With separable kernels: Kin Wai Lau, Lai-Man Po, Yasar Abbas Ur Rehman: "Large Separable Kernel Attention:
-// Rethinking the Large Kernel Attention Design in CNN", 2023, arXiv:2309.01439.
+// Large kernel attention. Meng-Hao Guo, Cheng-Ze Lu, Zheng-Ning Liu, Ming-Ming Cheng, Shi-Min Hu: "Visual Attention Network",
+// 2022, arXiv:2202.09741. With separable kernels: Kin Wai Lau, Lai-Man Po, Yasar Abbas Ur Rehman: "Large Separable Kernel
+// Attention: Rethinking the Large Kernel Attention Design in CNN", 2023, arXiv:2309.01439.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -46,15 +46,16 @@ public sealed record LargeKernelAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Large kernel attention: y = x · W (d ∗ (k ∗ x)), k a depthwise convolution, d a dilated one, W 1×1: a large kernel at the price of two
-/// small ones. The gate is not squashed. Separable: each depthwise convolution is a row, then a column. Gate (N, C, H, W). Keys
-/// <c>conv0</c>, <c>conv_spatial</c>, <c>conv1</c>, or <c>conv0h</c>, <c>conv0v</c>, <c>conv_spatial_h</c>, <c>conv_spatial_v</c>,
-/// <c>conv1</c>, as the released codes.
+/// Large kernel attention: y = x · W (d ∗ (k ∗ x)), k a depthwise convolution, d a dilated one, W 1×1: a large kernel at the
+/// price of two small ones. The gate is not squashed. Separable: each depthwise convolution is a row, then a column. Gate (N, C,
+/// H, W). Keys <c>conv0</c>, <c>conv_spatial</c>, <c>conv1</c>, or <c>conv0h</c>, <c>conv0v</c>, <c>conv_spatial_h</c>,
+/// <c>conv_spatial_v</c>, <c>conv1</c>, as the released codes.
 /// </summary>
 /// <remarks>
-/// Guo, Lu, Liu, Cheng, Hu: "Visual Attention Network", 2022, arXiv:2202.09741. Lau, Po, Rehman: "Large Separable Kernel Attention:
-/// Rethinking the Large Kernel Attention Design in CNN", 2023, arXiv:2309.01439.
-/// <see cref="AttentionInitialization.Paper"/>: as the released codes, normal with σ = √(2 / (kernel's places · outputs a group)), biases zero.
+/// Guo, Lu, Liu, Cheng, Hu: "Visual Attention Network", 2022, arXiv:2202.09741. Lau, Po, Rehman: "Large Separable Kernel
+/// Attention: Rethinking the Large Kernel Attention Design in CNN", 2023, arXiv:2309.01439.
+/// <see cref="AttentionInitialization.Paper"/>: as the released codes, normal with σ = √(2 / (kernel's places · outputs a
+/// group)), biases zero.
 /// </remarks>
 public sealed class LargeKernelAttention : GateModule
 {

@@ -1,5 +1,5 @@
-// Our own: CBAM's spatial gate (2018, arXiv:1807.06521) at several kernel sizes or dilations. Adding the scales' logits would be one large
-// kernel written differently; so every scale has a gate of its own, and the gates are averaged with learnt weights.
+// Our own: CBAM's spatial gate (2018, arXiv:1807.06521) at several kernel sizes or dilations. Adding the scales' logits would be
+// one large kernel written differently; so every scale has a gate of its own, and the gates are averaged with learnt weights.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -52,9 +52,10 @@ public sealed record MultiScaleSpatialAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-scale spatial attention: y = x · Σ_i π_i σ(f_i([mean x; max x])), mean and maximum over channels, f_i a convolution of kernel k_i and
-/// dilation d_i from two maps to one without bias, optionally followed by batch norm, π = softmax(a) learnt weights of the scales, equal at
-/// first. Gate (N, 1, H, W). Keys <c>scales.0.conv</c>, <c>scales.0.bn</c>, …, and <c>fusion</c>, the a.
+/// Multi-scale spatial attention: y = x · Σ_i π_i σ(f_i([mean x; max x])), mean and maximum over channels, f_i a convolution of
+/// kernel k_i and dilation d_i from two maps to one without bias, optionally followed by batch norm, π = softmax(a) learnt
+/// weights of the scales, equal at first. Gate (N, 1, H, W). Keys <c>scales.0.conv</c>, <c>scales.0.bn</c>, …, and <c>fusion</c>,
+/// the a.
 /// </summary>
 /// <remarks>
 /// No paper of its own; after Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.

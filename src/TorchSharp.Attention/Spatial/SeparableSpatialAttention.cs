@@ -1,5 +1,6 @@
-// Our own: CBAM's spatial gate (2018, arXiv:1807.06521) with its one k×k convolution of two maps taken apart, for tight latency. A
-// depthwise and a 1×1 convolution alone would save nothing here, because there is a single output: the saving is in rows and columns.
+// Our own: CBAM's spatial gate (2018, arXiv:1807.06521) with its one k×k convolution of two maps taken apart, for tight latency.
+// A depthwise and a 1×1 convolution alone would save nothing here, because there is a single output: the saving is in rows and
+// columns.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -36,10 +37,10 @@ public sealed record SeparableSpatialAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Separable spatial attention: y = x · σ(W (r ∗ (c ∗ [mean x; max x]))), mean and maximum over channels, c a column of k×1 and r a row of 1×k,
-/// both depthwise over the two maps, W a 1×1 convolution to one map, no biases, optionally followed by batch norm. It is
-/// <see cref="SpatialAttention"/> with kernels of rank one: 4 k + 2 weights and products a position instead of 2 k². Gate (N, 1, H, W). Keys
-/// <c>conv_v</c>, <c>conv_h</c>, <c>conv_pw</c>, <c>bn</c>.
+/// Separable spatial attention: y = x · σ(W (r ∗ (c ∗ [mean x; max x]))), mean and maximum over channels, c a column of k×1 and r
+/// a row of 1×k, both depthwise over the two maps, W a 1×1 convolution to one map, no biases, optionally followed by batch norm.
+/// It is <see cref="SpatialAttention"/> with kernels of rank one: 4 k + 2 weights and products a position instead of 2 k². Gate
+/// (N, 1, H, W). Keys <c>conv_v</c>, <c>conv_h</c>, <c>conv_pw</c>, <c>bn</c>.
 /// </summary>
 /// <remarks>
 /// No paper of its own; after Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.

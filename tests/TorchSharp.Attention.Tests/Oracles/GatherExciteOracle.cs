@@ -2,7 +2,9 @@ using static TorchSharp.Attention.Tests.Layers;
 
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>σ(up(E(ξ(x)))): gathered means, or depthwise convolutions and norms; nothing or a bottleneck; the nearest gathered place.</summary>
+/// <summary>
+/// σ(up(E(ξ(x)))): gathered means, or depthwise convolutions and norms; nothing or a bottleneck; the nearest gathered place.
+/// </summary>
 internal static class GatherExciteOracle
 {
     public static DenseMap Gate(GatherExciteOptions options, DenseMap x, OracleState state, bool training)

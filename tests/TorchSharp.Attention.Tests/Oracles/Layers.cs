@@ -27,7 +27,8 @@ internal static class Layers
     }
 
     /// <summary>
-    /// A convolution of rectangular kernels that keeps the map's size, outputs in groups that each see their share of the channels.
+    /// A convolution of rectangular kernels that keeps the map's size, outputs in groups that each see their share of the
+    /// channels.
     /// </summary>
     public static DenseMap ConvolveGroups(
         DenseMap x, OracleState state, int outputs, bool bias, int groups, (int Height, int Width) kernel, int dilation = 1)
@@ -54,7 +55,9 @@ internal static class Layers
         });
     }
 
-    /// <summary>Group norm: by mean and biased variance of each sample's group of channels, then a scale and a shift a channel.</summary>
+    /// <summary>
+    /// Group norm: by mean and biased variance of each sample's group of channels, then a scale and a shift a channel.
+    /// </summary>
     public static DenseMap NormalizeGroups(DenseMap x, OracleState state, int groups)
     {
         double[] scale = state.Get("weight", x.C);

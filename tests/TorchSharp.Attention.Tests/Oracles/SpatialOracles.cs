@@ -2,7 +2,9 @@ using static TorchSharp.Attention.Tests.Layers;
 
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>σ(f([mean x; max x])) or σ(f(½ mean x + ½ max x)), pooled over channels, f a k×k convolution to one map, perhaps normalised.</summary>
+/// <summary>
+/// σ(f([mean x; max x])) or σ(f(½ mean x + ½ max x)), pooled over channels, f a k×k convolution to one map, perhaps normalised.
+/// </summary>
 internal static class SpatialAttentionOracle
 {
     public static DenseMap Gate(SpatialAttentionOptions options, DenseMap x, OracleState state, bool training)
