@@ -122,8 +122,8 @@ internal static class Networks
         AttentionOptions attention = name switch
         {
             "se" => SqueezeExcitationOptions.Timm,
-            "eca" => TimmAttentions.Eca(Defaults, ChannelPadding.Zeros),
-            "ceca" => TimmAttentions.Eca(Defaults, ChannelPadding.Circular),
+            "eca" => EfficientChannelAttentionOptions.Paper,
+            "ceca" => EfficientChannelAttentionOptions.Circular,
             "cbam" => CbamOptions.Timm,
             "bam" => throw new InvalidDataException("the argument 'attention' is \"bam\"; these networks have no place and no names for it"),
             _ => throw new NotCoveredException($"attention '{name}' in a network has no module yet"),

@@ -9,6 +9,15 @@ internal static partial class ReleasedAttentions
     /// <summary>CBAM's channel half alone: its keys have no <c>channel.</c> before them.</summary>
     public static KeyMap CbamChannelKeys { get; } = KeyMaps.OfficialCbam.Then(KeyMap.Prefix("channel.", ""));
 
+    /// <summary>scSE as the released code (linear layers) and as segmentation_models.pytorch (numbered ones).</summary>
+    public static KeyMap ScseKeys { get; } = new(
+        new(@"^cSE\.fc(?<i>[12])\.", "cSE.fc${i}.", KeyReshape.LinearToConvolution),
+        new(@"^cSE\.1\.", "cSE.fc1."),
+        new(@"^cSE\.3\.", "cSE.fc2."),
+        new(@"^sSE\.0\.", "sSE.conv."));
+
+    public static KeyMap GctKeys { get; } = new(new KeyRule(@"^alpha$", "embedding"));
+
     public static CbamOptions Cbam(ReferenceArguments arguments)
     {
         bool norm = arguments.Flag("spatial_bn", true);
@@ -35,6 +44,37 @@ internal static partial class ReleasedAttentions
         Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
     };
 
+    /// <summary>Coordinate attention's own code: a source "r=32 mip=8" says the reduction and the least width.</summary>
+    public static CoordinateAttentionOptions OfficialCoordinate(GoldenCase golden) => CoordinateAttentionOptions.Paper with
+    {
+        Reduction = Setting(golden, "r") ?? 32,
+        MinReducedChannels = Setting(golden, "mip") ?? 8,
+    };
+
+    /// <summary>scSE, the released code's and segmentation_models.pytorch's: a source "r=4" says the reduction.</summary>
+    public static ConcurrentSqueezeExcitationOptions Scse(GoldenCase golden, ScseMerge merge) => new()
+    {
+        Reduction = Setting(golden, "r") ?? throw new InvalidDataException($"the source '{golden.Source}' does not say r=…"),
+        Merge = merge,
+    };
+
+    public static TripletAttentionOptions Triplet(ReferenceArguments arguments) =>
+        TripletAttentionOptions.Paper with { KernelSize = arguments.Integer("kernel_size", 7) };
+
+    public static ShuffleAttentionOptions Shuffle(GoldenCase golden) => new()
+    {
+        Groups = Setting(golden, "G") ?? throw new InvalidDataException($"the source '{golden.Source}' does not say G=…"),
+    };
+
+    /// <summary>VAN's: the kernels show in the weights, and the dilation, which does not, is the network's.</summary>
+    public static LargeKernelAttentionOptions LargeKernel(GoldenCase golden) => LargeKernelAttentionOptions.Paper with
+    {
+        KernelSize = golden.StateSize("conv0.weight", 2),
+        DilatedKernelSize = golden.StateSize("conv_spatial.weight", 2),
+    };
+
+    public static SimAmOptions SimAm(ReferenceArguments arguments) => new() { Lambda = arguments.Number("lambda", 1e-4) };
+
     /// <summary>MONAI's AttentionBlock: f_g channels of the gating signal (x), f_l of the skip that is gated (x1), f_int in between.</summary>
     public static Blueprint Gate(GoldenCase golden)
     {
@@ -55,23 +95,23 @@ internal static partial class ReleasedAttentions
 
     /// <summary>ECANet's own module: the kernel shows in the weight; a source that says "k=3" must agree.</summary>
     public static EfficientChannelAttentionOptions OfficialEca(GoldenCase golden) =>
-        new() { KernelSize = Setting(golden, 'k') ?? golden.StateSize("conv.weight", 2) };
+        new() { KernelSize = Setting(golden, "k") ?? golden.StateSize("conv.weight", 2) };
 
     /// <summary>SENet without biases: the reduction out of a source that says "r=4", or the reduced width out of the weight.</summary>
-    public static SqueezeExcitationOptions OfficialSe(GoldenCase golden) => Setting(golden, 'r') is int reduction
+    public static SqueezeExcitationOptions OfficialSe(GoldenCase golden) => Setting(golden, "r") is int reduction
         ? new() { Reduction = reduction, Bias = false }
         : new() { ReducedChannels = golden.StateSize("fc.0.weight", 0), Bias = false };
 
-    private static int? Setting(GoldenCase golden, char name)
+    private static int? Setting(GoldenCase golden, string name)
     {
         foreach (Match match in Settings().Matches(golden.Source))
         {
-            if (match.Groups["name"].Value[0] == name) return int.Parse(match.Groups["value"].Value, CultureInfo.InvariantCulture);
+            if (match.Groups["name"].Value == name) return int.Parse(match.Groups["value"].Value, CultureInfo.InvariantCulture);
         }
 
         return null;
     }
 
-    [GeneratedRegex(@"\b(?<name>[a-z])=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"\b(?<name>[A-Za-z]+)=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
     private static partial Regex Settings();
 }

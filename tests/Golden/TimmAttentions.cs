@@ -29,16 +29,10 @@ internal static class TimmAttentions
     }
 
     /// <summary>eca and ceca. The argument <c>kernel_size</c> is the kernel that was used; null asks for the adaptive one.</summary>
-    public static EfficientChannelAttentionOptions Eca(ReferenceArguments arguments, ChannelPadding padding)
+    public static EfficientChannelAttentionOptions Eca(ReferenceArguments arguments, int channels, ChannelPadding padding)
     {
-        if (padding == ChannelPadding.Zeros)
-        {
-            if (arguments.Flag("use_mlp", false)) throw new NotCoveredException("eca with use_mlp has no module yet");
-            arguments.Ignore("rd_ratio", "rd_divisor", "rd_channels"); // Sizes of the MLP that is not there.
-        }
-
-        Without(arguments, "act_layer");
-        return new EfficientChannelAttentionOptions
+        bool mlp = padding == ChannelPadding.Zeros && arguments.Flag("use_mlp", false);
+        EfficientChannelAttentionOptions options = new()
         {
             KernelSize = arguments.Integer("kernel_size"),
             Gamma = arguments.Number("gamma", 2),
@@ -46,7 +40,115 @@ internal static class TimmAttentions
             Padding = padding,
             Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
         };
+        if (mlp)
+        {
+            return options with
+            {
+                Mlp = true,
+                HiddenWidth = EcaHiddenWidth(arguments, channels),
+                Activation = arguments.Choice("act_layer", "relu", Activations),
+            };
+        }
+
+        if (padding == ChannelPadding.Zeros) arguments.Ignore("rd_ratio", "rd_divisor", "rd_channels"); // Sizes of the MLP that is not there.
+        Without(arguments, "act_layer");
+        return options;
     }
+
+    /// <summary>C · rd_ratio rounded to a multiple of rd_divisor, but never more than a tenth down.</summary>
+    private static int EcaHiddenWidth(ReferenceArguments arguments, int channels)
+    {
+        double width = channels * arguments.Number("rd_ratio", 1.0 / 8);
+        int divisor = arguments.Integer("rd_divisor", 8);
+        if (arguments.Integer("rd_channels") is int explicitly) return explicitly;
+        if (width <= 0 || divisor < 1) throw new InvalidDataException($"rd_ratio gives a width of {width} and rd_divisor is {divisor}; both must be above 0");
+        int rounded = MakeDivisible(width, divisor);
+        return rounded < 0.9 * width ? rounded + divisor : rounded;
+    }
+
+    /// <summary>eca with use_mlp, whose file has no arguments: both sizes show in the weights.</summary>
+    public static EfficientChannelAttentionOptions EcaMlp(GoldenCase golden) => EfficientChannelAttentionOptions.TimmMlp with
+    {
+        KernelSize = golden.StateSize("conv2.weight", 2),
+        HiddenWidth = golden.StateSize("conv.weight", 0),
+    };
+
+    public static EffectiveSqueezeExcitationOptions Ese(ReferenceArguments arguments) => new()
+    {
+        MaxPool = arguments.Flag("add_maxpool", false),
+        Gate = arguments.Choice("gate_layer", "hard_sigmoid", Gates),
+    };
+
+    /// <summary>lcbam. Its gates are sigmoids whatever gate_layer says, so only that is understood.</summary>
+    public static LightCbamOptions LightCbam(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1);
+        return LightCbamOptions.Timm with
+        {
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Bias = arguments.Flag("mlp_bias", false),
+            KernelSize = arguments.Integer("spatial_kernel_size", 7),
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", ("sigmoid", GateFunction.Sigmoid)),
+        };
+    }
+
+    /// <summary>
+    /// ge. timm cannot construct it at the commit that made the files; they are explained by its defaults: no parameters gather,
+    /// and a bottleneck of C · rd_ratio rounded to the nearest integer excites, with biases and ReLU.
+    /// </summary>
+    public static GatherExciteOptions GatherExcite(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1);
+        if (arguments.Flag("extra_params", false))
+        {
+            throw new NotCoveredException("ge with extra_params: no reference file has it, and timm pads the global kernel");
+        }
+
+        Without(arguments, "feat_size");
+        return new GatherExciteOptions
+        {
+            Extent = arguments.Integer("extent", 0),
+            Mlp = arguments.Flag("use_mlp", true),
+            MaxPool = arguments.Flag("add_maxpool", false),
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    public static CoordinateAttentionOptions Coordinate(ReferenceArguments arguments, int channels)
+    {
+        if (arguments.Flag("has_skip", false)) throw new InvalidDataException("the argument 'has_skip' is true; only false is supported");
+        Reduction reduction = ReducedWidth(arguments, channels, 8, arguments.Number("se_factor", 2.0 / 3));
+        return CoordinateAttentionOptions.Timm with
+        {
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            MinReducedChannels = 1,
+            Bias = arguments.Flag("bias", false),
+            Activation = arguments.Choice("act_layer", "hard_swish", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    /// <summary>scoord, ela and strip: their files have no arguments, and every size shows in the weights.</summary>
+    public static SimpleCoordinateAttentionOptions SimpleCoordinate(GoldenCase golden) =>
+        SimpleCoordinateAttentionOptions.Timm with { ReducedChannels = golden.StateSize("fc1.weight", 0) };
+
+    /// <inheritdoc cref="SimpleCoordinate"/>
+    public static EfficientLocalAttentionOptions Local(GoldenCase golden) =>
+        EfficientLocalAttentionOptions.Timm with { KernelSize = golden.StateSize("conv_h.weight", 2) };
+
+    /// <inheritdoc cref="SimpleCoordinate"/>
+    public static StripAttentionOptions Strip(GoldenCase golden) => golden.State.Count == 0
+        ? StripAttentionOptions.WithoutParameters
+        : StripAttentionOptions.Timm with { KernelSize = golden.StateSize("conv_h.weight", 2) };
 
     public static CbamOptions Cbam(ReferenceArguments arguments, int channels)
     {
@@ -64,12 +166,13 @@ internal static class TimmAttentions
     }
 
     /// <summary>
-    /// timm's rule: rd_channels if given, else C · rd_ratio rounded to the nearest multiple of rd_divisor, at least that. Where rd_ratio
-    /// is one over an integer, our own rule is asked for the same; otherwise the width is given explicitly.
+    /// timm's rule: rd_channels if given, else C · rd_ratio (times a factor that some modules have) rounded to the nearest
+    /// multiple of rd_divisor, at least that. Where rd_ratio is one over an integer, our own rule is asked for the same;
+    /// otherwise the width is given explicitly.
     /// </summary>
-    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor)
+    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor, double factor = 1)
     {
-        double ratio = arguments.Number("rd_ratio", 1.0 / 16);
+        double ratio = arguments.Number("rd_ratio", 1.0 / 16) * factor;
         int divisor = arguments.Integer("rd_divisor", defaultDivisor);
         int? explicitly = arguments.Integer("rd_channels");
         if (explicitly is not (null or 0)) return new Reduction(1, null, explicitly);

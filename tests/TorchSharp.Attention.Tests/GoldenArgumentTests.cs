@@ -64,6 +64,36 @@ public sealed class GoldenArgumentTests : IDisposable
             "bam", "attention-module BAM", """{"channels":20,"reduction":5,"dilated_convs":0}""", 20,
             BamOptions.Official with { Reduction = 5, DilatedConvolutions = 0 }
         },
+        {
+            "eca", "timm eca", """{"channels":100,"kernel_size":5,"use_mlp":true,"act_layer":"gelu","gate_layer":"hard_sigmoid"}""", 100,
+            new EfficientChannelAttentionOptions
+            {
+                KernelSize = 5, Mlp = true, HiddenWidth = 16, Activation = GateActivation.GELU, Gate = GateFunction.HardSigmoid,
+            }
+        },
+        {
+            "ese", "timm ese", """{"channels":12,"add_maxpool":true,"gate_layer":"sigmoid"}""", 12,
+            new EffectiveSqueezeExcitationOptions { MaxPool = true, Gate = GateFunction.Sigmoid }
+        },
+        {
+            "lcbam", "timm lcbam", """{"channels":20,"rd_ratio":0.33,"mlp_bias":true,"spatial_kernel_size":5,"act_layer":"silu"}""", 20,
+            new LightCbamOptions { ReducedChannels = 7, Bias = true, KernelSize = 5, Activation = GateActivation.SiLU }
+        },
+        {
+            "ge", "timm ge", """{"channels":20,"extent":2,"use_mlp":false,"add_maxpool":true,"gate_layer":"hard_sigmoid"}""", 20,
+            new GatherExciteOptions { Extent = 2, MaxPool = true, Gate = GateFunction.HardSigmoid }
+        },
+        {
+            "ge", "timm ge", """{"channels":20,"rd_channels":3,"act_layer":"gelu"}""", 20,
+            new GatherExciteOptions { Mlp = true, ReducedChannels = 3, Activation = GateActivation.GELU }
+        },
+        {
+            "coord", "timm coord", """{"channels":40,"rd_ratio":0.25,"se_factor":1,"rd_divisor":1,"bias":true,"act_layer":"relu"}""", 40,
+            new CoordinateAttentionOptions { ReducedChannels = 10, Activation = GateActivation.ReLU }
+        },
+        { "triplet", "TripletAttention", """{"kernel_size":3}""", 5, new TripletAttentionOptions { KernelSize = 3 } },
+        { "simam", "SimAM", """{"lambda":0.02}""", 5, new SimAmOptions { Lambda = 0.02 } },
+        { "official.coordatt", "r=4 mip=2", "", 12, new CoordinateAttentionOptions { ReducedChannels = 3 } },
         { "official.eca", "BangguWu k=5", "", 12, new EfficientChannelAttentionOptions { KernelSize = 5 } },
         { "official.senet", "moskomule r=3", "", 12, new SqueezeExcitationOptions { Reduction = 3, Bias = false } },
     };

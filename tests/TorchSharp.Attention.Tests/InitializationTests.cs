@@ -64,6 +64,14 @@ public class InitializationTests
         Assert.All(bam["spatial.reduce.conv.bias"], bias => Assert.Equal(0, bias));
         Uniform(bam["channel.fc1.weight"], 1 / Math.Sqrt(256));
 
+        Assert.All(Start(new StyleRecalibrationOptions(), AttentionInitialization.Paper)["cfc"], weight => Assert.Equal(0, weight));
+        Uniform(Start(new StyleRecalibrationOptions(), AttentionInitialization.Default)["cfc"], 1 / Math.Sqrt(2));
+
+        IReadOnlyDictionary<string, double[]> large = Start(new LargeKernelAttentionOptions(), AttentionInitialization.Paper);
+        Spread(large["conv_spatial.weight"], Math.Sqrt(2.0 / 49));
+        Spread(large["conv1.weight"], Math.Sqrt(2.0 / 256));
+        Assert.All(large["conv0.bias"], bias => Assert.Equal(0, bias));
+
         IReadOnlyDictionary<string, double[]> self = Start(new SelfAttention2dOptions(), AttentionInitialization.Paper);
         Uniform(self["proj.weight"], Math.Sqrt(6.0 / (256 + 256)));
         Assert.All([.. self["qkv.bias"], .. self["proj.bias"]], bias => Assert.Equal(0, bias));

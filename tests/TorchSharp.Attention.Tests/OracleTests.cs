@@ -57,8 +57,8 @@ public class OracleTests
             .Select(p => p.name)];
         Assert.Equal(row.Options switch
         {
-            CbamOptions => ["channel.alpha", "spatial.alpha"],
-            SelfAttention2dOptions { ZeroInitScale: true } => ["gamma"],
+            CbamOptions or LightCbamOptions => ["channel.alpha", "spatial.alpha"],
+            SelfAttention2dOptions { ZeroInitScale: true } or GatedChannelTransformationOptions => ["gamma"],
             _ => new[] { "alpha" },
         }, scales);
     }

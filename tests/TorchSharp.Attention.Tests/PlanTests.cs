@@ -209,6 +209,7 @@ public sealed class PlanTests
         Type t when t == typeof(ValueList<AttentionOptions>) => ValueList.Create<AttentionOptions>(
             [CbamOptions.Official with { KernelSize = 3 }, new DynamicAttentionOptions { Attentions = [new BamOptions(), new SelfAttention2dOptions { Heads = 2 }] }]),
         Type t when t == typeof(bool) => !(bool)current!,
+        Type t when t == typeof(ValueList<int>) => ValueList.Create<int>([9, 11]),
         _ => throw new NotSupportedException(type.Name),
     };
 

@@ -1,5 +1,6 @@
 // Efficient channel attention. Wang, Wu, Zhu, Li, Zuo, Hu: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
-// Networks", 2019, arXiv:1910.03151. The released ResNet-50 sets its kernels by hand (3, 5, 5, 7 by stage); timm never goes below 3.
+// Networks", 2019, arXiv:1910.03151. The released ResNet-50 sets its kernels by hand (3, 5, 5, 7 by stage); timm never goes below
+// 3, and has an experiment with a hidden layer (ecam).
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -26,6 +27,12 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
     /// <summary>timm's <c>ceca</c>: circular padding.</summary>
     public static EfficientChannelAttentionOptions Circular { get; } = new() { Padding = ChannelPadding.Circular };
 
+    /// <summary>
+    /// timm's <c>ecam</c>: a hidden layer with biases before the convolution, C / 8 wide, rounded to a multiple of 8. Not in the
+    /// paper.
+    /// </summary>
+    public static EfficientChannelAttentionOptions TimmMlp { get; } = new() { Mlp = true };
+
     /// <summary>Kernel size over the channels, odd. Default null: from the channels, see <see cref="KernelFor"/>.</summary>
     public int? KernelSize { get; init; }
 
@@ -40,6 +47,21 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
 
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
+
+    /// <summary>
+    /// Whether every channel's mean first passes a hidden layer, the same for all channels, and both layers have biases (timm's
+    /// <c>use_mlp</c>). Default false.
+    /// </summary>
+    public bool Mlp { get; init; }
+
+    /// <summary>
+    /// Width of the hidden layer, where there is one. Default null: C / 8 rounded to a multiple of 8, at least 8, and never more
+    /// than a tenth down.
+    /// </summary>
+    public int? HiddenWidth { get; init; }
+
+    /// <summary>Activation of the hidden layer, where there is one. Default ReLU.</summary>
+    public GateActivation Activation { get; init; }
 
     /// <summary>
     /// The kernel for a number of channels: t = ⌊|log₂ C + beta| / gamma⌋, made odd by adding 1 if even, at least 3:
@@ -62,6 +84,13 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
         Check.Finite(Beta);
         Check.Defined(Padding);
         Check.Defined(Gate);
+        Check.Defined(Activation);
+        if (HiddenWidth is int hiddenWidth) Check.Positive(hiddenWidth, nameof(HiddenWidth));
+        if (HiddenWidth is not null && !Mlp)
+        {
+            throw new ArgumentException($"HiddenWidth is {HiddenWidth}, but there is no hidden layer. Set Mlp = true.", nameof(HiddenWidth));
+        }
+
         int kernel = KernelFor(channels);
         if (Padding == ChannelPadding.Circular && kernel / 2 > channels)
         {
@@ -77,7 +106,8 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
 
 /// <summary>
 /// Efficient channel attention: y = x · σ(k ∗ z), z = mean of x over positions, ∗ a convolution of k weights along the channels,
-/// without bias. Gate (N, C, 1, 1). Key <c>conv</c>, as timm.
+/// without bias. Gate (N, C, 1, 1). Key <c>conv</c>, as timm. With <see cref="EfficientChannelAttentionOptions.Mlp"/>
+/// y = x · σ(b + k ∗ δ(u z + c)): every mean is a hidden vector before the convolution; keys <c>conv</c>, <c>conv2</c>, as timm.
 /// </summary>
 /// <remarks>
 /// Wang et al.: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", 2019, arXiv:1910.03151.
@@ -87,6 +117,9 @@ public sealed class EfficientChannelAttention : GateModule
 {
     [ComponentName(Name = "conv")]
     private readonly Conv1d _conv;
+
+    [ComponentName(Name = "conv2")]
+    private readonly Conv1d? _conv2;
 
     private readonly EfficientChannelAttentionOptions _options;
 
@@ -100,7 +133,17 @@ public sealed class EfficientChannelAttention : GateModule
         _options = options;
         KernelSize = options.KernelFor(channels);
         long padding = options.Padding == ChannelPadding.Circular ? 0 : KernelSize / 2;
-        _conv = nn.Conv1d(1, 1, KernelSize, padding: padding, bias: false);
+        if (options.Mlp)
+        {
+            int width = options.HiddenWidth ?? ChannelReduction.MakeDivisible(channels / 8.0, 8);
+            _conv = nn.Conv1d(1, width, 1);
+            _conv2 = nn.Conv1d(width, 1, KernelSize, padding: padding);
+        }
+        else
+        {
+            _conv = nn.Conv1d(1, 1, KernelSize, padding: padding, bias: false);
+        }
+
         Complete();
     }
 
@@ -111,12 +154,13 @@ public sealed class EfficientChannelAttention : GateModule
     protected override Tensor ComputeGate(Tensor input)
     {
         Tensor squeezed = input.mean([2, 3]).unsqueeze(1);
+        if (_conv2 is not null) squeezed = _options.Activation.Apply(_conv.call(squeezed));
         if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
         {
             long side = KernelSize / 2;
             squeezed = cat([squeezed.narrow(2, Channels - side, side), squeezed, squeezed.narrow(2, 0, side)], 2);
         }
 
-        return _options.Gate.Apply(_conv.call(squeezed)).view(-1, Channels, 1, 1);
+        return _options.Gate.Apply((_conv2 ?? _conv).call(squeezed)).view(-1, Channels, 1, 1);
     }
 }

@@ -32,6 +32,13 @@ internal static class Check
             : throw new ArgumentOutOfRangeException(
                 name, value, $"{name} is {value}; a kernel must be odd and at least 1, for example {Math.Max(1, value | 1)}.");
 
+    /// <summary>A number of groups, or channels of a group, which must divide the channels.</summary>
+    public static int Divides(int value, int channels, [CallerArgumentExpression(nameof(value))] string name = "")
+        => Positive(value, name) >= 1 && channels % value == 0
+            ? value
+            : throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}, which does not divide {channels} channels. Use a divisor of {channels}, such as 1.");
+
     public static T Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "")
         where T : struct, Enum
         => Enum.IsDefined(value)

@@ -84,6 +84,9 @@ internal static class AttentionWeightsInitializer
             case Modules.Linear linear:
                 Fill(linear.weight!, linear.bias, initialization);
                 return;
+            case Modules.GroupNorm norm:
+                NormCalls.Start(norm);
+                return;
             case Modules.BatchNorm2d norm:
                 norm.reset_running_stats();
                 if (norm.weight is not null) nn.init.ones_(norm.weight);
@@ -94,7 +97,8 @@ internal static class AttentionWeightsInitializer
         foreach (nn.Module child in module.children()) Visit(child, initialization);
     }
 
-    private static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)
+    /// <summary>A layer's weight and bias; a paper's own start comes afterwards.</summary>
+    public static void Fill(Tensor weight, Tensor? bias, AttentionInitialization initialization)
     {
         switch (initialization)
         {

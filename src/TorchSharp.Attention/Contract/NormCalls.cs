@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Batch norm that also works where a channel has a single value.</summary>
+/// <summary>Batch norm that also works where a channel has a single value, and group norm that starts as it should.</summary>
 internal static class NormCalls
 {
     /// <summary>
@@ -16,6 +16,22 @@ internal static class NormCalls
         if (!single) return norm.call(input);
         return nn.functional.batch_norm(
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
+    }
+
+    /// <summary>A group norm that starts at scale one and shift zero: TorchSharp leaves both uninitialised.</summary>
+    public static GroupNorm Group(int groups, int channels)
+    {
+        GroupNorm norm = nn.GroupNorm(groups, channels);
+        using IDisposable quiet = no_grad();
+        Start(norm);
+        return norm;
+    }
+
+    /// <summary>Scale one, shift zero.</summary>
+    public static void Start(GroupNorm norm)
+    {
+        nn.init.ones_(norm.weight);
+        AttentionWeightsInitializer.Zero(norm.bias);
     }
 
     public static double CheckMomentum(double value, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string name = "")

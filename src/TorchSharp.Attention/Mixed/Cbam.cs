@@ -56,7 +56,7 @@ public sealed record CbamOptions : AttentionOptions
     /// <summary>Momentum of that norm's running statistics, in (0, 1]. Default 0.1.</summary>
     public double SpatialNormMomentum { get; init; } = 0.1;
 
-    /// <summary>Order of the two pooled maps of the spatial half. Default mean first.</summary>
+    /// <summary>The pooled maps of the spatial half and their order. Default both, mean first.</summary>
     public SpatialMapOrder MapOrder { get; init; }
 
     /// <summary>Which half acts first. Default channel.</summary>

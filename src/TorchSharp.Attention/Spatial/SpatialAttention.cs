@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Order of the two pooled maps that the spatial convolution reads.</summary>
+/// <summary>The pooled maps that the spatial convolution reads, and their order.</summary>
 public enum SpatialMapOrder
 {
     /// <summary>Mean over channels first, as the paper and timm.</summary>
@@ -14,6 +14,9 @@ public enum SpatialMapOrder
 
     /// <summary>Maximum over channels first, as the released code.</summary>
     MaxMean,
+
+    /// <summary>One map, the average of mean and maximum, as the spatial half of timm's <c>lcbam</c>.</summary>
+    Average,
 }
 
 /// <summary>Settings of <see cref="SpatialAttention"/>. Defaults: the paper's.</summary>
@@ -39,7 +42,7 @@ public sealed record SpatialAttentionOptions : AttentionOptions
     /// <summary>Momentum of the batch norm's running statistics, in (0, 1]. Default 0.1.</summary>
     public double NormMomentum { get; init; } = 0.1;
 
-    /// <summary>Order of the two pooled maps. Default mean first.</summary>
+    /// <summary>The pooled maps and their order. Default both, mean first.</summary>
     public SpatialMapOrder MapOrder { get; init; }
 
     /// <summary>Function of the gate. Default sigmoid.</summary>
@@ -61,7 +64,8 @@ public sealed record SpatialAttentionOptions : AttentionOptions
 
 /// <summary>
 /// CBAM's spatial attention: y = x · σ(f([mean x; max x])), mean and maximum over channels, f a k×k convolution from two maps to
-/// one without bias, optionally followed by batch norm. Gate (N, 1, H, W). Keys <c>conv.conv</c>, <c>conv.bn</c>, as timm.
+/// one without bias, optionally followed by batch norm; or from one map, the average of both. Gate (N, 1, H, W). Keys
+/// <c>conv.conv</c>, <c>conv.bn</c>, as timm.
 /// </summary>
 /// <remarks>
 /// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
@@ -69,6 +73,8 @@ public sealed record SpatialAttentionOptions : AttentionOptions
 /// </remarks>
 public sealed class SpatialAttention : GateModule
 {
+    private static readonly Scalar Half = 0.5.ToScalar();
+
     [ComponentName(Name = "conv")]
     private readonly ConvNorm _conv;
 
@@ -91,8 +97,13 @@ public sealed class SpatialAttention : GateModule
     {
         Tensor mean = input.mean([1], keepdim: true);
         Tensor max = input.amax([1], keepdim: true);
-        Tensor stacked = _options.MapOrder == SpatialMapOrder.MeanMax ? cat([mean, max], 1) : cat([max, mean], 1);
-        return _options.Gate.Apply(_conv.call(stacked));
+        Tensor pooled = _options.MapOrder switch
+        {
+            SpatialMapOrder.Average => mean.add(max).mul(Half),
+            SpatialMapOrder.MaxMean => cat([max, mean], 1),
+            _ => cat([mean, max], 1),
+        };
+        return _options.Gate.Apply(_conv.call(pooled));
     }
 
     /// <inheritdoc/>
@@ -110,7 +121,8 @@ public sealed class SpatialAttention : GateModule
         public ConvNorm(SpatialAttentionOptions options)
             : base(nameof(ConvNorm))
         {
-            _conv2d = nn.Conv2d(2, 1, options.KernelSize, padding: options.KernelSize / 2, bias: false);
+            int maps = options.MapOrder == SpatialMapOrder.Average ? 1 : 2;
+            _conv2d = nn.Conv2d(maps, 1, options.KernelSize, padding: options.KernelSize / 2, bias: false);
             if (options.Norm) _bn = nn.BatchNorm2d(1, momentum: options.NormMomentum);
             RegisterComponents();
         }

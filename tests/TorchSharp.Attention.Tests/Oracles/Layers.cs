@@ -27,6 +27,62 @@ internal static class Layers
     }
 
     /// <summary>
+    /// A convolution of rectangular kernels that keeps the map's size, outputs in groups that each see their share of the
+    /// channels.
+    /// </summary>
+    public static DenseMap ConvolveGroups(
+        DenseMap x, OracleState state, int outputs, bool bias, int groups, (int Height, int Width) kernel, int dilation = 1)
+    {
+        int inputs = x.C / groups;
+        double[] weight = state.Get("weight", outputs * inputs * kernel.Height * kernel.Width);
+        double[]? shift = bias ? state.Get("bias", outputs) : null;
+        return DenseMap.Of(x.N, outputs, x.H, x.W, (n, o, y, column) =>
+        {
+            double sum = shift?[o] ?? 0;
+            int first = o / (outputs / groups) * inputs;
+            for (int c = 0; c < inputs; c++)
+                for (int i = 0; i < kernel.Height; i++)
+                    for (int j = 0; j < kernel.Width; j++)
+                    {
+                        int fromY = y + ((i - (kernel.Height / 2)) * dilation);
+                        int fromX = column + ((j - (kernel.Width / 2)) * dilation);
+                        if (fromY < 0 || fromY >= x.H || fromX < 0 || fromX >= x.W) continue;
+                        double w = weight[(((((o * inputs) + c) * kernel.Height) + i) * kernel.Width) + j];
+                        sum += w * x[n, first + c, fromY, fromX];
+                    }
+
+            return sum;
+        });
+    }
+
+    /// <summary>
+    /// Group norm: by mean and biased variance of each sample's group of channels, then a scale and a shift a channel.
+    /// </summary>
+    public static DenseMap NormalizeGroups(DenseMap x, OracleState state, int groups)
+    {
+        double[] scale = state.Get("weight", x.C);
+        double[] shift = state.Get("bias", x.C);
+        int share = x.C / groups;
+        int size = share * x.H * x.W;
+        DenseMap result = x.Copy();
+        for (int group = 0; group < x.N * groups; group++)
+        {
+            Span<double> values = result.Values.AsSpan(group * size, size);
+            double mean = 0;
+            double variance = 0;
+            foreach (double value in values) mean += value / size;
+            foreach (double value in values) variance += (value - mean) * (value - mean) / size;
+            for (int i = 0; i < size; i++)
+            {
+                int channel = (group % groups * share) + (i / (x.H * x.W));
+                values[i] = ((values[i] - mean) / Math.Sqrt(variance + 1e-5) * scale[channel]) + shift[channel];
+            }
+        }
+
+        return result;
+    }
+
+    /// <summary>
     /// Batch norm. Training: by the batch's mean and biased variance, which update the running statistics (variance unbiased).
     /// A single value per channel has no variance: then, and in evaluation, by the running statistics, unchanged.
     /// </summary>

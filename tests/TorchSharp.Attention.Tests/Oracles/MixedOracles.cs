@@ -47,6 +47,42 @@ internal static class CbamOracle
     }
 }
 
+/// <summary>c(x) · s(x · c(x)), each half from the average of mean and maximum.</summary>
+internal static class LightCbamOracle
+{
+    public static DenseMap Gate(LightCbamOptions options, DenseMap x, OracleState state, bool training)
+    {
+        OracleState first = state.Child("channel");
+        OracleState second = state.Child("spatial");
+        DenseMap z = MeanOverPositions(x).Plus(MaxOverPositions(x)).Select(v => v / 2);
+        int width = ReducedWidth(x.C, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
+        DenseMap channel = Oracle.Blend(
+            Mlp.Run(z, first, width, options.Bias, options.Activation).Select(v => Functions.Of(options.Gate, v)), first);
+        DenseMap refined = x.Times(channel);
+        DenseMap pooled = DenseMap.Of(x.N, 1, x.H, x.W, (n, _, y, column) =>
+        {
+            double[] values = [.. Enumerable.Range(0, x.C).Select(c => refined[n, c, y, column])];
+            return (values.Average() + values.Max()) / 2;
+        });
+        DenseMap logits = Convolve(pooled, second.Child("conv").Child("conv"), 1, bias: false, options.KernelSize);
+        if (options.SpatialNorm) logits = Normalize(logits, second.Child("conv").Child("bn"), training, options.SpatialNormMomentum);
+        return channel.Times(Oracle.Blend(logits.Select(v => Functions.Of(options.Gate, v)), second));
+    }
+}
+
+/// <summary>(x − μ)² / (4 (v + λ)) + ½ through the sigmoid, v the unbiased variance over positions.</summary>
+internal static class SimAmOracle
+{
+    public static DenseMap Gate(SimAmOptions options, DenseMap x)
+    {
+        DenseMap squares = x.Minus(MeanOverPositions(x)).Select(v => v * v);
+        double positions = x.H * x.W;
+        DenseMap variance = MeanOverPositions(squares).Select(v => positions > 1 ? v * positions / (positions - 1) : 0);
+        return DenseMap.Of(x.N, x.C, x.H, x.W, (n, c, y, column)
+            => Functions.Sigmoid((squares[n, c, y, column] / (4 * (variance[n, c, 0, 0] + options.Lambda))) + 0.5));
+    }
+}
+
 /// <summary>1 + σ(c ∘ s): c a bottleneck of the mean over positions, s a 1×1, dilated 3×3 and 1×1 convolutions.</summary>
 internal static class BamOracle
 {

@@ -2,15 +2,19 @@ using static TorchSharp.Attention.Tests.Layers;
 
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>σ(f([mean x; max x])), pooled over channels, f a k×k convolution to one map, perhaps normalised.</summary>
+/// <summary>
+/// σ(f([mean x; max x])) or σ(f(½ mean x + ½ max x)), pooled over channels, f a k×k convolution to one map, perhaps normalised.
+/// </summary>
 internal static class SpatialAttentionOracle
 {
     public static DenseMap Gate(SpatialAttentionOptions options, DenseMap x, OracleState state, bool training)
     {
         int meanAt = options.MapOrder == SpatialMapOrder.MeanMax ? 0 : 1;
-        DenseMap pooled = DenseMap.Of(x.N, 2, x.H, x.W, (n, which, y, column) =>
+        bool average = options.MapOrder == SpatialMapOrder.Average;
+        DenseMap pooled = DenseMap.Of(x.N, average ? 1 : 2, x.H, x.W, (n, which, y, column) =>
         {
             double[] values = [.. Enumerable.Range(0, x.C).Select(c => x[n, c, y, column])];
+            if (average) return ((values.Sum() / x.C) + values.Max()) / 2;
             return which == meanAt ? values.Sum() / x.C : values.Max();
         });
         OracleState layer = state.Child("conv");

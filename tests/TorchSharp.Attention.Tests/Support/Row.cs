@@ -58,6 +58,111 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("bam, no dilated", new BamOptions { Reduction = 4, DilatedConvolutions = 0 }),
         new("bam, three dilated", new BamOptions { RoundingDivisor = 2, DilatedConvolutions = 3, Dilation = 2, Norm = BamNorm.Hidden }, 7),
 
+        new("ese", new EffectiveSqueezeExcitationOptions()),
+        new("ese, sigmoid, max pool", new EffectiveSqueezeExcitationOptions { Gate = GateFunction.Sigmoid, MaxPool = true }, 7),
+        new("ese, one channel", new EffectiveSqueezeExcitationOptions(), 1),
+
+        new("eca, mlp", EfficientChannelAttentionOptions.TimmMlp),
+        new("eca, mlp 5, circular", new EfficientChannelAttentionOptions
+        {
+            Mlp = true, HiddenWidth = 5, KernelSize = 5, Padding = ChannelPadding.Circular, Activation = GateActivation.GELU,
+        }, 7),
+
+        new("simam", new SimAmOptions()),
+        new("simam, lambda", new SimAmOptions { Lambda = 0.3 }, 5),
+
+        new("spatial, average", new SpatialAttentionOptions { KernelSize = 3, MapOrder = SpatialMapOrder.Average }),
+        new("cbam, average", new CbamOptions { Reduction = 4, KernelSize = 3, MapOrder = SpatialMapOrder.Average }),
+        new("lcbam", new LightCbamOptions()),
+        new("lcbam, bias, no norm", new LightCbamOptions
+        {
+            Reduction = 3, RoundingDivisor = null, Bias = true, SpatialNorm = false, KernelSize = 3, Activation = GateActivation.SiLU,
+            Gate = GateFunction.HardSigmoid,
+        }),
+        new("lcbam, norm momentum", new LightCbamOptions { ReducedChannels = 5, KernelSize = 5, SpatialNormMomentum = 0.3 }, 7),
+
+        new("ge", new GatherExciteOptions()),
+        new("ge, timm", GatherExciteOptions.Timm),
+        new("ge, global, max pool", new GatherExciteOptions { Mlp = true, ReducedChannels = 5, MaxPool = true }, 7),
+        new("ge, extent 2", new GatherExciteOptions { Extent = 2, Gate = GateFunction.HardSigmoid }, 7),
+        new("ge, extent 4, mlp", new GatherExciteOptions { Extent = 4, Mlp = true, Reduction = 4, Activation = GateActivation.SiLU }),
+        new("ge, extent 6, max pool", new GatherExciteOptions { Extent = 6, MaxPool = true }, 5),
+        new("ge, theta 2", GatherExciteOptions.Theta with { Extent = 2 }, 5),
+        new("ge, theta", GatherExciteOptions.Theta, 5),
+        new("ge, theta plus 4", GatherExciteOptions.ThetaPlus with { Extent = 4, Reduction = 4, Activation = GateActivation.GELU }),
+
+        new("coord", new CoordinateAttentionOptions()),
+        new("coord, timm", CoordinateAttentionOptions.Timm),
+        new("coord, reduced, relu", new CoordinateAttentionOptions
+        {
+            ReducedChannels = 3, Activation = GateActivation.ReLU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+        new("coord, reduction 2", new CoordinateAttentionOptions { Reduction = 2, MinReducedChannels = 1 }, 7),
+
+        new("scoord", new SimpleCoordinateAttentionOptions()),
+        new("scoord, no bias", new SimpleCoordinateAttentionOptions
+        {
+            Reduction = 2, RoundingDivisor = null, Bias = false, Activation = GateActivation.GELU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+
+        new("ela", new EfficientLocalAttentionOptions { NormGroups = 4 }),
+        new("ela, timm", EfficientLocalAttentionOptions.Timm),
+        new("ela, groups of 3, bias", new EfficientLocalAttentionOptions
+        {
+            KernelSize = 5, ChannelsPerGroup = 3, NormGroups = 2, Bias = true, Activation = GateActivation.GELU,
+            Gate = GateFunction.HardSigmoid,
+        }),
+
+        new("strip", new StripAttentionOptions()),
+        new("strip, bias, 5", new StripAttentionOptions { KernelSize = 5, Bias = true, Gate = GateFunction.HardSigmoid }, 5),
+        new("strip, no parameters", StripAttentionOptions.WithoutParameters),
+
+        new("scse", new ConcurrentSqueezeExcitationOptions()),
+        new("scse, official", ConcurrentSqueezeExcitationOptions.Official),
+        new("scse, reduced, no bias", new ConcurrentSqueezeExcitationOptions
+        {
+            ReducedChannels = 3, Bias = false, Merge = ScseMerge.Maximum, Activation = GateActivation.SiLU, Gate = GateFunction.HardSigmoid,
+        }, 7),
+        new("scse, channel", new ConcurrentSqueezeExcitationOptions { Parts = ScseParts.Channel, Reduction = 4 }),
+        new("scse, spatial", new ConcurrentSqueezeExcitationOptions { Parts = ScseParts.Spatial }, 1),
+
+        new("gct", new GatedChannelTransformationOptions()),
+        new("gct, l1", new GatedChannelTransformationOptions { Norm = GctNorm.L1, Epsilon = 1e-3 }, 7),
+
+        new("srm", new StyleRecalibrationOptions()),
+        new("srm, hard sigmoid", new StyleRecalibrationOptions { NormMomentum = 0.3, Gate = GateFunction.HardSigmoid }),
+
+        new("triplet", new TripletAttentionOptions()),
+        new("triplet, 3, two branches", new TripletAttentionOptions
+        {
+            KernelSize = 3, Spatial = false, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
+        new("lka", new LargeKernelAttentionOptions(), 5),
+        new("lka, separable", LargeKernelAttentionOptions.Separable, 5),
+        new("lka, 3, 5 of dilation 2, no bias", new LargeKernelAttentionOptions
+        {
+            KernelSize = 3, DilatedKernelSize = 5, Dilation = 2, Bias = false,
+        }, 3),
+
+        new("shuffle, kept order", new ShuffleAttentionOptions { Groups = 3, Shuffle = false }),
+        new("shuffle, kept order, one group", new ShuffleAttentionOptions
+        {
+            Groups = 1, Shuffle = false, Gate = GateFunction.HardSigmoid,
+        }, 2),
+
+        new("separable spatial", new SeparableSpatialAttentionOptions()),
+        new("separable spatial, norm", new SeparableSpatialAttentionOptions
+        {
+            KernelSize = 3, Norm = true, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
+        new("multi-scale spatial", new MultiScaleSpatialAttentionOptions()),
+        new("multi-scale spatial, dilated, norm", new MultiScaleSpatialAttentionOptions
+        {
+            KernelSizes = [3, 3], Dilations = [1, 2], Norm = true, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
         new("self", new SelfAttention2dOptions(), 16),
         new("self, 3 heads", new SelfAttention2dOptions { Heads = 3 }),
         new("self, width 6", new SelfAttention2dOptions { HeadWidth = 6 }),

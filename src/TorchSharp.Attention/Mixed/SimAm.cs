@@ -1,0 +1,63 @@
+// SimAM. Lingxiao Yang, Ru-Yuan Zhang, Lida Li, Xiaohua Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional
+// Neural Networks", ICML 2021 (PMLR 139; not on arXiv). The released code divides by H·W − 1, which is zero for a single
+// position.
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="SimAm"/>. Defaults: the paper's.</summary>
+[AttentionKind("simam")]
+public sealed record SimAmOptions : AttentionOptions
+{
+    /// <summary>The paper and its released code: lambda 1e-4.</summary>
+    public static SimAmOptions Paper { get; } = new();
+
+    /// <summary>Lambda, above 0: added to the variance, so that a flat map is not divided by zero. Default 1e-4.</summary>
+    public double Lambda { get; init; } = 1e-4;
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        Check.Positive(Lambda);
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new SimAm(channels, this);
+}
+
+/// <summary>
+/// SimAM: y = x · σ((x − μ)² / (4 (v + λ)) + ½), μ the mean of a channel over its positions and v = Σ (x − μ)² / (H · W − 1): a
+/// position counts the more, the more it stands out of its channel. No parameters. Gate (N, C, H, W), at least σ(½) = 0.62.
+/// A map of a single position has v = 0 and the gate σ(½).
+/// </summary>
+/// <remarks>
+/// Yang, Zhang, Li, Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", 2021, ICML (PMLR
+/// 139; no arXiv id). There is nothing to initialise; <see cref="AttentionInitialization.Identity"/> adds its <c>alpha</c>.
+/// </remarks>
+public sealed class SimAm : GateModule
+{
+    private static readonly Scalar Half = 0.5.ToScalar();
+
+    private readonly Scalar _fourLambda;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine; the arithmetic does not depend on it.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public SimAm(int channels, SimAmOptions? options = null)
+        : base(channels, options ??= SimAmOptions.Paper)
+    {
+        _fourLambda = (4 * options.Lambda).ToScalar();
+        Complete();
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeGate(Tensor input)
+    {
+        Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).square();
+        using Scalar share = (4.0 / Math.Max(1, (input.size(2) * input.size(3)) - 1)).ToScalar();
+        Tensor spread = squares.sum([2, 3], keepdim: true).mul(share).add(_fourLambda);
+        return squares.div(spread).add(Half).sigmoid();
+    }
+}

@@ -1,0 +1,93 @@
+// Strip attention of timm (StripAttn): means along both axes, refined by depthwise 1-D convolutions, added in front of one
+// sigmoid. No paper of its own; after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing",
+// 2020, arXiv:2003.13328.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="StripAttention"/>. Defaults: timm's.</summary>
+[AttentionKind("strip")]
+public sealed record StripAttentionOptions : AttentionOptions
+{
+    /// <summary>timm's <c>strip</c>: depthwise kernels of 3 without biases.</summary>
+    public static StripAttentionOptions Timm { get; } = new();
+
+    /// <summary>timm's <c>strip</c> without convolutions: no parameters at all.</summary>
+    public static StripAttentionOptions WithoutParameters { get; } = new() { Convolution = false };
+
+    /// <summary>Whether depthwise convolutions refine the strips. Default true.</summary>
+    public bool Convolution { get; init; } = true;
+
+    /// <summary>Kernel size along each axis in positions, odd. Default 3.</summary>
+    public int KernelSize { get; init; } = 3;
+
+    /// <summary>Whether the convolutions have biases. Default false.</summary>
+    public bool Bias { get; init; }
+
+    /// <summary>Function of the gate. Default sigmoid.</summary>
+    public GateFunction Gate { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        Check.OddKernel(KernelSize);
+        Check.Defined(Gate);
+        if (Bias && !Convolution)
+        {
+            throw new ArgumentException("Bias is true, but there is no convolution to have one. Set Convolution = true.", nameof(Bias));
+        }
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new StripAttention(channels, this);
+}
+
+/// <summary>
+/// Strip attention: y = x · σ(f_h ∗ h + f_w ∗ w), h the mean over columns and w the mean over rows, f depthwise convolutions
+/// along the strips, or nothing. Gate (N, C, H, W). Keys <c>conv_h</c>, <c>conv_w</c>, as timm.
+/// </summary>
+/// <remarks>
+/// timm's <c>strip</c>, no paper of its own; strips after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for
+/// Scene Parsing", 2020, arXiv:2003.13328. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
+/// </remarks>
+public sealed class StripAttention : GateModule
+{
+    [ComponentName(Name = "conv_h")]
+    private readonly Conv2d? _convH;
+
+    [ComponentName(Name = "conv_w")]
+    private readonly Conv2d? _convW;
+
+    private readonly StripAttentionOptions _options;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, for example an even kernel.</exception>
+    public StripAttention(int channels, StripAttentionOptions? options = null)
+        : base(channels, options ??= StripAttentionOptions.Timm)
+    {
+        _options = options;
+        if (options.Convolution)
+        {
+            long kernel = options.KernelSize;
+            _convH = nn.Conv2d(channels, channels, (kernel, 1), padding: (kernel / 2, 0), groups: channels, bias: options.Bias);
+            _convW = nn.Conv2d(channels, channels, (1, kernel), padding: (0, kernel / 2), groups: channels, bias: options.Bias);
+        }
+
+        Complete();
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeGate(Tensor input)
+    {
+        Tensor rows = input.mean([3], keepdim: true);
+        Tensor columns = input.mean([2], keepdim: true);
+        if (_convH is not null) rows = _convH.call(rows);
+        if (_convW is not null) columns = _convW.call(columns);
+        return _options.Gate.Apply(rows.add(columns));
+    }
+}
