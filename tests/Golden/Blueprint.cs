@@ -28,8 +28,14 @@ internal static class Blueprints
         ["cbam channel"] = golden => Blueprint.Of(golden, ReleasedAttentions.CbamChannel(golden.Arguments), ReleasedAttentions.CbamChannelKeys),
         ["bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Bam(golden), ReleasedAttentions.BamKeys),
         ["attention gate"] = ReleasedAttentions.Gate,
+        ["gc"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Same),
+        ["gca"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Same),
+        ["nl"] = golden => Blueprint.Of(golden, TimmAttentions.NonLocal(golden.Arguments, golden.Channels()), KeyMap.Same),
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),
+        ["official.pam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Position(golden), KeyMap.Same),
+        ["official.cam"] = golden => Blueprint.Of(golden, ChannelSelfAttentionOptions.Official, KeyMap.Same),
+        ["ea.crisscross"] = golden => Blueprint.Of(golden, ReleasedAttentions.CrissCross(golden), KeyMap.Same),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), ReleasedAttentions.SeKeys),
     };
 

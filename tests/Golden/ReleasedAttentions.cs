@@ -79,6 +79,12 @@ internal static partial class ReleasedAttentions
         ? new() { Reduction = reduction, Bias = false }
         : new() { ReducedChannels = golden.StateSize("fc.0.weight", 0), Bias = false };
 
+    /// <summary>DANet's position attention: the width of queries and keys shows in the weight.</summary>
+    public static PositionAttentionOptions Position(GoldenCase golden) => new() { ReducedChannels = golden.StateSize("query_conv.weight", 0) };
+
+    /// <summary>One pass of criss-cross attention: the width of queries and keys shows in the weight.</summary>
+    public static CrissCrossAttentionOptions CrissCross(GoldenCase golden) => new() { ReducedChannels = golden.StateSize("query_conv.weight", 0) };
+
     private static int? Setting(GoldenCase golden, char name)
     {
         foreach (Match match in Settings().Matches(golden.Source))

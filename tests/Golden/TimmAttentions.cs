@@ -63,13 +63,48 @@ internal static class TimmAttentions
         };
     }
 
+    /// <summary>gc and gca. How the last layer starts has no effect: its state is loaded.</summary>
+    public static GlobalContextOptions GlobalContext(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1, 1.0 / 8);
+        arguments.Ignore("init_last_zero");
+        return GlobalContextOptions.Timm with
+        {
+            Fusion = (arguments.Flag("fuse_scale", true), arguments.Flag("fuse_add", false)) switch
+            {
+                (true, true) => GlobalContextFusion.ScaleAndAdd,
+                (true, false) => GlobalContextFusion.Scale,
+                (false, true) => GlobalContextFusion.Add,
+                _ => throw new InvalidDataException("neither 'fuse_scale' nor 'fuse_add' is true: the module would do nothing"),
+            },
+            AttentionPooling = arguments.Flag("use_attn", true),
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    public static NonLocalOptions NonLocal(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 8, 1.0 / 8);
+        return NonLocalOptions.Timm with
+        {
+            Scale = arguments.Flag("use_scale", true),
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+        };
+    }
+
     /// <summary>
     /// timm's rule: rd_channels if given, else C · rd_ratio rounded to the nearest multiple of rd_divisor, at least that. Where rd_ratio
     /// is one over an integer, our own rule is asked for the same; otherwise the width is given explicitly.
     /// </summary>
-    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor)
+    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor, double defaultRatio = 1.0 / 16)
     {
-        double ratio = arguments.Number("rd_ratio", 1.0 / 16);
+        double ratio = arguments.Number("rd_ratio", defaultRatio);
         int divisor = arguments.Integer("rd_divisor", defaultDivisor);
         int? explicitly = arguments.Integer("rd_channels");
         if (explicitly is not (null or 0)) return new Reduction(1, null, explicitly);

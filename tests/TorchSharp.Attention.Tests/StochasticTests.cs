@@ -72,7 +72,7 @@ public class StochasticTests
         Tensor dropped = Run(With(row, dropout: Probability), x, guide, training: true);
 
         // Of a gate the refined map is dropped; of a context the context, before the input is added.
-        bool isContext = row.Options is SelfAttention2dOptions { Residual: true };
+        bool isContext = row.IsResidual;
         double[] whole = (isContext ? attended.sub(x) : attended).Doubles();
         double[] rest = (isContext ? dropped.sub(x) : dropped).Doubles();
         int zeros = rest.Count(value => Math.Abs(value) == 0);

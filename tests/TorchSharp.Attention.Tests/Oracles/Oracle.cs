@@ -8,7 +8,7 @@ internal static class Oracle
     public static DenseMap Forward(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
         => options is SelfAttention2dOptions self
             ? SelfAttentionOracle.Forward(self, x, state)
-            : x.Times(Gate(options, x, guide, state, training));
+            : ContextOracle.Forward(options, x, state, training) ?? x.Times(Gate(options, x, guide, state, training));
 
     public static DenseMap Gate(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)
     {

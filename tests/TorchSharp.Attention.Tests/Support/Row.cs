@@ -68,6 +68,27 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("self, positions", new SelfAttention2dOptions { Heads = 2, RelativePosition = true }, 6),
         new("self, positions, no residual", new SelfAttention2dOptions { Heads = 3, RelativePosition = true, Residual = false }, 6),
 
+        new("gc", new GlobalContextOptions { Reduction = 3 }),
+        new("gc, timm", GlobalContextOptions.Timm with { Reduction = 3 }),
+        new("gc, both, hard sigmoid", new GlobalContextOptions
+        {
+            Fusion = GlobalContextFusion.ScaleAndAdd, ReducedChannels = 5, Gate = GateFunction.HardSigmoid, Activation = GateActivation.GELU,
+        }, 7),
+        new("gc, mean", new GlobalContextOptions { AttentionPooling = false, Reduction = 2, Activation = GateActivation.SiLU }, 6),
+
+        new("nl", new NonLocalOptions()),
+        new("nl, timm", NonLocalOptions.Timm),
+        new("nl, dot product", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, ReducedChannels = 3 }, 7),
+        new("nl, dot product, scale", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, Scale = true }, 6),
+
+        new("pam", new PositionAttentionOptions { Reduction = 4 }),
+        new("pam, width 5", new PositionAttentionOptions { ReducedChannels = 5 }, 7),
+        new("cam", new ChannelSelfAttentionOptions()),
+        new("cam, paper", ChannelSelfAttentionOptions.Paper, 7),
+        new("criss-cross", new CrissCrossAttentionOptions { Reduction = 4 }),
+        new("criss-cross, twice", CrissCrossAttentionOptions.Paper with { ReducedChannels = 2 }, 7),
+        new("criss-cross, three times", new CrissCrossAttentionOptions { ReducedChannels = 3, Recurrence = 3 }, 6),
+
         new("attention gate", new AttentionGateOptions()),
         new("attention gate, no norm", new AttentionGateOptions { Norm = false }, 7),
         new("attention gate, width 3", new AttentionGateOptions { ReducedChannels = 3 }, 7),
@@ -84,9 +105,25 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
 
     public static TheoryData<string> NamesOf<TOptions>() => [.. Rows.Where(row => row.Options is TOptions).Select(row => row.Name)];
 
+    /// <summary>Names of the contexts: modules that have attention weights.</summary>
+    public static TheoryData<string> Contexts => [.. Rows.Where(row => row.IsContext).Select(row => row.Name)];
+
+    /// <summary>Whether the module is a context rather than a gate.</summary>
+    public bool IsContext => Is<ContextModule>(_ => true);
+
+    /// <summary>Whether the module adds its context to the input.</summary>
+    public bool IsResidual => Is<ContextModule>(module => module.IsResidual);
+
     public int GuideChannels => Options is GuidedAttentionOptions ? 5 : 0;
 
     public static Row Named(string name) => Rows.Single(row => row.Name == name);
+
+    private bool Is<TModule>(Predicate<TModule> condition)
+    {
+        if (Options is GuidedAttentionOptions) return false;
+        using AttentionModule module = Options.Create(Channels);
+        return module is TModule found && condition(found);
+    }
 
     public Row As(AttentionInitialization initialization) => this with { Options = Options with { Initialization = initialization } };
 }
