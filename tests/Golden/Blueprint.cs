@@ -6,7 +6,9 @@ namespace TorchSharp.Attention.Golden;
 /// <param name="Create">Builds the module or network.</param>
 /// <param name="Keys">The reference's names as ours.</param>
 /// <param name="IsNetwork">Whether it is a whole network: its rounding errors add up.</param>
-internal sealed record Blueprint(Func<nn.Module> Create, KeyMap Keys, bool IsNetwork = false)
+/// <param name="Forward">How to run it on x and x1 where it is not simply called; null for a call.</param>
+internal sealed record Blueprint(
+    Func<nn.Module> Create, KeyMap Keys, bool IsNetwork = false, Func<nn.Module, Tensor, Tensor?, Tensor>? Forward = null)
 {
     /// <summary>A module on feature maps of as many channels as the case's input has.</summary>
     public static Blueprint Of(GoldenCase golden, AttentionOptions options, KeyMap keys)
@@ -31,11 +33,18 @@ internal static class Blueprints
         ["gc"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Same),
         ["gca"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Same),
         ["nl"] = golden => Blueprint.Of(golden, TimmAttentions.NonLocal(golden.Arguments, golden.Channels()), KeyMap.Same),
+        ["mha"] = ReleasedAttentions.MultiHead,
+        ["mha cross"] = ReleasedAttentions.MultiHead,
+        ["window"] = TimmAttentions.Window,
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Same),
         ["official.pam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Position(golden), KeyMap.Same),
         ["official.cam"] = golden => Blueprint.Of(golden, ChannelSelfAttentionOptions.Official, KeyMap.Same),
         ["ea.crisscross"] = golden => Blueprint.Of(golden, ReleasedAttentions.CrissCross(golden), KeyMap.Same),
+        ["timm.bat"] = golden => Blueprint.Of(golden, TimmAttentions.Bat(golden), KeyMap.Same),
+        ["timm.bottleneck"] = golden => Blueprint.Of(golden, TimmAttentions.Bottleneck(golden), KeyMap.Same),
+        ["timm.halo"] = golden => Blueprint.Of(golden, TimmAttentions.Halo(golden), KeyMap.Same),
+        ["timm.lambda"] = golden => Blueprint.Of(golden, TimmAttentions.Lambda(golden), KeyMap.Same),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), ReleasedAttentions.SeKeys),
     };
 

@@ -14,6 +14,19 @@ public class ContextTests
         (new ChannelSelfAttentionOptions(), 2 * 2 * 12 * 12 * 20),
         (new CrissCrossAttentionOptions { Reduction = 4 }, 2 * ((20 * 12 * (3 + 3 + 12)) + (20 * (4 + 5) * (3 + 12)))),
         (CrissCrossAttentionOptions.Paper with { Reduction = 4 }, 2 * 2 * ((20 * 12 * (3 + 3 + 12)) + (20 * (4 + 5) * (3 + 12)))),
+
+        // Four padded windows of 9 slots; products of the layers count every slot.
+        (new WindowAttentionOptions { WindowSize = 3 }, 2 * ((36 * 12 * 48) + (2 * 36 * 9 * 12))),
+        (new BottleneckAttentionOptions { FeatureHeight = 4, FeatureWidth = 3 }, 2 * ((20 * 12 * 36) + (2 * 20 * 20 * 12) + (20 * 12 * (7 + 9)))),
+
+        // Six padded blocks of 4 queries and 16 keys.
+        (new HaloAttentionOptions { Heads = 3, BlockSize = 2, HaloSize = 1 }, 2 * ((20 * 12 * 36) + (2 * 24 * 16 * 12) + (24 * 12 * (7 + 7)))),
+
+        // Values of 3 channels: the content lambda, the position lambda's convolution, and both applied to 4 heads' queries.
+        (new LambdaLayerOptions { KeyWidth = 4, KernelSize = 3 }, 2 * 20 * ((12 * (16 + 4 + 3)) + (4 * 3) + (4 * 3 * 9) + (2 * 4 * 4 * 3))),
+
+        // 8 reduced channels, 2 groups, padded to 4 × 6: four 1×1 layers, two layers to 8 values, two products over blocks of 2.
+        (new BatAttentionOptions { BlockSize = 2 }, 2 * ((20 * ((12 * 8) + (8 * 2) + (8 * 8) + (8 * 12))) + (2 * 8 * 4) + (2 * 2 * 8 * 24))),
     ];
 
     public static TheoryData<int> CostRows => [.. Enumerable.Range(0, Costs.Length)];

@@ -5,15 +5,16 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What must hold for every module, every setting and every shape.</summary>
 public class PropertyTests
 {
-    /// <summary>The same sums in another order or with other strides.</summary>
-    private const double Tolerance = 1e-12;
+    /// <summary>The same sums in another order or with other strides; a softmax of logits without a scale magnifies them.</summary>
+    private const double Tolerance = 1e-11;
 
     private static readonly Scalar Zero = 0.0.ToScalar();
 
     private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => !row.IsContext)]);
 
     private static readonly Gen<Case> Normalised = Case.Of(
-        [.. Row.All.Where(row => row.IsContext && row.Options is not NonLocalOptions { Pairwise: NonLocalPairwise.DotProduct })]);
+        [.. Row.All.Where(row => row.IsContext && row.Options is not (
+            NonLocalOptions { Pairwise: NonLocalPairwise.DotProduct } or HaloAttentionOptions or LambdaLayerOptions or BatAttentionOptions))]);
 
     private static readonly Gen<Case> SelfWithoutPositions = Case.Of(
         [.. Row.All.Where(row => row.Options is SelfAttention2dOptions { RelativePosition: false })]);

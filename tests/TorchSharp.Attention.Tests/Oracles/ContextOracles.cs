@@ -15,6 +15,11 @@ internal static class ContextOracle
             PositionAttentionOptions pam => (DanetOracle.Position(pam, x, state), true),
             ChannelSelfAttentionOptions cam => (DanetOracle.Channel(cam, x, state), true),
             CrissCrossAttentionOptions cross => (CrissCrossOracle.Context(cross, x, state), true),
+            WindowAttentionOptions window => (WindowOracle.Context(window, x, state), window.Residual),
+            BottleneckAttentionOptions bottleneck => (BottleneckOracle.Context(bottleneck, x, state), bottleneck.Residual),
+            HaloAttentionOptions halo => (HaloOracle.Context(halo, x, state), halo.Residual),
+            LambdaLayerOptions lambda => (LambdaOracle.Context(lambda, x, state, training), lambda.Residual),
+            BatAttentionOptions bat => (BatOracle.Context(bat, x, state, training), true),
             _ => null,
         };
         if (found is not (DenseMap context, bool residual)) return null;
@@ -31,6 +36,11 @@ internal static class ContextOracle
         PositionAttentionOptions pam => DanetOracle.PositionWeights(pam, x, state),
         ChannelSelfAttentionOptions cam => DanetOracle.ChannelWeights(cam, x),
         CrissCrossAttentionOptions cross => CrissCrossOracle.Weights(cross, x, state),
+        WindowAttentionOptions window => WindowOracle.Weights(window, x, state),
+        BottleneckAttentionOptions bottleneck => BottleneckOracle.Weights(bottleneck, x, state),
+        HaloAttentionOptions halo => HaloOracle.Weights(halo, x, state),
+        LambdaLayerOptions lambda => LambdaOracle.Weights(lambda, x, state),
+        BatAttentionOptions bat => BatOracle.Weights(bat, x, state),
         _ => throw new NotSupportedException($"No oracle for the weights of {options.GetType().Name}."),
     };
 
