@@ -6,7 +6,9 @@ namespace TorchSharp.Attention.Golden;
 /// <param name="Create">Builds the module or network.</param>
 /// <param name="Keys">The reference's names as ours.</param>
 /// <param name="IsNetwork">Whether it is a whole network: its rounding errors add up.</param>
-internal sealed record Blueprint(Func<nn.Module> Create, KeyMap Keys, bool IsNetwork = false)
+/// <param name="Forward">How to run it on x and x1 where it is not simply called; null for a call.</param>
+internal sealed record Blueprint(
+    Func<nn.Module> Create, KeyMap Keys, bool IsNetwork = false, Func<nn.Module, Tensor, Tensor?, Tensor>? Forward = null)
 {
     /// <summary>A module on feature maps of as many channels as the case's input has.</summary>
     public static Blueprint Of(GoldenCase golden, AttentionOptions options, KeyMap keys)
@@ -48,6 +50,19 @@ internal static class Blueprints
         ["ea.shuffle"] = golden => Blueprint.Of(golden, ReleasedAttentions.Shuffle(golden), KeyMap.Identity),
         ["official.lka"] = golden => Blueprint.Of(golden, ReleasedAttentions.LargeKernel(golden), KeyMap.Identity),
         ["simam"] = golden => Blueprint.Of(golden, ReleasedAttentions.SimAm(golden.Arguments), KeyMap.Identity),
+        ["gc"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Identity),
+        ["gca"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContext(golden.Arguments, golden.Channels()), KeyMap.Identity),
+        ["nl"] = golden => Blueprint.Of(golden, TimmAttentions.NonLocal(golden.Arguments, golden.Channels()), KeyMap.Identity),
+        ["mha"] = ReleasedAttentions.MultiHead,
+        ["mha cross"] = ReleasedAttentions.MultiHead,
+        ["window"] = TimmAttentions.Window,
+        ["official.pam"] = golden => Blueprint.Of(golden, ReleasedAttentions.Position(golden), KeyMap.Identity),
+        ["official.cam"] = golden => Blueprint.Of(golden, ChannelSelfAttentionOptions.Official, KeyMap.Identity),
+        ["ea.crisscross"] = golden => Blueprint.Of(golden, ReleasedAttentions.CrissCross(golden), KeyMap.Identity),
+        ["timm.bat"] = golden => Blueprint.Of(golden, TimmAttentions.Bat(golden), KeyMap.Identity),
+        ["timm.bottleneck"] = golden => Blueprint.Of(golden, TimmAttentions.Bottleneck(golden), KeyMap.Identity),
+        ["timm.halo"] = golden => Blueprint.Of(golden, TimmAttentions.Halo(golden), KeyMap.Identity),
+        ["timm.lambda"] = golden => Blueprint.Of(golden, TimmAttentions.Lambda(golden), KeyMap.Identity),
         ["network"] = Networks.Build,
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Identity),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), KeyMaps.OfficialSeNet),

@@ -25,11 +25,11 @@ internal sealed record Measurement(
 
         module.eval();
         Tensor evaluation;
-        using (no_grad()) evaluation = Forward(module, x, x1);
+        using (no_grad()) evaluation = Run();
         if (!golden.HasTraining) return new Measurement(evaluation, null, None, None);
 
         module.train();
-        Tensor y = Forward(module, x, x1), cotangent = golden["cotangent"].to_type(type);
+        Tensor y = Run(), cotangent = golden["cotangent"].to_type(type);
         SameShape("cotangent", y, cotangent);
         y.mul(cotangent).sum().backward();
 
@@ -42,6 +42,8 @@ internal sealed record Measurement(
 
         // Buffers are cloned: the module's own go with it.
         return new Measurement(evaluation, y, gradients, module.named_buffers().ToDictionary(b => After + b.name, b => b.buffer.clone()));
+
+        Tensor Run() => blueprint.Forward is { } forward ? forward(module, x, x1) : Forward(module, x, x1);
 
         Tensor? Leaf(string name) => golden.Find(name)?.detach().to_type(type).clone().requires_grad_(golden.HasTraining);
     }

@@ -102,7 +102,34 @@ internal static partial class ReleasedAttentions
         ? new() { Reduction = reduction, Bias = false }
         : new() { ReducedChannels = golden.StateSize("fc.0.weight", 0), Bias = false };
 
-    private static int? Setting(GoldenCase golden, string name)
+    /// <summary>DANet's position attention: the width of queries and keys shows in the weight.</summary>
+    public static PositionAttentionOptions Position(GoldenCase golden) => new() { ReducedChannels = golden.StateSize("query_conv.weight", 0) };
+
+    /// <summary>One pass of criss-cross attention: the width of queries and keys shows in the weight.</summary>
+    public static CrissCrossAttentionOptions CrissCross(GoldenCase golden) => new() { ReducedChannels = golden.StateSize("query_conv.weight", 0) };
+
+    /// <summary>PyTorch's multi-head attention, batch first, on one sequence, or from x to x1.</summary>
+    public static Blueprint MultiHead(GoldenCase golden)
+    {
+        ReferenceArguments arguments = golden.Arguments;
+        int width = arguments.Integer("embed_dim") ?? throw new InvalidDataException("the argument 'embed_dim' is missing");
+        if (arguments.Number("dropout", 0) != 0)
+        {
+            throw new InvalidDataException("the argument 'dropout' is not 0: its draws cannot be repeated");
+        }
+
+        MultiHeadAttentionOptions options = new()
+        {
+            Heads = arguments.Integer("num_heads") ?? throw new InvalidDataException("the argument 'num_heads' is missing"),
+            Bias = arguments.Flag("bias", true),
+            KeyWidth = arguments.Integer("kdim"),
+            ValueWidth = arguments.Integer("vdim"),
+        };
+        return new Blueprint(() => new MultiHeadAttention(width, options), KeyMap.Identity, Forward: (module, x, x1) =>
+            ((MultiHeadAttention)module).call(x, x1 ?? x, x1 ?? x));
+    }
+
+    internal static int? Setting(GoldenCase golden, string name)
     {
         foreach (Match match in Settings().Matches(golden.Source))
         {

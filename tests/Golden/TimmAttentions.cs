@@ -165,14 +165,97 @@ internal static class TimmAttentions
         };
     }
 
+    /// <summary>gc and gca. How the last layer starts has no effect: its state is loaded.</summary>
+    public static GlobalContextOptions GlobalContext(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 1, defaultRatio: 1.0 / 8);
+        arguments.Ignore("init_last_zero");
+        return GlobalContextOptions.Timm with
+        {
+            Fusion = (arguments.Flag("fuse_scale", true), arguments.Flag("fuse_add", false)) switch
+            {
+                (true, true) => GlobalContextFusion.ScaleAndAdd,
+                (true, false) => GlobalContextFusion.Scale,
+                (false, true) => GlobalContextFusion.Add,
+                _ => throw new InvalidDataException("neither 'fuse_scale' nor 'fuse_add' is true: the module would do nothing"),
+            },
+            AttentionPooling = arguments.Flag("use_attn", true),
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+            Activation = arguments.Choice("act_layer", "relu", Activations),
+            Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
+        };
+    }
+
+    public static NonLocalOptions NonLocal(ReferenceArguments arguments, int channels)
+    {
+        Reduction reduction = ReducedWidth(arguments, channels, 8, defaultRatio: 1.0 / 8);
+        return NonLocalOptions.Timm with
+        {
+            Scale = arguments.Flag("use_scale", true),
+            Reduction = reduction.Ratio,
+            RoundingDivisor = reduction.Divisor,
+            ReducedChannels = reduction.Channels,
+        };
+    }
+
+    /// <summary>Swin's window attention on windows that were cut out already.</summary>
+    public static Blueprint Window(GoldenCase golden)
+    {
+        int channels = Required(golden, "dim");
+        WindowAttentionOptions options = new() { Heads = Required(golden, "num_heads"), WindowSize = Required(golden, "window") };
+        return new Blueprint(() => options.Create(channels), KeyMap.Identity, Forward: (module, x, x1) => x1 is null
+            ? ((WindowAttention)module).AttendWindows(x)
+            : throw new InvalidDataException("the tensor 'x1' is not understood: one input is taken"));
+    }
+
+    /// <summary>Block and width show in the weights of the transform.</summary>
+    public static BatAttentionOptions Bat(GoldenCase golden) => new()
+    {
+        BlockSize = golden.StateSize("ba.conv_p.weight", 2),
+        Groups = golden.StateSize("ba.conv1.conv.weight", 0),
+        ReducedChannels = golden.StateSize("conv1.conv.weight", 0),
+    };
+
+    /// <summary>A table of 2n − 1 offsets is made for n positions; its rows are as wide as a head.</summary>
+    public static BottleneckAttentionOptions Bottleneck(GoldenCase golden) => new()
+    {
+        Heads = golden.Channels() / golden.StateSize("pos_embed.height_rel", 1),
+        FeatureHeight = (golden.StateSize("pos_embed.height_rel", 0) + 1) / 2,
+        FeatureWidth = (golden.StateSize("pos_embed.width_rel", 0) + 1) / 2,
+    };
+
+    /// <summary>The table of offsets is made for block + 2 · halo positions; the source says how they split: "b=2,h=1".</summary>
+    public static HaloAttentionOptions Halo(GoldenCase golden)
+    {
+        int window = (golden.StateSize("pos_embed.height_rel", 0) + 1) / 2;
+        int block = ReleasedAttentions.Setting(golden, "b") ?? throw new InvalidDataException("the source does not say the block, as \"b=2\"");
+        int halo = ReleasedAttentions.Setting(golden, "h") ?? (window - block) / 2;
+        return block + (2 * halo) == window
+            ? new() { Heads = golden.Channels() / golden.StateSize("pos_embed.height_rel", 1), BlockSize = block, HaloSize = halo }
+            : throw new InvalidDataException($"block {block} and halo {halo} make windows of {block + (2 * halo)}; the state has {window}");
+    }
+
+    /// <summary>Everything shows in the shapes: r and the keys' width in the convolution, the heads in the norm of the queries.</summary>
+    public static LambdaLayerOptions Lambda(GoldenCase golden)
+    {
+        int width = golden.StateSize("conv_lambda.weight", 0);
+        return new() { Heads = golden.StateSize("norm_q.weight", 0) / width, KeyWidth = width, KernelSize = golden.StateSize("conv_lambda.weight", 2) };
+    }
+
+    private static int Required(GoldenCase golden, string name) => golden.Arguments.Integer(name)
+        ?? throw new InvalidDataException($"the argument '{name}' is missing");
+
     /// <summary>
     /// timm's rule: rd_channels if given, else C · rd_ratio (times a factor that some modules have) rounded to the nearest
     /// multiple of rd_divisor, at least that. Where rd_ratio is one over an integer, our own rule is asked for the same;
     /// otherwise the width is given explicitly.
     /// </summary>
-    internal static Reduction ReducedWidth(ReferenceArguments arguments, int channels, int defaultDivisor, double factor = 1)
+    internal static Reduction ReducedWidth(
+        ReferenceArguments arguments, int channels, int defaultDivisor, double factor = 1, double defaultRatio = 1.0 / 16)
     {
-        double ratio = arguments.Number("rd_ratio", 1.0 / 16) * factor;
+        double ratio = arguments.Number("rd_ratio", defaultRatio) * factor;
         int divisor = arguments.Integer("rd_divisor", defaultDivisor);
         int? explicitly = arguments.Integer("rd_channels");
         if (explicitly is not (null or 0)) return new Reduction(1, null, explicitly);

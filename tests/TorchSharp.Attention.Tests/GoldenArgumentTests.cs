@@ -189,7 +189,8 @@ public sealed class GoldenArgumentTests : IDisposable
         using IDisposable quiet = no_grad();
         foreach ((string name, Tensor tensor) in module.state_dict())
         {
-            if (tensor.dtype == ScalarType.Float32) tensor.copy_(rand_like(tensor).add_(name.EndsWith("running_var", StringComparison.Ordinal) ? 0.5 : -0.5));
+            using Scalar from = (name.EndsWith("running_var", StringComparison.Ordinal) ? 0.5 : -0.5).ToScalar();
+            if (tensor.dtype == ScalarType.Float32) tensor.copy_(rand_like(tensor).add_(from));
             bool reshaped = isLinear && name.Contains("fc", StringComparison.Ordinal) && tensor.dim() == 4;
             file.Add("state." + theirName(name), reshaped ? tensor.squeeze(-1).squeeze(-1) : tensor);
         }

@@ -8,7 +8,7 @@ public class OracleTests
 
     public static TheoryData<string> Names => Row.Names;
 
-    public static TheoryData<string> SelfAttentions => Row.NamesOf<SelfAttention2dOptions>();
+    public static TheoryData<string> Contexts => Row.Contexts;
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -58,24 +58,23 @@ public class OracleTests
         Assert.Equal(row.Options switch
         {
             CbamOptions or LightCbamOptions => ["channel.alpha", "spatial.alpha"],
-            SelfAttention2dOptions { ZeroInitScale: true } or GatedChannelTransformationOptions => ["gamma"],
+            _ when subject.Module.state_dict().ContainsKey("gamma") => ["gamma"],
             _ => new[] { "alpha" },
         }, scales);
     }
 
     [Theory]
-    [MemberData(nameof(SelfAttentions))]
-    public void Weights_are_the_softmax_of_the_formula(string name)
+    [MemberData(nameof(Contexts))]
+    public void Weights_are_those_of_the_formula(string name)
     {
         Row row = Row.Named(name);
-        SelfAttention2dOptions options = (SelfAttention2dOptions)row.Options;
         using DisposeScope scope = NewDisposeScope();
         using Subject subject = Subject.Random(row, seed: 5);
         foreach (MapShape shape in MapShape.Several)
         {
             DenseMap x = shape.Input(row, 6);
             Tensor weights = ((ContextModule)subject.Module).Weights(x.Tensor());
-            Near.Equal(SelfAttentionOracle.Weights(options, x, subject.State()), weights, Tolerance, $"{row.Name}, {shape}");
+            Near.Equal(ContextOracle.Weights(row.Options, x, subject.State()), weights, Tolerance, $"{row.Name}, {shape}");
         }
     }
 

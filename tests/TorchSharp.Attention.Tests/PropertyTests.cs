@@ -5,14 +5,16 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What must hold for every module, every setting and every shape.</summary>
 public class PropertyTests
 {
-    /// <summary>The same sums in another order or with other strides.</summary>
-    private const double Tolerance = 1e-12;
+    /// <summary>The same sums in another order or with other strides; a softmax of logits without a scale magnifies them.</summary>
+    private const double Tolerance = 1e-11;
 
     private static readonly Scalar Zero = 0.0.ToScalar();
 
-    private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => row.Options is not (SelfAttention2dOptions or DynamicAttentionOptions))]);
+    private static readonly Gen<Case> Gates = Case.Of([.. Row.All.Where(row => !row.IsContext && row.Options is not DynamicAttentionOptions)]);
 
-    private static readonly Gen<Case> Self = Case.Of([.. Row.All.Where(row => row.Options is SelfAttention2dOptions)]);
+    private static readonly Gen<Case> Normalised = Case.Of(
+        [.. Row.All.Where(row => row.IsContext && row.Options is not (
+            NonLocalOptions { Pairwise: NonLocalPairwise.DotProduct } or HaloAttentionOptions or LambdaLayerOptions or BatAttentionOptions))]);
 
     private static readonly Gen<Case> SelfWithoutPositions = Case.Of(
         [.. Row.All.Where(row => row.Options is SelfAttention2dOptions { RelativePosition: false })]);
@@ -134,11 +136,11 @@ public class PropertyTests
     });
 
     [Fact]
-    public void Rows_of_the_weights_sum_to_one() => Case.Check(Self, (subject, x, _) =>
+    public void Rows_of_the_weights_sum_to_one() => Case.Check(Normalised, (subject, x, _) =>
     {
         Tensor weights = ((ContextModule)subject.Module).Weights(x);
-        long positions = x.size(2) * x.size(3);
-        Assert.Equal([x.size(0), ((SelfAttention2d)subject.Module).Heads, positions, positions], weights.shape);
+        Assert.Equal(4, weights.dim());
+        Assert.Equal(x.size(0), weights.size(0));
         Assert.True(weights.ge(Zero).all().ToBoolean());
         Tensor sums = weights.sum(-1);
         Near.Equal(ones_like(sums), sums, Tolerance, subject.Row.Name);

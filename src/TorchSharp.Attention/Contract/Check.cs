@@ -25,6 +25,12 @@ internal static class Check
             : throw new ArgumentOutOfRangeException(
                 name, value, $"{name} is {value}; it is a probability and must lie in [0, 1{(oneAllowed ? "]" : ")")}.");
 
+    /// <summary>Heads that share the channels out.</summary>
+    public static int Heads(int value, int channels, [CallerArgumentExpression(nameof(value))] string name = "")
+        => channels % Positive(value, name) == 0
+            ? value
+            : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}, which does not divide {channels} channels. Choose a divisor.");
+
     /// <summary>An odd kernel keeps the map's size with symmetric padding.</summary>
     public static int OddKernel(int value, [CallerArgumentExpression(nameof(value))] string name = "")
         => value >= 1 && value % 2 == 1

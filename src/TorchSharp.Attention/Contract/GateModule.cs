@@ -61,10 +61,13 @@ public abstract class ContextModule : AttentionModule
         : base(channels, options, ownsIdentityScale) => _residual = residual;
 
     /// <summary>
-    /// The attention weights, on demand: the normal path is fused and never holds them. Each row sums to 1. Dropout does not apply.
+    /// The attention weights, on demand: the normal path never holds them in this form. Dropout does not apply.
     /// </summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
-    /// <returns>(N, heads, L, L) with L = H · W, row-major positions, queries before keys; owned by the caller.</returns>
+    /// <returns>
+    /// (N, heads, L, L) with L = H · W, row-major positions, queries before keys, each row summing to 1, unless the module's
+    /// documentation says otherwise; owned by the caller. Where a query sees a part of the map only, the rest of its row is zero.
+    /// </returns>
     /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
     public Tensor Weights(Tensor input)
     {
@@ -80,6 +83,9 @@ public abstract class ContextModule : AttentionModule
     /// <summary>The attention weights of a checked input, in the base's dispose scope.</summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeWeights(Tensor input);
+
+    /// <summary>Whether the context is added to the input, y = x + c(x); otherwise it replaces the input, y = c(x).</summary>
+    public bool IsResidual => _residual;
 
     /// <inheritdoc/>
     protected sealed override Tensor Attend(Tensor input)

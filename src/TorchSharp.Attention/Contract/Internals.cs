@@ -81,6 +81,9 @@ internal static class AttentionWeightsInitializer
             case Modules.Conv1d conv:
                 Fill(conv.weight!, conv.bias, initialization);
                 return;
+            case Modules.Conv3d conv:
+                Fill(conv.weight!, conv.bias, initialization);
+                return;
             case Modules.Linear linear:
                 Fill(linear.weight!, linear.bias, initialization);
                 return;
@@ -89,6 +92,10 @@ internal static class AttentionWeightsInitializer
                 return;
             case Modules.BatchNorm2d norm:
                 norm.reset_running_stats();
+                if (norm.weight is not null) nn.init.ones_(norm.weight);
+                Zero(norm.bias);
+                return;
+            case Modules.LayerNorm norm:
                 if (norm.weight is not null) nn.init.ones_(norm.weight);
                 Zero(norm.bias);
                 return;

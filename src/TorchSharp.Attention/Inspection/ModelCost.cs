@@ -76,6 +76,7 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
     {
         Conv2d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
         Conv1d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
+        Conv3d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
         ConvTranspose2d conv => (input, _) => input.numel() * (conv.weight!.numel() / conv.weight.size(0)),
         Linear linear => (_, output) => output.numel() * linear.weight!.size(1),
         IFunctionalCost functional => (input, _) => functional.MultiplyAccumulates(input),

@@ -10,7 +10,7 @@ internal static class Oracle
         {
             SelfAttention2dOptions self => SelfAttentionOracle.Forward(self, x, state),
             DynamicAttentionOptions dynamic => DynamicAttentionOracle.Forward(dynamic, x, state, training),
-            _ => x.Times(Gate(options, x, guide, state, training)),
+            _ => ContextOracle.Forward(options, x, state, training) ?? x.Times(Gate(options, x, guide, state, training)),
         };
 
     public static DenseMap Gate(AttentionOptions options, DenseMap x, DenseMap? guide, OracleState state, bool training)

@@ -76,7 +76,8 @@ internal static class SelfAttentionOracle
 
     private static double Log(int offset) => Math.Sign(offset) * Math.Log(1 + Math.Abs(offset));
 
-    private static DenseMap Softmax(DenseMap logits)
+    /// <summary>Over the last axis.</summary>
+    public static DenseMap Softmax(DenseMap logits)
     {
         DenseMap result = logits.Copy();
         for (int row = 0; row < result.Values.Length; row += result.W)

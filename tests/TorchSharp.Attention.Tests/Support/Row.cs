@@ -200,6 +200,39 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
                 },
             ],
         }, 6),
+        new("gc", new GlobalContextOptions { Reduction = 3 }),
+        new("gc, timm", GlobalContextOptions.Timm with { Reduction = 3 }),
+        new("gc, both, hard sigmoid", new GlobalContextOptions
+        {
+            Fusion = GlobalContextFusion.ScaleAndAdd, ReducedChannels = 5, Gate = GateFunction.HardSigmoid, Activation = GateActivation.GELU,
+        }, 7),
+        new("gc, mean", new GlobalContextOptions { AttentionPooling = false, Reduction = 2, Activation = GateActivation.SiLU }, 6),
+
+        new("nl", new NonLocalOptions()),
+        new("nl, timm", NonLocalOptions.Timm),
+        new("nl, dot product", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, ReducedChannels = 3 }, 7),
+        new("nl, dot product, scale", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, Scale = true }, 6),
+
+        new("pam", new PositionAttentionOptions { Reduction = 4 }),
+        new("pam, width 5", new PositionAttentionOptions { ReducedChannels = 5 }, 7),
+        new("cam", new ChannelSelfAttentionOptions()),
+        new("cam, paper", ChannelSelfAttentionOptions.Paper, 7),
+        new("criss-cross", new CrissCrossAttentionOptions { Reduction = 4 }),
+        new("criss-cross, twice", CrissCrossAttentionOptions.Paper with { ReducedChannels = 2 }, 7),
+
+        new("window", new WindowAttentionOptions { WindowSize = 3 }),
+        new("window, shifted", new WindowAttentionOptions { WindowSize = 3, Shift = 1, Heads = 2, Residual = false }, 6),
+        new("window, 2, shifted", new WindowAttentionOptions { WindowSize = 2, Shift = 1, Heads = 3, Bias = false }, 6),
+        new("window, larger than the map", new WindowAttentionOptions { WindowSize = 10, Shift = 5, Heads = 1 }, 5),
+        new("bottleneck", new BottleneckAttentionOptions { FeatureHeight = 4, FeatureWidth = 3 }),
+        new("bottleneck, residual, bias", new BottleneckAttentionOptions { FeatureHeight = 1, FeatureWidth = 2, Heads = 1, Residual = true, Bias = true }, 5),
+        new("halo", new HaloAttentionOptions { Heads = 3, BlockSize = 2, HaloSize = 1 }),
+        new("halo, residual, bias", new HaloAttentionOptions { Heads = 2, BlockSize = 3, HaloSize = 2, Residual = true, Bias = true }, 6),
+        new("halo, no halo", new HaloAttentionOptions { Heads = 1, BlockSize = 4, HaloSize = 0 }, 5),
+        new("lambda", new LambdaLayerOptions { KeyWidth = 4, KernelSize = 3 }),
+        new("lambda, residual, bias", new LambdaLayerOptions { Heads = 2, KeyWidth = 3, KernelSize = 5, Residual = true, Bias = true }, 6),
+        new("bat", new BatAttentionOptions { BlockSize = 2 }),
+        new("bat, one group", new BatAttentionOptions { BlockSize = 3, Groups = 1, ReducedChannels = 3 }, 5),
 
         new("attention gate", new AttentionGateOptions()),
         new("attention gate, no norm", new AttentionGateOptions { Norm = false }, 7),
@@ -217,9 +250,25 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
 
     public static TheoryData<string> NamesOf<TOptions>() => [.. Rows.Where(row => row.Options is TOptions).Select(row => row.Name)];
 
+    /// <summary>Names of the contexts: modules that have attention weights.</summary>
+    public static TheoryData<string> Contexts => [.. Rows.Where(row => row.IsContext).Select(row => row.Name)];
+
+    /// <summary>Whether the module is a context rather than a gate.</summary>
+    public bool IsContext => Is<ContextModule>(_ => true);
+
+    /// <summary>Whether the module adds its context to the input.</summary>
+    public bool IsResidual => Is<ContextModule>(module => module.IsResidual);
+
     public int GuideChannels => Options is GuidedAttentionOptions ? 5 : 0;
 
     public static Row Named(string name) => Rows.Single(row => row.Name == name);
+
+    private bool Is<TModule>(Predicate<TModule> condition)
+    {
+        if (Options is GuidedAttentionOptions) return false;
+        using AttentionModule module = Options.Create(Channels);
+        return module is TModule found && condition(found);
+    }
 
     public Row As(AttentionInitialization initialization) => this with { Options = Options with { Initialization = initialization } };
 }

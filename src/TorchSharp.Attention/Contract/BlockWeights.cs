@@ -1,0 +1,22 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Weights within blocks or windows of a map, as one matrix over all its positions.</summary>
+internal static class BlockWeights
+{
+    /// <summary>(N, heads, L, L), zero where a query does not look. Every position is a query exactly once.</summary>
+    /// <param name="weights">(N · B, heads, Q, K) for B blocks, samples first.</param>
+    /// <param name="queries">(B, Q): which position a query is; −1 beyond the map.</param>
+    /// <param name="keys">(B, K): which position a key is; −1 beyond the map.</param>
+    /// <param name="positions">L = H · W.</param>
+    public static Tensor Dense(Tensor weights, Tensor queries, Tensor keys, long positions)
+    {
+        using Scalar end = positions.ToScalar();
+        long blocks = queries.size(0), places = queries.numel(), heads = weights.size(1), samples = weights.size(0) / blocks;
+        Tensor known = keys.unsqueeze(-1).eq(arange(end, dtype: ScalarType.Int64, device: keys.device)).to_type(weights.dtype);
+        Tensor rows = weights.view(samples, blocks, heads, weights.size(2), weights.size(3)).matmul(known.view(1, blocks, 1, keys.size(1), positions));
+        Tensor order = queries.reshape(-1).argsort().narrow(0, places - positions, positions); // What lies beyond the map sorts first.
+        return rows.transpose(1, 2).reshape(samples, heads, places, positions).index_select(2, order);
+    }
+}

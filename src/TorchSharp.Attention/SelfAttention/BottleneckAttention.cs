@@ -1,0 +1,117 @@
+// Bottleneck attention. Srinivas, Lin, Parmar, Shlens, Abbeel, Vaswani: "Bottleneck Transformers for Visual Recognition", 2021,
+// arXiv:2101.11605. As timm's, positions are not scaled with the logits. Published modules hold for one map size; here the tables of
+// offsets are interpolated for others.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="BottleneckAttention"/>. Defaults: four heads, and ResNet's last stage at 224 × 224 without stride.</summary>
+[AttentionKind("bottleneck")]
+public sealed record BottleneckAttentionOptions : AttentionOptions
+{
+    /// <summary>Number of heads; must divide the channels. Default 4.</summary>
+    public int Heads { get; init; } = 4;
+
+    /// <summary>Height in positions of the maps that the embeddings are learnt on. Default 14.</summary>
+    public int FeatureHeight { get; init; } = 14;
+
+    /// <summary>Width in positions of the maps that the embeddings are learnt on. Default 14.</summary>
+    public int FeatureWidth { get; init; } = 14;
+
+    /// <summary>Whether queries, keys and values have biases. Default false.</summary>
+    public bool Bias { get; init; }
+
+    /// <summary>True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.</summary>
+    public bool Residual { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        Check.Heads(Heads, channels);
+        Check.Positive(FeatureHeight);
+        Check.Positive(FeatureWidth);
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new BottleneckAttention(channels, this);
+}
+
+/// <summary>
+/// Multi-head self-attention with learnt 2-D relative positions: c = concat over heads of softmax(q kᵀ / √d + q · r) v, r the sum of
+/// an embedding of the vertical and one of the horizontal offset; y = c, or y = x + c. At another size than the one the embeddings
+/// are made for, they are interpolated linearly from outermost offset to outermost offset. Weights (N, heads, L, L). Keys as timm:
+/// <c>qkv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
+/// </summary>
+/// <remarks>
+/// Srinivas et al.: "Bottleneck Transformers for Visual Recognition", 2021, arXiv:2101.11605. Memory grows with L². Embeddings start
+/// normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
+/// </remarks>
+public sealed class BottleneckAttention : ContextModule, IFunctionalCost
+{
+    [ComponentName(Name = "qkv")]
+    private readonly Conv2d _qkv;
+
+    [ComponentName(Name = "pos_embed")]
+    private readonly RelativeLogits _positions;
+
+    private readonly int _heads;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the heads do not divide the channels.</exception>
+    public BottleneckAttention(int channels, BottleneckAttentionOptions? options = null)
+        : base(channels, options ??= new BottleneckAttentionOptions(), options.Residual)
+    {
+        _heads = options.Heads;
+        _qkv = nn.Conv2d(channels, 3 * channels, 1, bias: options.Bias);
+        _positions = new RelativeLogits(options.FeatureHeight, options.FeatureWidth, channels / _heads);
+        Complete();
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeContext(Tensor input)
+    {
+        (Tensor query, Tensor key, Tensor value, Tensor bias) = Project(input);
+        return DotProduct.Context(query, key, value, bias).transpose(2, 3).reshape(input.shape);
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeWeights(Tensor input)
+    {
+        (Tensor query, Tensor key, _, Tensor bias) = Project(input);
+        return DotProduct.Weights(query, key, bias);
+    }
+
+    /// <inheritdoc/>
+    protected override void InitializeAsPaper()
+    {
+        nn.init.normal_(_qkv.weight!, 0, 1 / Math.Sqrt(Channels));
+        AttentionWeightsInitializer.Zero(_qkv.bias);
+    }
+
+    /// <inheritdoc/>
+    protected override void ResetScales()
+    {
+        base.ResetScales();
+        _positions.Reset();
+    }
+
+    long IFunctionalCost.MultiplyAccumulates(Tensor input)
+    {
+        long height = input.size(2), width = input.size(3), positions = height * width;
+        return input.numel() * ((2 * positions) + (2 * height) - 1 + (2 * width) - 1);
+    }
+
+    /// <summary>Queries, keys and values, each (N, heads, L, d), and the logits of the offsets.</summary>
+    private (Tensor Query, Tensor Key, Tensor Value, Tensor Bias) Project(Tensor input)
+    {
+        long height = input.size(2), width = input.size(3), headWidth = Channels / _heads;
+        Tensor[] parts = _qkv.call(input).view(input.size(0), 3, _heads, headWidth, height * width).transpose(3, 4).unbind(1);
+        Tensor bias = _positions.For(parts[0].reshape(input.size(0), _heads, height, width, headWidth), height, width);
+        return (parts[0], parts[1], parts[2], bias);
+    }
+}

@@ -1,0 +1,151 @@
+// Halo attention. Vaswani, Ramachandran, Srinivas, Parmar, Hechtman, Shlens: "Scaling Local Self-Attention for Parameter Efficient
+// Visual Backbones", 2021, arXiv:2103.12731. As in timm, zeros beyond the map's border take part as keys. Maps that the block does
+// not divide are padded to it with the same zeros.
+using TorchSharp.Modules;
+using TorchSharp.Utils;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Settings of <see cref="HaloAttention"/>. Defaults: timm's and the paper's blocks of 8 with a halo of 3.</summary>
+[AttentionKind("halo")]
+public sealed record HaloAttentionOptions : AttentionOptions
+{
+    /// <summary>Number of heads; must divide the channels. Default 8.</summary>
+    public int Heads { get; init; } = 8;
+
+    /// <summary>Height and width of a block of queries in positions. Default 8.</summary>
+    public int BlockSize { get; init; } = 8;
+
+    /// <summary>How many positions beyond its block a query sees on every side. Default 3.</summary>
+    public int HaloSize { get; init; } = 3;
+
+    /// <summary>Whether queries, keys and values have biases. Default false.</summary>
+    public bool Bias { get; init; }
+
+    /// <summary>True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.</summary>
+    public bool Residual { get; init; }
+
+    /// <inheritdoc/>
+    public override void Validate(int channels)
+    {
+        base.Validate(channels);
+        Check.Heads(Heads, channels);
+        Check.Positive(BlockSize);
+        Check.NotNegative(HaloSize);
+    }
+
+    /// <inheritdoc/>
+    public override AttentionModule Create(int channels) => new HaloAttention(channels, this);
+}
+
+/// <summary>
+/// Multi-head attention of the b × b queries of a block to the (b + 2h) × (b + 2h) keys around it, with learnt 2-D relative positions:
+/// c = softmax(q kᵀ / √d + q · r) v; y = c, or y = x + c, r by the offset from
+/// the query's place in its block to the key's place in the window. Keys and values beyond the map are zeros that take part. Weights
+/// (N, heads, L, L), zero beyond a block's window; rows of border blocks sum to less than 1, the rest being on those zeros. Keys as
+/// timm: <c>q</c>, <c>kv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
+/// </summary>
+/// <remarks>
+/// Vaswani et al.: "Scaling Local Self-Attention for Parameter Efficient Visual Backbones", 2021, arXiv:2103.12731. Embeddings start
+/// normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
+/// </remarks>
+public sealed class HaloAttention : ContextModule, IFunctionalCost
+{
+    [ComponentName(Name = "q")]
+    private readonly Conv2d _query;
+
+    [ComponentName(Name = "kv")]
+    private readonly Conv2d _keyValue;
+
+    [ComponentName(Name = "pos_embed")]
+    private readonly RelativeLogits _positions;
+
+    private readonly int _heads, _block, _halo, _window;
+
+    /// <summary>Builds the module.</summary>
+    /// <param name="channels">Number of channels of the map to refine.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or the heads do not divide the channels.</exception>
+    public HaloAttention(int channels, HaloAttentionOptions? options = null)
+        : base(channels, options ??= new HaloAttentionOptions(), options.Residual)
+    {
+        (_heads, _block, _halo) = (options.Heads, options.BlockSize, options.HaloSize);
+        _window = _block + (2 * _halo);
+        _query = nn.Conv2d(channels, channels, 1, bias: options.Bias);
+        _keyValue = nn.Conv2d(channels, 2 * channels, 1, bias: options.Bias);
+        _positions = new RelativeLogits(_window, _window, channels / _heads);
+        Complete();
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeContext(Tensor input)
+    {
+        (Tensor query, Tensor key, Tensor value, Tensor bias) = Project(input);
+        (long down, long across) = Blocks(input);
+        return DotProduct.Context(query, key, value, bias)
+            .view(input.size(0), down, across, _heads, _block, _block, Channels / _heads).permute(0, 3, 6, 1, 4, 2, 5)
+            .reshape(input.size(0), Channels, down * _block, across * _block)
+            .narrow(2, 0, input.size(2)).narrow(3, 0, input.size(3));
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor ComputeWeights(Tensor input)
+    {
+        (Tensor query, Tensor key, _, Tensor bias) = Project(input);
+        long positions = input.size(2) * input.size(3);
+        using Scalar end = positions.ToScalar();
+        Tensor places = arange(end, dtype: ScalarType.Int64, device: input.device).view(1, 1, input.size(2), input.size(3));
+        return BlockWeights.Dense(
+            DotProduct.Weights(query, key, bias), Cut(places, 0, -1).reshape(-1, _block * _block), Cut(places, _halo, -1).reshape(-1, _window * _window), positions);
+    }
+
+    /// <inheritdoc/>
+    protected override void InitializeAsPaper()
+    {
+        foreach (Conv2d layer in new[] { _query, _keyValue })
+        {
+            nn.init.normal_(layer.weight!, 0, 1 / Math.Sqrt(Channels));
+            AttentionWeightsInitializer.Zero(layer.bias);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void ResetScales()
+    {
+        base.ResetScales();
+        _positions.Reset();
+    }
+
+    long IFunctionalCost.MultiplyAccumulates(Tensor input)
+    {
+        (long down, long across) = Blocks(input);
+        long queries = input.size(0) * down * across * _block * _block * Channels;
+        return queries * ((2 * _window * _window) + (2 * ((2 * _window) - 1)));
+    }
+
+    private (long Down, long Across) Blocks(Tensor input) => ((input.size(2) + _block - 1) / _block, (input.size(3) + _block - 1) / _block);
+
+    /// <summary>(N, C, H, W) to (N · B, C, n, n): every block with so many positions around it; beyond the map stands the padding.</summary>
+    private Tensor Cut(Tensor map, int around, double padding = 0)
+    {
+        (long down, long across) = Blocks(map);
+        long size = _block + (2 * around);
+        Tensor padded = nn.functional.pad(
+            map, [around, (across * _block) - map.size(3) + around, around, (down * _block) - map.size(2) + around], value: padding);
+        return padded.unfold(2, size, _block).unfold(3, size, _block).permute(0, 2, 3, 1, 4, 5)
+            .reshape(map.size(0) * down * across, map.size(1), size, size);
+    }
+
+    /// <summary>Queries (N · B, heads, b², d), keys and values (N · B, heads, window², d), and the logits of the offsets.</summary>
+    private (Tensor Query, Tensor Key, Tensor Value, Tensor Bias) Project(Tensor input)
+    {
+        long width = Channels / _heads;
+        Tensor query = Cut(_query.call(input), 0);
+        query = query.reshape(query.size(0), _heads, width, _block, _block).permute(0, 1, 3, 4, 2);
+        Tensor around = Cut(_keyValue.call(input), _halo);
+        around = around.reshape(around.size(0), _heads, 2 * width, _window * _window).transpose(2, 3);
+        Tensor bias = _positions.For(query, _window, _window);
+        return (query.reshape(query.size(0), _heads, _block * _block, width), around.narrow(3, 0, width), around.narrow(3, width, width), bias);
+    }
+}
