@@ -12,6 +12,8 @@ public static class GoldenProgram
                Golden --hostile COUNT FOLDER
         Damages the small *.safetensors files of the folder, and PyTorch archives of the same tensors, COUNT times, and reads each: it
         must read or be refused, allocate little and be closed.
+               Golden --table FOLDER…
+        Prints docs/module-table.md: every kind with math, paper, cost, and its errors against the folders' files.
         Exit code: 0 if nothing failed, 1 if something did, 2 if the folders cannot be used.
         """;
 
@@ -30,12 +32,26 @@ public static class GoldenProgram
 
         if (args[0] == "--hostile") return Hostile(args, output, errors);
 
-        List<(string Path, string Name)> files = [];
-        foreach (string folder in args)
+        bool table = args[0] == "--table";
+        IReadOnlyList<string> folders = table ? [.. args.Skip(1)] : args;
+        if (folders.Count == 0)
         {
-            if (Find(folder, files, namesFolder: args.Count > 1) is not string problem) continue;
+            errors.WriteLine(Usage);
+            return 2;
+        }
+
+        List<(string Path, string Name)> files = [];
+        foreach (string folder in folders)
+        {
+            if (Find(folder, files, namesFolder: folders.Count > 1) is not string problem) continue;
             errors.WriteLine(problem);
             return 2;
+        }
+
+        if (table)
+        {
+            ModuleTable.Write(output, files);
+            return 0;
         }
 
         int[] counts = new int[Enum.GetValues<GoldenOutcome>().Length];

@@ -94,6 +94,14 @@ public sealed class AnchorTests
     }
 
     [Fact]
+    public void Attention_over_sequences_counts_its_projections_and_products()
+    {
+        using Sequences model = new();
+        const long Projections = 2 * 7 * 16 * 16 * 4, Products = 2 * 2 * 7 * 7 * 16;
+        Assert.Equal(Projections + Products, ModelCost.Measure(model, 2, 7, 16).MultiplyAccumulates);
+    }
+
+    [Fact]
     public void Measuring_restores_the_mode_of_every_module()
     {
         using ResNet network = new(Cases.TinyResNet);
@@ -133,5 +141,15 @@ public sealed class AnchorTests
             "mobilenetv2" => new MobileNetV2(new MobileNetV2Options { Attention = plan }),
             _ => throw new ArgumentException(name),
         };
+    }
+
+    private sealed class Sequences : nn.Module<Tensor, Tensor>
+    {
+        private readonly MultiHeadAttention _attention = new(16, new MultiHeadAttentionOptions { Heads = 4 });
+
+        public Sequences()
+            : base(nameof(Sequences)) => RegisterComponents();
+
+        public override Tensor forward(Tensor input) => _attention.call(input);
     }
 }

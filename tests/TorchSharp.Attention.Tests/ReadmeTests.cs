@@ -39,6 +39,17 @@ public sealed partial class ReadmeTests
         Assert.Equal(Snippets.Count, Regex.Count(Normal(File.ReadAllText(Path.Combine(root, "README.md"))), "```csharp"));
     }
 
+    [Fact]
+    public void The_generated_module_table_has_every_kind()
+    {
+        string table = File.ReadAllText(Path.Combine(RepositoryRoot(), "docs", "module-table.md"));
+        Assert.All(
+            AttentionCatalog.Kinds.Where(kind => AttentionCatalog.Create(kind).GetType().Assembly == typeof(AttentionOptions).Assembly),
+            kind => Assert.Contains($"\n| `{kind}` | **", table, StringComparison.Ordinal));
+        Assert.DoesNotContain("FAIL", table, StringComparison.Ordinal);
+        Assert.DoesNotContain("SKIP", table, StringComparison.Ordinal);
+    }
+
     private static void First()
     {
         IEnumerable<(Tensor, Tensor)> batches = [(randn(2, 3, 32, 32), tensor(new long[] { 1, 2 }))];

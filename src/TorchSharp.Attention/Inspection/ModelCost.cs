@@ -45,6 +45,17 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
         {
             foreach (nn.Module module in modules)
             {
+                if (module is MultiHeadAttention sequences)
+                {
+                    var sequenceHook = sequences.register_forward_hook((_, query, key, value, _, _, output) =>
+                    {
+                        total += sequences.MultiplyAccumulates(query, key, value);
+                        return output;
+                    });
+                    removals.Add(sequenceHook.remove);
+                    continue;
+                }
+
                 Func<Tensor, Tensor, long>? count = Counter(module);
                 if (count is null || module is not nn.Module<Tensor, Tensor> hooked) continue;
                 var hook = hooked.register_forward_hook((_, input, output) =>

@@ -159,6 +159,13 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         return (mask is null ? weights : weights.masked_fill(Empty(mask), Zero)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Multiply-accumulates of the three projections and the two products; the output projection counts itself.</summary>
+    internal long MultiplyAccumulates(Tensor query, Tensor key, Tensor value)
+    {
+        long products = 2 * query.size(0) * query.size(1) * key.size(1) * Width;
+        return ((query.numel() + key.numel() + value.numel()) * Width) + products;
+    }
+
     /// <summary>Forgets the weights and starts afresh.</summary>
     public void ResetParameters()
     {
