@@ -27,6 +27,13 @@ public class ContextTests
 
         // 8 reduced channels, 2 groups, padded to 4 × 6: four 1×1 layers, two layers to 8 values, two products over blocks of 2.
         (new BatAttentionOptions { BlockSize = 2 }, 2 * ((20 * ((12 * 8) + (8 * 2) + (8 * 8) + (8 * 12))) + (2 * 8 * 4) + (2 * 2 * 8 * 24))),
+
+        // Blocks of 5: a query has 5 + 4 keys.
+        (new SparseAttentionOptions(), 2 * ((20 * 12 * 48) + (2 * 20 * 9 * 12))),
+        (new SparseAttentionOptions { Pattern = SparsePattern.TopK }, 2 * ((20 * 12 * 48) + (2 * 20 * 20 * 12))),
+
+        // Four heads of 3 channels: Σ φ(k) vᵀ, its product with φ(q), and the denominator.
+        (new LinearAttentionOptions(), 2 * ((20 * 12 * 48) + (20 * 4 * ((2 * 3 * 3) + 3)))),
     ];
 
     public static TheoryData<int> CostRows => [.. Enumerable.Range(0, Costs.Length)];
@@ -51,5 +58,24 @@ public class ContextTests
         using Subject subject = new(row);
         Tensor x = MapShape.Several[0].Input(row, 1).Tensor();
         Near.Identical(x, subject.Mode(true).Forward(x, null));
+    }
+
+    [Fact]
+    public void Linear_attention_stays_exact_where_elu_plus_one_rounds_to_zero()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using LinearAttention module = new(4, new() { Heads = 1 });
+        using (no_grad())
+        {
+            module.state_dict()["qkv.weight"].zero_();
+            module.state_dict()["qkv.bias"].copy_(tensor([-30.0, -30, -30, -30, -25, -25, -25, -25, 1, 1, 1, 1]));
+        }
+
+        module.to(ScalarType.BFloat16);
+        Tensor x = randn(1, 4, 2, 3).to_type(ScalarType.BFloat16).requires_grad_(true);
+        Assert.All(module.Weights(x).Doubles(), weight => Assert.Equal(1.0 / 6, weight, 1e-3));
+        Tensor y = module.call(x);
+        y.sum().backward();
+        Assert.All(y.Doubles().Concat(x.grad!.Doubles()), value => Assert.True(double.IsFinite(value)));
     }
 }

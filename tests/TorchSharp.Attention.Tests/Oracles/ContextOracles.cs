@@ -20,6 +20,8 @@ internal static class ContextOracle
             HaloAttentionOptions halo => (HaloOracle.Context(halo, x, state), halo.Residual),
             LambdaLayerOptions lambda => (LambdaOracle.Context(lambda, x, state, training), lambda.Residual),
             BatAttentionOptions bat => (BatOracle.Context(bat, x, state, training), true),
+            SparseAttentionOptions sparse => (SparseOracle.Context(sparse, x, state), sparse.Residual),
+            LinearAttentionOptions linear => (LinearOracle.Context(linear, x, state), linear.Residual),
             _ => null,
         };
         if (found is not (DenseMap context, bool residual)) return null;
@@ -41,6 +43,8 @@ internal static class ContextOracle
         HaloAttentionOptions halo => HaloOracle.Weights(halo, x, state),
         LambdaLayerOptions lambda => LambdaOracle.Weights(lambda, x, state),
         BatAttentionOptions bat => BatOracle.Weights(bat, x, state),
+        SparseAttentionOptions sparse => SparseOracle.Weights(sparse, x, state),
+        LinearAttentionOptions linear => LinearOracle.Weights(linear, x, state),
         _ => throw new NotSupportedException($"No oracle for the weights of {options.GetType().Name}."),
     };
 
@@ -200,5 +204,64 @@ internal static class CrissCrossOracle
         DenseMap logits = ContextOracle.Logits(query, key, 1);
         return SelfAttentionOracle.Softmax(DenseMap.Of(x.N, 1, logits.H, logits.W, (n, _, i, j)
             => i / x.W == j / x.W || i % x.W == j % x.W ? logits[n, 0, i, j] : double.NegativeInfinity));
+    }
+}
+
+/// <summary>W_o · concat over heads of softmax over the pattern's keys.</summary>
+internal static class SparseOracle
+{
+    public static DenseMap Context(SparseAttentionOptions options, DenseMap x, OracleState state)
+    {
+        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
+        DenseMap gathered = ContextOracle.Gather(Weights(options, x, state), ContextOracle.Channels(qkv, 2 * x.C, x.C), x.H, x.W);
+        return Convolve(gathered, state.Child("proj"), x.C, options.Bias);
+    }
+
+    public static DenseMap Weights(SparseAttentionOptions options, DenseMap x, OracleState state)
+    {
+        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
+        DenseMap logits = ContextOracle.Logits(
+            ContextOracle.Channels(qkv, 0, x.C), ContextOracle.Channels(qkv, x.C, x.C), 1 / Math.Sqrt(x.C / options.Heads), options.Heads);
+        int positions = x.H * x.W;
+        int length = options.BlockLength ?? (int)Math.Ceiling(Math.Sqrt(positions));
+        return SelfAttentionOracle.Softmax(DenseMap.Of(x.N, options.Heads, positions, positions, (n, head, i, j) =>
+        {
+            // A key is kept if fewer than k others are above it; of equal ones, the first.
+            int above = 0;
+            for (int other = 0; other < positions; other++)
+            {
+                double ahead = logits[n, head, i, other] - logits[n, head, i, j];
+                if (ahead > 0 || (ahead == 0 && other < j)) above++;
+            }
+
+            bool seen = options.Pattern == SparsePattern.TopK
+                ? above < options.TopKeys
+                : i / length == j / length || Math.Abs(i - j) % length == 0;
+            return seen ? logits[n, head, i, j] : double.NegativeInfinity;
+        }));
+    }
+}
+
+/// <summary>W_o · concat over heads of Σ φ(q)ᵀ φ(k) v / Σ φ(q)ᵀ φ(k), over every pair of positions.</summary>
+internal static class LinearOracle
+{
+    public static DenseMap Context(LinearAttentionOptions options, DenseMap x, OracleState state)
+    {
+        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
+        DenseMap gathered = ContextOracle.Gather(Weights(options, x, state), ContextOracle.Channels(qkv, 2 * x.C, x.C), x.H, x.W);
+        return Convolve(gathered, state.Child("proj"), x.C, options.Bias);
+    }
+
+    public static DenseMap Weights(LinearAttentionOptions options, DenseMap x, OracleState state)
+    {
+        DenseMap features = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias).Select(v => v > 0 ? v + 1 : Math.Exp(v));
+        DenseMap products = ContextOracle.Logits(
+            ContextOracle.Channels(features, 0, x.C), ContextOracle.Channels(features, x.C, x.C), 1, options.Heads);
+        return DenseMap.Of(x.N, options.Heads, products.H, products.W, (n, head, i, j) =>
+        {
+            double sum = 0;
+            for (int key = 0; key < products.W; key++) sum += products[n, head, i, key];
+            return products[n, head, i, j] / sum;
+        });
     }
 }

@@ -234,6 +234,13 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("bat", new BatAttentionOptions { BlockSize = 2 }),
         new("bat, one group", new BatAttentionOptions { BlockSize = 3, Groups = 1, ReducedChannels = 3 }, 5),
 
+        new("sparse", new SparseAttentionOptions()),
+        new("sparse, blocks of 4", new SparseAttentionOptions { BlockLength = 4, Heads = 2, Residual = false, Bias = false }, 6),
+        new("sparse, top 5", new SparseAttentionOptions { Pattern = SparsePattern.TopK, TopKeys = 5, Heads = 3 }),
+        new("sparse, top 1", new SparseAttentionOptions { Pattern = SparsePattern.TopK, TopKeys = 1, Heads = 1, Residual = false }, 5),
+        new("linear", new LinearAttentionOptions()),
+        new("linear, no residual, no bias", new LinearAttentionOptions { Heads = 2, Residual = false, Bias = false }, 6),
+
         new("attention gate", new AttentionGateOptions()),
         new("attention gate, no norm", new AttentionGateOptions { Norm = false }, 7),
         new("attention gate, width 3", new AttentionGateOptions { ReducedChannels = 3 }, 7),
