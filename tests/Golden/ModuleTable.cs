@@ -31,6 +31,8 @@ internal static partial class ModuleTable
         output.WriteLine("|---|---|---|---|---:|---:|---|");
         manual_seed(0);
         foreach (string kind in AttentionCatalog.Kinds) output.WriteLine(Row($"`{kind}`", OneInput(AttentionCatalog.Create(kind)), Map, results));
+        output.WriteLine(Row(
+            "two maps", new Wrapped(new CrossAttention(Channels, Channels), (inner, x) => ((CrossAttention)inner).call(x, x)), Map, results));
         output.WriteLine(Row("sequences", new Wrapped(new MultiHeadAttention(Channels), (inner, x) => ((MultiHeadAttention)inner).call(x, x, x)), Sequence, results));
     }
 

@@ -99,6 +99,10 @@ public sealed class AnchorTests
         using Sequences model = new();
         const long Projections = 2 * 7 * 16 * 16 * 4, Products = 2 * 2 * 7 * 7 * 16;
         Assert.Equal(Projections + Products, ModelCost.Measure(model, 2, 7, 16).MultiplyAccumulates);
+
+        using Crossed crossed = new();
+        const long Layers = 2 * 15 * 16 * 16 * 4, Weighing = 2 * 2 * 15 * 15 * 16;
+        Assert.Equal(Layers + Weighing, ModelCost.Measure(crossed, 2, 16, 5, 3).MultiplyAccumulates);
     }
 
     [Fact]
@@ -151,5 +155,15 @@ public sealed class AnchorTests
             : base(nameof(Sequences)) => RegisterComponents();
 
         public override Tensor forward(Tensor input) => _attention.call(input);
+    }
+
+    private sealed class Crossed : nn.Module<Tensor, Tensor>
+    {
+        private readonly CrossAttention _attention = new(16, 16, new CrossAttentionOptions { Heads = 4 });
+
+        public Crossed()
+            : base(nameof(Crossed)) => RegisterComponents();
+
+        public override Tensor forward(Tensor input) => _attention.call(input, input);
     }
 }

@@ -45,14 +45,9 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
         {
             foreach (nn.Module module in modules)
             {
-                if (module is MultiHeadAttention sequences)
+                if (HookOfSeveralInputs(module, count => total += count) is { } remove)
                 {
-                    var sequenceHook = sequences.register_forward_hook((_, query, key, value, _, _, output) =>
-                    {
-                        total += sequences.MultiplyAccumulates(query, key, value);
-                        return output;
-                    });
-                    removals.Add(sequenceHook.remove);
+                    removals.Add(remove);
                     continue;
                 }
 
@@ -75,12 +70,33 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
         }
         finally
         {
-            foreach (Action remove in removals) remove();
+            foreach (Action removal in removals) removal();
             // Parents stand before their children, so what a parent sets for its children is put right after.
             for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
         }
 
         return new ModelCost(model.parameters().Sum(parameter => parameter.numel()), total);
+    }
+
+    private static Action? HookOfSeveralInputs(nn.Module module, Action<long> add)
+    {
+        switch (module)
+        {
+            case MultiHeadAttention sequences:
+                return sequences.register_forward_hook((_, query, key, value, _, _, output) =>
+                {
+                    add(sequences.MultiplyAccumulates(query, key, value));
+                    return output;
+                }).remove;
+            case CrossAttention cross:
+                return cross.register_forward_hook((_, input, context, _, output) =>
+                {
+                    add(cross.MultiplyAccumulates(input, context));
+                    return output;
+                }).remove;
+            default:
+                return null;
+        }
     }
 
     private static Func<Tensor, Tensor, long>? Counter(nn.Module module) => module switch

@@ -159,6 +159,13 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
         return (keyPaddingMask is null ? weights : weights.masked_fill(Empty(keyPaddingMask), Zero)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Multiply-accumulates of the two products; the projections count themselves.</summary>
+    internal long MultiplyAccumulates(Tensor input, Tensor context)
+    {
+        long places = context.dim() == 4 ? context.size(2) * context.size(3) : context.size(1);
+        return 2 * input.size(0) * input.size(2) * input.size(3) * places * Options.Heads * HeadWidth;
+    }
+
     /// <summary>Forgets the weights and starts afresh.</summary>
     public void ResetParameters()
     {
