@@ -1,9 +1,11 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.RegularExpressions;
 
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Finds weights that Hugging Face's tools have already fetched, by the model's name. It only looks at files; it never goes to the network.
+/// Weights by the model's name on Hugging Face's hub. <see cref="Find"/> only looks at files; <see cref="DownloadAsync"/> alone goes to the
+/// network, and nothing in this library calls it.
 /// </summary>
 public static partial class HubCache
 {
@@ -25,6 +27,48 @@ public static partial class HubCache
     /// <exception cref="FileNotFoundException">There are no such weights; the message says where was looked and how to fetch them.</exception>
     public static string Find(string name, string? folder = null, string revision = "main")
     {
+        string model = ModelFolder(name, revision, ref folder), snapshot = Path.Combine(model, "snapshots", Commit(model, revision));
+        string plain = Path.Combine([folder, .. name.Split('/')]);
+        return new[] { snapshot, plain }.SelectMany(place => FileNames.Select(file => Path.Combine(place, file))).FirstOrDefault(File.Exists)
+            ?? throw new FileNotFoundException(
+                $"There are no weights of '{name}' in '{snapshot}' nor in '{plain}' ({string.Join(", ", FileNames)}). " +
+                $"Fetch them with HubCache.DownloadAsync, or with Hugging Face's command: hf download {name}", Path.Combine(snapshot, FileNames[0]));
+    }
+
+    /// <summary>
+    /// Fetches a model's weights from the hub by HTTPS into a cache, where <see cref="Find"/> and Hugging Face's tools find them. A file that is
+    /// there already is not fetched again, and a download that broke off continues. The contents are compared with the server's checksum
+    /// (SHA-256, or git's SHA-1) before the file gets its name.
+    /// </summary>
+    /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
+    /// <param name="options">From where, to where and which file. Null: the defaults.</param>
+    /// <param name="progress">Hears how far it has come. Default null.</param>
+    /// <param name="cancellationToken">Ends it; what was received stays, and the next call continues there.</param>
+    /// <returns>The file's path, for <see cref="WeightsExtensions.LoadWeights"/>.</returns>
+    /// <exception cref="ArgumentException">A name or an option is not one, could lead out of the folder, or asks for plain http.</exception>
+    /// <exception cref="HubDownloadException">
+    /// There is no network or no such file, the server refuses (<see cref="HubDownloadException.StatusCode"/>) or is silent, or the contents have
+    /// another checksum or size than announced; the message names both checksums.
+    /// </exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static async Task<string> DownloadAsync(
+        string name, HubDownloadOptions? options = null, IProgress<HubDownloadProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        options ??= new HubDownloadOptions();
+        string? folder = options.Folder;
+        string model = ModelFolder(name, options.Revision, ref folder);
+        if (options.File is { } file && !file.Split('/').All(IsPart))
+        {
+            throw new ArgumentException($"File is '{file}'; it is a path in the repository, such as model.safetensors.", nameof(options));
+        }
+
+        using HubDownload download = new(name, folder, model, options, progress, cancellationToken);
+        return await download.RunAsync(options.File is null ? FileNames : [options.File]).ConfigureAwait(false);
+    }
+
+    /// <summary>The folder of a model in a cache, this user's where none is given. Nothing but checked names gets into a path.</summary>
+    private static string ModelFolder(string name, string revision, [NotNull] ref string? folder)
+    {
         string[] parts = (name ?? throw new ArgumentNullException(nameof(name))).Split('/');
         if (parts.Length != 2 || !parts.All(IsPart))
         {
@@ -37,12 +81,7 @@ public static partial class HubCache
         }
 
         folder ??= UserCache();
-        string model = Path.Combine(folder, $"models--{parts[0]}--{parts[1]}");
-        string snapshot = Path.Combine(model, "snapshots", Commit(model, revision)), plain = Path.Combine(folder, parts[0], parts[1]);
-        return new[] { snapshot, plain }.SelectMany(place => FileNames.Select(file => Path.Combine(place, file))).FirstOrDefault(File.Exists)
-            ?? throw new FileNotFoundException(
-                $"There are no weights of '{name}' in '{snapshot}' nor in '{plain}' ({string.Join(", ", FileNames)}). " +
-                $"Fetch them with Hugging Face's command: hf download {name}", Path.Combine(snapshot, FileNames[0]));
+        return Path.Combine(folder, $"models--{parts[0]}--{parts[1]}");
     }
 
     /// <summary>The commit that a branch or tag stands for; the revision itself where it is one, or is not known.</summary>
