@@ -24,6 +24,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
         Row row = Row.Named(name);
         AttentionOptions options = row.Options with { Initialization = AttentionInitialization.Identity, Dropout = 0.2, StochasticDrop = 0.3 };
         if (options is SelfAttention2dOptions self) options = self with { AttentionDropout = 0.1 };
+        if (options is SparseAttentionOptions sparse) options = sparse with { AttentionDropout = 0.1 };
         Module(name + ", drops", row with { Options = options });
     }
 

@@ -33,7 +33,7 @@ public sealed record SparseAttentionOptions : AttentionOptions
     public int? BlockLength { get; init; }
 
     /// <summary>
-    /// Keys k that a query keeps in <see cref="SparsePattern.TopK"/>; a map of fewer positions keeps all. Default 8, the paper's best.
+    /// Keys k that a query keeps in <see cref="SparsePattern.TopK"/>; a map of fewer positions keeps all. Default 8.
     /// </summary>
     public int TopKeys { get; init; } = DefaultTopKeys;
 
