@@ -88,8 +88,13 @@ public sealed class ChannelAttention : GateModule
     public int ReducedChannels { get; }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
-        => _options.Gate.Apply(Mlp(input.mean([2, 3], keepdim: true)).add(Mlp(input.amax([2, 3], keepdim: true))));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+
+    internal override GateParts? Decompose() => new(this);
+
+    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Maximum;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled) => _options.Gate.Apply(Mlp(pooled.Mean).add(Mlp(pooled.Maximum!)));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper()

@@ -151,9 +151,15 @@ public sealed class EfficientChannelAttention : GateModule
     public int KernelSize { get; }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+
+    internal override GateParts? Decompose() => new(this);
+
+    internal override ChannelReads Reads => ChannelReads.Mean;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = input.mean([2, 3]).unsqueeze(1);
+        Tensor squeezed = pooled.Mean.view(-1, 1, Channels);
         if (_conv2 is not null) squeezed = _options.Activation.Apply(_conv.call(squeezed));
         if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
         {

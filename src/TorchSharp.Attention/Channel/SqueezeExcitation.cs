@@ -88,10 +88,15 @@ public sealed class SqueezeExcitation : GateModule
     public int ReducedChannels { get; }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+
+    internal override GateParts? Decompose() => new(this);
+
+    internal override ChannelReads Reads => _options.MaxPool ? ChannelReads.Mean | ChannelReads.Maximum : ChannelReads.Mean;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = input.mean([2, 3], keepdim: true);
-        if (_options.MaxPool) squeezed = squeezed.add(input.amax([2, 3], keepdim: true)).mul(Half);
+        Tensor squeezed = pooled.Maximum is null ? pooled.Mean : pooled.Mean.add(pooled.Maximum).mul(Half);
         return _options.Gate.Apply(_fc2.call(_options.Activation.Apply(_fc1.call(squeezed))));
     }
 

@@ -70,11 +70,17 @@ public sealed class StyleRecalibration : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+
+    internal override GateParts? Decompose() => new(this);
+
+    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.SquaredDeviations;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor mean = input.mean([2, 3], keepdim: true);
-        using Scalar share = (1.0 / Math.Max(1, (input.size(2) * input.size(3)) - 1)).ToScalar();
-        Tensor deviation = input.sub(mean).square().sum([2, 3], keepdim: true).mul(share).add(Epsilon).sqrt();
+        Tensor mean = pooled.Mean;
+        using Scalar share = (1.0 / Math.Max(1, pooled.Positions - 1)).ToScalar();
+        Tensor deviation = pooled.SquaredDeviations!.mul(share).add(Epsilon).sqrt();
         Tensor weights = _cfc.view(1, Channels, 2, 1);
         Tensor style = mean.mul(weights.narrow(2, 0, 1)).add(deviation.mul(weights.narrow(2, 1, 1)));
         return _options.Gate.Apply(_bn.CallAnyBatch(style));

@@ -33,7 +33,24 @@ public abstract class GateModule : AttentionModule
     protected abstract Tensor ComputeGate(Tensor input);
 
     /// <inheritdoc/>
-    protected override Tensor Attend(Tensor input) => DropElements(input.mul(EffectiveGate(input)));
+    protected override Tensor Attend(Tensor input) => DropElements(FusedGate.TryRun(this, input, MayOverwrite) ?? AttendComposed(input));
+
+    /// <summary>The refined map by libtorch's operations.</summary>
+    private protected virtual Tensor AttendComposed(Tensor input) => input.mul(EffectiveGate(input));
+
+    /// <summary>How the gate decomposes for the fused kernels; null where it does not. One that does overrides what its parts name.</summary>
+    internal virtual GateParts? Decompose() => null;
+
+    /// <summary>What <see cref="ExciteChannels"/> needs.</summary>
+    internal virtual ChannelReads Reads => ChannelReads.Nothing;
+
+    /// <summary>The gate, (N, C, 1, 1), of pooled channels, before the identity start's blend.</summary>
+    internal virtual Tensor ExciteChannels(ChannelSummary pooled) => throw new NotSupportedException($"{GetName()} has no channel gate.");
+
+    /// <summary>The gate, (N, 1, H, W), of pooled positions, (N, 2, H, W): mean and maximum over channels; before the identity start's blend.</summary>
+    internal virtual Tensor ExcitePositions(Tensor pooled) => throw new NotSupportedException($"{GetName()} has no spatial gate.");
+
+    private bool MayOverwrite => OwnsInput && !HasHooks && !is_grad_enabled();
 
     /// <summary>Applies <see cref="AttentionOptions.Dropout"/> in training.</summary>
     /// <param name="refined">The refined map.</param>

@@ -142,12 +142,14 @@ public sealed class Cbam : GateModule
     public SpatialAttention SpatialHalf => _spatial;
 
     /// <inheritdoc/>
-    protected override Tensor Attend(Tensor input) => DropElements(_order switch
+    private protected override Tensor AttendComposed(Tensor input) => _order switch
     {
         CbamOrder.ChannelFirst => _spatial.call(_channel.call(input)),
         CbamOrder.SpatialFirst => _channel.call(_spatial.call(input)),
         _ => input.mul(_channel.EffectiveGate(input)).mul(_spatial.EffectiveGate(input)),
-    });
+    };
+
+    internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

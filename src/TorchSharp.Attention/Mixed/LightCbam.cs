@@ -115,7 +115,9 @@ public sealed class LightCbam : GateModule
     public SpatialAttention SpatialHalf => _spatial;
 
     /// <inheritdoc/>
-    protected override Tensor Attend(Tensor input) => DropElements(_spatial.call(_channel.call(input)));
+    private protected override Tensor AttendComposed(Tensor input) => _spatial.call(_channel.call(input));
+
+    internal override GateParts? Decompose() => new(_channel, _spatial);
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

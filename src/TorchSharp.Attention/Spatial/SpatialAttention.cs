@@ -73,8 +73,6 @@ public sealed record SpatialAttentionOptions : AttentionOptions
 /// </remarks>
 public sealed class SpatialAttention : GateModule
 {
-    private static readonly Scalar Half = 0.5.ToScalar();
-
     [ComponentName(Name = "conv")]
     private readonly ConvNorm _conv;
 
@@ -94,16 +92,19 @@ public sealed class SpatialAttention : GateModule
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
+        => ExcitePositions(cat([input.mean([1], keepdim: true), input.amax([1], keepdim: true)], 1));
+
+    internal override GateParts? Decompose() => new(null, this);
+
+    internal override Tensor ExcitePositions(Tensor pooled)
     {
-        Tensor mean = input.mean([1], keepdim: true);
-        Tensor max = input.amax([1], keepdim: true);
-        Tensor pooled = _options.MapOrder switch
+        Tensor maps = _options.MapOrder switch
         {
-            SpatialMapOrder.Average => mean.add(max).mul(Half),
-            SpatialMapOrder.MaxMean => cat([max, mean], 1),
-            _ => cat([mean, max], 1),
+            SpatialMapOrder.Average => pooled.mean([1], keepdim: true),
+            SpatialMapOrder.MaxMean => pooled.flip(1),
+            _ => pooled,
         };
-        return _options.Gate.Apply(_conv.call(pooled));
+        return _options.Gate.Apply(_conv.call(maps));
     }
 
     /// <inheritdoc/>

@@ -1,0 +1,122 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What a gate reads of each channel of a map.</summary>
+[Flags]
+internal enum ChannelReads
+{
+    Nothing = 0,
+    Mean = 1,
+    Maximum = 2,
+    SquaredDeviations = 4,
+}
+
+/// <summary>
+/// How a gate decomposes: a channel gate made of pooled channels, then a spatial gate made of the gated map's pooled positions; either may
+/// be missing. In parallel, the spatial gate reads the map itself.
+/// </summary>
+internal readonly record struct GateParts(GateModule? Channel, GateModule? Spatial = null);
+
+/// <summary>What was pooled of each channel, each (N, C, 1, 1).</summary>
+internal readonly record struct ChannelSummary(long Positions, Tensor Mean, Tensor? Maximum = null, Tensor? SquaredDeviations = null)
+{
+    /// <summary>By libtorch's operations.</summary>
+    public static ChannelSummary Of(Tensor map, ChannelReads reads)
+    {
+        Tensor mean = map.mean([2, 3], keepdim: true);
+        return new ChannelSummary(
+            map.size(2) * map.size(3),
+            mean,
+            reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true) : null,
+            reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true) : null);
+    }
+
+    /// <summary>From the kernel's stacked results, (pooled, N, C, 1, 1).</summary>
+    public static ChannelSummary Of(Tensor stacked, ChannelReads reads, MapView view)
+    {
+        Tensor typed = view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked;
+        Tensor first = typed.select(0, 0);
+        if (reads == ChannelReads.Mean) return new ChannelSummary(view.Positions, first);
+        Tensor second = typed.select(0, 1);
+        return reads.HasFlag(ChannelReads.Maximum) ? new(view.Positions, first, second) : new(view.Positions, first, null, second);
+    }
+}
+
+/// <summary>
+/// A gate on the kernels: the map is read once for each pooling and written once. Tiny tensors between the passes (the layers that turn
+/// pooled values into a gate) stay libtorch's, with libtorch's gradients.
+/// </summary>
+internal static class FusedGate
+{
+    /// <summary>The refined map, or null where the composed operations must do it.</summary>
+    public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
+    {
+        if (!AttentionKernels.Enabled || module.Decompose() is not { } parts) return null;
+        if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view)) return null;
+        GatePass pass = new(parts, view);
+        return is_grad_enabled() && (input.requires_grad || HasGradients(module)) ? Train(pass, input) : Infer(pass, input, overwrite, residual);
+    }
+
+    /// <summary>Hooks on a half, and drops of its own, need its own forward.</summary>
+    private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel) && FitsHalf(module, parts.Spatial);
+
+    private static bool FitsHalf(GateModule module, GateModule? half)
+        => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, StochasticDrop: 0 });
+
+    private static bool HasGradients(GateModule module)
+    {
+        foreach (Modules.Parameter parameter in module.parameters())
+        {
+            if (parameter.requires_grad) return true;
+        }
+
+        return false;
+    }
+
+    private static Tensor Infer(GatePass pass, Tensor input, bool overwrite, Tensor? residual)
+    {
+        Tensor? channel = null, spatial = null;
+        if (pass.Parts.Channel is { } first) channel = ChannelGate(first, pass.PoolChannels(input), pass.View);
+        if (pass.Parts.Spatial is { } second) spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View);
+        return pass.Apply(input, channel, spatial, overwrite, residual);
+    }
+
+    private static Tensor Train(GatePass pass, Tensor input)
+    {
+        pass.InputNeedsGradient = input.requires_grad;
+        Tensor? channel = null, spatial = null;
+        if (pass.Parts.Channel is { } first)
+        {
+            pass.PooledChannels = PoolChannelsFunction.apply(input, pass);
+            channel = ChannelGate(first, pass.PooledChannels, pass.View);
+        }
+
+        if (pass.Parts.Spatial is { } second)
+        {
+            pass.PooledPositions = channel is null ? PoolPositionsFunction.apply(input, pass) : PoolPositionsFunction.apply(input, channel, pass);
+            pass.PooledNeedsGradient = pass.PooledPositions.requires_grad;
+            spatial = SpatialGate(second, pass.PooledPositions, pass.View);
+        }
+
+        Tensor output = (channel, spatial) switch
+        {
+            ({ } c, { } s) => ApplyFunction.apply(input, c, s, pass),
+            ({ } c, null) => ApplyFunction.apply(input, c, pass),
+            (_, { } s) => ApplyFunction.apply(input, s, pass),
+            _ => throw new InvalidOperationException("A gate has at least one part."),
+        };
+        pass.PooledChannels = pass.PooledPositions = null;
+        return output;
+    }
+
+    /// <summary>(N, C, 1, 1) in float32.</summary>
+    private static Tensor ChannelGate(GateModule half, Tensor stacked, MapView view)
+        => AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, half.Reads, view)), half.StartScale)
+            .to_type(ScalarType.Float32).contiguous();
+
+    /// <summary>(N, 1, H, W) in float32.</summary>
+    private static Tensor SpatialGate(GateModule half, Tensor pooled, MapView view)
+        => AttentionStart.Blend(half.ExcitePositions(view.Half ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale)
+            .to_type(ScalarType.Float32).contiguous();
+}

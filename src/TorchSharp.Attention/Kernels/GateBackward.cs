@@ -1,0 +1,151 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// The backward pass of one gate by kernels: at most three reads of dy and x and one write of dx. Small tensors are float32.
+/// </summary>
+internal sealed unsafe class GateBackward : IDisposable
+{
+    private readonly MapView _view;
+    private readonly ChannelReads _reads;
+    private readonly Tensor _input;
+    private readonly Tensor _gradient;
+    private readonly Tensor _channel;
+    private readonly Tensor? _spatial;
+    private readonly Tensor? _pooledChannels;
+    private readonly Tensor? _positionMax;
+    private readonly List<Tensor> _kept = [];
+    private Tensor? _ties;
+    private Tensor? _channelTies;
+    private Tensor? _shift;
+    private Tensor? _peak;
+
+    /// <summary>Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions.</summary>
+    public GateBackward(MapView view, ChannelReads reads, List<Tensor> saved, Tensor gradient)
+    {
+        _view = view;
+        _reads = reads;
+        _input = saved[0];
+        _gradient = view.Align(gradient);
+        _channel = saved[1] ?? ones(view.Batch, view.Channels);
+        _spatial = saved[2];
+        _pooledChannels = saved[3];
+        _positionMax = saved[4]?.select(1, 1).contiguous();
+        Tensor?[] held = [.. saved, gradient, _gradient, _channel, _positionMax];
+        foreach (Tensor? tensor in held)
+        {
+            if (tensor is not null) Keep(tensor);
+        }
+    }
+
+    private bool ReadsMaximum => _reads.HasFlag(ChannelReads.Maximum);
+
+    /// <summary>The spatial gate's gradient, (N, 1, H, W), and how many channels share each position's maximum.</summary>
+    public Tensor SpatialGradient(long height, long width)
+    {
+        Tensor gradient = empty([_view.Batch, 1, height, width], ScalarType.Float32);
+        _ties = Keep(empty([_view.Batch, _view.Positions], ScalarType.Float32));
+        MapArguments a = Arguments(gradient, _ties, _view.Positions);
+        MapKernels.OverChannels<PositionGradient>(_view, a, maps: 2);
+        return gradient;
+    }
+
+    /// <summary>Takes what the spatial gate sends back to the pooled positions, (N, 2, H, W).</summary>
+    public void TakePositions(Tensor pooledGradient)
+    {
+        using Scalar share = (1.0 / _view.Channels).ToScalar();
+        using DisposeScope scope = NewDisposeScope();
+        _shift = Keep(pooledGradient.select(1, 0).mul(share).contiguous());
+        _peak = Keep(pooledGradient.select(1, 1).div(_ties!.view(_view.Batch, pooledGradient.size(2), pooledGradient.size(3))).contiguous());
+    }
+
+    /// <summary>The channel gate's gradient, (N, C, 1, 1), and how many positions share each channel's maximum.</summary>
+    public Tensor ChannelGradient()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor gradient = empty([_view.Batch, _view.Channels, 1, 1], ScalarType.Float32);
+        Tensor ties = empty([_view.Batch, _view.Channels], ScalarType.Float32);
+        MapArguments a = Arguments(gradient, ties, _view.Channels);
+        if (_spatial is null && !ReadsMaximum)
+        {
+            MapKernels.OverPositions<ChannelDot>(_view, a, maps: 2);
+            return gradient.MoveToOuterDisposeScope();
+        }
+
+        // No value equals NaN: where no maximum was pooled, nothing is a maximum.
+        Tensor maximum = ReadsMaximum ? _pooledChannels!.select(0, 1) : full([_view.Batch, _view.Channels], float.NaN);
+        a.ChannelMax = MapView.Pointer(maximum);
+        if (_spatial is null) MapKernels.OverPositions<ChannelGradient>(_view, a, maps: 2);
+        else MapKernels.OverPositions<GatedChannelGradient>(_view, a, maps: 2);
+        _channelTies = Keep(ties);
+        return gradient.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The input's gradient, from what the channel gate sends back to the pooled channels; null where there is no channel gate.</summary>
+    public Tensor InputGradient(Tensor? pooledGradient)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor none = zeros(_view.Batch, _view.Channels);
+        Tensor shift = none, slope = none, peak = none, maximum = none;
+        if (pooledGradient is not null)
+        {
+            using Scalar share = (1.0 / _view.Positions).ToScalar();
+            shift = pooledGradient[0].mul(share).contiguous();
+            if (ReadsMaximum)
+            {
+                maximum = _pooledChannels![1];
+                peak = pooledGradient[1].div(_channelTies!.view(_view.Batch, _view.Channels, 1, 1)).contiguous();
+            }
+            else if (_reads.HasFlag(ChannelReads.SquaredDeviations))
+            {
+                slope = pooledGradient[1].add(pooledGradient[1]).contiguous();
+                shift = shift.sub(slope.mul(_pooledChannels![0]));
+            }
+        }
+
+        MapView written = _view.Like(_input, out Tensor gradient);
+        MapArguments a = Arguments(null, null, 0);
+        a.Y = written.Values;
+        a.ChannelShift = MapView.Pointer(shift);
+        a.ChannelSlope = MapView.Pointer(slope);
+        a.ChannelPeak = MapView.Pointer(peak);
+        a.ChannelMax = MapView.Pointer(maximum);
+        if (_spatial is not null) MapKernels.Write<GatedInputGradient>(_view, a, maps: 3);
+        else if (_reads is ChannelReads.Mean) MapKernels.Write<InputGradient>(_view, a, maps: 2);
+        else MapKernels.Write<PeakedInputGradient>(_view, a, maps: 3);
+        return gradient.MoveToOuterDisposeScope();
+    }
+
+    public void Dispose()
+    {
+        foreach (Tensor tensor in _kept) tensor.Dispose();
+    }
+
+    private MapArguments Arguments(Tensor? first, Tensor? second, nint stride)
+    {
+        MapArguments a = _view.Arguments();
+        a.X = MapView.Pointer(_input);
+        a.GradY = MapView.Pointer(_gradient);
+        a.First = first is null ? null : MapView.Pointer(first);
+        a.Second = second is null ? null : MapView.Pointer(second);
+        a.ResultStride = stride;
+        a.Scale = 1;
+        a.ChannelGate = MapView.Pointer(_channel);
+        if (_spatial is null) return a;
+        a.PositionGate = MapView.Pointer(_spatial);
+        a.PositionMax = MapView.Pointer(_positionMax!);
+        if (_shift is null) return a;
+        a.PositionShift = MapView.Pointer(_shift);
+        a.PositionPeak = MapView.Pointer(_peak!);
+        return a;
+    }
+
+    /// <summary>Out of the caller's scope: steps run one by one, maybe under different scopes.</summary>
+    private Tensor Keep(Tensor tensor)
+    {
+        Tensor kept = tensor.DetachFromDisposeScope();
+        _kept.Add(kept);
+        return kept;
+    }
+}

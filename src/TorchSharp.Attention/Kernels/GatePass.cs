@@ -1,0 +1,129 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// One forward pass of a gate over one map, and what its backward pass hands from step to step. The backward steps run in the opposite
+/// order: <see cref="ApplyFunction"/>, <see cref="PoolPositionsFunction"/>, <see cref="PoolChannelsFunction"/>. The first of the forward
+/// steps writes the input's gradient, all of it, in one pass; the others pass none back.
+/// </summary>
+internal sealed unsafe class GatePass(GateParts parts, MapView view)
+{
+    public GateParts Parts { get; } = parts;
+
+    public MapView View { get; } = view;
+
+    public bool InputNeedsGradient { get; set; }
+
+    public bool PooledNeedsGradient { get; set; }
+
+    /// <summary>What the forward steps pooled, until the last step has saved it.</summary>
+    public Tensor? PooledChannels { get; set; }
+
+    public Tensor? PooledPositions { get; set; }
+
+    /// <summary>Set from the backward of the last step to the backward of the first.</summary>
+    public GateBackward? Backward { get; set; }
+
+    /// <summary>Mean and, where the gate reads one, maximum or squared deviations of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
+    public Tensor PoolChannels(Tensor input)
+    {
+        ChannelReads reads = Parts.Channel!.Reads;
+        long size = (long)View.Batch * View.Channels;
+        Tensor pooled = empty([reads == ChannelReads.Mean ? 1 : 2, View.Batch, View.Channels, 1, 1], ScalarType.Float32);
+        MapArguments a = View.Arguments();
+        a.First = MapView.Pointer(pooled);
+        a.Second = a.First + size;
+        a.ResultStride = View.Channels;
+        a.Scale = 1f / View.Positions;
+        if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(View, a);
+        else if (reads.HasFlag(ChannelReads.SquaredDeviations)) PoolMoments(a, size);
+        else MapKernels.OverPositions<Summing>(View, a);
+        GC.KeepAlive(input);
+        return pooled;
+    }
+
+    /// <summary>Mean and maximum over channels of the gated map, (N, 2, H, W) in float32.</summary>
+    public Tensor PoolPositions(Tensor input, Tensor? channel, long height, long width)
+    {
+        Tensor pooled = empty([View.Batch, 2, height, width], ScalarType.Float32);
+        MapArguments a = View.Arguments();
+        a.First = MapView.Pointer(pooled);
+        a.Second = a.First + View.Positions;
+        a.ResultStride = 2 * (nint)View.Positions;
+        a.Scale = 1f / View.Channels;
+        if (channel is null)
+        {
+            MapKernels.OverChannels<Pooling>(View, a);
+        }
+        else
+        {
+            a.ChannelGate = MapView.Pointer(channel);
+            MapKernels.OverChannels<GatedPooling>(View, a);
+        }
+
+        GC.KeepAlive(input);
+        GC.KeepAlive(channel);
+        return pooled;
+    }
+
+    /// <summary>y = x · c · s, into a new map or over the input; with a residual, y = max(x · c · s + residual, 0).</summary>
+    public Tensor Apply(Tensor input, Tensor? channel, Tensor? spatial, bool overwrite = false, Tensor? residual = null)
+    {
+        Tensor? output = null;
+        void* values = overwrite ? View.Values : View.Like(input, out output).Values;
+        using Tensor? ones = channel is null ? torch.ones(View.Batch, View.Channels) : null;
+        MapArguments a = View.Arguments();
+        a.Y = values;
+        a.ChannelGate = MapView.Pointer(channel ?? ones!);
+        a.PositionGate = spatial is null ? null : MapView.Pointer(spatial);
+        if (residual is null)
+        {
+            if (spatial is null) MapKernels.Write<ApplyChannel>(View, a);
+            else MapKernels.Write<ApplyBoth>(View, a);
+        }
+        else
+        {
+            a.Residual = MapView.Pointer(residual);
+            if (spatial is null) MapKernels.Write<AddRectified<ApplyChannel>>(View, a, maps: 3);
+            else MapKernels.Write<AddRectified<ApplyBoth>>(View, a, maps: 3);
+        }
+
+        GC.KeepAlive(input);
+        GC.KeepAlive(channel);
+        GC.KeepAlive(spatial);
+        GC.KeepAlive(residual);
+        return output ?? input;
+    }
+
+    /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>
+    private void PoolMoments(MapArguments a, long size)
+    {
+        float[] origins = new float[size];
+        fixed (float* origin = origins)
+        {
+            for (int n = 0; n < View.Batch; n++)
+            {
+                for (int c = 0; c < View.Channels; c++) origin[((long)n * View.Channels) + c] = Element(n, c);
+            }
+
+            a.ChannelShift = origin;
+            MapKernels.OverPositions<Moments>(View, a);
+            for (long i = 0; i < size; i++)
+            {
+                float shifted = a.First[i];
+                a.First[i] = origin[i] + shifted;
+                a.Second[i] = Math.Max(0, a.Second[i] - (shifted * shifted * View.Positions));
+            }
+        }
+    }
+
+    /// <summary>A channel's value at its first position.</summary>
+    private float Element(int sample, int channel)
+    {
+        long index = ((long)sample * View.Channels * View.Positions) + (View.Pixels ? channel : (long)channel * View.Positions);
+        return View.Half
+            ? BitConverter.UInt32BitsToSingle((uint)((ushort*)View.Values)[index] << 16)
+            : ((float*)View.Values)[index];
+    }
+}

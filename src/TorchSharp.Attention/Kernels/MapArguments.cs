@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// What a kernel reads and writes. A map is <see cref="Matrices"/> matrices of <see cref="Rows"/> × <see cref="Columns"/>, columns contiguous:
+/// with planes (NCHW) a row is a channel and a column a position, with pixels (channels last) the other way round. Values of channels,
+/// (N, C), and of positions, (N, H·W), are float32 whatever the map is.
+/// </summary>
+internal unsafe struct MapArguments
+{
+    public void* X;
+    public void* Y;
+    public void* GradY;
+    public void* Residual;
+
+    public int Matrices;
+    public int Rows;
+    public int Columns;
+    public int Tile;
+
+    /// <summary>
+    /// The two results of a reduction, one value a channel or a position; a matrix's results begin <see cref="ResultStride"/> after the
+    /// matrix before it, and the first is multiplied by <see cref="Scale"/>.
+    /// </summary>
+    public float* First;
+    public float* Second;
+    public nint ResultStride;
+    public float Scale;
+
+    /// <summary>Of channels: the gate c, the maximum of x, and the gradients of what was pooled: dx gains Shift + Slope · x + Peak at maxima.</summary>
+    public float* ChannelGate;
+    public float* ChannelMax;
+    public float* ChannelShift;
+    public float* ChannelSlope;
+    public float* ChannelPeak;
+
+    /// <summary>Of positions: the gate s, the maximum of x · c over channels, and the gradients of mean and maximum over channels.</summary>
+    public float* PositionGate;
+    public float* PositionMax;
+    public float* PositionShift;
+    public float* PositionPeak;
+}
+
+/// <summary>Where the values of a channel and of a position stand for an element of a matrix.</summary>
+internal unsafe interface IMapLayout
+{
+    /// <summary>A channel's value at (row, column); <paramref name="start"/> is the matrix's first column among all matrices'.</summary>
+    static abstract TVector Channel<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>;
+
+    static abstract TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>;
+}
+
+/// <summary>NCHW: rows are channels.</summary>
+internal readonly unsafe struct Planes : IMapLayout
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(values[row]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.Load(values + start + column);
+}
+
+/// <summary>Channels last: rows are positions.</summary>
+internal readonly unsafe struct Pixels : IMapLayout
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.Load(values + start + column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(values[row]);
+}

@@ -1,0 +1,78 @@
+using System.Runtime.Intrinsics;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Picks the vector width, storage and layout of a kernel and runs it on all threads.</summary>
+internal static unsafe class MapKernels
+{
+    /// <summary>Columns of a tile: the results being summed up stay in the nearest cache.</summary>
+    private const int LargestTile = 1024;
+
+    /// <summary>One pair of results a channel, over its positions.</summary>
+    public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
+        where TReduction : struct, IReduction
+        => Reduce<TReduction>(map, &arguments, alongRows: !map.Pixels, maps);
+
+    /// <summary>One pair of results a position, over its channels.</summary>
+    public static void OverChannels<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
+        where TReduction : struct, IReduction
+        => Reduce<TReduction>(map, &arguments, alongRows: map.Pixels, maps);
+
+    /// <summary>A whole map, element by element.</summary>
+    public static void Write<TMap>(in MapView map, MapArguments arguments, int maps = 2)
+        where TMap : struct, IElementwise
+    {
+        MapArguments* a = &arguments;
+        delegate*<MapArguments*, int, int, void> body =
+            Vector512.IsHardwareAccelerated ? Writer<Simd512, TMap>(map)
+            : Vector256.IsHardwareAccelerated ? Writer<Simd256, TMap>(map)
+            : Writer<Simd128, TMap>(map);
+        NativeTeam.Run(body, a, a->Matrices * a->Rows, map.Bytes * maps);
+    }
+
+    private static void Reduce<TReduction>(in MapView map, MapArguments* a, bool alongRows, int maps)
+        where TReduction : struct, IReduction
+    {
+        delegate*<MapArguments*, int, int, void> body =
+            Vector512.IsHardwareAccelerated ? Reducer<Simd512, TReduction>(map, alongRows)
+            : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
+            : Reducer<Simd128, TReduction>(map, alongRows);
+        int items = a->Matrices * a->Rows;
+        if (!alongRows)
+        {
+            // Enough tiles for every thread even in a batch of one, each of whole vectors.
+            int tiles = Math.Max((a->Columns + LargestTile - 1) / LargestTile, (torch.get_num_threads() + a->Matrices - 1) / a->Matrices);
+            int tile = (a->Columns + tiles - 1) / tiles;
+            a->Tile = (tile + 15) / 16 * 16;
+            items = a->Matrices * ((a->Columns + a->Tile - 1) / a->Tile);
+        }
+
+        NativeTeam.Run(body, a, items, map.Bytes * maps);
+    }
+
+    private static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
+        where TVector : unmanaged, ISimd<TVector>
+        where TMap : struct, IElementwise
+        => (map.Half, map.Pixels) switch
+        {
+            (false, false) => &Elementwise<TVector, Float32, Planes, TMap>.Rows,
+            (false, true) => &Elementwise<TVector, Float32, Pixels, TMap>.Rows,
+            (true, false) => &Elementwise<TVector, BFloat16, Planes, TMap>.Rows,
+            _ => &Elementwise<TVector, BFloat16, Pixels, TMap>.Rows,
+        };
+
+    private static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map, bool alongRows)
+        where TVector : unmanaged, ISimd<TVector>
+        where TReduction : struct, IReduction
+        => (map.Half, map.Pixels, alongRows) switch
+        {
+            (false, false, true) => &Reduce<TVector, Float32, Planes, TReduction>.Rows,
+            (false, true, true) => &Reduce<TVector, Float32, Pixels, TReduction>.Rows,
+            (true, false, true) => &Reduce<TVector, BFloat16, Planes, TReduction>.Rows,
+            (true, true, true) => &Reduce<TVector, BFloat16, Pixels, TReduction>.Rows,
+            (false, false, false) => &Reduce<TVector, Float32, Planes, TReduction>.Columns,
+            (false, true, false) => &Reduce<TVector, Float32, Pixels, TReduction>.Columns,
+            (true, false, false) => &Reduce<TVector, BFloat16, Planes, TReduction>.Columns,
+            _ => &Reduce<TVector, BFloat16, Pixels, TReduction>.Columns,
+        };
+}

@@ -1,0 +1,83 @@
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>A feature map in memory as the kernels see it.</summary>
+internal readonly unsafe struct MapView
+{
+    private MapView(Tensor map, bool pixels)
+    {
+        Pixels = pixels;
+        Half = map.dtype == ScalarType.BFloat16;
+        Batch = (int)map.size(0);
+        Channels = (int)map.size(1);
+        Positions = (int)(map.size(2) * map.size(3));
+        Values = Pointer(map);
+    }
+
+    /// <summary>Whether the channels of a position lie side by side.</summary>
+    public bool Pixels { get; }
+
+    /// <summary>Whether values are bfloat16 instead of float32.</summary>
+    public bool Half { get; }
+
+    public int Batch { get; }
+
+    public int Channels { get; }
+
+    public int Positions { get; }
+
+    public void* Values { get; }
+
+    public long Bytes => (long)Batch * Channels * Positions * (Half ? 2 : 4);
+
+    /// <summary>The view, where the map is of a type, place and layout that the kernels know.</summary>
+    public static bool TryOf(Tensor map, out MapView view)
+    {
+        view = default;
+        if (map.device_type != DeviceType.CPU || map.dtype is not (ScalarType.Float32 or ScalarType.BFloat16)) return false;
+        long channels = map.size(1), height = map.size(2), width = map.size(3);
+        if (map.size(0) == 0 || height * width > int.MaxValue || map.size(0) * Math.Max(channels, height * width) > int.MaxValue) return false;
+        if (height * width > 1 && map.is_contiguous()) view = new MapView(map, pixels: false);
+        else if (LiesInPixels(map, channels, height, width)) view = new MapView(map, pixels: true);
+        else return false;
+        return true;
+    }
+
+    /// <summary>A new map like another, same strides; its values are not set.</summary>
+    public MapView Like(Tensor map, out Tensor created)
+    {
+        created = empty_like(map);
+        return new MapView(created, Pixels);
+    }
+
+    /// <summary>A gradient or a second map in the same layout; copied if it lies otherwise.</summary>
+    public Tensor Align(Tensor map)
+    {
+        if (TryOf(map, out MapView view) && view.Pixels == Pixels && view.Half == Half) return map;
+        Tensor typed = map.to_type(Half ? ScalarType.BFloat16 : ScalarType.Float32);
+        return Pixels ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
+    }
+
+    public MapArguments Arguments() => new()
+    {
+        X = Values,
+        Matrices = Batch,
+        Rows = Pixels ? Positions : Channels,
+        Columns = Pixels ? Channels : Positions,
+    };
+
+    /// <summary>The first value of a tensor. The caller keeps the tensor alive.</summary>
+    public static float* Pointer(Tensor tensor) => (float*)THSTensor_data(tensor.Handle);
+
+    private static bool LiesInPixels(Tensor map, long channels, long height, long width) =>
+        map.stride(1) == 1
+        && (width == 1 || map.stride(3) == channels)
+        && (height == 1 || map.stride(2) == channels * width)
+        && (map.size(0) == 1 || map.stride(0) == channels * height * width);
+
+    [DllImport("LibTorchSharp")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories | DllImportSearchPath.AssemblyDirectory)]
+    private static extern nint THSTensor_data(nint handle);
+}

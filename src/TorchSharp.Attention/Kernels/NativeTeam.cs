@@ -1,0 +1,110 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Runs a kernel on libtorch's own threads. libtorch's idle OpenMP workers spin; a second pool beside them would wait for a core. Where no
+/// such library is loaded (Windows, macOS) the .NET pool takes over.
+/// </summary>
+internal static unsafe class NativeTeam
+{
+    /// <summary>Below this many bytes waking a second thread costs more than it brings.</summary>
+    private const long BytesWorthAThread = 48 * 1024;
+
+    private static readonly OpenMp? _openMp = OpenMp.Find();
+
+    public static bool IsOpenMp => _openMp is not null;
+
+    /// <summary>
+    /// Calls <paramref name="body"/> with ranges that cover 0 to <paramref name="items"/>, on as many threads as libtorch may use. A body
+    /// must not throw. Which range goes to which thread changes no result.
+    /// </summary>
+    public static void Run<TArguments>(delegate*<TArguments*, int, int, void> body, TArguments* arguments, int items, long bytes)
+        where TArguments : unmanaged
+    {
+        int threads = (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
+        if (threads <= 1)
+        {
+            body(arguments, 0, items);
+            return;
+        }
+
+        Work work = new((delegate*<void*, int, int, void>)body, arguments, items, threads);
+        if (_openMp is not null) _openMp.Run(&work);
+        else RunOnPool(&work);
+    }
+
+    private static void RunOnPool(Work* work)
+    {
+        nint address = (nint)work;
+        Parallel.For(0, work->Threads, new ParallelOptions { MaxDegreeOfParallelism = work->Threads }, thread => ((Work*)address)->Part(thread));
+    }
+
+    /// <summary>One parallel call; lives on the caller's stack until all threads are done.</summary>
+    private readonly struct Work(delegate*<void*, int, int, void> body, void* arguments, int items, int threads)
+    {
+        private readonly delegate*<void*, int, int, void> _body = body;
+        private readonly void* _arguments = arguments;
+        private readonly int _items = items;
+
+        public int Threads { get; } = threads;
+
+        public void Part(int thread) => Part(thread, Threads);
+
+        public void Part(int thread, int threads)
+        {
+            int from = (int)((long)_items * thread / threads);
+            int to = (int)((long)_items * (thread + 1) / threads);
+            if (from < to) _body(_arguments, from, to);
+        }
+    }
+
+    /// <summary>The OpenMP library that libtorch has loaded.</summary>
+    private sealed class OpenMp
+    {
+        private readonly delegate* unmanaged<delegate* unmanaged<void*, void>, void*, uint, uint, void> _parallel;
+        private readonly delegate* unmanaged[SuppressGCTransition]<int> _threadNumber;
+        private readonly delegate* unmanaged[SuppressGCTransition]<int> _threads;
+        private static OpenMp? _running;
+
+        private OpenMp(nint parallel, nint threadNumber, nint threads)
+        {
+            _parallel = (delegate* unmanaged<delegate* unmanaged<void*, void>, void*, uint, uint, void>)parallel;
+            _threadNumber = (delegate* unmanaged[SuppressGCTransition]<int>)threadNumber;
+            _threads = (delegate* unmanaged[SuppressGCTransition]<int>)threads;
+        }
+
+        public static OpenMp? Find()
+        {
+            if (!OperatingSystem.IsLinux()) return null;
+            torch.InitializeDeviceType(DeviceType.CPU);
+            using Process process = Process.GetCurrentProcess();
+            List<string> loaded = [.. process.Modules.Cast<ProcessModule>().Select(module => module.FileName)];
+            string? folder = Path.GetDirectoryName(loaded.Find(file => Path.GetFileName(file).StartsWith("libtorch_cpu", StringComparison.Ordinal)));
+
+            // Another program's OpenMP may be loaded too; libtorch's lies beside it, or is the only one.
+            IEnumerable<string> candidates = loaded
+                .Where(file => Path.GetFileName(file).StartsWith("libgomp", StringComparison.Ordinal))
+                .OrderByDescending(file => Path.GetDirectoryName(file) == folder);
+            foreach (string file in candidates)
+            {
+                if (NativeLibrary.TryLoad(file, out nint library)
+                    && NativeLibrary.TryGetExport(library, "GOMP_parallel", out nint parallel)
+                    && NativeLibrary.TryGetExport(library, "omp_get_thread_num", out nint number)
+                    && NativeLibrary.TryGetExport(library, "omp_get_num_threads", out nint threads))
+                {
+                    return _running = new OpenMp(parallel, number, threads);
+                }
+            }
+
+            return null;
+        }
+
+        public void Run(Work* work) => _parallel(&Enter, work, (uint)work->Threads, 0);
+
+        /// <summary>Every thread of the team comes here; the team may be smaller than asked for.</summary>
+        [UnmanagedCallersOnly]
+        private static void Enter(void* work) => ((Work*)work)->Part(_running!._threadNumber(), _running._threads());
+    }
+}
