@@ -154,11 +154,8 @@ internal sealed class PickleReader
 
     private object? Recall(long index) => _memo.TryGetValue(index, out object? value) ? value : throw new PickleException($"memo {index} was never set");
 
-    private static object Integer(ReadOnlySpan<byte> bytes)
-    {
-        BigInteger value = new(bytes);
-        return value >= long.MinValue && value <= long.MaxValue ? (long)value : new PickleOpaque("a large integer");
-    }
+    private static object Integer(ReadOnlySpan<byte> bytes) =>
+        bytes.Length <= sizeof(long) ? (long)new BigInteger(bytes) : new PickleOpaque("a large integer");
 
     private void PushGlobalFromStack()
     {
@@ -213,7 +210,7 @@ internal sealed class PickleReader
     {
         PickleTensor tensor = new(storage, offset, shape, strides);
         string text = $"a tensor of shape {Listing.Shape(shape)}, strides {Listing.Shape(strides)} and offset {offset}";
-        if (shape.Length != strides.Length || shape.Length > 64 || offset < 0 || shape.Any(size => size < 0) || strides.Any(stride => stride < 0))
+        if (shape.Length != strides.Length || shape.Length > SafetensorsTypes.MostDimensions || offset < 0 || shape.Any(size => size < 0) || strides.Any(stride => stride < 0))
         {
             throw new PickleException($"{text} cannot be");
         }

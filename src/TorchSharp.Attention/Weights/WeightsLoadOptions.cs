@@ -40,4 +40,7 @@ public sealed record WeightsLoadOptions
 
     /// <summary>Which dictionary of a PyTorch archive, as in <see cref="WeightsFile.Open"/>. Default null: the one that is meant.</summary>
     public string? Section { get; init; }
+
+    /// <summary>Whether the file is mapped into memory, as in <see cref="WeightsFile.Open"/>; its risk is told there. Default false.</summary>
+    public bool MemoryMap { get; init; }
 }

@@ -90,11 +90,14 @@ internal sealed class WeightsMatch
     private bool IsDropped(string name) =>
         _options.DropClassifier && _options.Classifier.Any(start => name.StartsWith(_prefix + start, StringComparison.Ordinal));
 
-    /// <summary>The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real numbers.</summary>
+    /// <summary>
+    /// The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real numbers, no
+    /// integers into fewer bits, where they would wrap around.
+    /// </summary>
     private static bool Fits(WeightsEntry entry, ValueList<long> shape, Tensor own) =>
-        shape.SequenceEqual(own.shape)
-        && (own.is_complex() || !SafetensorsTypes.IsComplex(entry.Type))
-        && (own.is_floating_point() || own.is_complex() || !SafetensorsTypes.IsFloatingPoint(entry.Type));
+        shape.SequenceEqual(own.shape) && (own.dtype == entry.Type || own.is_complex() || (own.is_floating_point()
+            ? !SafetensorsTypes.IsComplex(entry.Type)
+            : SafetensorsTypes.Holds(own.dtype, entry.Type)));
 
     private static Tensor Adapt(Tensor weight, long channels)
     {
