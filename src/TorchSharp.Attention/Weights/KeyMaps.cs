@@ -44,8 +44,12 @@ public static class KeyMaps
         At(@"spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_di_(?<i>\d+)\.", "spatial.dilated.${i}.${layer}."),
         At(@"spatial_att\.gate_s\.gate_s_conv_final\.", "spatial.final.")));
 
-    /// <summary>ECANet: <c>layer1.0.eca.conv</c> is <c>layer1.0.attn.conv</c>.</summary>
-    public static KeyMap OfficialEca { get; } = Block("eca");
+    /// <summary>
+    /// ECANet: <c>layer1.0.eca.conv</c> is <c>layer1.0.attn.conv</c>; in its MobileNetV2 <c>features.2.conv.4.conv</c>, the last of a block,
+    /// is <c>features.2.attn.conv</c>.
+    /// </summary>
+    public static KeyMap OfficialEca { get; } = Block("eca").Then(new KeyMap(
+        new KeyRule(@"^features\.(?<feature>\d+)\.conv\.[34]\.conv\.", "features.${feature}.attn.conv.")));
 
     /// <summary>MONAI's attention gate: <c>W_g.0.conv</c> is <c>W_g.0</c>, and so <c>W_x</c> and <c>psi</c>.</summary>
     public static KeyMap MonaiAttentionGate { get; } = new(At(@"(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));

@@ -31,6 +31,13 @@ public sealed class TorchArchive : WeightsFile
         {
             _files = new ZipDirectory(source);
             _root = FindRoot();
+            if (_files.Contains(_root + "constants.pkl"))
+            {
+                throw source.Wrong(
+                    "this is a TorchScript archive, a program with its weights. Save the weights alone in Python: " +
+                    "torch.save(torch.jit.load(path).state_dict(), new_path)");
+            }
+
             _bigEndian = ReadByteOrder();
             StateDictionary state = StateDictionary.Find(PickleReader.Read(ReadPickle()), section);
             Section = state.Path;

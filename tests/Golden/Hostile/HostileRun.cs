@@ -18,7 +18,7 @@ internal static class HostileRun
     /// <summary>What came of the files.</summary>
     internal sealed record Outcome(int Read, int Refused, IReadOnlyList<string> Problems);
 
-    /// <summary>Files to damage: the small ones of a folder, each also as a PyTorch archive.</summary>
+    /// <summary>Files to damage: the small ones of a folder, each also as a PyTorch archive, and archives that PyTorch wrote itself.</summary>
     public static IReadOnlyList<(string Name, byte[] Bytes, Range[] Structure)> Seeds(string folder)
     {
         List<(string, byte[], Range[])> seeds = [];
@@ -30,6 +30,15 @@ internal static class HostileRun
             seeds.Add((name + ".safetensors", bytes, [new Range(0, 8), new Range(8, 8 + (int)BinaryPrimitives.ReadInt64LittleEndian(bytes))]));
             (byte[] archive, Range pickle) = Archive(path);
             seeds.Add((name + ".pth", archive, [pickle, pickle, ^600..]));
+        }
+
+        foreach (string path in Directory.GetFiles(folder, "*.pth", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
+        {
+            byte[] bytes = File.ReadAllBytes(path);
+            if (bytes.Length > LongestSeed || !bytes.AsSpan().StartsWith("PK"u8)) continue;
+
+            // The pickle comes first, the directory last. Written down a few times, since there is so little of what is real.
+            for (int i = 0; i < 8; i++) seeds.Add(($"{Path.GetFileNameWithoutExtension(path)}{i}.pth", bytes, [new Range(0, bytes.Length / 2), new Range(^(bytes.Length / 3), ^0)]));
         }
 
         return seeds;
