@@ -243,6 +243,7 @@ def write_tiny(folder):
                   "optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1).state_dict()}
     torch.save(checkpoint, os.path.join(folder, "torch_save.pth"))
     torch.save(checkpoint, os.path.join(folder, "torch_save_old.pth"), _use_new_zipfile_serialization=False)
+    return checkpoint
 
 
 def write_tar(path):
@@ -256,7 +257,8 @@ def main(folder):
     from torchvision.models import mobilenet_v2, resnet50
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
-    write_tiny(folder)
+    tiny = write_tiny(folder)
+    torch.save(tiny, os.path.join(folder, "torch_save_protocol_4.pth"), pickle_protocol=4)
     write_tar(os.path.join(folder, "torch_save_oldest.pth"))
     torch.save(nn.Linear(2, 2), os.path.join(folder, "whole_model.pth"))
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), os.path.join(folder, "torch_script.pt"))

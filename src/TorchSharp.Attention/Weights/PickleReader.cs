@@ -187,6 +187,8 @@ internal sealed class PickleReader
         Push((global.Module, global.Name, values) switch
         {
             ("collections", "OrderedDict", []) => new PickleDictionary(),
+            ("torch._utils", "_rebuild_tensor_v2", [PickleStorage, long, object?[], object?[], _, _, PickleDictionary { Items.Count: > 0 }, ..]) =>
+                throw new PickleException("a tensor is a conjugated or negated view; save a copy of it: tensor.resolve_conj().resolve_neg()"),
             ("torch._utils", "_rebuild_tensor_v2", [PickleStorage storage, long offset, object?[] shape, object?[] strides, ..]) =>
                 View(storage, offset, Integers(shape), Integers(strides)),
             ("torch._utils", "_rebuild_parameter", [PickleTensor tensor, ..]) => tensor,

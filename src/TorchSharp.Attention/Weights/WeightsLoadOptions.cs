@@ -22,8 +22,9 @@ public sealed record WeightsLoadOptions
     public bool AllowUnexpected { get; init; }
 
     /// <summary>
-    /// Whether attention modules may keep the values that they were built with where the file has none: for weights of the plain network. With
-    /// <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the last bit. Default false.
+    /// Whether attention modules may keep the values that they were built with where the file has nothing of them: for weights of the plain
+    /// network. With <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the last bit. An attention of
+    /// which the file has a part is still missing the rest. Default false.
     /// </summary>
     public bool AllowMissingAttention { get; init; }
 

@@ -49,11 +49,11 @@ internal sealed class WeightsMatch
             else mismatched.Add(new WeightsMismatch(mapped, entry.Name, shape, ValueList.Create<long>(own.shape), entry.Type, own.dtype));
         }
 
-        string[] attention = [.. model.named_modules().Where(item => item.module is IAttentionModule).Select(item => item.name + ".")];
+        string[] attention = options.AllowMissingAttention ? Absent(model, taken) : [];
         ILookup<bool, string> absent = _model.Keys
             .Where(name => !taken.ContainsKey(name) && !IsDropped(name) && !name.EndsWith(Counter, StringComparison.Ordinal))
             .Order(StringComparer.Ordinal)
-            .ToLookup(name => options.AllowMissingAttention && attention.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)));
+            .ToLookup(name => attention.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)));
         _adapted = firstConvolution is not null && _matched.TryGetValue(firstConvolution, out (WeightsEntry, ValueList<long> Shape) first)
             && !first.Shape.SequenceEqual(_model[firstConvolution].shape) ? firstConvolution : null;
         Report = new WeightsReport
@@ -85,6 +85,17 @@ internal sealed class WeightsMatch
         }
 
         foreach ((Tensor target, Tensor value) in values) target.copy_(value);
+    }
+
+    /// <summary>Where the attention modules begin of which the file has nothing; half of one would compute what nobody trained.</summary>
+    private static string[] Absent(nn.Module model, Dictionary<string, string> taken)
+    {
+        string[] all = [.. model.named_modules().Where(item => item.module is IAttentionModule).Select(item => item.name + ".")];
+        return
+        [
+            .. all.Where(start => !all.Any(outer => outer.Length < start.Length && start.StartsWith(outer, StringComparison.Ordinal)))
+                .Where(start => !taken.Keys.Any(name => name.StartsWith(start, StringComparison.Ordinal))),
+        ];
     }
 
     private bool IsDropped(string name) =>

@@ -61,8 +61,10 @@ public sealed class InteropTests : IDisposable
         Assert.Contains("torch.save(", message, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void The_files_kept_here_are_what_PyTorch_still_writes() => AllTypesAndViews(PathOf("torch_save.pth"));
+    [Theory]
+    [InlineData("torch_save.pth")]
+    [InlineData("torch_save_protocol_4.pth")]
+    public void The_file_kept_here_is_what_PyTorch_still_writes(string file) => AllTypesAndViews(PathOf(file));
 
     [Fact]
     public void A_small_file_of_PyTorchs_has_all_types_tied_and_turned_tensors() => AllTypesAndViews(Fixture("torch_save.pth"));

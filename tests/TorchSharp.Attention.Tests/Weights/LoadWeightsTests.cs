@@ -216,6 +216,20 @@ public sealed class LoadWeightsTests : IDisposable
     }
 
     [Fact]
+    public void Half_an_attention_is_not_forgiven()
+    {
+        using ResNet attentive = Small(attention: IdentityCbam);
+        Dictionary<string, Tensor> state = attentive.state_dict();
+        foreach (string name in state.Keys.Where(name => name.StartsWith("layer2.0.attn.", StringComparison.Ordinal)).ToArray()) state.Remove(name);
+        state.Remove("layer1.0.attn.channel.fc1.weight");
+        WeightsMismatchException e = Assert.Throws<WeightsMismatchException>(
+            () => attentive.LoadWeights(_folder.Safetensors("a", state), options: new WeightsLoadOptions { AllowMissingAttention = true }));
+        Assert.Equal(["layer1.0.attn.channel.fc1.weight"], e.Report.Missing);
+        Assert.All(e.Report.KeptAttention, name => Assert.StartsWith("layer2.0.attn.", name, StringComparison.Ordinal));
+        Assert.NotEmpty(e.Report.KeptAttention);
+    }
+
+    [Fact]
     public void Two_tensors_for_one_name_are_an_error_of_the_map()
     {
         using nn.Module<Tensor, Tensor> model = nn.Linear(1, 1, hasBias: false);

@@ -230,6 +230,7 @@ public sealed class TorchArchiveTests : IDisposable
     [InlineData("h\u0007.", "memo 7 was never set")]
     [InlineData(".", "0 values are left")]
     [InlineData("NN.", "2 values are left")]
+    [InlineData("ctorch._utils\n_rebuild_tensor_v2\n((X\u0007\0\0\0storagectorch\nComplexFloatStorage\nX\u0001\0\0\00X\u0003\0\0\0cpuK\u0001tQK\0K\u0001\u0085K\u0001\u0085\u0089N}X\u0004\0\0\0conj\u0088stR.", "conjugated or negated")]
     [InlineData("Nt.", "a mark is missing")]
     [InlineData("(R", "a value is missing")]
     [InlineData("NNs.", "a value is missing")]
