@@ -227,6 +227,11 @@ public sealed record UNetOptions
             if (reductions[i] != reductions[i + 1]) levels.Add(new UNetLevel(reductions[i], 0, channels[i], i));
         }
 
+        if (levels.Count == 0 && reductions[0] == 1)
+        {
+            throw new ArgumentException("The encoder never halves the resolution, so there is nothing to decode. Give it more stages.", nameof(Encoder));
+        }
+
         if (reductions[0] > 1) levels.Insert(0, new UNetLevel(1, 0, 0, null));
         ValueList<int> widths = Widths ?? ValueList.Create<int>([.. Enumerable.Range(0, levels.Count).Select(i => 16 << i)]);
         if (widths.Count != levels.Count)

@@ -86,8 +86,8 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
 }
 
 /// <summary>
-/// Selective kernel: y = Σ_m w_m · U_m, U_m = δ(BN(conv_m(x))) with kernels of several sizes, w = softmax over m of
-/// W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
+/// Selective kernel: y = Σ_m w_m · U_m, U_m = δ(BN(conv_m(x))) with kernels of several sizes, δ the replaced convolution's activation,
+/// w = softmax over m of W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
 /// Keys as timm: <c>paths.0.conv</c>, <c>paths.0.bn</c>, …, <c>attn.fc_reduce</c>, <c>attn.bn</c>, <c>attn.fc_select</c>.
 /// </summary>
 /// <remarks>

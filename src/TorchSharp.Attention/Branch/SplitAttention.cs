@@ -75,7 +75,7 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
 
 /// <summary>
 /// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of δ(BN(conv(x))), a convolution to radix · C′ channels in
-/// groups · radix groups; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
+/// groups · radix groups, δ the replaced convolution's activation; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
 /// (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, radix, C′, 1, 1).
 /// Keys as timm: <c>conv</c>, <c>bn0</c>, <c>fc1</c>, <c>bn1</c>, <c>fc2</c>.
 /// </summary>
