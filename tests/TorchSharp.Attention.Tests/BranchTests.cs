@@ -416,6 +416,29 @@ public sealed class BranchTests
     }
 
     [Fact]
+    public void A_mobilenet_of_branches_trains_and_leaves_nothing_behind()
+    {
+        manual_seed(1);
+        using FeatureNetwork network = Cases.Networks["mobilenetv2 of branches"]();
+        using optim.Optimizer optimizer = optim.SGD(network.parameters(), 0.01);
+        using Tensor x = randn(4, 3, 12, 9);
+        using Tensor labels = tensor(new long[] { 0, 1, 2, 1 });
+        for (int i = 0; i < 3; i++) Step();
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 20; i++) Step();
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.All(network.named_parameters(), p => Assert.True(p.parameter.grad is { } g && g.isfinite().all().ToBoolean(), p.name));
+
+        void Step()
+        {
+            using DisposeScope scope = NewDisposeScope();
+            optimizer.zero_grad();
+            nn.functional.cross_entropy(network.call(x), labels).backward();
+            optimizer.step();
+        }
+    }
+
+    [Fact]
     public void A_depthwise_selective_kernel_of_equal_paths_is_the_convolution_it_replaces()
     {
         // Paths alike: whatever the weights, their mean is the depthwise convolution with norm and activation.
