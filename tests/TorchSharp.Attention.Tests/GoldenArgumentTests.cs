@@ -91,6 +91,18 @@ public sealed class GoldenArgumentTests : IDisposable
             "coord", "timm coord", """{"channels":40,"rd_ratio":0.25,"se_factor":1,"rd_divisor":1,"bias":true,"act_layer":"relu"}""", 40,
             new CoordinateAttentionOptions { ReducedChannels = 10, Activation = GateActivation.ReLU }
         },
+        {
+            "ge", "timm ge", """{"channels":20,"extent":4,"extra_params":true,"add_maxpool":true,"act_layer":"silu"}""", 20,
+            GatherExciteOptions.Timm with { Extent = 4, GatherParameters = true, Activation = GateActivation.SiLU }
+        },
+        {
+            "ge", "timm ge", """{"channels":20,"extra_params":true,"feat_size":[4,7],"use_mlp":false}""", 20,
+            GatherExciteOptions.TimmWholeMap(4, 7) with { Mlp = false }
+        },
+        {
+            "coord", "timm coord", """{"channels":40,"rd_channels":4,"has_skip":true}""", 40,
+            CoordinateAttentionOptions.Timm with { ReducedChannels = 4, Residual = true }
+        },
         { "triplet", "TripletAttention", """{"kernel_size":3}""", 5, new TripletAttentionOptions { KernelSize = 3 } },
         { "simam", "SimAM", """{"lambda":0.02}""", 5, new SimAmOptions { Lambda = 0.02 } },
         { "official.coordatt", "r=4 mip=2", "", 12, new CoordinateAttentionOptions { ReducedChannels = 3 } },
