@@ -175,7 +175,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("psa", new PolarizedSelfAttentionOptions()),
         new("psa, sequential, reduced", PolarizedSelfAttentionOptions.PaperSequential with { ReducedChannels = 3 }, 7),
         new("psa, official", PolarizedSelfAttentionOptions.Official),
-        new("psa, official, sequential", PolarizedSelfAttentionOptions.OfficialSequential, 16),
+        new("psa, official, sequential", PolarizedSelfAttentionOptions.OfficialSequential with { Reduction = 1 }),
         new("psa, values, plain, hard sigmoid", new PolarizedSelfAttentionOptions
         {
             SpatialSoftmax = PolarizedSoftmax.Values, Excitation = PolarizedExcitation.Plain, Reduction = 3, Gate = GateFunction.HardSigmoid,
