@@ -114,6 +114,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("ela", new EfficientLocalAttentionOptions { NormGroups = 4 }),
         new("ela, timm", EfficientLocalAttentionOptions.Timm),
         new("ela, tiny, residual", EfficientLocalAttentionOptions.Tiny with { NormGroups = 3, Residual = true }),
+        new("ela, large", EfficientLocalAttentionOptions.Large with { NormGroups = 2 }, 16),
         new("ela, groups of 3, bias", new EfficientLocalAttentionOptions
         {
             KernelSize = 5, ChannelsPerGroup = 3, NormGroups = 2, Bias = true, Activation = GateActivation.GELU,
