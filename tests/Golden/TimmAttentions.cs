@@ -15,7 +15,6 @@ internal static class TimmAttentions
     public static SqueezeExcitationOptions Se(ReferenceArguments arguments, int channels)
     {
         Reduction reduction = ReducedWidth(arguments, channels, 8);
-        Without(arguments, "norm_layer");
         return new SqueezeExcitationOptions
         {
             Reduction = reduction.Ratio,
@@ -23,6 +22,7 @@ internal static class TimmAttentions
             ReducedChannels = reduction.Channels,
             MaxPool = arguments.Flag("add_maxpool", false),
             Bias = arguments.Flag("bias", true),
+            Norm = arguments.Choice("norm_layer", "none", ("none", false), ("batchnorm2d", true)),
             Activation = arguments.Choice("act_layer", "relu", Activations),
             Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
         };

@@ -25,6 +25,10 @@ public sealed class GoldenArgumentTests : IDisposable
             new SqueezeExcitationOptions { ReducedChannels = 5, MaxPool = true, Activation = GateActivation.SiLU, Gate = GateFunction.HardSigmoid }
         },
         {
+            "se", "timm se", """{"channels":24,"rd_channels":5,"norm_layer":"batchnorm2d"}""", 24,
+            new SqueezeExcitationOptions { ReducedChannels = 5, Norm = true }
+        },
+        {
             "eca", "timm eca", """{"kernel_size":1,"use_mlp":false}""", 12,
             new EfficientChannelAttentionOptions { KernelSize = 1 }
         },
