@@ -198,7 +198,7 @@ internal static class TimmAttentions
         Reduction reduction = ReducedWidth(arguments, channels, 8, defaultRatio: 1.0 / 8);
         return NonLocalOptions.Timm with
         {
-            Scale = arguments.Flag("use_scale", true),
+            Scale = arguments.Flag("use_scale", true) ? NonLocalScale.Channels : NonLocalScale.None,
             Reduction = reduction.Ratio,
             RoundingDivisor = reduction.Divisor,
             ReducedChannels = reduction.Channels,
