@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Golden;
 /// what rounding alone does, to both sides:
 /// <list type="bullet">
 /// <item>a gradient that vanishes in float64, such as that of a bias before a batch norm, is nothing but rounding on both sides: its
-/// difference is measured against the largest gradient of the case;</item>
+/// difference is measured against the largest gradient of the case, and the result says so;</item>
 /// <item>where rounding alone reaches the tolerance of the training pass (a deep network with batch norms over a few values), twice
 /// the rounding is allowed, and the result says so.</item>
 /// </list>
@@ -26,6 +26,7 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
     public GoldenResult Judge(string name, GoldenTolerance tolerance)
     {
         double evaluation = Check("y_eval", One(actual.Evaluation), null, One(reference.Evaluation), tolerance.Output)!.Value;
+        if (tolerance == GoldenTolerance.NineDigits) _notes.Add($"{GoldenResult.Show(tolerance.Output)} allowed, the file's numbers have nine digits");
         double? training = null, gradient = null, statistic = null;
         if (reference.Training is not null)
         {
@@ -56,6 +57,7 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
         if (theirs.Count == 0) return null;
         double largest = theirs.Values.Max(GoldenTolerance.Largest), rounding = 0;
         List<(string Name, double Error)> errors = [];
+        List<string> vanishing = [];
         foreach ((string name, Tensor tensor) in theirs)
         {
             double? scale = null;
@@ -66,6 +68,14 @@ internal sealed class Comparison(Measurement actual, Measurement exact, Measurem
             }
 
             errors.Add((name.Length == 0 ? group : name, GoldenTolerance.RelativeError(ours[name], tensor, scale)));
+            if (scale is not null && errors[^1].Error <= tolerance && GoldenTolerance.RelativeError(ours[name], tensor) > tolerance) vanishing.Add(name);
+        }
+
+        if (vanishing.Count > 0)
+        {
+            _notes.Add(
+                $"{group}: {vanishing[0]}{(vanishing.Count == 1 ? "" : $" and {vanishing.Count - 1} more")} zero but for rounding, " +
+                "held to the case's largest gradient");
         }
 
         double worst = errors.Max(error => error.Error), allowed = tolerance;

@@ -20,6 +20,7 @@ internal static partial class ModuleTable
 
     public static void Write(TextWriter output, IEnumerable<(string Path, string Name)> files)
     {
+        HashSet<Type?> shown = [];
         ILookup<Type?, GoldenResult> results = files.ToLookup(file => ModuleOf(file.Path), file => GoldenRunner.Run(file.Path, file.Name));
         output.WriteLine("# Every module in one table");
         output.WriteLine();
@@ -30,24 +31,33 @@ internal static partial class ModuleTable
         output.WriteLine("| kind | module and math | paper | gate or weights | parameters | MACs | references |");
         output.WriteLine("|---|---|---|---|---:|---:|---|");
         manual_seed(0);
-        foreach (string kind in AttentionCatalog.Kinds) output.WriteLine(Row($"`{kind}`", OneInput(AttentionCatalog.Create(kind)), Map, results));
+        foreach (string kind in AttentionCatalog.Kinds) output.WriteLine(Row($"`{kind}`", OneInput(AttentionCatalog.Create(kind)), Map, results, shown));
         output.WriteLine(Row(
-            "two maps", new Wrapped(new CrossAttention(Channels, Channels), (inner, x) => ((CrossAttention)inner).call(x, x)), Map, results));
-        output.WriteLine(Row("sequences", new Wrapped(new MultiHeadAttention(Channels), (inner, x) => ((MultiHeadAttention)inner).call(x, x, x)), Sequence, results));
+            "two maps", new Wrapped(new CrossAttention(Channels, Channels), (inner, x) => ((CrossAttention)inner).call(x, x)), Map, results, shown));
+        output.WriteLine(Row("sequences", new Wrapped(new MultiHeadAttention(Channels), (inner, x) => ((MultiHeadAttention)inner).call(x, x, x)), Sequence, results, shown));
+
+        // No case is left out silently: those of whole networks, and those that nothing here can build.
+        output.WriteLine();
+        output.WriteLine("Cases that belong to no row, of whole networks:");
+        output.WriteLine();
+        foreach (IGrouping<Type?, GoldenResult> rest in results.Where(group => !shown.Contains(group.Key)).OrderBy(group => group.Key?.Name, StringComparer.Ordinal))
+        {
+            output.WriteLine($"- {(rest.Key is null ? "built by nothing here: " : $"`{rest.Key.Name}`, ")}{Errors(rest)}");
+        }
     }
 
-    private static string Row(string label, nn.Module<Tensor, Tensor> built, long[] input, ILookup<Type?, GoldenResult> all)
+    private static string Row(string label, nn.Module<Tensor, Tensor> built, long[] input, ILookup<Type?, GoldenResult> all, HashSet<Type?> shown)
     {
         using DisposeScope scope = NewDisposeScope();
         using nn.Module<Tensor, Tensor> module = built;
         module.eval();
         nn.Module documented = module is Wrapped wrapped ? wrapped.Inner : module;
         ModelCost cost = ModelCost.Measure(module, input);
-        IEnumerable<GoldenResult> results = all[documented.GetType()];
+        shown.Add(documented.GetType());
         XElement? about = Documentation.Descendants("member").FirstOrDefault(m => (string?)m.Attribute("name") == $"T:{documented.GetType().FullName}");
         string summary = Text(about?.Element("summary"));
         string papers = string.Join(", ", Paper().Matches(summary + Text(about?.Element("remarks"))).Select(match => match.Value).Distinct());
-        string references = string.Join("; ", results.OrderBy(result => result.Name, StringComparer.Ordinal).Select(result => $"{result.Name} {Error(result)}"));
+        string references = Errors(all[documented.GetType()]);
         return string.Create(
             CultureInfo.InvariantCulture,
             $"| {label} | **{documented.GetType().Name}**: {FirstSentence(summary)} | {Or(papers, "see its documentation")} | {Shape(module)} | {cost.Parameters:N0} | " +
@@ -89,6 +99,9 @@ internal static partial class ModuleTable
             return null;
         }
     }
+
+    private static string Errors(IEnumerable<GoldenResult> results) =>
+        string.Join("; ", results.OrderBy(result => result.Name, StringComparer.Ordinal).Select(result => $"{result.Name} {Error(result)}"));
 
     private static string Error(GoldenResult result) => result.Outcome == GoldenOutcome.Pass
         ? GoldenResult.Show(new[] { result.EvaluationError, result.TrainingError, result.GradientError, result.StatisticsError }.Max())

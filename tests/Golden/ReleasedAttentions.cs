@@ -9,15 +9,6 @@ internal static partial class ReleasedAttentions
     /// <summary>CBAM's channel half alone: its keys have no <c>channel.</c> before them.</summary>
     public static KeyMap CbamChannelKeys { get; } = KeyMaps.OfficialCbam.Then(KeyMap.Prefix("channel.", ""));
 
-    /// <summary>scSE as the released code (linear layers) and as segmentation_models.pytorch (numbered ones).</summary>
-    public static KeyMap ScseKeys { get; } = new(
-        new(@"^cSE\.fc(?<i>[12])\.", "cSE.fc${i}.", KeyReshape.LinearToConvolution),
-        new(@"^cSE\.1\.", "cSE.fc1."),
-        new(@"^cSE\.3\.", "cSE.fc2."),
-        new(@"^sSE\.0\.", "sSE.conv."));
-
-    public static KeyMap GctKeys { get; } = new(new KeyRule(@"^alpha$", "embedding"));
-
     public static CbamOptions Cbam(ReferenceArguments arguments)
     {
         bool norm = arguments.Flag("spatial_bn", true);

@@ -15,7 +15,6 @@ internal static class TimmAttentions
     public static SqueezeExcitationOptions Se(ReferenceArguments arguments, int channels)
     {
         Reduction reduction = ReducedWidth(arguments, channels, 8);
-        Without(arguments, "norm_layer");
         return new SqueezeExcitationOptions
         {
             Reduction = reduction.Ratio,
@@ -23,6 +22,7 @@ internal static class TimmAttentions
             ReducedChannels = reduction.Channels,
             MaxPool = arguments.Flag("add_maxpool", false),
             Bias = arguments.Flag("bias", true),
+            Norm = arguments.Choice("norm_layer", "none", ("none", false), ("batchnorm2d", true)),
             Activation = arguments.Choice("act_layer", "relu", Activations),
             Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
         };
@@ -97,22 +97,27 @@ internal static class TimmAttentions
 
     /// <summary>
     /// ge. timm cannot construct it at the commit that made the files; they are explained by its defaults: no parameters gather,
-    /// and a bottleneck of C · rd_ratio rounded to the nearest integer excites, with biases and ReLU.
+    /// and a bottleneck of C · rd_ratio rounded to the nearest integer excites, with biases and ReLU. The size of a kernel over the whole
+    /// map shows in its weight. With parameters timm overlooks add_maxpool.
     /// </summary>
-    public static GatherExciteOptions GatherExcite(ReferenceArguments arguments, int channels)
+    public static GatherExciteOptions GatherExcite(GoldenCase golden)
     {
+        (ReferenceArguments arguments, int channels) = (golden.Arguments, golden.Channels());
         Reduction reduction = ReducedWidth(arguments, channels, 1);
-        if (arguments.Flag("extra_params", false))
-        {
-            throw new NotCoveredException("ge with extra_params: no reference file has it, and timm pads the global kernel");
-        }
-
-        Without(arguments, "feat_size");
+        (bool parameters, int extent) = (arguments.Flag("extra_params", false), arguments.Integer("extent", 0));
+        bool whole = parameters && extent == 0;
+        if (whole) arguments.Ignore("feat_size");
+        else Without(arguments, "feat_size");
+        bool maximum = arguments.Flag("add_maxpool", false);
         return new GatherExciteOptions
         {
-            Extent = arguments.Integer("extent", 0),
+            Extent = extent,
+            GatherParameters = parameters,
+            PadWholeMap = whole,
+            MapHeight = whole ? golden.StateSize("gather.conv1.weight", 2) : null,
+            MapWidth = whole ? golden.StateSize("gather.conv1.weight", 3) : null,
             Mlp = arguments.Flag("use_mlp", true),
-            MaxPool = arguments.Flag("add_maxpool", false),
+            MaxPool = maximum && !parameters,
             Reduction = reduction.Ratio,
             RoundingDivisor = reduction.Divisor,
             ReducedChannels = reduction.Channels,
@@ -123,7 +128,6 @@ internal static class TimmAttentions
 
     public static CoordinateAttentionOptions Coordinate(ReferenceArguments arguments, int channels)
     {
-        if (arguments.Flag("has_skip", false)) throw new InvalidDataException("the argument 'has_skip' is true; only false is supported");
         Reduction reduction = ReducedWidth(arguments, channels, 8, arguments.Number("se_factor", 2.0 / 3));
         return CoordinateAttentionOptions.Timm with
         {
@@ -131,6 +135,7 @@ internal static class TimmAttentions
             RoundingDivisor = reduction.Divisor,
             ReducedChannels = reduction.Channels,
             MinReducedChannels = 1,
+            Residual = arguments.Flag("has_skip", false),
             Bias = arguments.Flag("bias", false),
             Activation = arguments.Choice("act_layer", "hard_swish", Activations),
             Gate = arguments.Choice("gate_layer", "sigmoid", Gates),
@@ -193,7 +198,7 @@ internal static class TimmAttentions
         Reduction reduction = ReducedWidth(arguments, channels, 8, defaultRatio: 1.0 / 8);
         return NonLocalOptions.Timm with
         {
-            Scale = arguments.Flag("use_scale", true),
+            Scale = arguments.Flag("use_scale", true) ? NonLocalScale.Channels : NonLocalScale.None,
             Reduction = reduction.Ratio,
             RoundingDivisor = reduction.Divisor,
             ReducedChannels = reduction.Channels,

@@ -106,6 +106,17 @@ public sealed class AnchorTests
     }
 
     [Fact]
+    public void Transposed_convolutions_cost_a_kernel_for_each_input_value()
+    {
+        using Modules.ConvTranspose1d row = nn.ConvTranspose1d(4, 6, 3, stride: 2, groups: 2);
+        using Modules.ConvTranspose2d map = nn.ConvTranspose2d(4, 6, 3, stride: 2);
+        using Modules.ConvTranspose3d volume = nn.ConvTranspose3d(4, 6, 2);
+        Assert.Equal(4 * 5 * 3 * 3, ModelCost.Measure(row, 1, 4, 5).MultiplyAccumulates);
+        Assert.Equal(4 * 5 * 7 * 6 * 9, ModelCost.Measure(map, 1, 4, 5, 7).MultiplyAccumulates);
+        Assert.Equal(2 * 4 * 2 * 3 * 4 * 6 * 8, ModelCost.Measure(volume, 2, 4, 2, 3, 4).MultiplyAccumulates);
+    }
+
+    [Fact]
     public void Measuring_restores_the_mode_of_every_module()
     {
         using ResNet network = new(Cases.TinyResNet);

@@ -3,26 +3,37 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>Branch modules: formulas, gradients, memory, types, properties, and their place in a residual network.</summary>
 public sealed class BranchTests
 {
-    private static readonly (string Name, BranchAttentionOptions Options, int Channels, int Outputs, int Stride)[] Rows =
+    private static readonly (string Name, BranchAttentionOptions Options, ReplacedConvolution Convolution)[] Rows =
     [
-        ("sk", new SelectiveKernelOptions(), 6, 6, 1),
-        ("sk, timm", SelectiveKernelOptions.Timm, 6, 8, 1),
-        ("sk, stride 2", new SelectiveKernelOptions { MinimumReducedChannels = 3 }, 4, 6, 2),
-        ("sk, split, stride 2", new SelectiveKernelOptions { SplitInput = true, Reduction = 2, MinimumReducedChannels = 1 }, 6, 4, 2),
-        ("sk, large kernels", new SelectiveKernelOptions { DilatedKernels = false, ReducedChannels = 2 }, 4, 4, 1),
-        ("sk, three paths", new SelectiveKernelOptions { KernelSizes = [3, 5, 7], ReducedChannels = 3, SplitInput = true }, 6, 4, 1),
-        ("sk, groups, dilation", new SelectiveKernelOptions { Groups = 2, Dilation = 2, ReducedChannels = 3 }, 4, 6, 1),
-        ("sk, dilation, stride 3", new SelectiveKernelOptions { Dilation = 2, DilatedKernels = false, ReducedChannels = 2 }, 3, 4, 3),
-        ("splat", new SplitAttentionOptions(), 6, 6, 1),
-        ("splat, timm", SplitAttentionOptions.Timm, 6, 4, 1),
-        ("splat, no norm, bias", new SplitAttentionOptions { Norm = false, Bias = true, ReducedChannels = 4 }, 4, 6, 1),
-        ("splat, stride 2", new SplitAttentionOptions { MinimumReducedChannels = 1, Reduction = 3 }, 4, 4, 2),
-        ("splat, radix 1", new SplitAttentionOptions { Radix = 1, ReducedChannels = 4 }, 5, 6, 1),
-        ("splat, radix 3", new SplitAttentionOptions { Radix = 3, ReducedChannels = 4 }, 6, 4, 1),
-        ("splat, groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 6 }, 8, 6, 1),
-        ("splat, groups, radix 1", new SplitAttentionOptions { Groups = 2, Radix = 1, ReducedChannels = 6 }, 4, 6, 2),
-        ("splat, kernel 5, dilation", new SplitAttentionOptions { KernelSize = 5, Dilation = 2, ReducedChannels = 4 }, 4, 4, 1),
-        ("splat, kernel 1", new SplitAttentionOptions { KernelSize = 1, ReducedChannels = 4 }, 4, 4, 2),
+        ("sk", new SelectiveKernelOptions(), new(6, 6)),
+        ("sk, timm", SelectiveKernelOptions.Timm, new(6, 8)),
+        ("sk, stride 2", new SelectiveKernelOptions { MinimumReducedChannels = 3 }, new(4, 6, 2)),
+        ("sk, split, stride 2", new SelectiveKernelOptions { SplitInput = true, Reduction = 2, MinimumReducedChannels = 1 }, new(6, 4, 2)),
+        ("sk, large kernels", new SelectiveKernelOptions { DilatedKernels = false, ReducedChannels = 2 }, new(4, 4)),
+        ("sk, three paths", new SelectiveKernelOptions { KernelSizes = [3, 5, 7], ReducedChannels = 3, SplitInput = true }, new(6, 4)),
+        ("sk, groups, dilation", new SelectiveKernelOptions { Groups = 2, Dilation = 2, ReducedChannels = 3 }, new(4, 6)),
+        ("sk, dilation, stride 3", new SelectiveKernelOptions { Dilation = 2, DilatedKernels = false, ReducedChannels = 2 }, new(3, 4, 3)),
+        ("splat", new SplitAttentionOptions(), new(6, 6)),
+        ("splat, timm", SplitAttentionOptions.Timm, new(6, 4)),
+        ("splat, no norm, bias", new SplitAttentionOptions { Norm = false, Bias = true, ReducedChannels = 4 }, new(4, 6)),
+        ("splat, stride 2", new SplitAttentionOptions { MinimumReducedChannels = 1, Reduction = 3 }, new(4, 4, 2)),
+        ("splat, radix 1", new SplitAttentionOptions { Radix = 1, ReducedChannels = 4 }, new(5, 6)),
+        ("splat, radix 3", new SplitAttentionOptions { Radix = 3, ReducedChannels = 4 }, new(6, 4)),
+        ("splat, groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 6 }, new(8, 6)),
+        ("splat, groups, radix 1", new SplitAttentionOptions { Groups = 2, Radix = 1, ReducedChannels = 6 }, new(4, 6, 2)),
+        ("splat, kernel 5, dilation", new SplitAttentionOptions { KernelSize = 5, Dilation = 2, ReducedChannels = 4 }, new(4, 4)),
+        ("splat, kernel 1", new SplitAttentionOptions { KernelSize = 1, ReducedChannels = 4 }, new(4, 4, 2)),
+        ("sk, depthwise", new SelectiveKernelOptions { ReducedChannels = 3 }, Depthwise(4, 4)),
+        ("sk, depthwise, stride 2, two outputs a channel", new SelectiveKernelOptions { KernelSizes = [3, 5, 7], ReducedChannels = 3 }, Depthwise(3, 6, 2)),
+        ("sk, depthwise, split", SelectiveKernelOptions.Timm, Depthwise(6, 6)),
+        ("sk, grouped convolution", new SelectiveKernelOptions { ReducedChannels = 3 }, new(6, 4) { Groups = 2 }),
+        ("sk, grouped convolution, split", new SelectiveKernelOptions { ReducedChannels = 3, SplitInput = true }, new(8, 4) { Groups = 4 }),
+        ("sk, depthwise convolution, own groups", new SelectiveKernelOptions { ReducedChannels = 3, Groups = 2 }, Depthwise(4, 4)),
+        ("splat, depthwise", new SplitAttentionOptions { ReducedChannels = 4 }, Depthwise(5, 5)),
+        ("splat, depthwise, radix 3, stride 2, two outputs a channel", new SplitAttentionOptions { Radix = 3, ReducedChannels = 4 }, Depthwise(3, 6, 2)),
+        ("splat, depthwise, radix 1, bias", new SplitAttentionOptions { Radix = 1, ReducedChannels = 4, Bias = true }, Depthwise(4, 4)),
+        ("splat, grouped convolution", new SplitAttentionOptions { ReducedChannels = 4 }, new(8, 4) { Groups = 2, Activation = GateActivation.SiLU }),
+        ("splat, depthwise convolution, own groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 4 }, Depthwise(8, 8)),
     ];
 
     private static readonly (int N, int H, int W)[] Shapes = [(1, 5, 7), (3, 4, 3), (1, 1, 1), (2, 1, 1), (2, 9, 2)];
@@ -34,7 +45,7 @@ public sealed class BranchTests
         get
         {
             TheoryData<string, ScalarType> types = [];
-            foreach ((string name, _, _, _, _) in Rows)
+            foreach ((string name, _, _) in Rows)
             {
                 types.Add(name, ScalarType.Float32);
                 types.Add(name, ScalarType.BFloat16);
@@ -74,7 +85,7 @@ public sealed class BranchTests
         DenseMap x = Data.Random(3, module.Channels, 5, 4, 4);
         Tensor weights = module.Weights(x.Tensor());
         Assert.Equal([3, weights.size(1), module.OutputChannels, 1, 1], weights.shape);
-        Near.Equal(BranchOracle.Weights(options, x, module.OutputChannels, module.Stride, State(module)), weights.Doubles(), 1e-12, name);
+        Near.Equal(BranchOracle.Weights(options, x, module.Convolution, State(module)), weights.Doubles(), 1e-12, name);
         if (weights.size(1) == 1) return;
         Tensor sums = weights.sum(1);
         Near.Equal(ones_like(sums), sums, 1e-12, name);
@@ -315,6 +326,148 @@ public sealed class BranchTests
     }
 
     [Fact]
+    public void A_branch_has_the_activation_of_the_convolution_that_it_replaces()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        foreach (BranchAttentionOptions options in new BranchAttentionOptions[] { new SelectiveKernelOptions(), new SplitAttentionOptions() })
+        {
+            // Weighted means of values up to 6 stay there; ReLU's do not.
+            Assert.InRange(Largest(GateActivation.ReLU6), 5.9, 6.00001);
+            Assert.True(Largest(GateActivation.ReLU) > 10);
+
+            double Largest(GateActivation activation)
+            {
+                manual_seed(1);
+                using BranchModule module = options.Create(new ReplacedConvolution(8, 8) { Groups = 8, Activation = activation });
+                module.eval();
+                return module.call(randn(2, 8, 9, 9).mul(100.0.ToScalar())).max().ToDouble();
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("selective-kernel")]
+    [InlineData("selective-kernel timm")]
+    [InlineData("split-attention")]
+    public void A_mobilenet_of_branches_has_depthwise_ones_in_place_of_its_convolutions(string kind)
+    {
+        BranchAttentionOptions options = kind switch
+        {
+            "selective-kernel" => new SelectiveKernelOptions(),
+            "selective-kernel timm" => SelectiveKernelOptions.Timm,
+            _ => new SplitAttentionOptions(),
+        };
+        using MobileNetV2 network = new(new() { Classes = 5, Attention = AttentionPlan.Of(options, AttentionPosition.ReplaceSpatialConv) });
+        using MobileNetV2 plain = new(new() { Classes = 5 });
+        (long parameters, long products) = (Count(plain), ModelCost.Measure(plain, 1, 3, 64, 64).MultiplyAccumulates);
+        int[] expansion = [1, 6, 6, 6, 6, 6, 6], width = [16, 24, 32, 64, 96, 160, 320], blocks = [1, 2, 3, 4, 3, 3, 1], side = [32, 16, 8, 4, 4, 2, 2];
+        int input = 32;
+        for (int stage = 0; stage < 7; stage++)
+            for (int block = 0; block < blocks[stage]; block++)
+            {
+                long c = input * expansion[stage], positions = side[stage] * side[stage];
+                input = width[stage];
+                (long more, long multiply) = OfBranch(c, positions);
+                parameters += more - (9 * c) - (2 * c);
+                products += multiply - (9 * c * positions);
+            }
+
+        Assert.Equal(new ModelCost(parameters, products), ModelCost.Measure(network, 1, 3, 64, 64));
+
+        Dictionary<string, nn.Module> modules = network.named_modules().ToDictionary(m => m.name, m => m.module);
+        BranchModule first = Assert.IsAssignableFrom<BranchModule>(modules["features.1.conv.0.0"]);
+        BranchModule second = Assert.IsAssignableFrom<BranchModule>(modules["features.2.conv.1.0"]);
+        Assert.Equal(new ReplacedConvolution(32, 32) { Groups = 32, Activation = GateActivation.ReLU6 }, first.Convolution);
+        Assert.Equal(new ReplacedConvolution(96, 96, 2) { Groups = 96, Activation = GateActivation.ReLU6 }, second.Convolution);
+        Assert.False(modules.ContainsKey("features.2.conv.1.1"));
+        Assert.Contains("(96 → 96, stride 2, groups 96, ", second.ToString(), StringComparison.Ordinal);
+
+        // A block by hand, with the branch between its other parts.
+        network.eval();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(2, 16, 7, 5);
+        Tensor y = Call("features.2.conv.3", Call("features.2.conv.2", Call("features.2.conv.1.0", Call("features.2.conv.0", x))));
+        Assert.Equal([2, 24, 4, 3], y.shape);
+        Assert.True(y.equal(Call("features.2", x)).all().ToBoolean());
+
+        Tensor Call(string name, Tensor map) => ((nn.Module<Tensor, Tensor>)modules[name]).call(map);
+
+        (long Parameters, long Products) OfBranch(long c, long positions)
+        {
+            switch (options)
+            {
+                case SelectiveKernelOptions kernel:
+                    // Two depthwise paths; divided among them, each channel yields two outputs: as many kernels either way.
+                    long w = kernel.SplitInput ? Rounded(c / 16.0, 8) : Math.Max(32, c / 16), selection = 3 * c * w;
+                    return ((2 * (9 + 2) * c) + selection + (2 * w), (2 * 9 * c * positions) + selection);
+                default:
+                    long inner = Math.Max(32, c * 2 / 4), weights = 3 * c * inner;
+                    return ((9 * 2 * c) + (2 * 2 * c) + weights + inner + (2 * c) + (2 * inner), (2 * 9 * c * positions) + weights);
+            }
+        }
+
+        static long Rounded(double wanted, int divisor)
+        {
+            long rounded = Math.Max(divisor, divisor * (long)Math.Floor((wanted / divisor) + 0.5));
+            return rounded < 0.9 * wanted ? rounded + divisor : rounded;
+        }
+
+        static long Count(nn.Module module) => module.parameters().Sum(p => p.numel());
+    }
+
+    [Fact]
+    public void A_mobilenet_of_branches_trains_and_leaves_nothing_behind()
+    {
+        manual_seed(1);
+        using FeatureNetwork network = Cases.Networks["mobilenetv2 of branches"]();
+        using optim.Optimizer optimizer = optim.SGD(network.parameters(), 0.01);
+        using Tensor x = randn(4, 3, 12, 9);
+        using Tensor labels = tensor(new long[] { 0, 1, 2, 1 });
+        for (int i = 0; i < 3; i++) Step();
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 20; i++) Step();
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.All(network.named_parameters(), p => Assert.True(p.parameter.grad is { } g && g.isfinite().all().ToBoolean(), p.name));
+
+        void Step()
+        {
+            using DisposeScope scope = NewDisposeScope();
+            optimizer.zero_grad();
+            nn.functional.cross_entropy(network.call(x), labels).backward();
+            optimizer.step();
+        }
+    }
+
+    [Fact]
+    public void A_depthwise_selective_kernel_of_equal_paths_is_the_convolution_it_replaces()
+    {
+        // Paths alike: whatever the weights, their mean is the depthwise convolution with norm and activation.
+        using DisposeScope scope = NewDisposeScope();
+        using MobileNetV2 plain = new(Cases.TinyMobileNet), branched = new(Cases.TinyMobileNet with
+        {
+            Attention = AttentionPlan.Of(new SelectiveKernelOptions { KernelSizes = [3, 3] }, AttentionPosition.ReplaceSpatialConv),
+        });
+        Subject.Randomize(plain, 3);
+        Subject.Randomize(branched, 4);
+        Dictionary<string, Tensor> from = plain.state_dict();
+        using (no_grad())
+        {
+            foreach ((string key, Tensor value) in branched.state_dict())
+            {
+                string[] halves = key.Split(".0.paths.");
+                if (halves.Length == 1 && !key.Contains(".attn.", StringComparison.Ordinal)) value.copy_(from[key]);
+                if (halves.Length == 2) value.copy_(from[halves[0] + "." + halves[1][2..].Replace("conv", "0").Replace("bn", "1")]);
+            }
+        }
+
+        plain.eval();
+        branched.eval();
+        Tensor x = randn(2, 3, 16, 16), y = branched.call(x);
+        Assert.True(plain.call(x).allclose(y, 1e-4, 1e-5));
+        Assert.True(y.std().ToDouble() > 1e-3);
+    }
+
+    [Fact]
     public void Branches_stand_where_a_convolution_is_replaced_and_nothing_else_does()
     {
         Refused(AttentionPlan.Of(new SelectiveKernelOptions()), "it replaces a convolution, which this place does not; place it at ReplaceSpatialConv of a ResNet");
@@ -324,13 +477,23 @@ public sealed class BranchTests
                 .Add(new SplitAttentionOptions(), AttentionPosition.ReplaceSpatialConv).InStages(3),
             "Rule 2 of the plan (split-attention at ReplaceSpatialConv of stages [3]) replaces a convolution of ResNet at stage 3, block 0");
         Refused(AttentionPlan.Of(new SelectiveKernelOptions { Groups = 48 }, AttentionPosition.ReplaceSpatialConv), "at stage 1, block 0, ReplaceSpatialConv");
-        ArgumentException e = Assert.ThrowsAny<ArgumentException>(
-            () => new MobileNetV2(new() { Attention = AttentionPlan.Of(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv) }));
-        Assert.Contains("It has no position ReplaceSpatialConv", e.Message, StringComparison.Ordinal);
+        MobileRefused(SelectiveKernelOptions.Paper, "stage 2, block 1", "Groups is 32, which makes 32 groups that do not divide the 144 input channels of a path");
+        MobileRefused(new SplitAttentionOptions { Groups = 32 }, "stage 1, block 0", "Groups is 32, which makes 64 groups that do not divide the 32 input channels");
+        MobileRefused(
+            new SelectiveKernelOptions { KernelSizes = [3, 5, 7], SplitInput = true }, "stage 1, block 0", "SplitInput divides 32 channels among 3 paths");
+        MobileRefused(new CbamOptions(), "stage 1, block 0", "AfterDepthwise of a MobileNetV2");
 
         AttentionPlan plan = AttentionPlan.Parse("selective-kernel:groups=2@replace-spatial-conv:3,4");
         Assert.Equal(plan, AttentionPlan.FromJson(plan.ToJson()));
         Assert.Equal(9, plan.Resolve("ResNet", ResNet.Sites(new() { Block = ResNetBlock.Bottleneck, Layers = [3, 4, 6, 3] })).Placed.Count());
+
+        static void MobileRefused(AttentionOptions options, string where, string why)
+        {
+            MobileNetV2Options network = new() { Attention = AttentionPlan.Of(options, AttentionPosition.ReplaceSpatialConv) };
+            string message = Assert.ThrowsAny<ArgumentException>(() => new MobileNetV2(network)).Message;
+            Assert.Contains($"does not fit MobileNetV2 at {where}, ReplaceSpatialConv", message, StringComparison.Ordinal);
+            Assert.Contains(why, message, StringComparison.Ordinal);
+        }
 
         static void Refused(AttentionPlan plan, string message) => Assert.Contains(
             message, Assert.ThrowsAny<ArgumentException>(() => ResNet.ResNet18(attention: plan)).Message, StringComparison.Ordinal);
@@ -338,8 +501,8 @@ public sealed class BranchTests
 
     private static BranchModule Build(string name, int seed, bool training = false, ScalarType dtype = ScalarType.Float64, double dropout = 0)
     {
-        (_, BranchAttentionOptions options, int channels, int outputs, int stride) = Rows.Single(row => row.Name == name);
-        BranchModule module = (options with { Dropout = dropout }).Create(channels, outputs, stride);
+        (_, BranchAttentionOptions options, ReplacedConvolution convolution) = Rows.Single(row => row.Name == name);
+        BranchModule module = (options with { Dropout = dropout }).Create(convolution);
         if (dtype != ScalarType.Float32) module.to(dtype);
         Subject.Randomize(module, seed);
         module.train(training);
@@ -349,5 +512,8 @@ public sealed class BranchTests
     private static OracleState State(nn.Module module) => new(module.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.Doubles()));
 
     private static DenseMap Oracle(BranchModule module, DenseMap x, OracleState state)
-        => BranchOracle.Forward((BranchAttentionOptions)module.Options, x, module.OutputChannels, module.Stride, state, module.training);
+        => BranchOracle.Forward((BranchAttentionOptions)module.Options, x, module.Convolution, state, module.training);
+
+    private static ReplacedConvolution Depthwise(int channels, int outputs, int stride = 1)
+        => new(channels, outputs, stride) { Groups = channels, Activation = GateActivation.ReLU6 };
 }

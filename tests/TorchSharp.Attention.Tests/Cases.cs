@@ -25,6 +25,12 @@ internal static class Cases
             Attention = Everywhere.Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterExpand)
                 .Add(new SqueezeExcitationOptions { Reduction = 4 }, AttentionPosition.AfterDepthwise),
         }),
+        ["mobilenetv2 of branches"] = () => new MobileNetV2(TinyMobileNet with
+        {
+            Attention = AttentionPlan.Of(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv).InStages(2, 3)
+                .Add(new SplitAttentionOptions(), AttentionPosition.ReplaceSpatialConv).InStages(4)
+                .Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterDepthwise),
+        }),
         ["unet, attention everywhere"] = () => new UNet(new UNetOptions
         {
             Widths = [4, 8, 8],

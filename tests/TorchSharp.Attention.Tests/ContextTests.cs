@@ -78,4 +78,100 @@ public class ContextTests
         y.sum().backward();
         Assert.All(y.Doubles().Concat(x.grad!.Doubles()), value => Assert.True(double.IsFinite(value)));
     }
+
+    public static TheoryData<string> WithoutMatrix => ["self", "nl", "pam", "sparse", "top"];
+
+    /// <summary>
+    /// One matrix of 2304 × 2304 positions has 21 MB in each head. Where libtorch cannot fuse (a strided axis, widths that differ) it falls
+    /// back silently, with the same numbers: only memory shows it.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(WithoutMatrix))]
+    public void The_forward_path_never_holds_the_matrix_of_weights(string kind)
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Reads the peak from /proc.");
+        AttentionOptions options = kind switch
+        {
+            "self" => new SelfAttention2dOptions(),
+            "nl" => new NonLocalOptions(),
+            "pam" => new PositionAttentionOptions(),
+            "sparse" => new SparseAttentionOptions(),
+            _ => new SparseAttentionOptions { Pattern = SparsePattern.TopK },
+        };
+        using AttentionModule module = options.Create(32);
+        using Tensor x = randn(1, 32, 48, 48);
+        using (no_grad())
+        {
+            module.call(x).Dispose();
+            File.WriteAllText("/proc/self/clear_refs", "5");
+            long before = Kilobytes("VmRSS:");
+            module.call(x).Dispose();
+            long matrices = options is SparseAttentionOptions { Pattern: SparsePattern.TopK } ? 48_000 : 18_000;
+            Assert.InRange(Kilobytes("VmHWM:") - before, 0, matrices);
+        }
+
+        static long Kilobytes(string key) => long.Parse(
+            File.ReadLines("/proc/self/status").First(line => line.StartsWith(key, StringComparison.Ordinal))
+                .Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1],
+            System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Two samples, two heads, 1089 positions: 4.7 million logits, more than it looks at in one go.</summary>
+    [Fact]
+    public void Top_k_by_parts_is_the_sum_by_its_weights()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using SparseAttention module = new(4, new() { Pattern = SparsePattern.TopK, TopKeys = 3, Heads = 2, Residual = false, Bias = false });
+        using (no_grad())
+        {
+            module.state_dict()["proj.weight"].copy_(eye(4).view(4, 4, 1, 1));
+        }
+
+        Tensor x = randn(2, 4, 33, 33, requires_grad: true), slope = randn(2, 4, 33, 33);
+        Tensor value = nn.functional.conv2d(x, module.state_dict()["qkv.weight"].narrow(0, 8, 4)).view(2, 2, 2, 1089);
+        Tensor expected = module.Weights(x).matmul(value.transpose(2, 3)).transpose(2, 3).reshape(x.shape);
+        Near.Equal(expected.Doubles(), module.call(x).Doubles(), 1e-5, "output", ofLargest: 1);
+        Near.Equal(Slope(expected), Slope(module.call(x)), 1e-4, "slope", ofLargest: 1);
+
+        double[] Slope(Tensor y)
+        {
+            x.grad?.zero_();
+            y.mul(slope).sum().backward();
+            return x.grad!.Doubles();
+        }
+    }
+
+    [Fact]
+    public void Channel_dropout_drops_whole_channels_of_the_context_in_training_alone()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using BatAttention module = new(64, BatAttentionOptions.Timm with { BlockSize = 2, ChannelDropout = 0.5 });
+        using BatAttention plain = new(64, new() { BlockSize = 2 });
+        plain.load_state_dict(module.state_dict());
+        Tensor x = randn(4, 64, 4, 4);
+        Tensor context = plain.call(x).sub(x), dropped = module.call(x).sub(x);
+        double[] ratio = dropped.sum([2, 3]).div(context.sum([2, 3])).Doubles();
+        Assert.All(ratio.Where(double.IsFinite), value => Assert.Equal(0, Math.Min(Math.Abs(value), Math.Abs(value - 2)), 1e-3));
+        Assert.InRange(ratio.Count(value => Math.Abs(value) < 1e-3), 64, 192);
+        module.load_state_dict(plain.state_dict());
+        plain.eval();
+        module.eval();
+        Near.Equal(plain.call(x), module.call(x), 1e-5, "evaluation");
+    }
+
+    [Fact]
+    public void Papers_starts_of_gates_and_lambdas()
+    {
+        using GlobalContext context = new(32, new() { Fusion = GlobalContextFusion.ScaleAndAdd, Initialization = AttentionInitialization.Paper });
+        Assert.All(context.state_dict()["mlp_scale.fc2.weight"].Doubles(), value => Assert.Equal(0, value));
+        Assert.All(context.state_dict()["mlp_add.fc2.weight"].Doubles(), value => Assert.Equal(0, value));
+
+        using LambdaLayer lambda = new(256, new() { Initialization = AttentionInitialization.Paper });
+        double[] projections = lambda.state_dict()["qkv.weight"].Doubles();
+        Assert.Equal(1.0 / 64, Deviation(projections[..(64 * 256)]), 1e-3);
+        Assert.Equal(1.0 / 16, Deviation(projections[(64 * 256)..]), 3e-3);
+        Assert.Equal(1, Deviation(lambda.state_dict()["conv_lambda.weight"].Doubles()), 0.05);
+
+        static double Deviation(double[] values) => Math.Sqrt(values.Average(value => value * value));
+    }
 }

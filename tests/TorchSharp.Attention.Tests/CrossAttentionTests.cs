@@ -97,7 +97,7 @@ public class CrossAttentionTests
         Tensor y = module.call(x, context, padding);
         Near.Equal(module.state_dict()["proj.bias"].view(1, C, 1, 1).expand(1, C, H, W), y, 1e-6, "bias");
         Assert.True(module.Weights(x, context, padding).eq(zeros(1)).all().ToBoolean());
-        y.sum().backward();
+        y.sum().add(module.Weights(x, context, padding).sum()).backward();
         Assert.True(x.grad!.isfinite().all().ToBoolean() && context.grad!.isfinite().all().ToBoolean());
     }
 
@@ -188,8 +188,8 @@ public class CrossAttentionTests
         Refused("context", "sequence (N, length, 4)", () => module.call(x, randn(2, 0, 4)));
         Refused("context", "same batch and type", () => module.call(x, randn(3, 5, 4)));
         Refused("context", "same batch and type", () => module.call(x, sequence.to_type(ScalarType.Float64)));
-        Refused("keyPaddingMask", "it must be Bool (2, 5)", () => module.call(x, sequence, zeros(2, 5)));
-        Refused("keyPaddingMask", "it must be Bool (2, 5)", () => module.Weights(x, sequence, zeros(2, 3, dtype: ScalarType.Bool)));
+        Refused("keyPaddingMask", "it must be Bool or floating point, (2, 5)", () => module.call(x, sequence, zeros(2, 5, dtype: ScalarType.Int64)));
+        Refused("keyPaddingMask", "it must be Bool or floating point, (2, 5)", () => module.Weights(x, sequence, zeros(2, 3, dtype: ScalarType.Bool)));
         Assert.Throws<ArgumentNullException>(() => module.call(x, null!));
         Assert.Throws<ArgumentNullException>(() => module.call(null!, sequence));
     }

@@ -23,6 +23,24 @@ public class GatherExciteTests
         Near.Equal(state, subject.State(), 1e-12, Row.Name);
     }
 
+    [Theory]
+    [InlineData(6, 4)]
+    [InlineData(3, 8)]
+    [InlineData(7, 2)]
+    public void Timms_padded_kernel_of_the_maps_size_computes_the_formula(int height, int width)
+    {
+        Row row = new("ge, whole map, padded", GatherExciteOptions.TimmWholeMap(height, width) with { ReducedChannels = 2 }, 5);
+        foreach (MapShape shape in new MapShape[] { new(2, height, width, 1, 1), new(1, 9, 2, 1, 1), new(3, 2, 11, 1, 1) })
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using Subject subject = Subject.Random(row, seed: 7, training: true);
+            DenseMap x = shape.Input(row, seed: 8);
+            OracleState state = subject.State();
+            Near.Equal(subject.Oracle(x, null, state), subject.Forward(x.Tensor(), null), 1e-12, row.Name);
+            Near.Equal(state, subject.State(), 1e-12, row.Name);
+        }
+    }
+
     [Fact]
     public void Its_gradients_are_the_slopes_of_the_formula()
     {

@@ -25,6 +25,10 @@ public sealed class GoldenArgumentTests : IDisposable
             new SqueezeExcitationOptions { ReducedChannels = 5, MaxPool = true, Activation = GateActivation.SiLU, Gate = GateFunction.HardSigmoid }
         },
         {
+            "se", "timm se", """{"channels":24,"rd_channels":5,"norm_layer":"batchnorm2d"}""", 24,
+            new SqueezeExcitationOptions { ReducedChannels = 5, Norm = true }
+        },
+        {
             "eca", "timm eca", """{"kernel_size":1,"use_mlp":false}""", 12,
             new EfficientChannelAttentionOptions { KernelSize = 1 }
         },
@@ -90,6 +94,18 @@ public sealed class GoldenArgumentTests : IDisposable
         {
             "coord", "timm coord", """{"channels":40,"rd_ratio":0.25,"se_factor":1,"rd_divisor":1,"bias":true,"act_layer":"relu"}""", 40,
             new CoordinateAttentionOptions { ReducedChannels = 10, Activation = GateActivation.ReLU }
+        },
+        {
+            "ge", "timm ge", """{"channels":20,"extent":4,"extra_params":true,"add_maxpool":true,"act_layer":"silu"}""", 20,
+            GatherExciteOptions.Timm with { Extent = 4, GatherParameters = true, Activation = GateActivation.SiLU }
+        },
+        {
+            "ge", "timm ge", """{"channels":20,"extra_params":true,"feat_size":[4,7],"use_mlp":false}""", 20,
+            GatherExciteOptions.TimmWholeMap(4, 7) with { Mlp = false }
+        },
+        {
+            "coord", "timm coord", """{"channels":40,"rd_channels":4,"has_skip":true}""", 40,
+            CoordinateAttentionOptions.Timm with { ReducedChannels = 4, Residual = true }
         },
         { "triplet", "TripletAttention", """{"kernel_size":3}""", 5, new TripletAttentionOptions { KernelSize = 3 } },
         { "simam", "SimAM", """{"lambda":0.02}""", 5, new SimAmOptions { Lambda = 0.02 } },

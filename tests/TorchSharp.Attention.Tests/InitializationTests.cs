@@ -72,6 +72,11 @@ public class InitializationTests
         Spread(large["conv1.weight"], Math.Sqrt(2.0 / 256));
         Assert.All(large["conv0.bias"], bias => Assert.Equal(0, bias));
 
+        IReadOnlyDictionary<string, double[]> polarized = Start(PolarizedSelfAttentionOptions.Official, AttentionInitialization.Paper);
+        Spread(polarized["conv_v_left.weight"], Math.Sqrt(2.0 / 256));
+        Spread(polarized["conv_q_right.weight"], Math.Sqrt(2.0 / 256), tolerance: 0.25);
+        Uniform(polarized["conv_up.weight"], 1 / Math.Sqrt(128));
+
         IReadOnlyDictionary<string, double[]> self = Start(new SelfAttention2dOptions(), AttentionInitialization.Paper);
         Uniform(self["proj.weight"], Math.Sqrt(6.0 / (256 + 256)));
         Assert.All([.. self["qkv.bias"], .. self["proj.bias"]], bias => Assert.Equal(0, bias));

@@ -65,8 +65,21 @@ public class MultiHeadAttentionTests
         Tensor y = module.call(x, x, x, ones(1, L, dtype: ScalarType.Bool), null);
         Near.Identical(module.state_dict()["out_proj.bias"].expand(1, L, Width), y);
         Assert.True(module.Weights(x, x, ones(1, L, dtype: ScalarType.Bool)).eq(zeros(1)).all().ToBoolean());
-        y.sum().backward();
+        y.sum().add(module.Weights(x, x, ones(1, L, dtype: ScalarType.Bool)).sum()).backward();
         Assert.True(x.grad!.isfinite().all().ToBoolean());
+    }
+
+    [Fact]
+    public void Padding_may_be_numbers_added_to_the_logits()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using MultiHeadAttention module = new(Width, new() { Heads = 2 });
+        Tensor x = randn(N, L, Width), added = randn(N, L), hidden = tensor([false, true, false, false, false, true], [N, L]);
+        Tensor each = added.view(N, 1, 1, L).expand(N, 2, L, L).reshape(N * 2, L, L);
+        Near.Equal(module.call(x, x, x, null, each), module.call(x, x, x, added, null), 1e-5, "numbers");
+        Tensor infinite = zeros(N, L).masked_fill(hidden, double.NegativeInfinity);
+        Near.Equal(module.call(x, x, x, hidden, null), module.call(x, x, x, infinite, null), 1e-5, "infinite");
+        Near.Equal(module.Weights(x, x, hidden), module.Weights(x, x, infinite), 1e-5, "weights");
     }
 
     [Theory]
@@ -153,7 +166,9 @@ public class MultiHeadAttentionTests
         Refused("key", "(N, length, 4)", () => module.call(query));
         Refused("key", "must start with (2, 5)", () => module.call(query, randn(3, 5, 4), value));
         Refused("value", "must start with (2, 5)", () => module.call(query, key, randn(2, 4, 8)));
-        Refused("keyPaddingMask", "it must be Bool (2, 5)", () => module.call(query, key, value, zeros(2, 3, dtype: ScalarType.Bool), null));
+        Refused("keyPaddingMask", "it must be Bool or floating point, (2, 5)", () => module.call(query, key, value, zeros(2, 3, dtype: ScalarType.Bool), null));
+        Refused("keyPaddingMask", "it must be Bool or floating point", () => module.call(query, key, value, zeros(2, 5, dtype: ScalarType.Int64), null));
+        Refused("value", "must have the same type", () => module.call(query, key, value.to_type(ScalarType.Float64)));
         Refused("attentionMask", "(3, 5) or (16, 3, 5)", () => module.call(query, key, value, null, zeros(5, 3)));
         Assert.Throws<ArgumentNullException>(() => module.call(null!, key, value));
     }

@@ -335,6 +335,28 @@ public sealed class NetworkTests
         Tensor Call(string name, Tensor input) => ((nn.Module<Tensor, Tensor>)modules[name]).call(input);
     }
 
+    /// <summary>What the size check lets through, an instance norm must take: two positions are enough, and one is without such a norm.</summary>
+    [Fact]
+    public void A_unet_takes_every_image_that_its_instance_norms_can()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        ResNetOptions encoder = Cases.TinyResNet with { Layers = [1, 1], StagePlanes = [4, 8] };
+        Takes(new() { Widths = [4, 8, 8], Norm = UNetNorm.Instance }, 4, 8);
+        Takes(new() { Widths = [4, 8, 8], Norm = UNetNorm.Instance, DownSampling = UNetDownSampling.Strided }, 4, 5);
+        Takes(new() { Widths = [4, 8, 8], Norm = UNetNorm.Group, NormGroups = 4 }, 4, 5);
+        Takes(new() { Widths = [4], Norm = UNetNorm.Instance, Encoder = encoder }, 1, 2);
+        Takes(new() { Widths = [4], Norm = UNetNorm.Batch, Encoder = encoder }, 1, 1);
+        Takes(UNetOptions.AttentionUNet with { Widths = [4, 8, 8], Strides = [2, 1] }, 2, 3);
+        Takes(UNetOptions.AttentionUNet with { Widths = [4, 8, 8] }, 4, 4);
+
+        static void Takes(UNetOptions options, long height, long width)
+        {
+            using UNet network = new(options);
+            network.eval();
+            Assert.Equal([2, 1, height, width], network.call(randn(2, 3, height, width)).shape);
+        }
+    }
+
     [Theory]
     [InlineData(UNetNorm.Batch)]
     [InlineData(UNetNorm.Instance)]

@@ -21,12 +21,15 @@ public sealed partial class ReadmeTests
     public void A_snippet_of_the_readme_runs(string name) => Snippets[name]();
 
     [Fact]
-    public void The_readme_shows_what_runs_here()
+    public void The_readme_shows_what_runs_here() => Shows("README.md", "ReadmeTests.cs", Snippets.Keys);
+
+    /// <summary>Holds the C# of a document against that between "begin" and "end" in a file of these tests: the same snippets, each letter for letter.</summary>
+    internal static void Shows(string document, string tests, IReadOnlyCollection<string> names)
     {
-        string root = RepositoryRoot();
-        string source = Normal(File.ReadAllText(Path.Combine(root, "tests", "TorchSharp.Attention.Tests", "ReadmeTests.cs")));
-        MatchCollection blocks = Block().Matches(Normal(File.ReadAllText(Path.Combine(root, "README.md"))));
-        Assert.Equal(Snippets.Keys.Order(), blocks.Select(block => block.Groups["name"].Value).Order());
+        string root = RepositoryRoot(), text = Normal(File.ReadAllText(Path.Combine(root, document)));
+        string source = Normal(File.ReadAllText(Path.Combine(root, "tests", "TorchSharp.Attention.Tests", tests)));
+        MatchCollection blocks = Block().Matches(text);
+        Assert.Equal(names.Order(), blocks.Select(block => block.Groups["name"].Value).Order());
         foreach (Match block in blocks)
         {
             string name = block.Groups["name"].Value;
@@ -36,7 +39,7 @@ public sealed partial class ReadmeTests
             Assert.Equal(block.Groups["code"].Value, string.Join('\n', lines.Select(line => line.Length < 8 ? line.TrimStart() : line[8..])));
         }
 
-        Assert.Equal(Snippets.Count, Regex.Count(Normal(File.ReadAllText(Path.Combine(root, "README.md"))), "```csharp"));
+        Assert.Equal(names.Count, Regex.Count(text, "```csharp"));
     }
 
     [Fact]

@@ -52,7 +52,7 @@ public sealed record MobileNetV2Options : BackboneOptions
 /// MobileNetV2: seven stages of inverted residual blocks, with any attention at any position of a plan. Without a plan it is exactly
 /// torchvision's network. Keys as torchvision (<c>features.3.conv.0.0.weight</c>); attention keys: <c>features.3.attn</c> before the
 /// addition, <c>attn_before</c>, <c>attn_expand</c>, <c>attn_depthwise</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and
-/// <c>stage3_attn</c> at a stage's end.
+/// <c>stage3_attn</c> at a stage's end. What replaces a depthwise convolution has its key, <c>features.3.conv.1.0</c>.
 /// </summary>
 /// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
 public sealed class MobileNetV2 : FeatureNetwork, IEncoder
@@ -133,6 +133,13 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         List<AttentionSite> sites = [];
         foreach (Block block in Blocks(options))
         {
+            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
+            {
+                OutputChannels = block.Hidden,
+                Stride = block.Stride,
+                Groups = block.Hidden,
+                Activation = GateActivation.ReLU6,
+            });
             Add(AttentionPosition.Before, block.Input);
             if (block.Expansion != 1) Add(AttentionPosition.AfterExpand, block.Hidden);
             Add(AttentionPosition.AfterDepthwise, block.Hidden);
@@ -247,24 +254,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         [ComponentName(Name = "conv")]
         private readonly ModuleList<nn.Module<Tensor, Tensor>> _layers = [];
 
-        [ComponentName(Name = "attn_before")]
-        private readonly nn.Module<Tensor, Tensor>? _before;
-
-        [ComponentName(Name = "attn_expand")]
-        private readonly nn.Module<Tensor, Tensor>? _afterExpand;
-
-        [ComponentName(Name = "attn_depthwise")]
-        private readonly nn.Module<Tensor, Tensor>? _afterDepthwise;
-
-        [ComponentName(Name = "attn")]
-        private readonly nn.Module<Tensor, Tensor>? _beforeAdd;
-
-        [ComponentName(Name = "attn_shortcut")]
-        private readonly nn.Module<Tensor, Tensor>? _shortcut;
-
-        [ComponentName(Name = "attn_after")]
-        private readonly nn.Module<Tensor, Tensor>? _after;
-
+        private readonly BlockAttentions _attentions;
         private readonly bool _hasShortcut;
 
         public InvertedResidual(Block block, AttentionPlacement placement)
@@ -272,35 +262,27 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         {
             _hasShortcut = block.HasShortcut;
             if (block.Expansion != 1) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1));
-            _layers.Add(new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, groups: block.Hidden));
+
+            // A branch has the norm and activation of the convolution that it replaces, and that convolution's key.
+            _layers.Add(placement.CreateBranch(block.Stage, block.Index) is { } branch
+                ? nn.Sequential(branch)
+                : new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, groups: block.Hidden));
             _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: false));
             _layers.Add(nn.BatchNorm2d(block.Output));
-            _before = At(AttentionPosition.Before);
-            _afterExpand = At(AttentionPosition.AfterExpand);
-            _afterDepthwise = At(AttentionPosition.AfterDepthwise);
-            _beforeAdd = At(AttentionPosition.BeforeAdd);
-            _shortcut = At(AttentionPosition.Shortcut);
-            _after = At(AttentionPosition.After);
             RegisterComponents();
-
-            nn.Module<Tensor, Tensor>? At(AttentionPosition position) => placement.Create(position, block.Stage, block.Index);
+            _attentions = new BlockAttentions(this, placement, block.Stage, block.Index);
         }
 
         public override Tensor forward(Tensor input)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor x = _before is null ? input : _before.call(input);
-            Tensor y = x;
+            Tensor x = _attentions.Refine(AttentionPosition.Before, input), y = x;
             int depthwise = _layers.Count - 3;
-            if (depthwise > 0) y = _layers[0].call(y);
-            if (_afterExpand is not null) y = _afterExpand.call(y);
-            y = _layers[depthwise].call(y);
-            if (_afterDepthwise is not null) y = _afterDepthwise.call(y);
-            y = _layers[depthwise + 2].call(_layers[depthwise + 1].call(y));
-            if (_beforeAdd is not null) y = _beforeAdd.call(y);
-            if (_hasShortcut) y = y.add(_shortcut is null ? x : _shortcut.call(x));
-            if (_after is not null) y = _after.call(y);
-            return y.MoveToOuterDisposeScope();
+            if (depthwise > 0) y = _attentions.Refine(AttentionPosition.AfterExpand, _layers[0].call(y));
+            y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[depthwise].call(y));
+            y = _attentions.Refine(AttentionPosition.BeforeAdd, _layers[depthwise + 2].call(_layers[depthwise + 1].call(y)));
+            if (_hasShortcut) y = y.add(_attentions.Refine(AttentionPosition.Shortcut, x));
+            return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
         }
     }
 }

@@ -32,24 +32,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     [ComponentName(Name = "downsample")]
     private readonly Sequential? _downsample;
 
-    [ComponentName(Name = "attn_before")]
-    private readonly nn.Module<Tensor, Tensor>? _before;
-
-    [ComponentName(Name = "attn_conv1")]
-    private readonly nn.Module<Tensor, Tensor>? _afterConv1;
-
-    [ComponentName(Name = "attn_conv2")]
-    private readonly nn.Module<Tensor, Tensor>? _afterConv2;
-
-    [ComponentName(Name = "attn")]
-    private readonly nn.Module<Tensor, Tensor>? _beforeAdd;
-
-    [ComponentName(Name = "attn_shortcut")]
-    private readonly nn.Module<Tensor, Tensor>? _shortcut;
-
-    [ComponentName(Name = "attn_after")]
-    private readonly nn.Module<Tensor, Tensor>? _after;
-
+    private readonly BlockAttentions _attentions;
     private readonly double _dropPath;
 
     public ResidualBlock(
@@ -80,13 +63,8 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
             _downsample = nn.Sequential(nn.Conv2d(input, output, 1, stride: stride, bias: false), nn.BatchNorm2d(output));
         }
 
-        _before = placement.Create(AttentionPosition.Before, stage, block);
-        _afterConv1 = placement.Create(AttentionPosition.AfterConv1, stage, block);
-        _afterConv2 = placement.Create(AttentionPosition.AfterConv2, stage, block);
-        _beforeAdd = placement.Create(AttentionPosition.BeforeAdd, stage, block);
-        _shortcut = placement.Create(AttentionPosition.Shortcut, stage, block);
-        _after = placement.Create(AttentionPosition.After, stage, block);
         RegisterComponents();
+        _attentions = new BlockAttentions(this, placement, stage, block);
     }
 
     /// <summary>The norm at the end of the residual branch.</summary>
@@ -98,27 +76,23 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor x = _before is null ? input : _before.call(input);
+        Tensor x = _attentions.Refine(AttentionPosition.Before, input);
 
         Tensor y = _conv1.call(x);
         if (_bn1 is not null) y = _bn1.call(y).relu_();
-        if (_afterConv1 is not null) y = _afterConv1.call(y);
-        y = _conv2.call(y);
+        y = _conv2.call(_attentions.Refine(AttentionPosition.AfterConv1, y));
         if (_bn2 is not null)
         {
             y = _bn2.call(y);
             if (_conv3 is not null) y.relu_();
         }
 
-        if (_afterConv2 is not null) y = _afterConv2.call(y);
+        y = _attentions.Refine(AttentionPosition.AfterConv2, y);
         if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
-        if (_beforeAdd is not null) y = _beforeAdd.call(y);
-        y = DropPath.Apply(y, _dropPath, training);
+        y = DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training);
 
-        Tensor shortcut = _downsample is null ? x : _downsample.call(x);
-        if (_shortcut is not null) shortcut = _shortcut.call(shortcut);
-        y = y.add(shortcut).relu_();
-        if (_after is not null) y = _after.call(y);
+        Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
+        y = _attentions.Refine(AttentionPosition.After, y.add(shortcut).relu_());
         return y.MoveToOuterDisposeScope();
     }
 }

@@ -98,7 +98,7 @@ public sealed record UNetOptions
     /// <summary>How the decoder doubles its resolution. Default transposed convolution.</summary>
     public UNetUpSampling UpSampling { get; init; }
 
-    /// <summary>Kernel size of the transposed convolutions of <see cref="UNetUpSampling.TransposedBlock"/>, odd. Default 3.</summary>
+    /// <summary>Kernel size of the transposed convolutions of <see cref="UNetUpSampling.TransposedBlock"/>, odd; others have none. Default 3.</summary>
     public int UpKernelSize { get; init; } = 3;
 
     /// <summary>How the plain encoder halves its resolution. Default max-pooling.</summary>
@@ -147,6 +147,13 @@ public sealed record UNetOptions
         Check.Defined(Decoder);
         Check.OddKernel(KernelSize);
         Check.OddKernel(UpKernelSize);
+        if (UpKernelSize != 3 && UpSampling != UNetUpSampling.TransposedBlock)
+        {
+            throw new ArgumentException(
+                $"UpKernelSize is {UpKernelSize}, but UpSampling is {UpSampling}, which has no such kernel. " +
+                $"Set UpSampling to {nameof(UNetUpSampling.TransposedBlock)}, or leave UpKernelSize at 3.", nameof(UpKernelSize));
+        }
+
         Check.Probability(Dropout, oneAllowed: false);
         ArgumentNullException.ThrowIfNull(Attention);
         (List<UNetLevel> levels, int bottleneck) = Encoder is null ? PlainLevels() : BackboneLevels(Encoder);
@@ -218,6 +225,11 @@ public sealed record UNetOptions
         {
             // Of several maps of one resolution the last one is the level's.
             if (reductions[i] != reductions[i + 1]) levels.Add(new UNetLevel(reductions[i], 0, channels[i], i));
+        }
+
+        if (levels.Count == 0 && reductions[0] == 1)
+        {
+            throw new ArgumentException("The encoder never halves the resolution, so there is nothing to decode. Give it more stages.", nameof(Encoder));
         }
 
         if (reductions[0] > 1) levels.Insert(0, new UNetLevel(1, 0, 0, null));

@@ -39,9 +39,10 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     public int? RoundingDivisor { get; init; }
 
     /// <inheritdoc/>
-    public override void Validate(int channels, int outputChannels, int stride = 1)
+    public override void Validate(ReplacedConvolution convolution)
     {
-        base.Validate(channels, outputChannels, stride);
+        base.Validate(convolution);
+        (int channels, int outputChannels, _) = convolution;
         ArgumentNullException.ThrowIfNull(KernelSizes);
         if (KernelSizes.Count is < 2 or > 16)
         {
@@ -63,28 +64,35 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
                 nameof(SplitInput));
         }
 
-        CheckGroups(Groups, PathChannels(channels), "input channels of a path");
-        CheckGroups(Groups, outputChannels, "output channels");
+        CheckGroups(PathGroups(convolution), PathChannels(channels), "input channels of a path");
+        CheckGroups(PathGroups(convolution), outputChannels, "output channels");
         ReducedWidth(outputChannels);
     }
 
     /// <inheritdoc/>
     public override SelectiveKernel Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
 
+    /// <inheritdoc/>
+    public override SelectiveKernel Create(ReplacedConvolution convolution) => new(convolution, this);
+
     internal int PathChannels(int channels) => SplitInput ? channels / KernelSizes.Count : channels;
+
+    /// <summary>Groups of a path. Without <see cref="BranchAttentionOptions.Groups"/>, a group has as many input channels as the replaced convolution's.</summary>
+    internal int PathGroups(ReplacedConvolution convolution) =>
+        Groups ?? (SplitInput ? Math.Max(1, convolution.Groups / KernelSizes.Count) : convolution.Groups);
 
     internal int ReducedWidth(int outputChannels) => ChannelReduction.WidthOfSelection(
         outputChannels, Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
 }
 
 /// <summary>
-/// Selective kernel: y = Σ_m w_m · U_m, U_m = ReLU(BN(conv_m(x))) with kernels of several sizes, w = softmax over m of
-/// W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
+/// Selective kernel: y = Σ_m w_m · U_m, U_m = δ(BN(conv_m(x))) with kernels of several sizes, δ the replaced convolution's activation,
+/// w = softmax over m of W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
 /// Keys as timm: <c>paths.0.conv</c>, <c>paths.0.bn</c>, …, <c>attn.fc_reduce</c>, <c>attn.bn</c>, <c>attn.fc_select</c>.
 /// </summary>
 /// <remarks>
-/// Li, Wang, Hu, Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. It contains norm and activation of the convolution that it
-/// replaces. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions.
+/// Li, Wang, Hu, Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. It contains norm and activation δ of the convolution that it
+/// replaces (ReLU, if not said otherwise); in place of a depthwise convolution its paths are depthwise. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions.
 /// </remarks>
 public sealed class SelectiveKernel : BranchModule
 {
@@ -103,11 +111,20 @@ public sealed class SelectiveKernel : BranchModule
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     public SelectiveKernel(int channels, SelectiveKernelOptions? options = null, int? outputChannels = null, int stride = 1)
-        : base(channels, outputChannels, stride, options ??= new SelectiveKernelOptions())
+        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options ?? new SelectiveKernelOptions())
+    {
+    }
+
+    /// <summary>Builds the module in place of a convolution.</summary>
+    /// <param name="convolution">The convolution that it replaces.</param>
+    /// <param name="options">Settings.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
+    public SelectiveKernel(ReplacedConvolution convolution, SelectiveKernelOptions options)
+        : base(convolution, options)
     {
         _options = options;
         ReducedChannels = options.ReducedWidth(OutputChannels);
-        _paths = nn.ModuleList([.. options.KernelSizes.Select(size => new KernelPath(options, size, options.PathChannels(channels), OutputChannels, stride))]);
+        _paths = nn.ModuleList([.. options.KernelSizes.Select(size => new KernelPath(options, size, convolution))]);
         _attn = new Selection(OutputChannels, ReducedChannels, options.KernelSizes.Count);
         Complete();
     }
@@ -125,7 +142,7 @@ public sealed class SelectiveKernel : BranchModule
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor branches) => _attn.call(branches);
 
-    /// <summary>A convolution that keeps the size (or divides it by the stride), its norm and ReLU.</summary>
+    /// <summary>A convolution that keeps the size (or divides it by the stride), its norm and its activation.</summary>
     private sealed class KernelPath : nn.Module<Tensor, Tensor>
     {
         [ComponentName(Name = "conv")]
@@ -134,21 +151,25 @@ public sealed class SelectiveKernel : BranchModule
         [ComponentName(Name = "bn")]
         private readonly BatchNorm2d _bn;
 
-        public KernelPath(SelectiveKernelOptions options, int size, int input, int output, int stride)
+        private readonly ReplacedConvolution _replaced;
+
+        public KernelPath(SelectiveKernelOptions options, int size, ReplacedConvolution replaced)
             : base(nameof(KernelPath))
         {
+            _replaced = replaced;
             int kernel = options.DilatedKernels ? 3 : size;
             int dilation = options.DilatedKernels ? options.Dilation * (size - 1) / 2 : options.Dilation;
             _conv = nn.Conv2d(
-                input, output, kernel, stride: stride, padding: dilation * (kernel - 1) / 2, dilation: dilation, groups: options.Groups, bias: false);
-            _bn = nn.BatchNorm2d(output);
+                options.PathChannels(replaced.Channels), replaced.OutputChannels, kernel, stride: replaced.Stride,
+                padding: dilation * (kernel - 1) / 2, dilation: dilation, groups: options.PathGroups(replaced), bias: false);
+            _bn = nn.BatchNorm2d(replaced.OutputChannels);
             RegisterComponents();
         }
 
         public override Tensor forward(Tensor input)
         {
             using DisposeScope scope = NewDisposeScope();
-            return _bn.CallAnyBatch(_conv.call(input)).relu_().MoveToOuterDisposeScope();
+            return _replaced.Activate(_bn.CallAnyBatch(_conv.call(input))).MoveToOuterDisposeScope();
         }
     }
 

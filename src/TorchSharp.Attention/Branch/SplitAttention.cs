@@ -42,33 +42,47 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     public int? RoundingDivisor { get; init; }
 
     /// <inheritdoc/>
-    public override void Validate(int channels, int outputChannels, int stride = 1)
+    public override void Validate(ReplacedConvolution convolution)
     {
-        base.Validate(channels, outputChannels, stride);
+        base.Validate(convolution);
+        (int channels, int outputChannels, _) = convolution;
         if (Radix is < 1 or > 16) throw new ArgumentOutOfRangeException(nameof(Radix), Radix, $"Radix is {Radix}; it must be 1 to 16.");
         Check.OddKernel(KernelSize);
-        CheckGroups(Groups, channels, "input channels");
-        CheckGroups(Groups * Radix, channels, "input channels");
-        CheckGroups(Groups, outputChannels, "output channels");
-        CheckGroups(Groups, ReducedWidth(channels), "channels of the bottleneck");
+        CheckGroups(ConvolutionGroups(convolution), channels, "input channels", "Choose Groups and Radix whose product divides them.");
+        CheckGroups(Cardinality, outputChannels, "output channels");
+        CheckGroups(Cardinality, ReducedWidth(channels), "channels of the bottleneck");
     }
 
     /// <inheritdoc/>
     public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
+
+    /// <inheritdoc/>
+    public override SplitAttention Create(ReplacedConvolution convolution) => new(convolution, this);
+
+    /// <summary>Cardinal groups of the bottleneck: the paper's where they are set, otherwise one.</summary>
+    internal int Cardinality => Groups ?? 1;
+
+    /// <summary>Whether each channel yields its splits by itself, because the replaced convolution is depthwise and nothing else is set.</summary>
+    internal bool IsDepthwise(ReplacedConvolution convolution) => Groups is null && convolution.IsDepthwise;
+
+    /// <summary>Groups of the convolution: each split sees its share of the channels, unless it is depthwise.</summary>
+    internal int ConvolutionGroups(ReplacedConvolution convolution) =>
+        IsDepthwise(convolution) ? convolution.Groups : (Groups ?? convolution.Groups) * Radix;
 
     internal int ReducedWidth(int channels) => ChannelReduction.WidthOfSelection(
         channels * Radix, Reduction, ReducedChannels, MinimumReducedChannels, RoundingDivisor);
 }
 
 /// <summary>
-/// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of ReLU(BN(conv(x))), a convolution to radix · C′ channels in
-/// groups · radix groups; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
+/// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of δ(BN(conv(x))), a convolution to radix · C′ channels in
+/// groups · radix groups, δ the replaced convolution's activation; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
 /// (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, radix, C′, 1, 1).
 /// Keys as timm: <c>conv</c>, <c>bn0</c>, <c>fc1</c>, <c>bn1</c>, <c>fc2</c>.
 /// </summary>
 /// <remarks>
-/// Zhang, Wu, Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. It contains norm and activation of the
-/// convolution that it replaces. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions, biases zero.
+/// Zhang, Wu, Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. It contains norm and activation δ of the
+/// convolution that it replaces (ReLU, if not said otherwise). In place of a depthwise convolution each channel yields radix candidates by
+/// itself: the outputs of the convolution, C groups, lie together by input channel. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions, biases zero.
 /// </remarks>
 public sealed class SplitAttention : BranchModule
 {
@@ -88,6 +102,7 @@ public sealed class SplitAttention : BranchModule
     private readonly Conv2d _fc2;
 
     private readonly SplitAttentionOptions _options;
+    private readonly bool _depthwise;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Channels of the input.</param>
@@ -96,16 +111,26 @@ public sealed class SplitAttention : BranchModule
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     public SplitAttention(int channels, SplitAttentionOptions? options = null, int? outputChannels = null, int stride = 1)
-        : base(channels, outputChannels, stride, options ??= SplitAttentionOptions.Paper)
+        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options ?? SplitAttentionOptions.Paper)
+    {
+    }
+
+    /// <summary>Builds the module in place of a convolution.</summary>
+    /// <param name="convolution">The convolution that it replaces.</param>
+    /// <param name="options">Settings.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
+    public SplitAttention(ReplacedConvolution convolution, SplitAttentionOptions options)
+        : base(convolution, options)
     {
         _options = options;
-        ReducedChannels = options.ReducedWidth(channels);
+        _depthwise = options.IsDepthwise(convolution);
+        ReducedChannels = options.ReducedWidth(Channels);
         int inner = OutputChannels * options.Radix;
         _conv = nn.Conv2d(
-            channels, inner, options.KernelSize, stride: stride, padding: options.Dilation * (options.KernelSize / 2), dilation: options.Dilation,
-            groups: options.Groups * options.Radix, bias: options.Bias);
-        _fc1 = nn.Conv2d(OutputChannels, ReducedChannels, 1, groups: options.Groups);
-        _fc2 = nn.Conv2d(ReducedChannels, inner, 1, groups: options.Groups);
+            Channels, inner, options.KernelSize, stride: Stride, padding: options.Dilation * (options.KernelSize / 2), dilation: options.Dilation,
+            groups: options.ConvolutionGroups(convolution), bias: options.Bias);
+        _fc1 = nn.Conv2d(OutputChannels, ReducedChannels, 1, groups: options.Cardinality);
+        _fc2 = nn.Conv2d(ReducedChannels, inner, 1, groups: options.Cardinality);
         if (options.Norm)
         {
             _bn0 = nn.BatchNorm2d(inner);
@@ -121,8 +146,13 @@ public sealed class SplitAttention : BranchModule
     /// <inheritdoc/>
     protected override Tensor ComputeBranches(Tensor input)
     {
-        Tensor map = Normalize(_bn0, _conv.call(input)).relu_();
-        return map.view(map.size(0), _options.Radix, OutputChannels, map.size(2), map.size(3));
+        Tensor map = Convolution.Activate(Normalize(_bn0, _conv.call(input)));
+        long samples = map.size(0), height = map.size(2), width = map.size(3);
+        if (!_depthwise) return map.view(samples, _options.Radix, OutputChannels, height, width);
+
+        // The candidates of an input channel lie together; a split takes one of each.
+        return map.view(samples, Channels, _options.Radix, OutputChannels / Channels, height, width)
+            .transpose(1, 2).reshape(samples, _options.Radix, OutputChannels, height, width);
     }
 
     /// <inheritdoc/>
@@ -133,7 +163,7 @@ public sealed class SplitAttention : BranchModule
         if (_options.Radix == 1) return logits.sigmoid().unsqueeze(1);
 
         // The logits of a cardinal group lie together, one split after the other.
-        int groups = _options.Groups;
+        int groups = _options.Cardinality;
         Tensor weights = logits.view(logits.size(0), groups, _options.Radix, OutputChannels / groups).transpose(1, 2).softmax(1);
         return weights.reshape(logits.size(0), _options.Radix, OutputChannels, 1, 1);
     }

@@ -1,17 +1,21 @@
 // Effective squeeze-and-excitation. Youngwan Lee, Jongyoul Park: "CenterMask: Real-Time Anchor-Free Instance Segmentation", 2019,
-// arXiv:1911.06667. One layer of full width instead of a bottleneck. timm's ese is the same.
+// arXiv:1911.06667. One layer of full width instead of a bottleneck. The paper writes a sigmoid; its released code and timm take the hard
+// one.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="EffectiveSqueezeExcitation"/>. Defaults: the paper's, which are timm's.</summary>
+/// <summary>Settings of <see cref="EffectiveSqueezeExcitation"/>. Defaults: the released code's, which are timm's.</summary>
 [AttentionKind("ese")]
 public sealed record EffectiveSqueezeExcitationOptions : AttentionOptions
 {
-    /// <summary>The paper's released code and timm's <c>ese</c>: one layer with bias, hard sigmoid.</summary>
-    public static EffectiveSqueezeExcitationOptions Paper { get; } = new();
+    /// <summary>The paper's equation: one layer with bias, sigmoid.</summary>
+    public static EffectiveSqueezeExcitationOptions Paper { get; } = new() { Gate = GateFunction.Sigmoid };
+
+    /// <summary>The released code and timm's <c>ese</c>: one layer with bias, hard sigmoid.</summary>
+    public static EffectiveSqueezeExcitationOptions Official { get; } = new();
 
     /// <summary>Function of the gate. Default hard sigmoid.</summary>
     public GateFunction Gate { get; init; } = GateFunction.HardSigmoid;
@@ -52,7 +56,7 @@ public sealed class EffectiveSqueezeExcitation : GateModule
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public EffectiveSqueezeExcitation(int channels, EffectiveSqueezeExcitationOptions? options = null)
-        : base(channels, options ??= EffectiveSqueezeExcitationOptions.Paper)
+        : base(channels, options ??= EffectiveSqueezeExcitationOptions.Official)
     {
         _options = options;
         _fc = nn.Conv2d(channels, channels, 1);

@@ -21,7 +21,10 @@ public enum ChannelPadding
 [AttentionKind("eca")]
 public sealed record EfficientChannelAttentionOptions : AttentionOptions
 {
-    /// <summary>The paper: kernel from the channels with gamma 2 and beta 1, zero padding. timm's <c>eca</c> is the same.</summary>
+    /// <summary>
+    /// The paper: kernel from the channels with gamma 2 and beta 1, zero padding. timm's <c>eca</c> is the same, and below 8 channels,
+    /// where the paper's formula gives 1, it is timm's 3.
+    /// </summary>
     public static EfficientChannelAttentionOptions Paper { get; } = new();
 
     /// <summary>timm's <c>ceca</c>: circular padding.</summary>
@@ -68,10 +71,18 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
     /// 64 → 3, 128 to 1024 → 5, 2048 → 7.
     /// </summary>
     /// <param name="channels">Number of channels.</param>
+    /// <exception cref="ArgumentException">The channels are below 1, or the formula gives no kernel that an integer can hold.</exception>
     public int KernelFor(int channels)
     {
+        Check.Positive(channels);
         if (KernelSize is int explicitly) return explicitly;
         double t = Math.Floor(Math.Abs(Math.Log2(channels) + Beta) / Gamma);
+        if (!(t < int.MaxValue))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(Gamma), Gamma, $"Gamma is {Gamma} and Beta is {Beta}, which gives a kernel of {t}. Use Gamma 2 and Beta 1, or set KernelSize.");
+        }
+
         return Math.Max(3, t % 2 == 1 ? (int)t : (int)t + 1);
     }
 

@@ -34,6 +34,9 @@ public sealed record SqueezeExcitationOptions : AttentionOptions
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
+    /// <summary>Whether a batch norm follows the first layer, key <c>bn</c>; timm's <c>norm_layer</c>. Default false.</summary>
+    public bool Norm { get; init; }
+
     /// <summary>Squeezes to the average of mean and maximum instead of the mean alone. Default false.</summary>
     public bool MaxPool { get; init; }
 
@@ -52,7 +55,7 @@ public sealed record SqueezeExcitationOptions : AttentionOptions
 
 /// <summary>
 /// Squeeze-and-excitation: y = x · σ(W₂ δ(W₁ z)), z = mean of x over positions (or the average of mean and maximum).
-/// Gate (N, C, 1, 1). Keys <c>fc1</c>, <c>fc2</c> (1×1 convolutions), as timm.
+/// Gate (N, C, 1, 1). Keys <c>fc1</c>, <c>fc2</c> (1×1 convolutions) and, with a norm between them, <c>bn</c>, as timm.
 /// </summary>
 /// <remarks>
 /// Hu, Shen, Sun: "Squeeze-and-Excitation Networks", 2017, arXiv:1709.01507.
@@ -64,6 +67,9 @@ public sealed class SqueezeExcitation : GateModule
 
     [ComponentName(Name = "fc1")]
     private readonly Conv2d _fc1;
+
+    [ComponentName(Name = "bn")]
+    private readonly BatchNorm2d? _bn;
 
     [ComponentName(Name = "fc2")]
     private readonly Conv2d _fc2;
@@ -80,6 +86,7 @@ public sealed class SqueezeExcitation : GateModule
         _options = options;
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _fc1 = nn.Conv2d(channels, ReducedChannels, 1, bias: options.Bias);
+        if (options.Norm) _bn = nn.BatchNorm2d(ReducedChannels);
         _fc2 = nn.Conv2d(ReducedChannels, channels, 1, bias: options.Bias);
         Complete();
     }
@@ -97,7 +104,9 @@ public sealed class SqueezeExcitation : GateModule
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
         Tensor squeezed = pooled.Maximum is null ? pooled.Mean : pooled.Mean.add(pooled.Maximum).mul(Half);
-        return _options.Gate.Apply(_fc2.call(_options.Activation.Apply(_fc1.call(squeezed))));
+        Tensor hidden = _fc1.call(squeezed);
+        if (_bn is not null) hidden = _bn.CallAnyBatch(hidden);
+        return _options.Gate.Apply(_fc2.call(_options.Activation.Apply(hidden)));
     }
 
     /// <inheritdoc/>

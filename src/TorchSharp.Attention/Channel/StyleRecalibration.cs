@@ -1,18 +1,24 @@
 // Style-based recalibration, SRM. HyunJae Lee, Hyo-Eun Kim, Hyeonseob Nam: "SRM: A Style-based Recalibration Module for
-// Convolutional Neural Networks", 2019, arXiv:1903.10829. The released code takes the unbiased variance, which a single position
-// does not have.
+// Convolutional Neural Networks", 2019, arXiv:1903.10829. The paper divides the squares by H·W; the released code takes the unbiased
+// variance, H·W − 1, which a single position does not have.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="StyleRecalibration"/>. Defaults: the paper's.</summary>
+/// <summary>Settings of <see cref="StyleRecalibration"/>. Defaults: the released code's.</summary>
 [AttentionKind("srm")]
 public sealed record StyleRecalibrationOptions : AttentionOptions
 {
-    /// <summary>The paper and its released code.</summary>
-    public static StyleRecalibrationOptions Paper { get; } = new();
+    /// <summary>The paper's equation: the deviation over H · W positions.</summary>
+    public static StyleRecalibrationOptions Paper { get; } = new() { Unbiased = false };
+
+    /// <summary>The released code: the deviation over H · W − 1 positions.</summary>
+    public static StyleRecalibrationOptions Official { get; } = new();
+
+    /// <summary>Whether the deviation divides by H · W − 1 positions instead of H · W. Default true.</summary>
+    public bool Unbiased { get; init; } = true;
 
     /// <summary>Momentum of the norm's running statistics, in (0, 1]. Default 0.1.</summary>
     public double NormMomentum { get; init; } = 0.1;
@@ -34,7 +40,7 @@ public sealed record StyleRecalibrationOptions : AttentionOptions
 
 /// <summary>
 /// Style-based recalibration: y = x · σ(norm(w₁ μ + w₂ s)), μ and s mean and standard deviation of a channel over its positions,
-/// s = √(Σ (x − μ)² / (H · W − 1) + 1e-5), two weights a channel, batch norm. Gate (N, C, 1, 1). A map of a single position has
+/// s = √(Σ (x − μ)² / (H · W − 1) + 1e-5) or over H · W, two weights a channel, batch norm. Gate (N, C, 1, 1). A map of a single position has
 /// Σ (x − μ)² = 0. Keys <c>cfc</c> (C, 2) and <c>bn</c>, as the released code.
 /// </summary>
 /// <remarks>
@@ -60,7 +66,7 @@ public sealed class StyleRecalibration : GateModule
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public StyleRecalibration(int channels, StyleRecalibrationOptions? options = null)
-        : base(channels, options ??= StyleRecalibrationOptions.Paper)
+        : base(channels, options ??= StyleRecalibrationOptions.Official)
     {
         _options = options;
         _cfc = new Parameter(zeros(channels, 2));
@@ -79,7 +85,7 @@ public sealed class StyleRecalibration : GateModule
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
         Tensor mean = pooled.Mean;
-        using Scalar share = (1.0 / Math.Max(1, pooled.Positions - 1)).ToScalar();
+        using Scalar share = (1.0 / Math.Max(1, pooled.Positions - (_options.Unbiased ? 1 : 0))).ToScalar();
         Tensor deviation = pooled.SquaredDeviations!.mul(share).add(Epsilon).sqrt();
         Tensor weights = _cfc.view(1, Channels, 2, 1);
         Tensor style = mean.mul(weights.narrow(2, 0, 1)).add(deviation.mul(weights.narrow(2, 1, 1)));

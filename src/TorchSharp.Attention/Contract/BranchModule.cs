@@ -12,8 +12,11 @@ namespace TorchSharp.Attention;
 /// </remarks>
 public abstract record BranchAttentionOptions : AttentionOptions
 {
-    /// <summary>Groups of each convolution; they must divide its input and output channels. Default 1.</summary>
-    public int Groups { get; init; } = 1;
+    /// <summary>
+    /// Groups of the convolutions; they must divide their input and output channels. Default null: as the replaced convolution, so 1 in a
+    /// <see cref="ResNet"/>, and depthwise (each channel alone) in a <see cref="MobileNetV2"/>.
+    /// </summary>
+    public int? Groups { get; init; }
 
     /// <summary>Dilation of the convolutions. Default 1.</summary>
     public int Dilation { get; init; } = 1;
@@ -21,17 +24,22 @@ public abstract record BranchAttentionOptions : AttentionOptions
     /// <inheritdoc/>
     public sealed override void Validate(int channels) => Validate(channels, channels);
 
-    /// <summary>Checks these settings against the convolution to replace without building anything.</summary>
+    /// <summary>Checks these settings against an ungrouped convolution to replace without building anything.</summary>
     /// <param name="channels">Channels of the input.</param>
     /// <param name="outputChannels">Channels of the output.</param>
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
-    public virtual void Validate(int channels, int outputChannels, int stride = 1)
+    public void Validate(int channels, int outputChannels, int stride = 1) => Validate(new ReplacedConvolution(channels, outputChannels, stride));
+
+    /// <summary>Checks these settings against the convolution to replace without building anything.</summary>
+    /// <param name="convolution">The convolution.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
+    public virtual void Validate(ReplacedConvolution convolution)
     {
-        base.Validate(channels);
-        Check.Positive(outputChannels);
-        Check.Positive(stride);
-        Check.Positive(Groups);
+        ArgumentNullException.ThrowIfNull(convolution);
+        convolution.Validate();
+        base.Validate(convolution.Channels);
+        if (Groups is int groups) Check.Positive(groups, nameof(Groups));
         Check.Positive(Dilation);
         if (Initialization == AttentionInitialization.Identity)
         {
@@ -48,12 +56,18 @@ public abstract record BranchAttentionOptions : AttentionOptions
         }
     }
 
-    /// <summary>Builds the module.</summary>
+    /// <summary>Builds the module in place of an ungrouped convolution with ReLU.</summary>
     /// <param name="channels">Channels of the input.</param>
     /// <param name="outputChannels">Channels of the output. Default null: as many as the input has.</param>
     /// <param name="stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
-    public abstract BranchModule Create(int channels, int? outputChannels = null, int stride = 1);
+    public virtual BranchModule Create(int channels, int? outputChannels = null, int stride = 1)
+        => Create(new ReplacedConvolution(channels, outputChannels ?? channels, stride));
+
+    /// <summary>Builds the module in place of a convolution.</summary>
+    /// <param name="convolution">The convolution that it replaces.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
+    public abstract BranchModule Create(ReplacedConvolution convolution);
 
     /// <summary>Always throws, because a branch module is no <see cref="AttentionModule"/>: it need not keep the shape.</summary>
     /// <param name="channels">Channels of the input.</param>
@@ -61,14 +75,15 @@ public abstract record BranchAttentionOptions : AttentionOptions
     public sealed override AttentionModule Create(int channels) => throw new ArgumentException(
         $"'{Kind()}' replaces a convolution, so channels = {channels} alone do not build an attention of the same shape. " +
         $"Call Create(channels, outputChannels, stride) of {nameof(BranchAttentionOptions)}, or place it at " +
-        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)}.", nameof(channels));
+        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)} or {nameof(MobileNetV2)}.", nameof(channels));
 
     /// <summary>Refuses groups that do not divide a number of channels.</summary>
-    private protected void CheckGroups(int groups, int channels, string what)
+    private protected void CheckGroups(int groups, int channels, string what, string remedy = "Choose a divisor.")
     {
         if (channels % groups == 0) return;
+        string said = Groups is int own ? $"{own}" : "null (as the replaced convolution)";
         throw new ArgumentOutOfRangeException(
-            nameof(Groups), Groups, $"Groups is {Groups}, which makes {groups} groups that do not divide the {channels} {what} of '{Kind()}'. Choose a divisor.");
+            nameof(Groups), Groups, $"Groups is {said}, which makes {groups} groups that do not divide the {channels} {what} of '{Kind()}'. {remedy}");
     }
 }
 
@@ -85,23 +100,33 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <param name="options">The settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     protected BranchModule(int channels, int? outputChannels, int stride, BranchAttentionOptions options)
+        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options)
+    {
+    }
+
+    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
+    /// <param name="convolution">The convolution that the module replaces.</param>
+    /// <param name="options">The settings.</param>
+    /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
+    protected BranchModule(ReplacedConvolution convolution, BranchAttentionOptions options)
         : base(AttentionStart.NameOf(options))
     {
-        OutputChannels = outputChannels ?? channels;
-        options.Validate(channels, OutputChannels, stride);
-        Channels = channels;
-        Stride = stride;
+        options.Validate(convolution);
+        Convolution = convolution;
         Options = options;
     }
 
+    /// <summary>The convolution that the module replaces.</summary>
+    public ReplacedConvolution Convolution { get; }
+
     /// <summary>Channels of the input.</summary>
-    public int Channels { get; }
+    public int Channels => Convolution.Channels;
 
     /// <summary>Channels of the output.</summary>
-    public int OutputChannels { get; }
+    public int OutputChannels => Convolution.OutputChannels;
 
     /// <summary>Stride: the output is this many times smaller.</summary>
-    public int Stride { get; }
+    public int Stride => Convolution.Stride;
 
     /// <inheritdoc/>
     public AttentionOptions Options { get; }
@@ -135,7 +160,8 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     public void ResetParameters() => AttentionWeightsInitializer.Reset(this, Options.Initialization, InitializeAsPaper);
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
-    public override string ToString() => $"{GetName()}({Channels} → {OutputChannels}, stride {Stride}, {Options})";
+    public override string ToString() =>
+        $"{GetName()}({Channels} → {OutputChannels}, stride {Stride}{(Convolution.Groups == 1 ? "" : $", groups {Convolution.Groups}")}, {Options})";
 
     /// <summary>The branches, in the base's dispose scope: (N, M, C′, H′, W′).</summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>

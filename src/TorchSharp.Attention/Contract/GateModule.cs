@@ -78,7 +78,8 @@ public abstract class ContextModule : AttentionModule
         : base(channels, options, ownsIdentityScale) => _residual = residual;
 
     /// <summary>
-    /// The attention weights, on demand: the normal path never holds them in this form. Dropout does not apply.
+    /// The attention weights, on demand: the normal path does not return them. Dropout does not apply. In training mode a module with
+    /// batch norms updates their running statistics like a forward pass does.
     /// </summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
     /// <returns>

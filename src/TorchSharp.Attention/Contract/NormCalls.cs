@@ -13,10 +13,16 @@ internal static class NormCalls
     public static Tensor CallAnyBatch(this BatchNorm2d norm, Tensor input)
     {
         bool single = norm.training && input.size(0) * input.size(2) * input.size(3) == 1;
-        if (!single) return norm.call(input);
+        if (!single) return Flat(norm.call(input));
         return nn.functional.batch_norm(
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
     }
+
+    /// <summary>
+    /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took a contiguous batch of
+    /// one and the gradient that comes back has its channels side by side and another stride of the batch than such a map would have.
+    /// </summary>
+    private static Tensor Flat(Tensor map) => map.size(0) == 1 && map.is_contiguous() ? map.view(-1).view(map.shape) : map;
 
     /// <summary>A group norm that starts at scale one and shift zero: TorchSharp leaves both uninitialised.</summary>
     public static GroupNorm Group(int groups, int channels)

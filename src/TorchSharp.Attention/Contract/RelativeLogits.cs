@@ -34,9 +34,15 @@ internal sealed class RelativeLogits : nn.Module
         nn.init.normal_(_width, 0, deviation);
     }
 
-    /// <summary>Logits (B, heads, a · b, keyHeight · keyWidth) of queries (B, heads, a, b, d).</summary>
-    public Tensor For(Tensor query, long keyHeight, long keyWidth)
+    /// <summary>Logits (B, heads, a · b, keyHeight · keyWidth) of queries (B, heads, a, b, d), times a scale if there is one.</summary>
+    public Tensor For(Tensor query, long keyHeight, long keyWidth, double? scale = null)
     {
+        if (scale is double factor)
+        {
+            using Scalar scalar = factor.ToScalar();
+            query = query.mul(scalar);
+        }
+
         long batch = query.size(0), heads = query.size(1), height = query.size(2), width = query.size(3);
         Tensor vertical = query.matmul(Resized(_height, keyHeight).t())
             .gather(4, Offsets(height, keyHeight, query.device).view(1, 1, height, 1, keyHeight).expand(batch, heads, height, width, keyHeight));

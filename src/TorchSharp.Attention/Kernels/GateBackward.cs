@@ -24,6 +24,7 @@ internal sealed unsafe class GateBackward : IDisposable
     /// <summary>Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions.</summary>
     public GateBackward(MapView view, ChannelReads reads, List<Tensor> saved, Tensor gradient)
     {
+        using DisposeScope scope = NewDisposeScope();
         _view = view;
         _reads = reads;
         _input = saved[0];

@@ -52,7 +52,7 @@ internal readonly unsafe struct MapView
         return new MapView(created, Pixels);
     }
 
-    /// <summary>A gradient or a second map in the same layout; copied if it lies otherwise.</summary>
+    /// <summary>A gradient in the same layout; copied, in the caller's dispose scope, if it lies otherwise.</summary>
     public Tensor Align(Tensor map)
     {
         if (TryOf(map, out MapView view) && view.Pixels == Pixels && view.Half == Half) return map;

@@ -38,8 +38,14 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     /// <summary>Activation of the bottleneck. Default hard swish.</summary>
     public GateActivation Activation { get; init; } = GateActivation.HardSwish;
 
+    /// <summary>Whether a batch norm follows the first convolution. Default true.</summary>
+    public bool Norm { get; init; } = true;
+
     /// <summary>Function of both gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
+
+    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    public bool Residual { get; init; }
 
     /// <summary>Width of the bottleneck for a number of channels.</summary>
     /// <param name="channels">Number of channels.</param>
@@ -83,7 +89,7 @@ public sealed class CoordinateAttention : GateModule
     private readonly Conv2d _conv1;
 
     [ComponentName(Name = "bn1")]
-    private readonly BatchNorm2d _bn1;
+    private readonly BatchNorm2d? _bn1;
 
     [ComponentName(Name = "conv_h")]
     private readonly Conv2d _convH;
@@ -103,7 +109,7 @@ public sealed class CoordinateAttention : GateModule
         _options = options;
         ReducedChannels = options.ReducedFor(channels);
         _conv1 = nn.Conv2d(channels, ReducedChannels, 1, bias: options.Bias);
-        _bn1 = nn.BatchNorm2d(ReducedChannels);
+        if (options.Norm) _bn1 = nn.BatchNorm2d(ReducedChannels);
         _convH = nn.Conv2d(ReducedChannels, channels, 1, bias: options.Bias);
         _convW = nn.Conv2d(ReducedChannels, channels, 1, bias: options.Bias);
         Complete();
@@ -117,9 +123,12 @@ public sealed class CoordinateAttention : GateModule
     {
         long height = input.size(2), width = input.size(3);
         Tensor strips = cat([input.mean([3], keepdim: true), input.mean([2], keepdim: true).transpose(2, 3)], 2);
-        Tensor hidden = _options.Activation.Apply(_bn1.CallAnyBatch(_conv1.call(strips)));
+        Tensor hidden = _conv1.call(strips);
+        if (_bn1 is not null) hidden = _bn1.CallAnyBatch(hidden);
+        hidden = _options.Activation.Apply(hidden);
         Tensor rows = _options.Gate.Apply(_convH.call(hidden.narrow(2, 0, height)));
         Tensor columns = _options.Gate.Apply(_convW.call(hidden.narrow(2, height, width).transpose(2, 3)));
-        return rows.mul(columns);
+        Tensor gate = rows.mul(columns);
+        return _options.Residual ? gate.add(Scalars.One) : gate;
     }
 }

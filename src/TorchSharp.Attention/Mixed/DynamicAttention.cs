@@ -33,8 +33,8 @@ public sealed record DynamicAttentionOptions : AttentionOptions
     public double Temperature { get; init; } = 1;
 
     /// <summary>
-    /// In evaluation, runs for each sample only the attention of the greatest weight, with weight 1. Training always mixes.
-    /// Default false.
+    /// In evaluation, runs for each sample only the attention of the greatest weight, with weight 1. Training always mixes. The cost then
+    /// depends on the input: <see cref="ModelCost"/> counts the attention that zeros choose. Default false.
     /// </summary>
     public bool HardRouting { get; init; }
 

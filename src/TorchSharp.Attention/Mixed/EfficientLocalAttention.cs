@@ -13,6 +13,15 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
     /// <summary>The paper's ELA-B: depthwise kernels of 7, group norm of 16 groups, no activation.</summary>
     public static EfficientLocalAttentionOptions Paper { get; } = new();
 
+    /// <summary>The paper's ELA-T: depthwise kernels of 5, 32 groups; the channels must be a multiple of 32.</summary>
+    public static EfficientLocalAttentionOptions Tiny { get; } = new() { KernelSize = 5, NormGroups = 32 };
+
+    /// <summary>The paper's ELA-S: kernels of 5 over 8 channels each, 16 groups.</summary>
+    public static EfficientLocalAttentionOptions Small { get; } = new() { KernelSize = 5, ChannelsPerGroup = 8 };
+
+    /// <summary>The paper's ELA-L: kernels of 7 over 8 channels each, 16 groups.</summary>
+    public static EfficientLocalAttentionOptions Large { get; } = new() { ChannelsPerGroup = 8 };
+
     /// <summary>timm's <c>ela</c>: depthwise kernels of 7, group norm of one group, SiLU.</summary>
     public static EfficientLocalAttentionOptions Timm { get; } = new() { NormGroups = 1, Activation = GateActivation.SiLU };
 
@@ -35,6 +44,9 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
 
     /// <summary>Function of both gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
+
+    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    public bool Residual { get; init; }
 
     /// <inheritdoc/>
     public override void Validate(int channels)
@@ -95,7 +107,10 @@ public sealed class EfficientLocalAttention : GateModule
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
-        => Strip(input.mean([3], keepdim: true), _convH, _normH).mul(Strip(input.mean([2], keepdim: true), _convW, _normW));
+    {
+        Tensor gate = Strip(input.mean([3], keepdim: true), _convH, _normH).mul(Strip(input.mean([2], keepdim: true), _convW, _normW));
+        return _options.Residual ? gate.add(Scalars.One) : gate;
+    }
 
     private Tensor Strip(Tensor strip, Conv2d conv, GroupNorm norm)
     {

@@ -1,7 +1,7 @@
 // Gather-excite. Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Andrea Vedaldi: "Gather-Excite: Exploiting Feature Context in
 // Convolutional Neural Networks", 2018, arXiv:1810.12348. The released Caffe code holds a part of it; timm has all of it and
-// always excites through an MLP by default. timm pads the global convolution of GE-θ, so that its result is a map; here it has
-// the paper's single position.
+// always excites through an MLP by default. timm pads the convolution over the whole map, so that its result is a map, not the paper's
+// single position: see PadWholeMap.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -25,6 +25,14 @@ public sealed record GatherExciteOptions : AttentionOptions
     public static GatherExciteOptions Timm { get; } = new() { Mlp = true, RoundingDivisor = 1 };
 
     /// <summary>
+    /// timm's <c>ge</c> with <c>extra_params</c> over the whole map: a padded convolution of the map's size gathers, a bottleneck excites.
+    /// </summary>
+    /// <param name="mapHeight">Height of the maps, timm's <c>feat_size[0]</c>.</param>
+    /// <param name="mapWidth">Width of the maps, timm's <c>feat_size[1]</c>.</param>
+    public static GatherExciteOptions TimmWholeMap(int mapHeight, int mapWidth)
+        => Timm with { GatherParameters = true, PadWholeMap = true, MapHeight = mapHeight, MapWidth = mapWidth };
+
+    /// <summary>
     /// Extent e in positions: how far a position gathers, at a stride of e. 0 for the whole map. Otherwise even; a power of two
     /// with <see cref="GatherParameters"/>. Default 0.
     /// </summary>
@@ -41,6 +49,12 @@ public sealed record GatherExciteOptions : AttentionOptions
 
     /// <summary>Width of the maps, needed by a convolution over the whole map and by nothing else. Default null.</summary>
     public int? MapWidth { get; init; }
+
+    /// <summary>
+    /// Whether the convolution over the whole map is padded with zeros by half its size, as timm's: every position then gathers what the
+    /// kernel around it covers, and maps of any size fit. Default false: the paper's, one value a channel.
+    /// </summary>
+    public bool PadWholeMap { get; init; }
 
     /// <summary>Gathers the average of mean and maximum instead of the mean; not with parameters. Default false.</summary>
     public bool MaxPool { get; init; }
@@ -85,6 +99,13 @@ public sealed record GatherExciteOptions : AttentionOptions
         bool needsSize = GatherParameters && Extent == 0;
         CheckSize(MapHeight, nameof(MapHeight), needsSize);
         CheckSize(MapWidth, nameof(MapWidth), needsSize);
+        if (PadWholeMap && !needsSize)
+        {
+            throw new ArgumentException(
+                "PadWholeMap is true, but no convolution gathers the whole map. Set it to false, or GatherParameters = true and Extent = 0.",
+                nameof(PadWholeMap));
+        }
+
         if (MaxPool && GatherParameters)
         {
             throw new ArgumentException("MaxPool is true, but convolutions gather. Set GatherParameters = false.", nameof(MaxPool));
@@ -125,7 +146,9 @@ public sealed record GatherExciteOptions : AttentionOptions
 /// <remarks>
 /// Hu, Shen, Albanie, Sun, Vedaldi: "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", 2018,
 /// arXiv:1810.12348. Means count positions of the map alone, not the padding. A module that gathers the whole map with parameters
-/// takes maps of <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and refuses others.
+/// takes maps of <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and refuses others, unless
+/// <see cref="GatherExciteOptions.PadWholeMap"/>: then its gate is (N, C, H, W), and an even kernel leaves a row and a column less, which
+/// nearest places stretch again.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
 public sealed class GatherExcite : GateModule
@@ -158,12 +181,20 @@ public sealed class GatherExcite : GateModule
     {
         Tensor gathered = _gather is null ? Pool(input) : Gather(_gather, input);
         if (_mlp is not null) gathered = _mlp.call(gathered);
-        if (_options.Extent > 0) gathered = nn.functional.interpolate(gathered, [input.size(2), input.size(3)]);
+        if (_options.Extent > 0 || _options.PadWholeMap) gathered = nn.functional.interpolate(gathered, [input.size(2), input.size(3)]);
         return _options.Gate.Apply(gathered);
     }
 
     private Tensor Gather(Gatherer gather, Tensor input)
     {
+        if (_options.PadWholeMap)
+        {
+            bool reached = (_options.MapHeight % 2 == 1 || input.size(2) > 1) && (_options.MapWidth % 2 == 1 || input.size(3) > 1);
+            return reached ? gather.call(input) : throw new ArgumentException(
+                $"{GetName()} has an even kernel, {_options.MapHeight}×{_options.MapWidth}, whose padding leaves nothing of a single row or " +
+                $"column; input has shape {Check.Shape(input)}. Use odd MapHeight and MapWidth, or larger maps.", nameof(input));
+        }
+
         bool fits = _options.Extent > 0 || (input.size(2) == _options.MapHeight && input.size(3) == _options.MapWidth);
         return fits ? gather.call(input) : throw new ArgumentException(
             $"{GetName()} gathers whole maps of {_options.MapHeight}×{_options.MapWidth} positions with parameters; input has shape " +
@@ -200,7 +231,7 @@ public sealed class GatherExcite : GateModule
             for (int i = 0; i < _steps.Length; i++)
             {
                 Conv2d conv = options.Extent == 0
-                    ? nn.Conv2d(channels, channels, (options.MapHeight!.Value, options.MapWidth!.Value), groups: channels, bias: false)
+                    ? Whole(options.MapHeight!.Value, options.MapWidth!.Value)
                     : nn.Conv2d(channels, channels, 3, stride: 2, padding: 1, groups: channels, bias: false);
                 _steps[i] = (conv, nn.BatchNorm2d(channels));
                 register_module($"conv{i + 1}", conv);
@@ -208,6 +239,12 @@ public sealed class GatherExcite : GateModule
             }
 
             RegisterComponents();
+
+            Conv2d Whole(long height, long width)
+            {
+                (long, long) padding = options.PadWholeMap ? ((height - 1) / 2, (width - 1) / 2) : (0, 0);
+                return nn.Conv2d(channels, channels, (height, width), padding: padding, groups: channels, bias: false);
+            }
         }
 
         public override Tensor forward(Tensor input)

@@ -1,6 +1,6 @@
 // SimAM. Lingxiao Yang, Ru-Yuan Zhang, Lida Li, Xiaohua Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional
-// Neural Networks", ICML 2021 (PMLR 139; not on arXiv). The released code divides by H·W − 1, which is zero for a single
-// position.
+// Neural Networks", ICML 2021 (PMLR 139; not on arXiv). The paper's equation divides by H·W; its listing and the released code by
+// H·W − 1, which is zero for a single position. This is the latter.
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 [AttentionKind("simam")]
 public sealed record SimAmOptions : AttentionOptions
 {
-    /// <summary>The paper and its released code: lambda 1e-4.</summary>
+    /// <summary>The paper's listing and its released code: lambda 1e-4, the variance over H · W − 1 positions.</summary>
     public static SimAmOptions Paper { get; } = new();
 
     /// <summary>Lambda, above 0: added to the variance, so that a flat map is not divided by zero. Default 1e-4.</summary>

@@ -31,6 +31,9 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
+    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    public bool Residual { get; init; }
+
     /// <inheritdoc/>
     public override void Validate(int channels)
     {
@@ -88,7 +91,8 @@ public sealed class SimpleCoordinateAttention : GateModule
     {
         Tensor rows = Strip(input.mean([3]), _fcH).unsqueeze(3);
         Tensor columns = Strip(input.mean([2]), _fcW).unsqueeze(2);
-        return _options.Gate.Apply(rows.add(columns));
+        Tensor gate = _options.Gate.Apply(rows.add(columns));
+        return _options.Residual ? gate.add(Scalars.One) : gate;
     }
 
     /// <summary>(N, C, length) to the same shape.</summary>

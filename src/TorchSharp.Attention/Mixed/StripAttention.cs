@@ -29,6 +29,9 @@ public sealed record StripAttentionOptions : AttentionOptions
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
+    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    public bool Residual { get; init; }
+
     /// <inheritdoc/>
     public override void Validate(int channels)
     {
@@ -88,6 +91,7 @@ public sealed class StripAttention : GateModule
         Tensor columns = input.mean([2], keepdim: true);
         if (_convH is not null) rows = _convH.call(rows);
         if (_convW is not null) columns = _convW.call(columns);
-        return _options.Gate.Apply(rows.add(columns));
+        Tensor gate = _options.Gate.Apply(rows.add(columns));
+        return _options.Residual ? gate.add(Scalars.One) : gate;
     }
 }

@@ -91,7 +91,7 @@ public sealed class AttentionPlacement
     /// <param name="block">Block within the stage, from 0.</param>
     public BranchModule? CreateBranch(int stage, int block) =>
         _placed.TryGetValue((AttentionPosition.ReplaceSpatialConv, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)
-            ? ((BranchAttentionOptions)entry.Attentions[0]).Create(entry.Site.Channels, entry.Site.OutputChannels, entry.Site.Stride)
+            ? ((BranchAttentionOptions)entry.Attentions[0]).Create(entry.Site.Convolution!)
             : null;
 
     private static void CheckFits(AttentionOptions attention, AttentionSite site, string network)
@@ -100,17 +100,16 @@ public sealed class AttentionPlacement
         {
             if (attention is BranchAttentionOptions branch)
             {
-                branch.Validate(
-                    site.Channels,
-                    site.OutputChannels ?? throw new ArgumentException(
-                        $"it replaces a convolution, which this place does not; place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)}."),
-                    site.Stride);
+                branch.Validate(site.Convolution ?? throw new ArgumentException(
+                    $"it replaces a convolution, which this place does not; place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a " +
+                    $"{nameof(ResNet)} or {nameof(MobileNetV2)}."));
             }
             else if (site.OutputChannels is not null)
             {
                 throw new ArgumentException(
                     $"this place replaces a convolution; only branch kinds such as selective-kernel and split-attention can. " +
-                    $"Place it at {nameof(AttentionPosition.AfterConv1)} or {nameof(AttentionPosition.AfterConv2)} to refine the convolution's output.");
+                    $"Place it at {nameof(AttentionPosition.AfterConv1)} or {nameof(AttentionPosition.AfterConv2)} of a {nameof(ResNet)}, or " +
+                    $"{nameof(AttentionPosition.AfterDepthwise)} of a {nameof(MobileNetV2)}, to refine the convolution's output.");
             }
             else if (attention is not GuidedAttentionOptions guided)
             {

@@ -47,8 +47,10 @@ public enum AttentionPosition
 
     /// <summary>
     /// Instead of a 3×3 convolution, its norm and its activation: the second convolution of a bottleneck, the first (and strided) one of
-    /// a basic block, as timm's SK-ResNet and ResNeSt do. Branch kinds (<see cref="BranchAttentionOptions"/>) stand here and nowhere
-    /// else. The module takes the convolution's key, <c>conv2</c> or <c>conv1</c>; <c>bn2</c> or <c>bn1</c> are not there. Residual blocks.
+    /// a basic block, as timm's SK-ResNet and ResNeSt do, and the depthwise one of an inverted residual block. Branch kinds
+    /// (<see cref="BranchAttentionOptions"/>) stand here and nowhere else. The module takes the convolution's key (<c>conv2</c>,
+    /// <c>conv1</c>; <c>conv.1.0</c> in MobileNetV2, <c>conv.0.0</c> without expansion); its norm is not there. Residual and inverted
+    /// residual blocks.
     /// </summary>
     ReplaceSpatialConv,
 }

@@ -17,6 +17,17 @@ public sealed record AttentionSite(AttentionPosition Position, int Stage, int Bl
     /// <summary>Stride of the convolution that is replaced here; 1 elsewhere.</summary>
     public int Stride { get; init; } = 1;
 
+    /// <summary>Groups of the convolution that is replaced here; as many as channels where it is depthwise. 1 elsewhere.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>Activation after the convolution that is replaced here and its norm. Default ReLU.</summary>
+    public GateActivation Activation { get; init; } = GateActivation.ReLU;
+
+    /// <summary>The convolution that is replaced here; null where the attention refines a map.</summary>
+    public ReplacedConvolution? Convolution => OutputChannels is int output
+        ? new ReplacedConvolution(Channels, output, Stride) { Groups = Groups, Activation = Activation }
+        : null;
+
     /// <summary>True for the last block of its stage.</summary>
     public bool IsLastBlock => Block == BlocksInStage - 1;
 

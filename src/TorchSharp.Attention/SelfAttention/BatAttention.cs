@@ -1,16 +1,19 @@
 // Bilinear attentional transform of rows and columns. Chi, Yuan, Mu, Mei: "Non-Local Neural Networks with Grouped Bilinear Attentional
 // Transforms", CVPR 2020 (no arXiv version is known to us). As timm's "bat"; maps that the block does not divide are padded with zeros
-// behind the reduction. timm's dropout of whole channels is left to the common settings.
+// behind the reduction.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="BatAttention"/>. Defaults: timm's.</summary>
+/// <summary>Settings of <see cref="BatAttention"/>. Defaults: timm's without its dropout of channels.</summary>
 [AttentionKind("bat")]
 public sealed record BatAttentionOptions : AttentionOptions
 {
+    /// <summary>timm's: a channel of the context is dropped with a probability of 0.2 in training.</summary>
+    public static BatAttentionOptions Timm { get; } = new() { ChannelDropout = 0.2 };
+
     /// <summary>Number of blocks b along each axis. Default 7.</summary>
     public int BlockSize { get; init; } = 7;
 
@@ -26,12 +29,18 @@ public sealed record BatAttentionOptions : AttentionOptions
     /// <summary>Rounds C / r to the nearest multiple of this, at least this; null for ⌊C / r⌋. Default 8.</summary>
     public int? RoundingDivisor { get; init; } = 8;
 
+    /// <summary>
+    /// Probability, in [0, 1), of zeroing a whole channel of the context in training; survivors are scaled by 1 / (1 − p). Default 0.
+    /// </summary>
+    public double ChannelDropout { get; init; }
+
     /// <inheritdoc/>
     public override void Validate(int channels)
     {
         base.Validate(channels);
         Check.Positive(BlockSize);
         Check.Positive(Groups);
+        Check.Probability(ChannelDropout, oneAllowed: false);
         int width = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor);
         if (width % Groups != 0)
         {
@@ -67,6 +76,7 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
     private readonly ConvNormReLU _expand;
 
     private readonly int _width;
+    private readonly double _channelDropout;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -76,6 +86,7 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
         : base(channels, options ??= new BatAttentionOptions(), residual: true)
     {
         _width = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
+        _channelDropout = options.ChannelDropout;
         _reduce = new ConvNormReLU(channels, _width);
         _transform = new Transform(_width, options);
         _expand = new ConvNormReLU(_width, channels);
@@ -83,7 +94,11 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeContext(Tensor input) => _expand.call(_transform.call(_reduce.call(input)));
+    protected override Tensor ComputeContext(Tensor input)
+    {
+        Tensor context = _expand.call(_transform.call(_reduce.call(input)));
+        return training && _channelDropout > 0 ? nn.functional.dropout2d(context, _channelDropout, training: true) : context;
+    }
 
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor input) => _transform.Weights(_reduce.call(input));

@@ -68,9 +68,6 @@ public sealed record CrossAttentionOptions
 /// </remarks>
 public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
 {
-    private static readonly Scalar Masked = double.NegativeInfinity.ToScalar();
-    private static readonly Scalar Zero = 0.0.ToScalar();
-
     [ComponentName(Name = "q")]
     private readonly Linear _query;
 
@@ -127,8 +124,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
     /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <param name="context">A map, (N, G, h, w), or a sequence, (N, S, G). It is neither changed nor disposed.</param>
     /// <param name="keyPaddingMask">
-    /// (N, S), boolean: true where a place of the context is padding and not attended to; null for none. A sample without any place to
-    /// attend to gathers zeros.
+    /// (N, S): boolean, true where a place of the context is padding and not attended to; or floating point, added to its logits. Null
+    /// for none. A sample without any place to attend to gathers zeros.
     /// </param>
     /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
     /// <exception cref="ArgumentException">A shape or type does not fit; the message says what would.</exception>
@@ -138,10 +135,10 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
         using DisposeScope scope = NewDisposeScope();
         Tensor places = Places(context);
         Tensor[] keyValue = Split(_keyValue.call(places), 2);
+        (Tensor? bias, Tensor? empty) = Mask(input, keyPaddingMask);
         Tensor gathered = DotProduct.Context(
-            Queries(input), keyValue[0], keyValue[1], Bias(input, keyPaddingMask), dropout: training ? Options.AttentionDropout : 0);
-        if (keyPaddingMask is not null) gathered = gathered.masked_fill(Empty(keyPaddingMask), Zero);
-        Tensor change = _proj.call(gathered.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(input.shape);
+            Queries(input), keyValue[0], keyValue[1], bias, dropout: training ? Options.AttentionDropout : 0);
+        Tensor change = _proj.call(DotProduct.Emptied(gathered, empty).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(input.shape);
         if (_gamma is not null) change = change.mul(_gamma);
         if (training && Options.Dropout > 0) change = nn.functional.dropout(change, Options.Dropout, training: true);
         return (Options.Residual ? input.add(change) : change).MoveToOuterDisposeScope();
@@ -155,8 +152,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
         CheckInputs(input, context, keyPaddingMask);
         using DisposeScope scope = NewDisposeScope();
         Tensor key = Split(_keyValue.call(Places(context)), 2)[0];
-        Tensor weights = DotProduct.Weights(Queries(input), key, Bias(input, keyPaddingMask));
-        return (keyPaddingMask is null ? weights : weights.masked_fill(Empty(keyPaddingMask), Zero)).MoveToOuterDisposeScope();
+        (Tensor? bias, Tensor? empty) = Mask(input, keyPaddingMask);
+        return DotProduct.Emptied(DotProduct.Weights(Queries(input), key, bias), empty).MoveToOuterDisposeScope();
     }
 
     /// <summary>Multiply-accumulates of the two products; the projections count themselves.</summary>
@@ -187,17 +184,9 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
     private Tensor[] Split(Tensor projected, int parts)
         => projected.reshape(projected.size(0), projected.size(1), parts, Options.Heads, HeadWidth).permute(2, 0, 3, 1, 4).unbind(0);
 
-    /// <summary>What to add to the logits, (N, 1, L, S): every query hides the same keys.</summary>
-    private static Tensor? Bias(Tensor input, Tensor? padding)
-    {
-        if (padding is null) return null;
-        long positions = input.size(2) * input.size(3);
-        return zeros([padding.size(0), 1, positions, padding.size(1)], dtype: input.dtype, device: input.device)
-            .masked_fill(padding.unsqueeze(1).unsqueeze(1), Masked);
-    }
-
-    /// <summary>Samples without any place to attend to, (N, 1, 1, 1).</summary>
-    private static Tensor Empty(Tensor padding) => padding.all(-1, keepdim: true).unsqueeze(-1).unsqueeze(-1);
+    /// <summary>What to add to the logits, (N, 1, 1, S), as every query sees the same keys, and which samples have none, (N, 1, 1, 1).</summary>
+    private static (Tensor? Bias, Tensor? Empty) Mask(Tensor input, Tensor? padding)
+        => padding is null ? (null, null) : DotProduct.Open(DotProduct.Padding(padding, input.dtype));
 
     private void CheckInputs(Tensor input, Tensor context, Tensor? padding)
     {
@@ -222,10 +211,6 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
         }
 
         long places = context.dim() == 4 ? context.size(2) * context.size(3) : context.size(1);
-        if (padding is not null && (padding.dtype != ScalarType.Bool || !padding.shape.AsSpan().SequenceEqual([input.size(0), places])))
-        {
-            throw new ArgumentException(
-                $"keyPaddingMask is {padding.dtype} {Check.Shape(padding)}; it must be Bool ({input.size(0)}, {places}).", "keyPaddingMask");
-        }
+        if (padding is not null) DotProduct.CheckPadding(padding, input.size(0), places);
     }
 }

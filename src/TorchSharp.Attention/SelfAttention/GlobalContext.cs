@@ -77,8 +77,8 @@ public sealed record GlobalContextOptions : AttentionOptions
 /// </summary>
 /// <remarks>
 /// Cao et al.: "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", 2019, arXiv:1904.11492.
-/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal (fan-in) for <c>conv_attn</c>, zero for the last layer of the summand, so
-/// that an added context starts as the identity.
+/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal (fan-in) for <c>conv_attn</c>, zero for the last layer of each bottleneck, so
+/// that an added context starts as the identity and a gate as σ(0).
 /// </remarks>
 public sealed class GlobalContext : ContextModule, IFunctionalCost
 {
@@ -138,6 +138,7 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
         }
 
         _add?.ZeroLast();
+        _scale?.ZeroLast();
     }
 
     long IFunctionalCost.MultiplyAccumulates(Tensor input) => _attention is null ? 0 : input.numel();

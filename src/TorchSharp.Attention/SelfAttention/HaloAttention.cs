@@ -1,6 +1,6 @@
 // Halo attention. Vaswani, Ramachandran, Srinivas, Parmar, Hechtman, Shlens: "Scaling Local Self-Attention for Parameter Efficient
 // Visual Backbones", 2021, arXiv:2103.12731. As in timm, zeros beyond the map's border take part as keys. Maps that the block does
-// not divide are padded to it with the same zeros.
+// not divide are padded to it with the same zeros. timm's strided queries are left to a pooling behind the module.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -13,6 +13,15 @@ public sealed record HaloAttentionOptions : AttentionOptions
 {
     /// <summary>Number of heads; must divide the channels. Default 8.</summary>
     public int Heads { get; init; } = 8;
+
+    /// <summary>
+    /// Channels d of each head's queries and keys; values always have C / heads. Default null: C / heads. (timm's <c>dim_head</c>; timm
+    /// without it rounds C to a multiple of 8 first.)
+    /// </summary>
+    public int? KeyWidth { get; init; }
+
+    /// <summary>Divides the logits of positions by √d as well (timm's <c>scale_pos_embed</c>). Default false.</summary>
+    public bool ScalePositions { get; init; }
 
     /// <summary>Height and width of a block of queries in positions. Default 8.</summary>
     public int BlockSize { get; init; } = 8;
@@ -31,6 +40,7 @@ public sealed record HaloAttentionOptions : AttentionOptions
     {
         base.Validate(channels);
         Check.Heads(Heads, channels);
+        if (KeyWidth is int width) Check.Positive(width, nameof(KeyWidth));
         Check.Positive(BlockSize);
         Check.NotNegative(HaloSize);
     }
@@ -41,8 +51,8 @@ public sealed record HaloAttentionOptions : AttentionOptions
 
 /// <summary>
 /// Multi-head attention of the b × b queries of a block to the (b + 2h) × (b + 2h) keys around it, with learnt 2-D relative positions:
-/// c = softmax(q kᵀ / √d + q · r) v; y = c, or y = x + c, r by the offset from
-/// the query's place in its block to the key's place in the window. Keys and values beyond the map are zeros that take part. Weights
+/// c = softmax(q kᵀ / √d + q · r) v, or q · r / √d, r by the offset from the query's place in its block to the key's place in the
+/// window; y = c, or y = x + c. Keys and values beyond the map are zeros that take part. Weights
 /// (N, heads, L, L), zero beyond a block's window; rows of border blocks sum to less than 1, the rest being on those zeros. Keys as
 /// timm: <c>q</c>, <c>kv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
 /// </summary>
@@ -61,7 +71,8 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
     [ComponentName(Name = "pos_embed")]
     private readonly RelativeLogits _positions;
 
-    private readonly int _heads, _block, _halo, _window;
+    private readonly int _heads, _keyWidth, _block, _halo, _window;
+    private readonly double? _positionScale;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -72,9 +83,11 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
     {
         (_heads, _block, _halo) = (options.Heads, options.BlockSize, options.HaloSize);
         _window = _block + (2 * _halo);
-        _query = nn.Conv2d(channels, channels, 1, bias: options.Bias);
-        _keyValue = nn.Conv2d(channels, 2 * channels, 1, bias: options.Bias);
-        _positions = new RelativeLogits(_window, _window, channels / _heads);
+        _keyWidth = options.KeyWidth ?? channels / _heads;
+        if (options.ScalePositions) _positionScale = 1 / Math.Sqrt(_keyWidth);
+        _query = nn.Conv2d(channels, _heads * _keyWidth, 1, bias: options.Bias);
+        _keyValue = nn.Conv2d(channels, (_heads * _keyWidth) + channels, 1, bias: options.Bias);
+        _positions = new RelativeLogits(_window, _window, _keyWidth);
         Complete();
     }
 
@@ -120,8 +133,8 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
     long IFunctionalCost.MultiplyAccumulates(Tensor input)
     {
         (long down, long across) = Blocks(input);
-        long queries = input.size(0) * down * across * _block * _block * Channels;
-        return queries * ((2 * _window * _window) + (2 * ((2 * _window) - 1)));
+        long queries = input.size(0) * down * across * _block * _block, keys = _heads * _keyWidth;
+        return queries * ((_window * _window * (keys + Channels)) + (keys * 2 * ((2 * _window) - 1)));
     }
 
     private (long Down, long Across) Blocks(Tensor input) => ((input.size(2) + _block - 1) / _block, (input.size(3) + _block - 1) / _block);
@@ -137,15 +150,16 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
             .reshape(map.size(0) * down * across, map.size(1), size, size);
     }
 
-    /// <summary>Queries (N · B, heads, b², d), keys and values (N · B, heads, window², d), and the logits of the offsets.</summary>
+    /// <summary>Queries (N · B, heads, b², d), keys (…, window², d), values (…, window², C / heads), and the logits of the offsets.</summary>
     private (Tensor Query, Tensor Key, Tensor Value, Tensor Bias) Project(Tensor input)
     {
         long width = Channels / _heads;
         Tensor query = Cut(_query.call(input), 0);
-        query = query.reshape(query.size(0), _heads, width, _block, _block).permute(0, 1, 3, 4, 2);
+        query = query.reshape(query.size(0), _heads, _keyWidth, _block, _block).permute(0, 1, 3, 4, 2);
         Tensor around = Cut(_keyValue.call(input), _halo);
-        around = around.reshape(around.size(0), _heads, 2 * width, _window * _window).transpose(2, 3);
-        Tensor bias = _positions.For(query, _window, _window);
-        return (query.reshape(query.size(0), _heads, _block * _block, width), around.narrow(3, 0, width), around.narrow(3, width, width), bias);
+        around = around.reshape(around.size(0), _heads, _keyWidth + width, _window * _window).transpose(2, 3);
+        Tensor bias = _positions.For(query, _window, _window, _positionScale);
+        return (
+            query.reshape(query.size(0), _heads, _block * _block, _keyWidth), around.narrow(3, 0, _keyWidth), around.narrow(3, _keyWidth, width), bias);
     }
 }

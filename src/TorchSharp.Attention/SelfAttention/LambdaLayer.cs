@@ -1,5 +1,6 @@
 // Lambda layer. Bello: "LambdaNetworks: Modeling Long-Range Interactions Without Attention", 2021, arXiv:2102.08602, with local
-// position lambdas as a convolution (as timm; the paper's r is 23, timm's default 9).
+// position lambdas as a convolution (as timm; the paper's r is 23, timm's default 9). timm's other form, an embedding of every offset on
+// a map of one size (its r = None), is not here: the local form takes any size.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -52,7 +53,8 @@ public sealed record LambdaLayerOptions : AttentionOptions
 /// </summary>
 /// <remarks>
 /// Bello: "LambdaNetworks: Modeling Long-Range Interactions Without Attention", 2021, arXiv:2102.08602. Single-value batches are
-/// normalised with the running statistics. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
+/// normalised with the running statistics. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C, of the
+/// queries 1 / √(K C), and unit normal E with b = 0.
 /// </remarks>
 public sealed class LambdaLayer : ContextModule, IFunctionalCost
 {
@@ -97,12 +99,12 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
         Tensor content = query.matmul(key.matmul(value).unsqueeze(1));
 
         // The 3-D convolution is one of each value channel apart. As a 2-D convolution of a batch of channels, (N · V, K, H, W), it is
-        // faster, and free of the wrong gradients that libtorch 2.10's conv3d gave for a batch of one. Then (N, 1, L, K, V): each
-        // position's own map from queries to outputs.
+        // faster, and free of the wrong gradients that libtorch 2.10's conv3d gave for a batch of one. Then (N, L, K, V): each
+        // position's own map from queries to outputs, which all its heads share.
         Tensor local = nn.functional.conv2d(
                 map.view(n * _valueWidth, 1, height, width), _local.weight!.squeeze(-1), _local.bias, padding: [_options.KernelSize / 2, _options.KernelSize / 2])
-            .view(n, _valueWidth, _keyWidth, positions).permute(0, 3, 2, 1).unsqueeze(1);
-        Tensor position = query.unsqueeze(3).matmul(local).squeeze(3);
+            .view(n, _valueWidth, _keyWidth, positions).permute(0, 3, 2, 1);
+        Tensor position = query.transpose(1, 2).matmul(local).transpose(1, 2);
         return content.add(position).transpose(2, 3).reshape(input.shape);
     }
 
@@ -129,7 +131,11 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
     protected override void InitializeAsPaper()
     {
         nn.init.normal_(_qkv.weight!, 0, 1 / Math.Sqrt(Channels));
+        using Tensor queries = _qkv.weight!.narrow(0, 0, _heads * _keyWidth);
+        nn.init.normal_(queries, 0, 1 / Math.Sqrt(_keyWidth * Channels));
         AttentionWeightsInitializer.Zero(_qkv.bias);
+        nn.init.normal_(_local.weight!, 0, 1);
+        AttentionWeightsInitializer.Zero(_local.bias);
     }
 
     long IFunctionalCost.MultiplyAccumulates(Tensor input)

@@ -54,9 +54,6 @@ public sealed record MultiHeadAttentionOptions
 /// </remarks>
 public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>
 {
-    private static readonly Scalar Masked = double.NegativeInfinity.ToScalar();
-    private static readonly Scalar Zero = 0.0.ToScalar();
-
     [ComponentName(Name = "in_proj_weight")]
     private readonly Parameter? _in;
 
@@ -130,7 +127,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <param name="query">(N, L, E).</param>
     /// <param name="key">(N, S, E_k).</param>
     /// <param name="value">(N, S, E_v).</param>
-    /// <param name="keyPaddingMask">(N, S), boolean: true where a key is padding and not attended to; null for none.</param>
+    /// <param name="keyPaddingMask">
+    /// (N, S): boolean, true where a key is padding and not attended to; or floating point, added to its logits. Null for none.
+    /// </param>
     /// <param name="attentionMask">
     /// (L, S) or (N · heads, L, S): boolean, true where a query must not see a key; or floating point, added to the logits. Null for none.
     /// </param>
@@ -140,23 +139,25 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     {
         CheckInputs(query, key, value, keyPaddingMask, attentionMask);
         using DisposeScope scope = NewDisposeScope();
-        Tensor? mask = Mask(query, key, keyPaddingMask, attentionMask);
+        (Tensor? bias, Tensor? empty) = Mask(query, key, keyPaddingMask, attentionMask);
         Tensor gathered = DotProduct.Context(
-            Project(query, 0), Project(key, 1), Project(value, 2), mask, dropout: training ? Options.AttentionDropout : 0);
-        if (mask is not null) gathered = gathered.masked_fill(Empty(mask), Zero);
-        return _out.call(gathered.transpose(1, 2).reshape(query.shape)).MoveToOuterDisposeScope();
+            Project(query, 0), Project(key, 1), Project(value, 2), bias, dropout: training ? Options.AttentionDropout : 0);
+        return _out.call(DotProduct.Emptied(gathered, empty).transpose(1, 2).reshape(query.shape)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>
     /// <inheritdoc cref="forward"/>
-    /// <returns>(N, heads, L, S), each row summing to 1, or zero where a query may see no key; owned by the caller.</returns>
+    /// <returns>
+    /// (N, heads, L, S), each row summing to 1, or zero where a query may see no key; owned by the caller. PyTorch averages them over the
+    /// heads unless told otherwise: <c>weights.mean([1])</c>.
+    /// </returns>
     public Tensor Weights(Tensor query, Tensor key, Tensor? keyPaddingMask = null, Tensor? attentionMask = null)
     {
         CheckInputs(query, key, null, keyPaddingMask, attentionMask);
         using DisposeScope scope = NewDisposeScope();
-        Tensor? mask = Mask(query, key, keyPaddingMask, attentionMask);
-        Tensor weights = DotProduct.Weights(Project(query, 0), Project(key, 1), mask);
-        return (mask is null ? weights : weights.masked_fill(Empty(mask), Zero)).MoveToOuterDisposeScope();
+        (Tensor? bias, Tensor? empty) = Mask(query, key, keyPaddingMask, attentionMask);
+        Tensor weights = DotProduct.Weights(Project(query, 0), Project(key, 1), bias);
+        return DotProduct.Emptied(weights, empty).MoveToOuterDisposeScope();
     }
 
     /// <summary>Multiply-accumulates of the three projections and the two products; the output projection counts itself.</summary>
@@ -192,24 +193,20 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         return projected.view(sequence.size(0), sequence.size(1), Options.Heads, Width / Options.Heads).transpose(1, 2);
     }
 
-    /// <summary>What to add to the logits, (N or 1, heads or 1, L, S); null for nothing.</summary>
-    private Tensor? Mask(Tensor query, Tensor key, Tensor? padding, Tensor? attention)
+    /// <summary>What to add to the logits, (N or 1, heads or 1, L or 1, S), and which queries see no key; null for nothing.</summary>
+    private (Tensor? Bias, Tensor? Empty) Mask(Tensor query, Tensor key, Tensor? padding, Tensor? attention)
     {
-        if (padding is null && attention is null) return null;
-        Tensor mask = zeros([1, 1, query.size(1), key.size(1)], dtype: query.dtype, device: query.device);
+        if (padding is null && attention is null) return (null, null);
+        Tensor? bias = padding is null ? null : DotProduct.Padding(padding, query.dtype);
         if (attention is not null)
         {
-            Tensor shaped = attention.dim() == 2
-                ? attention.unsqueeze(0).unsqueeze(0)
-                : attention.view(query.size(0), Options.Heads, query.size(1), key.size(1));
-            mask = attention.dtype == ScalarType.Bool ? mask.masked_fill(shaped, Masked) : mask.add(shaped.to_type(query.dtype));
+            Tensor hidden = DotProduct.Hidden(attention, query.dtype);
+            Tensor shaped = hidden.dim() == 2 ? hidden.view(1, 1, query.size(1), key.size(1)) : hidden.view(-1, Options.Heads, query.size(1), key.size(1));
+            bias = bias is null ? shaped : shaped.add(bias);
         }
 
-        return padding is null ? mask : mask.masked_fill(padding.unsqueeze(1).unsqueeze(1), Masked);
+        return DotProduct.Open(bias!);
     }
-
-    /// <summary>Queries that may see no key, (…, L, 1).</summary>
-    private static Tensor Empty(Tensor mask) => mask.eq(Masked).all(-1, keepdim: true);
 
     private void CheckInputs(Tensor query, Tensor key, Tensor? value, Tensor? padding, Tensor? attention)
     {
@@ -222,11 +219,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             Same(value, key.size(1), nameof(value));
         }
 
-        if (padding is not null && (padding.dtype != ScalarType.Bool || !padding.shape.AsSpan().SequenceEqual([query.size(0), key.size(1)])))
-        {
-            throw new ArgumentException(
-                $"keyPaddingMask is {padding.dtype} {Check.Shape(padding)}; it must be Bool ({query.size(0)}, {key.size(1)}).", "keyPaddingMask");
-        }
+        if (padding is not null) DotProduct.CheckPadding(padding, query.size(0), key.size(1));
 
         if (attention is null) return;
         long[] each = [query.size(0) * Options.Heads, query.size(1), key.size(1)];
@@ -240,6 +233,11 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
         void Same(Tensor sequence, long length, string name)
         {
+            if (sequence.dtype != query.dtype)
+            {
+                throw new ArgumentException($"{name} is {sequence.dtype} and query {query.dtype}; all sequences must have the same type.", name);
+            }
+
             if (sequence.size(0) != query.size(0) || sequence.size(1) != length)
             {
                 throw new ArgumentException(

@@ -1,6 +1,6 @@
 // Non-local block. Wang, Girshick, Gupta, He: "Non-local Neural Networks", 2017, arXiv:1711.07971, embedded Gaussian (softmax) and dot
-// product (1 / L) forms, without sub-sampling. The paper's block neither scales the logits nor rounds C / 2; timm's divides them by
-// √C and takes C / 8 rounded to a multiple of 8.
+// product (1 / L) forms, without sub-sampling. The paper's equation does not scale the logits; its released code divides them by the root
+// of the projections' width, timm by √C. timm takes C / 8 rounded to a multiple of 8. The released code max-pools keys and values 2 × 2 besides.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -17,6 +17,19 @@ public enum NonLocalPairwise
     DotProduct,
 }
 
+/// <summary>What <see cref="NonLocal"/> divides similarities by.</summary>
+public enum NonLocalScale
+{
+    /// <summary>Nothing, as the paper's equations.</summary>
+    None,
+
+    /// <summary>The root of the channels of the map, √C, as timm.</summary>
+    Channels,
+
+    /// <summary>The root of the width of the projections, √(C / r), as the paper's released code.</summary>
+    Width,
+}
+
 /// <summary>Settings of <see cref="NonLocal"/>. Defaults: the paper's.</summary>
 [AttentionKind("nl")]
 public sealed record NonLocalOptions : AttentionOptions
@@ -24,8 +37,11 @@ public sealed record NonLocalOptions : AttentionOptions
     /// <summary>The paper: embedded Gaussian, inner width C / 2, no scale.</summary>
     public static NonLocalOptions Paper { get; } = new();
 
+    /// <summary>The released code, but for its max-pooling of keys and values: as the paper, logits divided by √(C / 2).</summary>
+    public static NonLocalOptions Official { get; } = new() { Scale = NonLocalScale.Width };
+
     /// <summary>timm's "nl": inner width C / 8 rounded to a multiple of 8, logits divided by √C.</summary>
-    public static NonLocalOptions Timm { get; } = new() { Reduction = 8, RoundingDivisor = 8, Scale = true };
+    public static NonLocalOptions Timm { get; } = new() { Reduction = 8, RoundingDivisor = 8, Scale = NonLocalScale.Channels };
 
     /// <summary>How similarities become weights. Default embedded Gaussian.</summary>
     public NonLocalPairwise Pairwise { get; init; }
@@ -39,14 +55,15 @@ public sealed record NonLocalOptions : AttentionOptions
     /// <summary>Rounds C / r to the nearest multiple of this, at least this. Default null: ⌊C / r⌋.</summary>
     public int? RoundingDivisor { get; init; }
 
-    /// <summary>Divides the similarities by √C. Default false.</summary>
-    public bool Scale { get; init; }
+    /// <summary>What the similarities are divided by. Default nothing.</summary>
+    public NonLocalScale Scale { get; init; }
 
     /// <inheritdoc/>
     public override void Validate(int channels)
     {
         base.Validate(channels);
         Check.Defined(Pairwise);
+        Check.Defined(Scale);
         ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor);
     }
 
@@ -60,7 +77,7 @@ public sealed record NonLocalOptions : AttentionOptions
 /// <c>t</c>, <c>p</c>, <c>g</c>, <c>z</c>, <c>norm</c>.
 /// </summary>
 /// <remarks>
-/// Wang et al.: "Non-local Neural Networks", 2017, arXiv:1711.07971. Single-value batches are normalised with the running statistics.
+/// Wang et al.: "Non-local Neural Networks", 2017, arXiv:1711.07971. Memory grows with L; with L² where the weights are asked for. Single-value batches are normalised with the running statistics.
 /// <see cref="AttentionInitialization.Paper"/>: the norm's weight zero, so that the block starts as the identity.
 /// </remarks>
 public sealed class NonLocal : ContextModule, IFunctionalCost
@@ -100,7 +117,12 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
         Complete();
     }
 
-    private double Scale => _options.Scale ? 1 / Math.Sqrt(Channels) : 1;
+    private double Scale => _options.Scale switch
+    {
+        NonLocalScale.Channels => 1 / Math.Sqrt(Channels),
+        NonLocalScale.Width => 1 / Math.Sqrt(_width),
+        _ => 1,
+    };
 
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
@@ -109,8 +131,7 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
         Tensor gathered = _options.Pairwise == NonLocalPairwise.DotProduct
             ? Average(input, Positions(_phi, input).transpose(2, 3).matmul(value), Positions(_theta, input))
             : DotProduct.Context(Positions(_theta, input), Positions(_phi, input), value, scale: Scale);
-        Tensor map = gathered.transpose(2, 3).reshape(input.size(0), _width, input.size(2), input.size(3));
-        return _norm.CallAnyBatch(_out.call(map));
+        return _norm.CallAnyBatch(_out.call(DotProduct.Map(gathered, input.size(2), input.size(3))));
     }
 
     /// <inheritdoc/>
@@ -136,5 +157,5 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
     }
 
     /// <summary>(N, 1, L, width).</summary>
-    private static Tensor Positions(Conv2d projection, Tensor input) => projection.call(input).flatten(2).transpose(1, 2).unsqueeze(1);
+    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(projection.call(input))[0];
 }

@@ -35,7 +35,8 @@ public sealed record PositionAttentionOptions : AttentionOptions
 /// <c>value_conv</c>, <c>gamma</c>.
 /// </summary>
 /// <remarks>
-/// Fu et al.: "Dual Attention Network for Scene Segmentation", 2018, arXiv:1809.02983. The identity at the start with every
+/// Fu et al.: "Dual Attention Network for Scene Segmentation", 2018, arXiv:1809.02983. Memory grows with L; with L² where the
+/// weights are asked for. The identity at the start with every
 /// initialisation, because gamma is zero then; so there is no <c>alpha</c>.
 /// </remarks>
 public sealed class PositionAttention : ContextModule, IFunctionalCost
@@ -71,8 +72,10 @@ public sealed class PositionAttention : ContextModule, IFunctionalCost
 
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
-        => DotProduct.Context(Positions(_query, input), Positions(_key, input), Positions(_value, input), scale: 1)
-            .transpose(2, 3).reshape(input.shape).mul(_gamma);
+    {
+        Tensor gathered = DotProduct.Context(Positions(_query, input), Positions(_key, input), Positions(_value, input), scale: 1);
+        return DotProduct.Map(gathered, input.size(2), input.size(3)).mul(_gamma);
+    }
 
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor input) => DotProduct.Weights(Positions(_query, input), Positions(_key, input), scale: 1);
@@ -91,5 +94,5 @@ public sealed class PositionAttention : ContextModule, IFunctionalCost
     }
 
     /// <summary>(N, 1, L, width).</summary>
-    private static Tensor Positions(Conv2d projection, Tensor input) => projection.call(input).flatten(2).transpose(1, 2).unsqueeze(1);
+    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(projection.call(input))[0];
 }

@@ -87,8 +87,8 @@ public sealed record SelfAttention2dOptions : AttentionOptions
 /// </summary>
 /// <remarks>
 /// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762; Zhang et al.: "Self-Attention Generative Adversarial
-/// Networks", 2018, arXiv:1805.08318. Memory grows with L in the fused path, with L² where a position bias is used or the weights
-/// are asked for. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
+/// Networks", 2018, arXiv:1805.08318. Memory grows with L; with L² where a position bias is used, attention weights are
+/// dropped in training, or the weights are asked for. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
 /// </remarks>
 public sealed class SelfAttention2d : ContextModule, IFunctionalCost
 {
@@ -133,23 +133,18 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
-        (Tensor query, Tensor key, Tensor value) = Project(input);
+        Tensor[] parts = Project(input);
         Tensor? bias = _position?.Between(input.size(2), input.size(3));
-        Tensor gathered = nn.functional.scaled_dot_product_attention(
-            query, key, value, bias!, training ? _options.AttentionDropout : 0, is_casual: false);
-        Tensor context = _proj.call(
-            gathered.transpose(2, 3).reshape(input.size(0), Heads * HeadWidth, input.size(2), input.size(3)));
+        Tensor gathered = DotProduct.Context(parts[0], parts[1], parts[2], bias, dropout: training ? _options.AttentionDropout : 0);
+        Tensor context = _proj.call(DotProduct.Map(gathered, input.size(2), input.size(3)));
         return _gamma is null ? context : context.mul(_gamma);
     }
 
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor input)
     {
-        (Tensor query, Tensor key, _) = Project(input);
-        using Scalar scale = (1 / Math.Sqrt(HeadWidth)).ToScalar();
-        Tensor logits = query.mul(scale).matmul(key.transpose(2, 3));
-        if (_position is not null) logits = logits.add(_position.Between(input.size(2), input.size(3)));
-        return logits.softmax(-1);
+        Tensor[] parts = Project(input);
+        return DotProduct.Weights(parts[0], parts[1], _position?.Between(input.size(2), input.size(3)));
     }
 
     /// <inheritdoc/>
@@ -170,12 +165,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     }
 
     /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
-    private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor input)
-    {
-        long positions = input.size(2) * input.size(3);
-        Tensor[] parts = _qkv.call(input).view(input.size(0), 3, Heads, HeadWidth, positions).transpose(3, 4).unbind(1);
-        return (parts[0], parts[1], parts[2]);
-    }
+    private Tensor[] Project(Tensor input) => DotProduct.Heads(_qkv.call(input), 3, Heads);
 
     /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>
     private sealed class RelativePositionBias : nn.Module<Tensor, Tensor>

@@ -1,6 +1,7 @@
 // Sparse attention. Strided: Child, Gray, Radford, Sutskever: "Generating Long Sequences with Sparse Transformers", 2019,
 // arXiv:1904.10509, without the causal mask, the two patterns merged in every head. Top-k: Zhao, Lin, Zhang, Ren, Su, Sun: "Explicit
-// Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637.
+// Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637. Neither holds the L × L matrix: the
+// strided pattern multiplies blocks with blocks, and top-k looks for its keys some queries at a time.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -64,7 +65,7 @@ public sealed record SparseAttentionOptions : AttentionOptions
 /// <summary>
 /// Multi-head attention where a query sees a part of the L = H · W positions: c_i = W_o · concat over heads of
 /// softmax over j in S_i of (q_i · k_j / √d) v_j; y = x + c or y = c. Strided: S_i = {j : ⌊j / l⌋ = ⌊i / l⌋ or l divides i − j}, positions
-/// row by row, in time and memory of L · (l + L / l). Top-k: S_i holds the k keys with the largest logits, in memory of L². Weights
+/// row by row, in time and memory of L · (l + L / l). Top-k: S_i holds the k keys with the largest logits, in time of L² and memory of L · k. Weights
 /// (N, heads, L, L), exactly zero outside S_i. Keys <c>qkv</c>, <c>proj</c>.
 /// </summary>
 /// <remarks>
@@ -74,6 +75,9 @@ public sealed record SparseAttentionOptions : AttentionOptions
 /// </remarks>
 public sealed class SparseAttention : ContextModule, IFunctionalCost
 {
+    /// <summary>Logits that top-k looks at in one go: 16 MB of float32.</summary>
+    private const long LogitsAtOnce = 1 << 22;
+
     private static readonly Scalar Masked = double.NegativeInfinity.ToScalar();
 
     [ComponentName(Name = "qkv")]
@@ -103,10 +107,8 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     protected override Tensor ComputeContext(Tensor input)
     {
         (Tensor query, Tensor key, Tensor value) = Project(input);
-        Tensor gathered = _options.Pattern == SparsePattern.TopK
-            ? Dropped(TopWeights(query, key)).matmul(value)
-            : Strided(query, key, value);
-        return _proj.call(gathered.transpose(2, 3).reshape(input.shape));
+        Tensor gathered = _options.Pattern == SparsePattern.TopK ? Top(query, key, value) : Strided(query, key, value);
+        return _proj.call(DotProduct.Map(gathered, input.size(2), input.size(3)));
     }
 
     /// <inheritdoc/>
@@ -137,8 +139,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor input)
     {
         using Scalar scale = (1 / Math.Sqrt(HeadWidth)).ToScalar();
-        Tensor[] parts = _qkv.call(input).reshape(input.size(0), 3, _options.Heads, HeadWidth, input.size(2) * input.size(3))
-            .transpose(3, 4).unbind(1);
+        Tensor[] parts = DotProduct.Heads(_qkv.call(input), 3, _options.Heads);
         return (parts[0].mul(scale), parts[1], parts[2]);
     }
 
@@ -148,9 +149,36 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
 
     private Tensor TopWeights(Tensor query, Tensor key)
     {
-        Tensor logits = query.matmul(key.transpose(2, 3));
-        (Tensor values, Tensor places) = logits.topk((int)Math.Min(_options.TopKeys, logits.size(-1)), -1);
-        return zeros_like(logits).scatter(-1, places, values.softmax(-1));
+        (Tensor weights, Tensor places) = TopKeys(query, key.transpose(2, 3));
+        return zeros([query.size(0), query.size(1), query.size(2), key.size(2)], dtype: query.dtype, device: query.device).scatter(-1, places, weights);
+    }
+
+    /// <summary>The weights of each query's k keys and which they are, both (N, heads, queries, k).</summary>
+    private (Tensor Weights, Tensor Places) TopKeys(Tensor query, Tensor transposedKey)
+    {
+        (Tensor values, Tensor places) = query.matmul(transposedKey).topk((int)Math.Min(_options.TopKeys, transposedKey.size(-1)), -1);
+        return (values.softmax(-1), places);
+    }
+
+    /// <summary>(N, heads, L, d): k values of each query, summed; the logits of some queries at a time.</summary>
+    private Tensor Top(Tensor query, Tensor key, Tensor value)
+    {
+        long n = query.size(0), heads = query.size(1), length = query.size(2), width = value.size(3), pairs = n * heads;
+        long atOnce = Math.Clamp(LogitsAtOnce / Math.Max(1, pairs * length), 1, length);
+        Tensor keys = key.transpose(2, 3), values = value.reshape(pairs * length, width);
+        using Scalar end = pairs.ToScalar();
+        using Scalar stride = length.ToScalar();
+        Tensor first = arange(end, dtype: ScalarType.Int64, device: query.device).mul(stride).view(n, heads, 1, 1);
+        List<Tensor> parts = [];
+        for (long from = 0; from < length; from += atOnce)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            (Tensor weights, Tensor places) = TopKeys(query.narrow(2, from, Math.Min(atOnce, length - from)), keys);
+            Tensor chosen = values.index_select(0, places.add(first).view(-1)).view(n, heads, places.size(2), places.size(3), width);
+            parts.Add(Dropped(weights).unsqueeze(3).matmul(chosen).squeeze(3).MoveToOuterDisposeScope());
+        }
+
+        return parts.Count == 1 ? parts[0] : cat(parts, 2);
     }
 
     /// <summary>Positions in rows of l: a query sees its row and its column.</summary>

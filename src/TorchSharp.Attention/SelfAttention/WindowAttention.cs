@@ -1,6 +1,8 @@
 // Window attention. Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
-// 2021, arXiv:2103.14030. Where the window does not divide the map, the published code pads with zeros that then take part as keys; here
-// padded keys are masked out, so that a border window sees the map alone. Where it divides, both are the same.
+// 2021, arXiv:2103.14030. Where the window does not divide the map, the released code and timm pad with zeros that then take part as keys
+// (WindowAttentionOptions.Official); by default padded keys are masked out here, so that a border window sees the map alone. What the
+// shift wraps around is masked by −∞, where they add −100. They shrink a window that is larger than the map, and with it the table of
+// offsets; here such a map is padded and masked, which is the same for the table's inner part.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -11,6 +13,9 @@ namespace TorchSharp.Attention;
 [AttentionKind("window")]
 public sealed record WindowAttentionOptions : AttentionOptions
 {
+    /// <summary>The released code and timm: padded keys take part. Otherwise as the default.</summary>
+    public static WindowAttentionOptions Official { get; } = new() { MaskPadding = false };
+
     /// <summary>Number of heads; must divide the channels. Default 4.</summary>
     public int Heads { get; init; } = 4;
 
@@ -22,6 +27,12 @@ public sealed record WindowAttentionOptions : AttentionOptions
     /// window is not shifted. Default 0.
     /// </summary>
     public int Shift { get; init; }
+
+    /// <summary>
+    /// Whether keys that were added to fill the last windows are hidden. False: zeros take part, whose keys and values are the biases.
+    /// Default true.
+    /// </summary>
+    public bool MaskPadding { get; init; } = true;
 
     /// <summary>Whether queries, keys and values have biases. Default true.</summary>
     public bool Bias { get; init; } = true;
@@ -53,8 +64,8 @@ public sealed record WindowAttentionOptions : AttentionOptions
 /// <summary>
 /// Multi-head self-attention within windows of M × M positions, shifted cyclically by s: c = W_o · concat over heads of
 /// softmax(q kᵀ / √d + b) v, b a learnt table of the (2M − 1)² offsets; y = x + c or y = c. Any map size: the map is padded to whole
-/// windows, and neither padding nor what the cyclic shift brings across the border is attended to. Weights (N, heads, L, L), zero
-/// outside a position's window. Keys as timm: <c>qkv</c>, <c>proj</c>, <c>relative_position_bias_table</c>.
+/// windows, and neither padding (unless <see cref="WindowAttentionOptions.MaskPadding"/> is false) nor what the cyclic shift brings across
+/// the border is attended to. Weights (N, heads, L, L), zero outside a position's window; what falls on padding is missing in a row. Keys as timm: <c>qkv</c>, <c>proj</c>, <c>relative_position_bias_table</c>.
 /// </summary>
 /// <remarks>
 /// Liu et al.: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", 2021, arXiv:2103.14030.
@@ -197,7 +208,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         Tensor regions = grid.Cut(tensor(grid.Regions(), [1, grid.Height, grid.Width, 1], device: input.device)).squeeze(-1);
 
         // A padded query may see padded keys: its row must not be empty, and nobody reads it.
-        Tensor visible = regions.unsqueeze(2).eq(regions.unsqueeze(1)).logical_and(places.unsqueeze(1).ge(Zero).logical_or(places.unsqueeze(2).lt(Zero)));
+        Tensor visible = regions.unsqueeze(2).eq(regions.unsqueeze(1));
+        if (_options.MaskPadding) visible = visible.logical_and(places.unsqueeze(1).ge(Zero).logical_or(places.unsqueeze(2).lt(Zero)));
         return bias.expand(grid.Windows, -1, -1, -1).masked_fill(visible.logical_not().unsqueeze(1), Masked);
     }
 
@@ -212,10 +224,11 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     private sealed class Grid
     {
         private readonly long _mapHeight, _mapWidth, _window, _down, _across;
+        private readonly bool _maskPadding;
 
         public Grid(Tensor input, WindowAttentionOptions options)
         {
-            _window = options.WindowSize;
+            (_window, _maskPadding) = (options.WindowSize, options.MaskPadding);
             (_mapHeight, _mapWidth) = (input.size(2), input.size(3));
             Height = (_mapHeight + _window - 1) / _window * _window;
             Width = (_mapWidth + _window - 1) / _window * _window;
@@ -229,7 +242,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
 
         public long Windows => Height / _window * (Width / _window);
 
-        public bool IsPlain => _down == 0 && _across == 0 && Height == _mapHeight && Width == _mapWidth;
+        /// <summary>Whether every window sees all of itself.</summary>
+        public bool IsPlain => _down == 0 && _across == 0 && (!_maskPadding || (Height == _mapHeight && Width == _mapWidth));
 
         /// <summary>(N, H, W, C) to (N · B, M², C): padded, shifted, cut.</summary>
         public Tensor Cut(Tensor map, double padding = 0)

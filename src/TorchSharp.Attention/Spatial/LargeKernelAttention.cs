@@ -14,7 +14,10 @@ public sealed record LargeKernelAttentionOptions : AttentionOptions
     /// <summary>VAN and its released code: 5×5, 7×7 of dilation 3; together a kernel of 23.</summary>
     public static LargeKernelAttentionOptions Paper { get; } = new();
 
-    /// <summary>LSKA of the same size: each kernel a row and a column.</summary>
+    /// <summary>
+    /// LSKA of the same size, 23: each kernel a row and a column. Its other sizes by kernel, dilated kernel and dilation: 7 is 3, 3, 2;
+    /// 11 is 3, 5, 2; 35 is 5, 11, 3; 41 is 5, 13, 3; 53 is 5, 17, 3.
+    /// </summary>
     public static LargeKernelAttentionOptions Separable { get; } = new() { SeparableKernels = true };
 
     /// <summary>Kernel size of the first, local convolution, odd. Default 5.</summary>

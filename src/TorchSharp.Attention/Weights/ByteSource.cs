@@ -1,19 +1,22 @@
+using System.IO.MemoryMappedFiles;
 using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file read at positions. Not a memory map: when another process shortens a mapped file, touching the lost pages kills this one; and
-/// every value is copied into a tensor anyway.
+/// A file's bytes at positions: read with system calls, or out of a memory map where the caller asks for one. Both copy into what the caller
+/// gives, so that nothing outlives the file.
 /// </summary>
 internal sealed class ByteSource : IDisposable
 {
     private const int ChunkBytes = 1 << 28;
 
     private readonly SafeFileHandle _file;
+    private readonly MemoryMappedFile? _map;
+    private readonly MemoryMappedViewAccessor? _view;
 
-    public ByteSource(string path)
+    public ByteSource(string path, bool memoryMap = false)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         if (!BitConverter.IsLittleEndian)
@@ -23,14 +26,36 @@ internal sealed class ByteSource : IDisposable
 
         Path = path;
         _file = File.OpenHandle(path);
-        Length = RandomAccess.GetLength(_file);
+        try
+        {
+            Length = RandomAccess.GetLength(_file);
+
+            // Nothing cannot be mapped.
+            if (!memoryMap || Length == 0) return;
+            _map = MemoryMappedFile.CreateFromFile(_file, mapName: null, Length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+            _view = _map.CreateViewAccessor(0, Length, MemoryMappedFileAccess.Read);
+        }
+        catch (Exception e)
+        {
+            Dispose();
+            if (e is NotSupportedException) throw new IOException($"'{path}' is a pipe or a device; weights are read at positions, which only files have.", e);
+            if (e is ArgumentException) throw Wrong("the file became shorter while it was opened.", e);
+            throw;
+        }
     }
 
     public string Path { get; }
 
     public long Length { get; }
 
-    public void Dispose() => _file.Dispose();
+    public bool IsMapped => _view is not null;
+
+    public void Dispose()
+    {
+        _view?.Dispose();
+        _map?.Dispose();
+        _file.Dispose();
+    }
 
     public WeightsFormatException Wrong(string problem, Exception? cause = null) => new($"'{Path}': {problem}", cause);
 
@@ -59,6 +84,13 @@ internal sealed class ByteSource : IDisposable
 
     private void Fill(Span<byte> bytes, long offset)
     {
+        if (_view is not null)
+        {
+            // The handle counts its readers: closing the file meanwhile unmaps it after this.
+            _view.SafeMemoryMappedViewHandle.ReadSpan((ulong)(_view.PointerOffset + offset), bytes);
+            return;
+        }
+
         while (bytes.Length > 0)
         {
             int read = RandomAccess.Read(_file, bytes, offset);

@@ -50,6 +50,7 @@ public static partial class HubCache
     /// There is no network or no such file, the server refuses (<see cref="HubDownloadException.StatusCode"/>) or is silent, or the contents have
     /// another checksum or size than announced; the message names both checksums.
     /// </exception>
+    /// <exception cref="IOException">The cache cannot be written, as when the disk is full. What was received stays.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public static async Task<string> DownloadAsync(
         string name, HubDownloadOptions? options = null, IProgress<HubDownloadProgress>? progress = null, CancellationToken cancellationToken = default)

@@ -405,7 +405,7 @@ internal sealed partial class HubDownload : IDisposable
         }
         catch
         {
-            File.Delete(temporary);
+            AtomicFile.TryDelete(temporary);
             throw;
         }
     }

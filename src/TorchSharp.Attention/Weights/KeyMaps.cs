@@ -44,8 +44,27 @@ public static class KeyMaps
         At(@"spatial_att\.gate_s\.gate_s_(?<layer>conv|bn)_di_(?<i>\d+)\.", "spatial.dilated.${i}.${layer}."),
         At(@"spatial_att\.gate_s\.gate_s_conv_final\.", "spatial.final.")));
 
-    /// <summary>ECANet: <c>layer1.0.eca.conv</c> is <c>layer1.0.attn.conv</c>.</summary>
-    public static KeyMap OfficialEca { get; } = Block("eca");
+    /// <summary>
+    /// ECANet: <c>layer1.0.eca.conv</c> is <c>layer1.0.attn.conv</c>; in its MobileNetV2 <c>features.2.conv.4.conv</c>, the last of a block,
+    /// is <c>features.2.attn.conv</c>.
+    /// </summary>
+    public static KeyMap OfficialEca { get; } = Block("eca").Then(new KeyMap(
+        new KeyRule(@"^features\.(?<feature>\d+)\.conv\.[34]\.conv\.", "features.${feature}.attn.conv.")));
+
+    /// <summary>
+    /// Gated channel transformation: <c>alpha</c> is <c>embedding</c>, because <c>alpha</c> is the scale of an identity start here.
+    /// </summary>
+    public static KeyMap OfficialGct { get; } = new(At("alpha$", "embedding"));
+
+    /// <summary>
+    /// scSE of squeeze_and_excitation, whose <c>cSE.fc1</c> and <c>fc2</c> are linear layers, and of segmentation_models.pytorch, which
+    /// numbers them: <c>cSE.1</c>, <c>cSE.3</c> and <c>sSE.0</c> are <c>cSE.fc1</c>, <c>cSE.fc2</c> and <c>sSE.conv</c>.
+    /// </summary>
+    public static KeyMap Scse { get; } = new(
+        At(@"cSE\.fc(?<i>[12])\.", "cSE.fc${i}.", KeyReshape.LinearToConvolution),
+        At(@"cSE\.1\.", "cSE.fc1."),
+        At(@"cSE\.3\.", "cSE.fc2."),
+        At(@"sSE\.0\.", "sSE.conv."));
 
     /// <summary>MONAI's attention gate: <c>W_g.0.conv</c> is <c>W_g.0</c>, and so <c>W_x</c> and <c>psi</c>.</summary>
     public static KeyMap MonaiAttentionGate { get; } = new(At(@"(?<branch>W_g|W_x|psi)\.0\.conv\.", "${branch}.0."));

@@ -154,11 +154,8 @@ internal sealed class PickleReader
 
     private object? Recall(long index) => _memo.TryGetValue(index, out object? value) ? value : throw new PickleException($"memo {index} was never set");
 
-    private static object Integer(ReadOnlySpan<byte> bytes)
-    {
-        BigInteger value = new(bytes);
-        return value >= long.MinValue && value <= long.MaxValue ? (long)value : new PickleOpaque("a large integer");
-    }
+    private static object Integer(ReadOnlySpan<byte> bytes) =>
+        bytes.Length <= sizeof(long) ? (long)new BigInteger(bytes) : new PickleOpaque("a large integer");
 
     private void PushGlobalFromStack()
     {
@@ -190,6 +187,8 @@ internal sealed class PickleReader
         Push((global.Module, global.Name, values) switch
         {
             ("collections", "OrderedDict", []) => new PickleDictionary(),
+            ("torch._utils", "_rebuild_tensor_v2", [PickleStorage, long, object?[], object?[], _, _, PickleDictionary { Items.Count: > 0 }, ..]) =>
+                throw new PickleException("a tensor is a conjugated or negated view; save a copy of it: tensor.resolve_conj().resolve_neg()"),
             ("torch._utils", "_rebuild_tensor_v2", [PickleStorage storage, long offset, object?[] shape, object?[] strides, ..]) =>
                 View(storage, offset, Integers(shape), Integers(strides)),
             ("torch._utils", "_rebuild_parameter", [PickleTensor tensor, ..]) => tensor,
@@ -213,7 +212,7 @@ internal sealed class PickleReader
     {
         PickleTensor tensor = new(storage, offset, shape, strides);
         string text = $"a tensor of shape {Listing.Shape(shape)}, strides {Listing.Shape(strides)} and offset {offset}";
-        if (shape.Length != strides.Length || shape.Length > 64 || offset < 0 || shape.Any(size => size < 0) || strides.Any(stride => stride < 0))
+        if (shape.Length != strides.Length || shape.Length > SafetensorsTypes.MostDimensions || offset < 0 || shape.Any(size => size < 0) || strides.Any(stride => stride < 0))
         {
             throw new PickleException($"{text} cannot be");
         }

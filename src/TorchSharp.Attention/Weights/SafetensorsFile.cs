@@ -48,12 +48,16 @@ public sealed class SafetensorsFile : WeightsFile
 
     /// <summary>Opens a file and checks its header.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="memoryMap">
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
+    /// process, and nothing can catch it. Default false.
+    /// </param>
     /// <returns>The file, open; dispose it.</returns>
     /// <exception cref="WeightsFormatException">It is not a valid safetensors file; the message says where.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static SafetensorsFile Open(string path)
+    public static SafetensorsFile Open(string path, bool memoryMap = false)
     {
-        ByteSource source = new(path);
+        ByteSource source = new(path, memoryMap);
         try
         {
             return new SafetensorsFile(source);
@@ -76,10 +80,18 @@ public sealed class SafetensorsFile : WeightsFile
     public static void Write(string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata = null) =>
         SafetensorsWriter.Write(path, tensors, metadata);
 
-    private protected override Tensor Read(WeightsEntry entry)
+    private protected override Tensor Read(WeightsEntry entry) => Read(entry, [.. entry.Shape], 0);
+
+    private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
     {
-        Tensor tensor = empty([.. entry.Shape], dtype: entry.Type, device: CPU);
-        Source.Fill(tensor, _dataStart + _ranges[entry.Name].Start);
+        (long first, long end) = _ranges[entry.Name];
+        return Read(entry, [count, .. entry.Shape.Skip(1)], entry.Shape[0] == 0 ? 0 : (end - first) / entry.Shape[0] * start);
+    }
+
+    private Tensor Read(WeightsEntry entry, long[] shape, long skippedBytes)
+    {
+        Tensor tensor = empty(shape, dtype: entry.Type, device: CPU);
+        Source.Fill(tensor, _dataStart + _ranges[entry.Name].Start + skippedBytes);
         return tensor;
     }
 
@@ -145,7 +157,11 @@ public sealed class SafetensorsFile : WeightsFile
                 $"{Listing.Short(name)} has type {Listing.Short(type)}, which TorchSharp lacks; known types: {string.Join(", ", SafetensorsTypes.ByName.Keys)}.");
         }
 
-        if (shape.Any(size => size < 0)) throw Source.Wrong($"{Listing.Short(name)} has shape {Listing.Shape(shape)}.");
+        if (shape.Any(size => size < 0) || shape.Length > SafetensorsTypes.MostDimensions)
+        {
+            throw Source.Wrong($"{Listing.Short(name)} has {shape.Length} sizes {Listing.Shape(shape)}; at most {SafetensorsTypes.MostDimensions}, none negative, are possible.");
+        }
+
         if (offsets is not [long start, long end] || start < 0 || end < start || end > DataLength)
         {
             throw Source.Wrong($"{Listing.Short(name)} has offsets {Listing.Shape(offsets)}; the data has {DataLength} bytes.");

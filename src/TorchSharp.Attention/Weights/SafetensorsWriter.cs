@@ -7,6 +7,9 @@ namespace TorchSharp.Attention;
 /// <summary>Types of the format and of TorchSharp, and their sizes.</summary>
 internal static class SafetensorsTypes
 {
+    /// <summary>What libtorch's operations take.</summary>
+    public const int MostDimensions = 64;
+
     public static IReadOnlyDictionary<string, ScalarType> ByName { get; } = new Dictionary<string, ScalarType>(StringComparer.Ordinal)
     {
         ["F64"] = ScalarType.Float64,
@@ -38,6 +41,15 @@ internal static class SafetensorsTypes
         type is ScalarType.Float64 or ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
 
     public static bool IsComplex(ScalarType type) => type is ScalarType.ComplexFloat32 or ScalarType.ComplexFloat64;
+
+    /// <summary>Whether an integer type has every value of another type, bool among them.</summary>
+    public static bool Holds(ScalarType integer, ScalarType other) => !IsFloatingPoint(other) && !IsComplex(other) && other switch
+    {
+        ScalarType.Bool => true,
+        _ when integer is ScalarType.Bool or ScalarType.Byte => other == integer,
+        ScalarType.Byte => Size(integer) > 1,
+        _ => Size(integer) >= Size(other),
+    };
 
     /// <summary>How many values a shape holds.</summary>
     /// <exception cref="OverflowException">More than a long counts.</exception>

@@ -16,48 +16,45 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
                 "it holds no dictionary. If it is a whole model or a tensor, save the weights alone in Python: torch.save(model.state_dict(), path)");
         }
 
-        List<(string Path, PickleDictionary Dictionary)> sections = Sections(root);
-        if (section is not null) return Take(sections, section);
-        if (Usual.Select(name => sections.FirstOrDefault(found => found.Path == name)).FirstOrDefault(found => found.Path is not null) is { Path: not null } usual)
+        List<Place> places = Places(root);
+        if (section is not null)
         {
-            return Of(usual.Path, usual.Dictionary);
+            return Of(places.Find(place => place.IsAt(section)) ?? throw new PickleException(
+                $"it has no dictionary of tensors '{section}'; it has {(places.Count == 0 ? "none" : Names(places))}"));
         }
 
-        if (sections.FirstOrDefault(found => found.Path is { Length: 0 }) is { Path: not null } outermost) return Of("", outermost.Dictionary);
-        return sections.Count switch
+        foreach (string usual in Usual)
         {
-            1 => Of(sections[0].Path, sections[0].Dictionary),
-            0 => throw new PickleException("it holds no dictionary of tensors. Save the weights in Python: torch.save(model.state_dict(), path)"),
-            _ => throw new PickleException($"it holds several dictionaries of tensors; say which section: {Names(sections)}"),
+            if (places.Find(place => place.IsAt(usual)) is { } found) return Of(found);
+        }
+
+        return places switch
+        {
+            [{ Depth: 0 } outermost, ..] => Of(outermost),
+            [Place only] => Of(only),
+            [] => throw new PickleException("it holds no dictionary of tensors. Save the weights in Python: torch.save(model.state_dict(), path)"),
+            _ => throw new PickleException($"it holds several dictionaries of tensors; say which section: {Names(places)}"),
         };
     }
 
-    private static StateDictionary Take(List<(string Path, PickleDictionary Dictionary)> sections, string path)
-    {
-        int index = sections.FindIndex(found => found.Path == path);
-        return index >= 0
-            ? Of(path, sections[index].Dictionary)
-            : throw new PickleException($"it has no dictionary of tensors '{path}'; it has {Names(sections)}");
-    }
+    private static StateDictionary Of(Place place) => new(place.Path,
+        [.. place.Dictionary.Items.Where(IsTensor).Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))]);
 
-    private static StateDictionary Of(string path, PickleDictionary dictionary) => new(path,
-        [.. dictionary.Items.Where(IsTensor).Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))]);
-
-    /// <summary>Each dictionary once, nearest first: what refers to itself, or to one thing many times, is walked once.</summary>
-    private static List<(string Path, PickleDictionary Dictionary)> Sections(PickleDictionary root)
+    /// <summary>The dictionaries with tensors, nearest first, each once: what refers to itself, or to one thing many times, is walked once.</summary>
+    private static List<Place> Places(PickleDictionary root)
     {
-        List<(string, PickleDictionary)> found = [];
+        List<Place> found = [];
         HashSet<PickleDictionary> seen = [root];
-        Queue<(string Path, int Depth, PickleDictionary Dictionary)> waiting = new([("", 0, root)]);
-        while (waiting.TryDequeue(out (string Path, int Depth, PickleDictionary Dictionary) next))
+        Queue<Place> waiting = new([new Place(root, null, "")]);
+        while (waiting.TryDequeue(out Place? place))
         {
-            if (next.Dictionary.Items.Any(IsTensor)) found.Add((next.Path, next.Dictionary));
-            if (next.Depth == Depth) continue;
-            foreach ((object? key, object? value) in next.Dictionary.Items)
+            if (place.Dictionary.Items.Any(IsTensor)) found.Add(place);
+            if (place.Depth == Depth) continue;
+            foreach ((object? key, object? value) in place.Dictionary.Items)
             {
-                if (key is not string || value is not PickleDictionary inner || !seen.Add(inner)) continue;
+                if (key is not string name || value is not PickleDictionary inner || !seen.Add(inner)) continue;
                 if (seen.Count > MostSections) throw new PickleException($"it holds more than {MostSections} dictionaries");
-                waiting.Enqueue((next.Path.Length == 0 ? (string)key : $"{next.Path}.{key}", next.Depth + 1, inner));
+                waiting.Enqueue(new Place(inner, place, name));
             }
         }
 
@@ -66,6 +63,25 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
 
     private static bool IsTensor(KeyValuePair<object?, object?> item) => item is { Key: string, Value: PickleTensor };
 
-    private static string Names(List<(string Path, PickleDictionary Dictionary)> sections) =>
-        sections.Count == 0 ? "none" : Listing.Of(sections.Select(found => found.Path));
+    private static string Names(List<Place> places) => Listing.Of(places, place => Listing.Short(place.Path));
+
+    /// <summary>
+    /// A dictionary and the keys that lead to it. They are joined only where somebody reads them: ten thousand dictionaries may share one long key.
+    /// </summary>
+    private sealed class Place(PickleDictionary dictionary, Place? outer, string key)
+    {
+        public PickleDictionary Dictionary => dictionary;
+
+        public int Depth { get; } = outer is null ? 0 : outer.Depth + 1;
+
+        public string Path => outer is null or { Depth: 0 } ? key : $"{outer.Path}.{key}";
+
+        /// <summary>Whether keys joined by dots lead here.</summary>
+        public bool IsAt(string path) => outer switch
+        {
+            null => path.Length == 0,
+            { Depth: 0 } => key == path,
+            _ => path.Length > key.Length && path[^(key.Length + 1)] == '.' && path.EndsWith(key, StringComparison.Ordinal) && outer.IsAt(path[..^(key.Length + 1)]),
+        };
+    }
 }

@@ -31,6 +31,13 @@ public sealed class TorchArchive : WeightsFile
         {
             _files = new ZipDirectory(source);
             _root = FindRoot();
+            if (_files.Contains(_root + "constants.pkl"))
+            {
+                throw source.Wrong(
+                    "this is a TorchScript archive, a program with its weights. Save the weights alone in Python: " +
+                    "torch.save(torch.jit.load(path).state_dict(), new_path)");
+            }
+
             _bigEndian = ReadByteOrder();
             StateDictionary state = StateDictionary.Find(PickleReader.Read(ReadPickle()), section);
             Section = state.Path;
@@ -48,14 +55,18 @@ public sealed class TorchArchive : WeightsFile
     /// <summary>Opens an archive and reads its directory and pickle, but no values.</summary>
     /// <param name="path">The file.</param>
     /// <param name="section">Which dictionary of tensors, as in <see cref="WeightsFile.Open"/>; null for the one that is meant.</param>
+    /// <param name="memoryMap">
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
+    /// process, and nothing can catch it. Default false.
+    /// </param>
     /// <returns>The file, open; dispose it.</returns>
     /// <exception cref="WeightsFormatException">
     /// The archive is damaged, asks for something that is not done, or holds no dictionary of tensors or several.
     /// </exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static new TorchArchive Open(string path, string? section = null)
+    public static new TorchArchive Open(string path, string? section = null, bool memoryMap = false)
     {
-        ByteSource source = new(path);
+        ByteSource source = new(path, memoryMap);
         try
         {
             return new TorchArchive(source, section);
@@ -67,14 +78,24 @@ public sealed class TorchArchive : WeightsFile
         }
     }
 
-    private protected override Tensor Read(WeightsEntry entry)
+    private protected override Tensor Read(WeightsEntry entry) => Read(_tensors[entry.Name]);
+
+    private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
     {
-        PickleTensor view = _tensors[entry.Name];
-        int size = SafetensorsTypes.Size(entry.Type);
-        long start = _files.Locate(FileOf(view.Storage)).Offset + (view.Offset * size);
-        Tensor values = empty([view.Span], dtype: entry.Type, device: CPU);
+        PickleTensor whole = _tensors[entry.Name];
+        PickleTensor rows = whole with { Shape = [count, .. whole.Shape.Skip(1)] };
+
+        // Nothing is read of an empty one, whose strides may point anywhere.
+        return Read(rows.Span == 0 ? rows : rows with { Offset = whole.Offset + (start * whole.Strides[0]) });
+    }
+
+    private Tensor Read(PickleTensor view)
+    {
+        ScalarType type = view.Storage.Type;
+        long start = _files.Locate(FileOf(view.Storage)).Offset + (view.Offset * SafetensorsTypes.Size(type));
+        Tensor values = empty([view.Span], dtype: type, device: CPU);
         Source.Fill(values, start);
-        if (_bigEndian) Swap(values, entry.Type);
+        if (_bigEndian) Swap(values, type);
         return view.IsContiguous
             ? values.reshape(view.Shape)
             : values.as_strided(view.Shape, view.Strides).contiguous();

@@ -19,11 +19,12 @@ public static class WeightsExtensions
     /// <exception cref="WeightsMismatchException">Something does not fit, and loading is strict.</exception>
     /// <exception cref="WeightsFormatException">The file is damaged or of a kind that is not read.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">The file may not be read, or is a folder.</exception>
     /// <exception cref="ArgumentException">The key map sends two tensors to one name, or an option names no part of the model.</exception>
     public static WeightsReport LoadWeights(this nn.Module model, string path, KeyMap? keys = null, WeightsLoadOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        using WeightsFile file = WeightsFile.Open(path, options?.Section);
+        using WeightsFile file = WeightsFile.Open(path, options?.Section, options?.MemoryMap ?? false);
         return file.LoadInto(model, keys, options);
     }
 

@@ -31,6 +31,9 @@ public abstract class WeightsFile : IDisposable
     /// <summary>Texts about the whole file; empty where the format has none.</summary>
     public virtual IReadOnlyDictionary<string, string> Metadata { get; } = new Dictionary<string, string>();
 
+    /// <summary>Whether the file is mapped into memory. False for one that is empty, which no system maps.</summary>
+    public bool IsMemoryMapped => _source.IsMapped;
+
     private protected ByteSource Source => _source;
 
     /// <summary>Opens a file of either format; its first bytes decide, not its name.</summary>
@@ -39,10 +42,15 @@ public abstract class WeightsFile : IDisposable
     /// For PyTorch archives that hold several dictionaries of tensors, which one: the keys that lead to it, joined by dots. Null for the
     /// only one, or the one under <c>state_dict</c>, <c>model_state_dict</c> or <c>model</c>. Ignored for safetensors, which have one.
     /// </param>
+    /// <param name="memoryMap">
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
+    /// process, and nothing can catch it. Default false.
+    /// </param>
     /// <returns>The file, open; dispose it.</returns>
     /// <exception cref="WeightsFormatException">The file is neither, or is damaged.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static WeightsFile Open(string path, string? section = null)
+    /// <exception cref="UnauthorizedAccessException">The file may not be read, or is a folder.</exception>
+    public static WeightsFile Open(string path, string? section = null, bool memoryMap = false)
     {
         byte[] start;
         long length;
@@ -55,9 +63,9 @@ public abstract class WeightsFile : IDisposable
         // A safetensors header's length may begin with any byte, also with those of a pickle: this comes first.
         bool hasHeader = start.Length > SafetensorsFile.LengthBytes && start[SafetensorsFile.LengthBytes] == (byte)'{'
             && BinaryPrimitives.ReadUInt64LittleEndian(start) <= (ulong)length;
-        if (hasHeader) return SafetensorsFile.Open(path);
-        if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section);
-        string remedy = "In Python, load it and write it anew: torch.save(torch.load(path, weights_only=True), new_path), or safetensors.torch.save_file.";
+        if (hasHeader) return SafetensorsFile.Open(path, memoryMap);
+        if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section, memoryMap);
+        const string remedy = "In Python, load it and write it anew: torch.save(torch.load(path, weights_only=True), new_path), or safetensors.torch.save_file.";
         if (start.Length > 1 && start[0] == 0x80 && start[1] < 6)
         {
             throw new WeightsFormatException($"'{path}': this is a bare pickle, as torch.save wrote before PyTorch 1.6; only the zip format is read. {remedy}");
@@ -66,10 +74,12 @@ public abstract class WeightsFile : IDisposable
         // The old tar format starts with the name of its first member.
         if (Encoding.ASCII.GetString(start).StartsWith("storages", StringComparison.Ordinal) || IsTar(path))
         {
-            throw new WeightsFormatException($"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only the zip format is read. {remedy}");
+            throw new WeightsFormatException($"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only the zip format is read. " +
+                "No version of PyTorch reads such a file without running what it asks for; do it only if you trust the file: " +
+                "torch.save(torch.load(path, weights_only=False), new_path).");
         }
 
-        return SafetensorsFile.Open(path);
+        return SafetensorsFile.Open(path, memoryMap);
     }
 
     /// <summary>Reads a tensor's values.</summary>
@@ -79,15 +89,30 @@ public abstract class WeightsFile : IDisposable
     /// <exception cref="WeightsFormatException">The file ends before the values do.</exception>
     public Tensor Load(string name)
     {
-        ArgumentNullException.ThrowIfNull(name);
-        if (!_entries.TryGetValue(name, out WeightsEntry? entry))
-        {
-            throw new ArgumentException($"'{Path}' has no tensor '{name}'; it has {_entries.Count}: {Listing.Of(_entries.Keys)}.", nameof(name));
-        }
-
+        WeightsEntry entry = Entry(name);
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
         return Read(entry).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads some rows of a tensor, sizes along its first dimension, and no more of the file than they need.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="start">The first row, from 0.</param>
+    /// <param name="count">How many; 0 is none.</param>
+    /// <returns>A new contiguous tensor on the CPU of shape [count, …], owned by the caller.</returns>
+    /// <exception cref="ArgumentException">The file has no such tensor, or it is a single value, which has no rows.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">It has no such rows.</exception>
+    /// <exception cref="WeightsFormatException">The file ends before the values do.</exception>
+    public Tensor LoadRows(string name, long start, long count)
+    {
+        WeightsEntry entry = Entry(name);
+        if (entry.Shape.Count == 0) throw new ArgumentException($"'{name}' is a single value and has no rows; use Load.", nameof(name));
+        long rows = entry.Shape[0];
+        if (start < 0 || start > rows) throw new ArgumentOutOfRangeException(nameof(start), start, $"'{name}' has {rows} rows.");
+        if (count < 0 || count > rows - start) throw new ArgumentOutOfRangeException(nameof(count), count, $"'{name}' has {rows - start} rows from row {start} on.");
+        using IDisposable quiet = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        return ReadRows(entry, start, count).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -121,9 +146,19 @@ public abstract class WeightsFile : IDisposable
 
     private protected abstract Tensor Read(WeightsEntry entry);
 
+    private protected abstract Tensor ReadRows(WeightsEntry entry, long start, long count);
+
     private protected void Add(WeightsEntry entry)
     {
-        if (!_entries.TryAdd(entry.Name, entry)) throw _source.Wrong($"the tensor '{entry.Name}' is there twice.");
+        if (!_entries.TryAdd(entry.Name, entry)) throw _source.Wrong($"the tensor {Listing.Short(entry.Name)} is there twice.");
+    }
+
+    private WeightsEntry Entry(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return _entries.TryGetValue(name, out WeightsEntry? entry)
+            ? entry
+            : throw new ArgumentException($"'{Path}' has no tensor '{name}'; it has {_entries.Count}: {Listing.Of(_entries.Keys)}.", nameof(name));
     }
 
     private static bool IsTar(string path)
@@ -139,11 +174,13 @@ internal static class Listing
     private const int Shown = 8;
 
     /// <summary>The first few names, and how many more there are.</summary>
-    public static string Of(IEnumerable<string> names)
+    public static string Of(IEnumerable<string> names) => Of([.. names], name => Short(name));
+
+    /// <summary>The first few things, and how many more there are; the rest is not even put into words.</summary>
+    public static string Of<T>(IReadOnlyCollection<T> all, Func<T, string> text, int shown = Shown)
     {
-        string[] all = [.. names];
-        string text = string.Join(", ", all.Take(Shown).Select(Short));
-        return all.Length > Shown ? $"{text} and {all.Length - Shown} more" : text;
+        string first = string.Join(", ", all.Take(shown).Select(text));
+        return all.Count > shown ? $"{first} and {all.Count - shown} more" : first;
     }
 
     /// <summary>A text out of a file in quotation marks, shortened and without control characters.</summary>

@@ -22,8 +22,9 @@ public sealed record WeightsLoadOptions
     public bool AllowUnexpected { get; init; }
 
     /// <summary>
-    /// Whether attention modules may keep the values that they were built with where the file has none: for weights of the plain network. With
-    /// <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the last bit. Default false.
+    /// Whether attention modules may keep the values that they were built with where the file has nothing of them: for weights of the plain
+    /// network. With <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the last bit. An attention of
+    /// which the file has a part is still missing the rest. Default false.
     /// </summary>
     public bool AllowMissingAttention { get; init; }
 
@@ -40,4 +41,7 @@ public sealed record WeightsLoadOptions
 
     /// <summary>Which dictionary of a PyTorch archive, as in <see cref="WeightsFile.Open"/>. Default null: the one that is meant.</summary>
     public string? Section { get; init; }
+
+    /// <summary>Whether the file is mapped into memory, as in <see cref="WeightsFile.Open"/>; its risk is told there. Default false.</summary>
+    public bool MemoryMap { get; init; }
 }

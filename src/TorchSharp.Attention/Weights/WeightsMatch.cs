@@ -49,11 +49,11 @@ internal sealed class WeightsMatch
             else mismatched.Add(new WeightsMismatch(mapped, entry.Name, shape, ValueList.Create<long>(own.shape), entry.Type, own.dtype));
         }
 
-        string[] attention = [.. model.named_modules().Where(item => item.module is IAttentionModule).Select(item => item.name + ".")];
+        string[] attention = options.AllowMissingAttention ? Absent(model, taken) : [];
         ILookup<bool, string> absent = _model.Keys
             .Where(name => !taken.ContainsKey(name) && !IsDropped(name) && !name.EndsWith(Counter, StringComparison.Ordinal))
             .Order(StringComparer.Ordinal)
-            .ToLookup(name => options.AllowMissingAttention && attention.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)));
+            .ToLookup(name => attention.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)));
         _adapted = firstConvolution is not null && _matched.TryGetValue(firstConvolution, out (WeightsEntry, ValueList<long> Shape) first)
             && !first.Shape.SequenceEqual(_model[firstConvolution].shape) ? firstConvolution : null;
         Report = new WeightsReport
@@ -87,14 +87,28 @@ internal sealed class WeightsMatch
         foreach ((Tensor target, Tensor value) in values) target.copy_(value);
     }
 
+    /// <summary>Where the attention modules begin of which the file has nothing; half of one would compute what nobody trained.</summary>
+    private static string[] Absent(nn.Module model, Dictionary<string, string> taken)
+    {
+        string[] all = [.. model.named_modules().Where(item => item.module is IAttentionModule).Select(item => item.name + ".")];
+        return
+        [
+            .. all.Where(start => !all.Any(outer => outer.Length < start.Length && start.StartsWith(outer, StringComparison.Ordinal)))
+                .Where(start => !taken.Keys.Any(name => name.StartsWith(start, StringComparison.Ordinal))),
+        ];
+    }
+
     private bool IsDropped(string name) =>
         _options.DropClassifier && _options.Classifier.Any(start => name.StartsWith(_prefix + start, StringComparison.Ordinal));
 
-    /// <summary>The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real numbers.</summary>
+    /// <summary>
+    /// The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real numbers, no
+    /// integers into fewer bits, where they would wrap around.
+    /// </summary>
     private static bool Fits(WeightsEntry entry, ValueList<long> shape, Tensor own) =>
-        shape.SequenceEqual(own.shape)
-        && (own.is_complex() || !SafetensorsTypes.IsComplex(entry.Type))
-        && (own.is_floating_point() || own.is_complex() || !SafetensorsTypes.IsFloatingPoint(entry.Type));
+        shape.SequenceEqual(own.shape) && (own.dtype == entry.Type || own.is_complex() || (own.is_floating_point()
+            ? !SafetensorsTypes.IsComplex(entry.Type)
+            : SafetensorsTypes.Holds(own.dtype, entry.Type)));
 
     private static Tensor Adapt(Tensor weight, long channels)
     {

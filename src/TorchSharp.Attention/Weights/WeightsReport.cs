@@ -15,12 +15,14 @@ public sealed record WeightsMismatch(
 {
     /// <summary>One line: both names, shapes and types.</summary>
     public override string ToString() =>
-        $"'{FileName}' is {FileType} {FileShape}; '{Name}' is {ModelType} {ModelShape}";
+        $"{Listing.Short(FileName)} is {FileType} {FileShape}; {Listing.Short(Name)} is {ModelType} {ModelShape}";
 }
 
 /// <summary>What loading weights did, or would have done. Names are in ordinal order.</summary>
 public sealed record WeightsReport
 {
+    private const int Shown = 20;
+
     /// <summary>The model's names that took values from the file.</summary>
     public required ValueList<string> Loaded { get; init; }
 
@@ -45,22 +47,21 @@ public sealed record WeightsReport
     /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
     public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
 
-    /// <summary>The counts, then a line for each kind of names.</summary>
+    /// <summary>The counts, then a line for each kind of names with the first twenty; the lists have them all.</summary>
     public override string ToString()
     {
         StringBuilder text = new($"{Loaded.Count} loaded, {Missing.Count} missing, {Unexpected.Count} unexpected, {Mismatched.Count} of wrong shape or type");
-        Line("missing", Missing.Select(name => $"'{name}'"));
-        Line("unexpected", Unexpected.Select(name => $"'{name}'"));
-        Line("wrong", Mismatched.Select(mismatch => mismatch.ToString()));
-        Line("skipped", Skipped.Select(name => $"'{name}'"));
-        Line("attention that keeps its start", KeptAttention.Select(name => $"'{name}'"));
+        Line("missing", Missing, Listing.Short);
+        Line("unexpected", Unexpected, Listing.Short);
+        Line("wrong", Mismatched, mismatch => mismatch.ToString());
+        Line("skipped", Skipped, Listing.Short);
+        Line("attention that keeps its start", KeptAttention, Listing.Short);
         if (Adapted is not null) text.Append("\n  adapted to the input channels: '").Append(Adapted).Append('\'');
         return text.ToString();
 
-        void Line(string what, IEnumerable<string> names)
+        void Line<T>(string what, ValueList<T> all, Func<T, string> show)
         {
-            string[] all = [.. names];
-            if (all.Length > 0) text.Append("\n  ").Append(what).Append(": ").AppendJoin(", ", all);
+            if (all.Count > 0) text.Append("\n  ").Append(what).Append(": ").Append(Listing.Of(all, show, Shown));
         }
     }
 }

@@ -34,10 +34,17 @@ internal sealed class ZipDirectory
 
     public bool Contains(string name) => _members.ContainsKey(name);
 
-    /// <summary>Where a file's bytes start, and how many there are.</summary>
+    /// <summary>Where a file's bytes start, and how many there are. Refuses one that is packed.</summary>
     public (long Offset, long Size) Locate(string name)
     {
         if (!_members.TryGetValue(name, out Member? member)) throw _source.Wrong($"the archive lacks {Listing.Short(name)}; it is damaged.");
+        if (member.IsPacked)
+        {
+            throw _source.Wrong(
+                $"{Listing.Short(name)} is compressed or encrypted, which torch.save never does. Unpack the archive and zip it without compression, " +
+                "or load it in Python and save it anew.");
+        }
+
         byte[] local = _source.Read(member.Header, LocalBytes);
         if (BinaryPrimitives.ReadUInt32LittleEndian(local) != LocalMark) throw _source.Wrong($"nothing starts where {Listing.Short(name)} should.");
         long offset = member.Header + LocalBytes + UInt16(local, 26) + UInt16(local, 28);
@@ -91,21 +98,14 @@ internal sealed class ZipDirectory
             int nameLength = UInt16(directory, 28), extraLength = UInt16(directory, 30), next = HeaderBytes + nameLength + extraLength + UInt16(directory, 32);
             if (next > directory.Length) throw _source.Wrong("the archive's directory is cut off.");
             string name = Encoding.UTF8.GetString(directory.Slice(HeaderBytes, nameLength));
-            if (UInt16(directory, 10) != 0)
-            {
-                throw _source.Wrong(
-                    $"{Listing.Short(name)} is compressed, which torch.save never does. Unpack the archive and zip it without compression, " +
-                    "or load it in Python and save it anew.");
-            }
-
-            if ((UInt16(directory, 8) & 1) != 0) throw _source.Wrong($"{Listing.Short(name)} is encrypted.");
+            bool isPacked = UInt16(directory, 10) != 0 || (UInt16(directory, 8) & 1) != 0;
             (long packed, long size, long header) = Sizes(directory, directory.Slice(HeaderBytes + nameLength, extraLength));
-            if (packed != size || size < 0 || header < 0 || size > _source.Length || header > _source.Length)
+            if ((packed != size && !isPacked) || packed < 0 || header < 0 || packed > _source.Length || header > _source.Length)
             {
                 throw _source.Wrong($"{Listing.Short(name)} is said to have {size} bytes at byte {header}; the file has {_source.Length}.");
             }
 
-            if (!_members.TryAdd(name, new Member(name, header, size))) throw _source.Wrong($"the archive has {Listing.Short(name)} twice.");
+            if (!_members.TryAdd(name, new Member(name, header, packed, isPacked))) throw _source.Wrong($"the archive has {Listing.Short(name)} twice.");
             directory = directory[next..];
         }
     }
@@ -141,5 +141,6 @@ internal sealed class ZipDirectory
 
     private static int UInt16(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt16LittleEndian(bytes[at..]);
 
-    private sealed record Member(string Name, long Header, long Size);
+    /// <summary>A file: where its local header lies, its bytes in the archive, and whether they are anything but its own.</summary>
+    private sealed record Member(string Name, long Header, long Size, bool IsPacked);
 }

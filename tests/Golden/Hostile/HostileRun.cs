@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Golden;
 
 /// <summary>
-/// Damages files of weights and reads them. Each must read or be refused with <see cref="WeightsFormatException"/>, must not allocate far more than
-/// the file holds, and must be closed afterwards.
+/// Damages files of weights and reads them, at positions and through a memory map. Each must read or be refused with
+/// <see cref="WeightsFormatException"/>, both ways alike, must not allocate far more than the file holds, and must be closed afterwards.
 /// </summary>
 internal static class HostileRun
 {
@@ -18,7 +18,7 @@ internal static class HostileRun
     /// <summary>What came of the files.</summary>
     internal sealed record Outcome(int Read, int Refused, IReadOnlyList<string> Problems);
 
-    /// <summary>Files to damage: the small ones of a folder, each also as a PyTorch archive.</summary>
+    /// <summary>Files to damage: the small ones of a folder, each also as a PyTorch archive, and archives that PyTorch wrote itself.</summary>
     public static IReadOnlyList<(string Name, byte[] Bytes, Range[] Structure)> Seeds(string folder)
     {
         List<(string, byte[], Range[])> seeds = [];
@@ -30,6 +30,15 @@ internal static class HostileRun
             seeds.Add((name + ".safetensors", bytes, [new Range(0, 8), new Range(8, 8 + (int)BinaryPrimitives.ReadInt64LittleEndian(bytes))]));
             (byte[] archive, Range pickle) = Archive(path);
             seeds.Add((name + ".pth", archive, [pickle, pickle, ^600..]));
+        }
+
+        foreach (string path in Directory.GetFiles(folder, "*.pth", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
+        {
+            byte[] bytes = File.ReadAllBytes(path);
+            if (bytes.Length > LongestSeed || !bytes.AsSpan().StartsWith("PK"u8)) continue;
+
+            // The pickle comes first, the directory last. Written down a few times, since there is so little of what is real.
+            for (int i = 0; i < 8; i++) seeds.Add(($"{Path.GetFileNameWithoutExtension(path)}{i}.pth", bytes, [new Range(0, bytes.Length / 2), new Range(^(bytes.Length / 3), ^0)]));
         }
 
         return seeds;
@@ -49,8 +58,10 @@ internal static class HostileRun
                 byte[] damaged = new Mutator(unchecked((seed * 1_000_003) + i)).Damage(bytes, structure);
                 string path = Path.Combine(folder, name);
                 File.WriteAllBytes(path, damaged);
-                if (Judge(path, damaged.Length, out bool isRead) is string problem) problems.Add($"{name}, seed {seed}, number {i}: {problem}");
-                if (isRead) read++;
+                string? problem = Judge(path, damaged.Length, memoryMap: false, out bool isRead) ?? Judge(path, damaged.Length, memoryMap: true, out bool isMapped)
+                    ?? (isRead == isMapped ? null : $"read: {isRead}; read through a memory map: {isMapped}");
+                if (problem is not null) problems.Add($"{name}, seed {seed}, number {i}: {problem}");
+                else if (isRead) read++;
                 if ((i + 1) % 1000 == 0) progress?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{i + 1} files"));
             }
 
@@ -63,13 +74,13 @@ internal static class HostileRun
     }
 
     /// <summary>Reads a file whole; returns what is wrong with how the reader took it, if anything.</summary>
-    public static string? Judge(string path, long length, out bool isRead)
+    public static string? Judge(string path, long length, bool memoryMap, out bool isRead)
     {
         isRead = false;
         long before = GC.GetAllocatedBytesForCurrentThread();
         try
         {
-            using WeightsFile file = WeightsFile.Open(path);
+            using WeightsFile file = WeightsFile.Open(path, section: null, memoryMap);
             foreach (WeightsEntry entry in file.Entries.Values)
             {
                 using Tensor tensor = file.Load(entry.Name);

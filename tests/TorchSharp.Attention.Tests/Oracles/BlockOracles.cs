@@ -2,17 +2,39 @@ using static TorchSharp.Attention.Tests.Layers;
 
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>Self-attention whose logits are −∞ outside a position's window, padding and the cyclic border never entering.</summary>
+/// <summary>
+/// Self-attention whose logits are −∞ outside a position's window, the cyclic border never entering. Padding enters where the options
+/// say so: then the map is a larger one, and what was added is cut off again.
+/// </summary>
 internal static class WindowOracle
 {
     public static DenseMap Context(WindowAttentionOptions options, DenseMap x, OracleState state)
     {
-        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
-        DenseMap gathered = ContextOracle.Gather(Weights(options, x, state), ContextOracle.Channels(qkv, 2 * x.C, x.C), x.H, x.W);
-        return Convolve(gathered, state.Child("proj"), x.C, bias: true);
+        DenseMap seen = Seen(options, x);
+        DenseMap qkv = Convolve(seen, state.Child("qkv"), 3 * x.C, options.Bias);
+        DenseMap gathered = ContextOracle.Gather(SeenWeights(options, seen, state), ContextOracle.Channels(qkv, 2 * x.C, x.C), seen.H, seen.W);
+        DenseMap cut = DenseMap.Of(x.N, x.C, x.H, x.W, (n, c, y, column) => gathered[n, c, y, column]);
+        return Convolve(cut, state.Child("proj"), x.C, bias: true);
     }
 
     public static DenseMap Weights(WindowAttentionOptions options, DenseMap x, OracleState state)
+    {
+        DenseMap seen = Seen(options, x);
+        DenseMap weights = SeenWeights(options, seen, state);
+        return DenseMap.Of(x.N, options.Heads, x.H * x.W, x.H * x.W, (n, head, i, j) => weights[n, head, Place(i), Place(j)]);
+
+        int Place(int i) => (i / x.W * seen.W) + (i % x.W);
+    }
+
+    private static DenseMap Seen(WindowAttentionOptions options, DenseMap x)
+    {
+        if (options.MaskPadding) return x;
+        return DenseMap.Of(x.N, x.C, Whole(x.H), Whole(x.W), (n, c, y, column) => y < x.H && column < x.W ? x[n, c, y, column] : 0);
+
+        int Whole(int length) => (length + options.WindowSize - 1) / options.WindowSize * options.WindowSize;
+    }
+
+    private static DenseMap SeenWeights(WindowAttentionOptions options, DenseMap x, OracleState state)
     {
         int size = options.WindowSize, span = (2 * size) - 1;
         DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
@@ -66,22 +88,24 @@ internal static class BottleneckOracle
 {
     public static DenseMap Context(BottleneckAttentionOptions options, DenseMap x, OracleState state)
     {
-        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
-        return ContextOracle.Gather(Weights(options, x, state), ContextOracle.Channels(qkv, 2 * x.C, x.C), x.H, x.W);
+        int keys = options.Heads * (options.KeyWidth ?? x.C / options.Heads);
+        DenseMap qkv = Convolve(x, state.Child("qkv"), (2 * keys) + x.C, options.Bias);
+        return ContextOracle.Gather(Weights(options, x, state), ContextOracle.Channels(qkv, 2 * keys, x.C), x.H, x.W);
     }
 
     public static DenseMap Weights(BottleneckAttentionOptions options, DenseMap x, OracleState state)
     {
-        DenseMap qkv = Convolve(x, state.Child("qkv"), 3 * x.C, options.Bias);
-        DenseMap query = ContextOracle.Channels(qkv, 0, x.C);
-        int width = x.C / options.Heads;
-        DenseMap logits = ContextOracle.Logits(query, ContextOracle.Channels(qkv, x.C, x.C), 1 / Math.Sqrt(width), options.Heads);
+        int width = options.KeyWidth ?? x.C / options.Heads, keys = options.Heads * width;
+        DenseMap qkv = Convolve(x, state.Child("qkv"), (2 * keys) + x.C, options.Bias);
+        DenseMap query = ContextOracle.Channels(qkv, 0, keys);
+        double scale = options.ScalePositions ? 1 / Math.Sqrt(width) : 1;
+        DenseMap logits = ContextOracle.Logits(query, ContextOracle.Channels(qkv, keys, keys), 1 / Math.Sqrt(width), options.Heads);
         return SelfAttentionOracle.Softmax(DenseMap.Of(x.N, options.Heads, logits.H, logits.W, (n, head, i, j) =>
         {
             (int Y, int X) at = (i / x.W, i % x.W);
-            return logits[n, head, i, j] + RelativeOracle.Logit(
+            return logits[n, head, i, j] + (scale * RelativeOracle.Logit(
                 state.Child("pos_embed"), query, (2 * options.FeatureHeight) - 1, (2 * options.FeatureWidth) - 1, n, head, width,
-                at, ((j / x.W) - at.Y, (j % x.W) - at.X), (x.H, x.W));
+                at, ((j / x.W) - at.Y, (j % x.W) - at.X), (x.H, x.W)));
         }));
     }
 }
@@ -97,8 +121,9 @@ internal static class HaloOracle
 
     public static DenseMap Weights(HaloAttentionOptions options, DenseMap x, OracleState state)
     {
-        int width = x.C / options.Heads, window = options.BlockSize + (2 * options.HaloSize), span = (2 * window) - 1;
-        DenseMap query = Convolve(x, state.Child("q"), x.C, options.Bias);
+        int width = options.KeyWidth ?? x.C / options.Heads, window = options.BlockSize + (2 * options.HaloSize), span = (2 * window) - 1;
+        DenseMap query = Convolve(x, state.Child("q"), options.Heads * width, options.Bias);
+        double scale = options.ScalePositions ? 1 / Math.Sqrt(width) : 1;
         DenseMap key = Half(options, x, state, value: false);
         DenseMap weights = new(x.N, options.Heads, x.H * x.W, x.H * x.W);
         for (int n = 0; n < x.N; n++)
@@ -113,7 +138,7 @@ internal static class HaloOracle
                         {
                             (int keyY, int keyX) = (top + (i / window), left + (i % window));
                             bool inside = keyY >= 0 && keyY < x.H && keyX >= 0 && keyX < x.W;
-                            double logit = RelativeOracle.Logit(
+                            double logit = scale * RelativeOracle.Logit(
                                 state.Child("pos_embed"), query, span, span, n, head, width, (y, column), (keyY - y + options.HaloSize, keyX - column + options.HaloSize), (window, window));
                             for (int c = head * width; inside && c < (head + 1) * width; c++)
                             {
@@ -133,9 +158,11 @@ internal static class HaloOracle
     /// <summary>A head's keys and values stand one after the other.</summary>
     private static DenseMap Half(HaloAttentionOptions options, DenseMap x, OracleState state, bool value)
     {
-        DenseMap both = Convolve(x, state.Child("kv"), 2 * x.C, options.Bias);
-        int width = x.C / options.Heads;
-        return DenseMap.Of(x.N, x.C, x.H, x.W, (n, c, y, column) => both[n, (c / width * 2 * width) + (value ? width : 0) + (c % width), y, column]);
+        int valueWidth = x.C / options.Heads, keyWidth = options.KeyWidth ?? valueWidth, width = value ? valueWidth : keyWidth;
+        DenseMap both = Convolve(x, state.Child("kv"), (options.Heads * keyWidth) + x.C, options.Bias);
+        return DenseMap.Of(
+            x.N, options.Heads * width, x.H, x.W,
+            (n, c, y, column) => both[n, (c / width * (keyWidth + valueWidth)) + (value ? keyWidth : 0) + (c % width), y, column]);
     }
 }
 

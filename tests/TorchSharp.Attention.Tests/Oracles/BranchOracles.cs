@@ -3,10 +3,10 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What branch modules should compute, in plain loops: the branches of a sample, their weights, the weighted sum.</summary>
 internal static class BranchOracle
 {
-    public static DenseMap Forward(BranchAttentionOptions options, DenseMap x, int outputs, int stride, OracleState state, bool training)
+    public static DenseMap Forward(BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
     {
-        (DenseMap[] branches, double[,,] weights) = Run(options, x, outputs, stride, state, training);
-        return DenseMap.Of(x.N, outputs, branches[0].H, branches[0].W, (n, c, row, column) =>
+        (DenseMap[] branches, double[,,] weights) = Run(options, x, convolution, state, training);
+        return DenseMap.Of(x.N, convolution.OutputChannels, branches[0].H, branches[0].W, (n, c, row, column) =>
         {
             double sum = 0;
             for (int m = 0; m < branches.Length; m++) sum += weights[n, m, c] * branches[m][n, c, row, column];
@@ -15,21 +15,22 @@ internal static class BranchOracle
     }
 
     /// <summary>Weights by sample, branch and channel, in the order of the module's (N, M, C).</summary>
-    public static double[] Weights(BranchAttentionOptions options, DenseMap x, int outputs, int stride, OracleState state)
-        => [.. Run(options, x, outputs, stride, state, training: false).Weights.Cast<double>()];
+    public static double[] Weights(BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state)
+        => [.. Run(options, x, convolution, state, training: false).Weights.Cast<double>()];
 
     private static (DenseMap[] Branches, double[,,] Weights) Run(
-        BranchAttentionOptions options, DenseMap x, int outputs, int stride, OracleState state, bool training) => options switch
+        BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training) => options switch
         {
-            SelectiveKernelOptions kernel => SelectiveKernel(kernel, x, outputs, stride, state, training),
-            SplitAttentionOptions split => SplitAttention(split, x, outputs, stride, state, training),
+            SelectiveKernelOptions kernel => SelectiveKernel(kernel, x, convolution, state, training),
+            SplitAttentionOptions split => SplitAttention(split, x, convolution, state, training),
             _ => throw new NotSupportedException(options.GetType().Name),
         };
 
     private static (DenseMap[] Branches, double[,,] Weights) SelectiveKernel(
-        SelectiveKernelOptions options, DenseMap x, int outputs, int stride, OracleState state, bool training)
+        SelectiveKernelOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
     {
-        int paths = options.KernelSizes.Count;
+        (_, int outputs, int stride) = convolution;
+        int paths = options.KernelSizes.Count, groups = options.Groups ?? Math.Max(1, options.SplitInput ? convolution.Groups / paths : convolution.Groups);
         DenseMap[] branches = new DenseMap[paths];
         for (int m = 0; m < paths; m++)
         {
@@ -37,9 +38,9 @@ internal static class BranchOracle
             int size = options.KernelSizes[m];
             DenseMap seen = options.SplitInput ? Channels(x, m * x.C / paths, x.C / paths) : x;
             DenseMap map = options.DilatedKernels
-                ? Convolve(seen, path.Child("conv"), outputs, false, 3, options.Dilation * (size - 1) / 2, stride, options.Groups)
-                : Convolve(seen, path.Child("conv"), outputs, false, size, options.Dilation, stride, options.Groups);
-            branches[m] = Layers.Normalize(map, path.Child("bn"), training).Select(Functions.ReLU);
+                ? Convolve(seen, path.Child("conv"), outputs, false, 3, options.Dilation * (size - 1) / 2, stride, groups)
+                : Convolve(seen, path.Child("conv"), outputs, false, size, options.Dilation, stride, groups);
+            branches[m] = Layers.Normalize(map, path.Child("bn"), training).Select(value => Functions.Of(convolution.Activation, value));
         }
 
         OracleState attention = state.Child("attn");
@@ -51,14 +52,21 @@ internal static class BranchOracle
     }
 
     private static (DenseMap[] Branches, double[,,] Weights) SplitAttention(
-        SplitAttentionOptions options, DenseMap x, int outputs, int stride, OracleState state, bool training)
+        SplitAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
     {
-        int radix = options.Radix, groups = options.Groups, share = outputs / groups;
+        (int inputs, int outputs, int stride) = convolution;
+        bool depthwise = options.Groups is null && convolution.Groups > 1 && convolution.Groups == inputs;
+        int radix = options.Radix, groups = options.Groups ?? 1, share = outputs / groups, multiple = outputs / inputs;
+        int convolutionGroups = depthwise ? inputs : (options.Groups ?? convolution.Groups) * radix;
         DenseMap map = Convolve(
-            x, state.Child("conv"), outputs * radix, options.Bias, options.KernelSize, options.Dilation, stride, groups * radix);
+            x, state.Child("conv"), outputs * radix, options.Bias, options.KernelSize, options.Dilation, stride, convolutionGroups);
         if (options.Norm) map = Layers.Normalize(map, state.Child("bn0"), training);
-        map = map.Select(Functions.ReLU);
-        DenseMap[] branches = [.. Enumerable.Range(0, radix).Select(m => Channels(map, m * outputs, outputs))];
+        map = map.Select(value => Functions.Of(convolution.Activation, value));
+
+        // Depthwise: what an input channel yields lies together, its outputs of the first split, then of the second, ….
+        int Place(int m, int c) => depthwise ? (c / multiple * multiple * radix) + (m * multiple) + (c % multiple) : (m * outputs) + c;
+        DenseMap[] branches = [.. Enumerable.Range(0, radix).Select(m =>
+            DenseMap.Of(x.N, outputs, map.H, map.W, (n, c, row, column) => map[n, Place(m, c), row, column]))];
 
         int width = Width(x.C * radix, options.Reduction, options.ReducedChannels, options.MinimumReducedChannels, options.RoundingDivisor);
         DenseMap hidden = Convolve(Squeeze(branches), state.Child("fc1"), width, bias: true, groups: groups);

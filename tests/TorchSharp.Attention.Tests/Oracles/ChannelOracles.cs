@@ -2,15 +2,18 @@ using static TorchSharp.Attention.Tests.Layers;
 
 namespace TorchSharp.Attention.Tests;
 
-/// <summary>σ(W₂ δ(W₁ z)), z = mean over positions, or the average of mean and maximum.</summary>
+/// <summary>σ(W₂ δ(norm(W₁ z))), z = mean over positions, or the average of mean and maximum; perhaps without the norm.</summary>
 internal static class SqueezeExcitationOracle
 {
-    public static DenseMap Gate(SqueezeExcitationOptions options, DenseMap x, OracleState state)
+    public static DenseMap Gate(SqueezeExcitationOptions options, DenseMap x, OracleState state, bool training)
     {
         int width = ReducedWidth(x.C, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         DenseMap pooled = MeanOverPositions(x);
         if (options.MaxPool) pooled = pooled.Plus(MaxOverPositions(x)).Select(v => v / 2);
-        return Mlp.Run(pooled, state, width, options.Bias, options.Activation).Select(v => Functions.Of(options.Gate, v));
+        DenseMap hidden = Convolve(pooled, state.Child("fc1"), width, options.Bias);
+        if (options.Norm) hidden = Normalize(hidden, state.Child("bn"), training);
+        hidden = hidden.Select(v => Functions.Of(options.Activation, v));
+        return Convolve(hidden, state.Child("fc2"), x.C, options.Bias).Select(v => Functions.Of(options.Gate, v));
     }
 }
 

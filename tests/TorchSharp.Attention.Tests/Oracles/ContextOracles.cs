@@ -136,7 +136,12 @@ internal static class NonLocalOracle
     {
         DenseMap theta = Convolve(x, state.Child("t"), Width(options, x), bias: true);
         DenseMap phi = Convolve(x, state.Child("p"), Width(options, x), bias: true);
-        DenseMap logits = ContextOracle.Logits(theta, phi, options.Scale ? 1 / Math.Sqrt(x.C) : 1);
+        DenseMap logits = ContextOracle.Logits(theta, phi, options.Scale switch
+        {
+            NonLocalScale.Channels => 1 / Math.Sqrt(x.C),
+            NonLocalScale.Width => 1 / Math.Sqrt(theta.C),
+            _ => 1,
+        });
         return options.Pairwise == NonLocalPairwise.DotProduct
             ? logits.Select(v => v / (x.H * x.W))
             : SelfAttentionOracle.Softmax(logits);

@@ -52,7 +52,7 @@ internal static class GatedChannelTransformationOracle
     }
 }
 
-/// <summary>σ(norm(w₁ μ + w₂ s)), s² the unbiased variance over positions and a little.</summary>
+/// <summary>σ(norm(w₁ μ + w₂ s)), s² the variance over positions, unbiased or not, and a little.</summary>
 internal static class StyleRecalibrationOracle
 {
     public static DenseMap Gate(StyleRecalibrationOptions options, DenseMap x, OracleState state, bool training)
@@ -63,7 +63,7 @@ internal static class StyleRecalibrationOracle
         DenseMap spread = MeanOverPositions(x.Minus(mean).Select(v => v * v));
         DenseMap style = DenseMap.Of(x.N, x.C, 1, 1, (n, c, _, _) =>
         {
-            double variance = positions > 1 ? spread[n, c, 0, 0] * positions / (positions - 1) : 0;
+            double variance = options.Unbiased && positions > 1 ? spread[n, c, 0, 0] * positions / (positions - 1) : spread[n, c, 0, 0];
             return (weight[2 * c] * mean[n, c, 0, 0]) + (weight[(2 * c) + 1] * Math.Sqrt(variance + 1e-5));
         });
         return Normalize(style, state.Child("bn"), training, options.NormMomentum).Select(v => Functions.Of(options.Gate, v));

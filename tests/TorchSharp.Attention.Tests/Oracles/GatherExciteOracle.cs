@@ -22,6 +22,7 @@ internal static class GatherExciteOracle
         DenseMap Convolutions()
         {
             OracleState gather = state.Child("gather");
+            if (options.PadWholeMap) return Normalize(Padded(gather.Child("conv1")), gather.Child("norm1"), training);
             if (options.Extent == 0)
             {
                 double[] weight = gather.Child("conv1").Get("weight", x.C * x.H * x.W);
@@ -42,6 +43,25 @@ internal static class GatherExciteOracle
             }
 
             return map;
+        }
+
+        // A depthwise convolution of zeros on ⌊(k − 1) / 2⌋ places on each side.
+        DenseMap Padded(OracleState conv)
+        {
+            (int h, int w) = (options.MapHeight!.Value, options.MapWidth!.Value);
+            double[] weight = conv.Get("weight", x.C * h * w);
+            return DenseMap.Of(x.N, x.C, x.H - ((h + 1) % 2), x.W - ((w + 1) % 2), (n, c, y, column) =>
+            {
+                double sum = 0;
+                for (int i = 0; i < x.H; i++)
+                    for (int j = 0; j < x.W; j++)
+                    {
+                        (int row, int col) = (i - y + ((h - 1) / 2), j - column + ((w - 1) / 2));
+                        if (row >= 0 && row < h && col >= 0 && col < w) sum += weight[(((c * h) + row) * w) + col] * x[n, c, i, j];
+                    }
+
+                return sum;
+            });
         }
 
         DenseMap Pool()

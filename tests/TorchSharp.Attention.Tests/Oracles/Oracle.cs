@@ -20,7 +20,7 @@ internal static class Oracle
         if (options is LightCbamOptions light) return LightCbamOracle.Gate(light, x, state, training);
         DenseMap gate = options switch
         {
-            SqueezeExcitationOptions se => SqueezeExcitationOracle.Gate(se, x, state),
+            SqueezeExcitationOptions se => SqueezeExcitationOracle.Gate(se, x, state, training),
             EfficientChannelAttentionOptions eca => EfficientChannelAttentionOracle.Gate(eca, x, state),
             ChannelAttentionOptions channel => ChannelAttentionOracle.Gate(channel, x, state),
             SpatialAttentionOptions spatial => SpatialAttentionOracle.Gate(spatial, x, state, training),
@@ -41,6 +41,7 @@ internal static class Oracle
             ShuffleAttentionOptions shuffle => ShuffleAttentionOracle.Gate(shuffle, x, state),
             SeparableSpatialAttentionOptions separable => SeparableSpatialAttentionOracle.Gate(separable, x, state, training),
             MultiScaleSpatialAttentionOptions scales => MultiScaleSpatialAttentionOracle.Gate(scales, x, state, training),
+            PolarizedSelfAttentionOptions polarized => PolarizedSelfAttentionOracle.Gate(polarized, x, state),
             _ => throw new NotSupportedException($"No oracle for {options.GetType().Name}."),
         };
         return Blend(gate, state);

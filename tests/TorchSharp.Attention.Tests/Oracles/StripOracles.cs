@@ -18,6 +18,9 @@ internal static class Strips
         for (int y = 0; y < x.H; y++) sum += x[n, c, y, column];
         return sum / x.H;
     });
+
+    /// <summary>What x is multiplied with to give x · g + x.</summary>
+    public static DenseMap Skip(bool skip, DenseMap gate) => skip ? gate.Select(g => g + 1) : gate;
 }
 
 /// <summary>σ(W_h δ(norm(W₁ h))) · σ(W_w δ(norm(W₁ w))): one norm over the places of both strips.</summary>
@@ -31,11 +34,12 @@ internal static class CoordinateAttentionOracle
         DenseMap columns = Strips.Columns(x);
         DenseMap both = DenseMap.Of(x.N, x.C, x.H + x.W, 1, (n, c, place, _)
             => place < x.H ? rows[n, c, place, 0] : columns[n, c, 0, place - x.H]);
-        DenseMap hidden = Normalize(Convolve(both, state.Child("conv1"), width, options.Bias), state.Child("bn1"), training)
-            .Select(v => Functions.Of(options.Activation, v));
+        DenseMap hidden = Convolve(both, state.Child("conv1"), width, options.Bias);
+        if (options.Norm) hidden = Normalize(hidden, state.Child("bn1"), training);
+        hidden = hidden.Select(v => Functions.Of(options.Activation, v));
         DenseMap down = DenseMap.Of(x.N, width, x.H, 1, (n, c, y, _) => hidden[n, c, y, 0]);
         DenseMap across = DenseMap.Of(x.N, width, 1, x.W, (n, c, _, column) => hidden[n, c, x.H + column, 0]);
-        return Head(down, "conv_h").Times(Head(across, "conv_w"));
+        return Strips.Skip(options.Residual, Head(down, "conv_h").Times(Head(across, "conv_w")));
 
         DenseMap Head(DenseMap strip, string name)
             => Convolve(strip, state.Child(name), x.C, options.Bias).Select(v => Functions.Of(options.Gate, v));
@@ -48,7 +52,8 @@ internal static class SimpleCoordinateAttentionOracle
     public static DenseMap Gate(SimpleCoordinateAttentionOptions options, DenseMap x, OracleState state)
     {
         int width = ReducedWidth(x.C, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
-        return Head(Strips.Rows(x), "fc_h").Plus(Head(Strips.Columns(x), "fc_w")).Select(v => Functions.Of(options.Gate, v));
+        DenseMap logits = Head(Strips.Rows(x), "fc_h").Plus(Head(Strips.Columns(x), "fc_w"));
+        return Strips.Skip(options.Residual, logits.Select(v => Functions.Of(options.Gate, v)));
 
         DenseMap Head(DenseMap strip, string name)
         {
@@ -66,7 +71,7 @@ internal static class EfficientLocalAttentionOracle
         int groups = x.C / options.ChannelsPerGroup;
         DenseMap rows = ConvolveGroups(Strips.Rows(x), state.Child("conv_h"), x.C, options.Bias, groups, (options.KernelSize, 1));
         DenseMap columns = ConvolveGroups(Strips.Columns(x), state.Child("conv_w"), x.C, options.Bias, groups, (1, options.KernelSize));
-        return Factor(rows, "norm_h").Times(Factor(columns, "norm_w"));
+        return Strips.Skip(options.Residual, Factor(rows, "norm_h").Times(Factor(columns, "norm_w")));
 
         DenseMap Factor(DenseMap strip, string norm)
         {
@@ -90,6 +95,6 @@ internal static class StripAttentionOracle
             columns = ConvolveGroups(columns, state.Child("conv_w"), x.C, options.Bias, x.C, (1, options.KernelSize));
         }
 
-        return rows.Plus(columns).Select(v => Functions.Of(options.Gate, v));
+        return Strips.Skip(options.Residual, rows.Plus(columns).Select(v => Functions.Of(options.Gate, v)));
     }
 }

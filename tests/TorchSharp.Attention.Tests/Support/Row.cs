@@ -16,6 +16,8 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("se, reduced channels", new SqueezeExcitationOptions { ReducedChannels = 5 }, 7),
         new("se, timm", SqueezeExcitationOptions.Timm),
 
+        new("se, norm", new SqueezeExcitationOptions { Reduction = 4, Norm = true, MaxPool = true }),
+
         new("eca", new EfficientChannelAttentionOptions()),
         new("eca, adaptive 7", new EfficientChannelAttentionOptions { Gamma = 1, Beta = 3 }),
         new("eca, kernel 1", new EfficientChannelAttentionOptions { KernelSize = 1 }),
@@ -59,6 +61,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("bam, three dilated", new BamOptions { RoundingDivisor = 2, DilatedConvolutions = 3, Dilation = 2, Norm = BamNorm.Hidden }, 7),
 
         new("ese", new EffectiveSqueezeExcitationOptions()),
+        new("ese, paper", EffectiveSqueezeExcitationOptions.Paper),
         new("ese, sigmoid, max pool", new EffectiveSqueezeExcitationOptions { Gate = GateFunction.Sigmoid, MaxPool = true }, 7),
         new("ese, one channel", new EffectiveSqueezeExcitationOptions(), 1),
 
@@ -87,12 +90,14 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("ge, extent 2", new GatherExciteOptions { Extent = 2, Gate = GateFunction.HardSigmoid }, 7),
         new("ge, extent 4, mlp", new GatherExciteOptions { Extent = 4, Mlp = true, Reduction = 4, Activation = GateActivation.SiLU }),
         new("ge, extent 6, max pool", new GatherExciteOptions { Extent = 6, MaxPool = true }, 5),
+        new("ge, whole map, padded, odd", GatherExciteOptions.TimmWholeMap(3, 5), 7),
         new("ge, theta 2", GatherExciteOptions.Theta with { Extent = 2 }, 5),
         new("ge, theta", GatherExciteOptions.Theta, 5),
         new("ge, theta plus 4", GatherExciteOptions.ThetaPlus with { Extent = 4, Reduction = 4, Activation = GateActivation.GELU }),
 
         new("coord", new CoordinateAttentionOptions()),
         new("coord, timm", CoordinateAttentionOptions.Timm),
+        new("coord, residual, no norm", CoordinateAttentionOptions.Timm with { Residual = true, Norm = false }),
         new("coord, reduced, relu", new CoordinateAttentionOptions
         {
             ReducedChannels = 3, Activation = GateActivation.ReLU, Gate = GateFunction.HardSigmoid,
@@ -100,6 +105,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("coord, reduction 2", new CoordinateAttentionOptions { Reduction = 2, MinReducedChannels = 1 }, 7),
 
         new("scoord", new SimpleCoordinateAttentionOptions()),
+        new("scoord, residual", new SimpleCoordinateAttentionOptions { Residual = true }, 5),
         new("scoord, no bias", new SimpleCoordinateAttentionOptions
         {
             Reduction = 2, RoundingDivisor = null, Bias = false, Activation = GateActivation.GELU, Gate = GateFunction.HardSigmoid,
@@ -107,6 +113,8 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
 
         new("ela", new EfficientLocalAttentionOptions { NormGroups = 4 }),
         new("ela, timm", EfficientLocalAttentionOptions.Timm),
+        new("ela, tiny, residual", EfficientLocalAttentionOptions.Tiny with { NormGroups = 3, Residual = true }),
+        new("ela, large", EfficientLocalAttentionOptions.Large with { NormGroups = 2 }, 16),
         new("ela, groups of 3, bias", new EfficientLocalAttentionOptions
         {
             KernelSize = 5, ChannelsPerGroup = 3, NormGroups = 2, Bias = true, Activation = GateActivation.GELU,
@@ -115,6 +123,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
 
         new("strip", new StripAttentionOptions()),
         new("strip, bias, 5", new StripAttentionOptions { KernelSize = 5, Bias = true, Gate = GateFunction.HardSigmoid }, 5),
+        new("strip, residual", new StripAttentionOptions { Residual = true }, 3),
         new("strip, no parameters", StripAttentionOptions.WithoutParameters),
 
         new("scse", new ConcurrentSqueezeExcitationOptions()),
@@ -130,6 +139,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("gct, l1", new GatedChannelTransformationOptions { Norm = GctNorm.L1, Epsilon = 1e-3 }, 7),
 
         new("srm", new StyleRecalibrationOptions()),
+        new("srm, paper", StyleRecalibrationOptions.Paper),
         new("srm, hard sigmoid", new StyleRecalibrationOptions { NormMomentum = 0.3, Gate = GateFunction.HardSigmoid }),
 
         new("triplet", new TripletAttentionOptions()),
@@ -161,6 +171,15 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("multi-scale spatial, dilated, norm", new MultiScaleSpatialAttentionOptions
         {
             KernelSizes = [3, 3], Dilations = [1, 2], Norm = true, NormMomentum = 0.3, Gate = GateFunction.HardSigmoid,
+        }, 5),
+
+        new("psa", new PolarizedSelfAttentionOptions()),
+        new("psa, sequential, reduced", PolarizedSelfAttentionOptions.PaperSequential with { ReducedChannels = 3 }, 7),
+        new("psa, official", PolarizedSelfAttentionOptions.Official),
+        new("psa, official, sequential", PolarizedSelfAttentionOptions.OfficialSequential with { Reduction = 1 }),
+        new("psa, values, plain, hard sigmoid", new PolarizedSelfAttentionOptions
+        {
+            SpatialSoftmax = PolarizedSoftmax.Values, Excitation = PolarizedExcitation.Plain, Reduction = 3, Gate = GateFunction.HardSigmoid,
         }, 5),
 
         new("self", new SelfAttention2dOptions(), 16),
@@ -211,7 +230,8 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("nl", new NonLocalOptions()),
         new("nl, timm", NonLocalOptions.Timm),
         new("nl, dot product", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, ReducedChannels = 3 }, 7),
-        new("nl, dot product, scale", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, Scale = true }, 6),
+        new("nl, dot product, scale", new NonLocalOptions { Pairwise = NonLocalPairwise.DotProduct, Scale = NonLocalScale.Channels }, 6),
+        new("nl, official", NonLocalOptions.Official, 6),
 
         new("pam", new PositionAttentionOptions { Reduction = 4 }),
         new("pam, width 5", new PositionAttentionOptions { ReducedChannels = 5 }, 7),
@@ -223,9 +243,13 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
         new("window", new WindowAttentionOptions { WindowSize = 3 }),
         new("window, shifted", new WindowAttentionOptions { WindowSize = 3, Shift = 1, Heads = 2, Residual = false }, 6),
         new("window, 2, shifted", new WindowAttentionOptions { WindowSize = 2, Shift = 1, Heads = 3, Bias = false }, 6),
+        new("window, padding seen", WindowAttentionOptions.Official with { WindowSize = 3 }),
+        new("window, shifted, padding seen", new WindowAttentionOptions { WindowSize = 3, Shift = 2, Heads = 2, MaskPadding = false }, 6),
         new("window, larger than the map", new WindowAttentionOptions { WindowSize = 10, Shift = 5, Heads = 1 }, 5),
         new("bottleneck", new BottleneckAttentionOptions { FeatureHeight = 4, FeatureWidth = 3 }),
         new("bottleneck, residual, bias", new BottleneckAttentionOptions { FeatureHeight = 1, FeatureWidth = 2, Heads = 1, Residual = true, Bias = true }, 5),
+        new("bottleneck, keys of 5, scaled positions", BottleneckAttentionOptions.Official with { FeatureHeight = 2, FeatureWidth = 4, Heads = 2, KeyWidth = 5 }, 6),
+        new("halo, keys of 2, scaled positions", new HaloAttentionOptions { Heads = 1, KeyWidth = 2, ScalePositions = true, BlockSize = 2, HaloSize = 1 }, 5),
         new("halo", new HaloAttentionOptions { Heads = 3, BlockSize = 2, HaloSize = 1 }),
         new("halo, residual, bias", new HaloAttentionOptions { Heads = 2, BlockSize = 3, HaloSize = 2, Residual = true, Bias = true }, 6),
         new("halo, no halo", new HaloAttentionOptions { Heads = 1, BlockSize = 4, HaloSize = 0 }, 5),

@@ -21,8 +21,11 @@ public sealed class HostileTests
         using WeightsFolder folder = new();
         foreach ((string name, byte[] bytes, _) in HostileRun.Seeds(Path.Combine(AppContext.BaseDirectory, "fixtures")))
         {
-            Assert.Null(HostileRun.Judge(folder.Write(name, bytes), bytes.Length, out bool isRead));
-            Assert.True(isRead, name);
+            foreach (bool memoryMap in new[] { false, true })
+            {
+                Assert.Null(HostileRun.Judge(folder.Write(name, bytes), bytes.Length, memoryMap, out bool isRead));
+                Assert.True(isRead, name);
+            }
         }
     }
 }

@@ -22,6 +22,17 @@ public sealed class KeyMapTests : IDisposable
         { "OfficialBam", "bam2.channel_att.gate_c.gate_c_bn_1.running_var", "layer2_attn.channel.bn.running_var" },
         { "OfficialBam", "spatial_att.gate_s.gate_s_conv_di_1.weight", "spatial.dilated.1.conv.weight" },
         { "OfficialEca", "layer1.0.eca.conv.weight", "layer1.0.attn.conv.weight" },
+        { "OfficialEca", "features.1.conv.3.conv.weight", "features.1.attn.conv.weight" },
+        { "OfficialEca", "features.17.conv.4.conv.weight", "features.17.attn.conv.weight" },
+        { "OfficialEca", "features.17.conv.3.weight", "features.17.conv.3.weight" },
+        { "OfficialGct", "alpha", "embedding" },
+        { "OfficialGct", "layer1.0.attn.alpha", "layer1.0.attn.embedding" },
+        { "OfficialGct", "gamma", "gamma" },
+        { "OfficialGct", "layer1.0.some_alpha", "layer1.0.some_alpha" },
+        { "Scse", "cSE.fc2.weight", "cSE.fc2.weight" },
+        { "Scse", "cSE.1.bias", "cSE.fc1.bias" },
+        { "Scse", "decoder.attn.cSE.3.weight", "decoder.attn.cSE.fc2.weight" },
+        { "Scse", "sSE.0.weight", "sSE.conv.weight" },
         { "MonaiAttentionGate", "W_g.0.conv.weight", "W_g.0.weight" },
         { "DataParallel", "module.conv1.weight", "conv1.weight" },
         { "DataParallel", "encoder.module.weight", "encoder.module.weight" },
@@ -57,6 +68,8 @@ public sealed class KeyMapTests : IDisposable
     {
         Assert.Equal([4, 64, 1, 1], KeyMaps.OfficialSeNet.MapShape("fc.0.weight", [4, 64]));
         Assert.Equal([4], KeyMaps.OfficialSeNet.MapShape("fc.0.bias", [4]));
+        Assert.Equal([4, 8, 1, 1], KeyMaps.Scse.MapShape("cSE.fc1.weight", [4, 8]));
+        Assert.Equal([4, 8, 1, 1], KeyMaps.Scse.MapShape("cSE.1.weight", [4, 8, 1, 1]));
         Assert.Equal([10, 64], KeyMaps.OfficialSeNet.MapShape("fc.weight", [10, 64]));
         KeyMap back = new(new KeyRule("^fc1\\.", "fc.0.", KeyReshape.ConvolutionToLinear));
         Assert.Equal([4, 64], back.MapShape("fc1.weight", [4, 64, 1, 1]));

@@ -104,6 +104,40 @@ public sealed class LoadWeightsTests : IDisposable
         Assert.True(norm.LoadWeights(_folder.Safetensors("c", state)).IsComplete);
     }
 
+    [Theory]
+    [InlineData(ScalarType.Int32, ScalarType.Int64, false)]
+    [InlineData(ScalarType.Int64, ScalarType.Int32, true)]
+    [InlineData(ScalarType.Byte, ScalarType.Int8, false)]
+    [InlineData(ScalarType.Int8, ScalarType.Byte, false)]
+    [InlineData(ScalarType.Int16, ScalarType.Byte, true)]
+    [InlineData(ScalarType.Bool, ScalarType.Byte, false)]
+    [InlineData(ScalarType.Byte, ScalarType.Bool, true)]
+    [InlineData(ScalarType.Byte, ScalarType.Byte, true)]
+    [InlineData(ScalarType.Int64, ScalarType.Float32, false)]
+    [InlineData(ScalarType.Float32, ScalarType.ComplexFloat32, false)]
+    [InlineData(ScalarType.ComplexFloat32, ScalarType.Float32, true)]
+    [InlineData(ScalarType.Float16, ScalarType.Float64, true)]
+    public void Integers_do_not_wrap_around(ScalarType own, ScalarType given, bool fits)
+    {
+        using Holder model = new(zeros(2, own));
+        string path = _folder.Safetensors("a", new Dictionary<string, Tensor> { ["value"] = ones(2, given) });
+        WeightsReport report = model.LoadWeights(path, options: new WeightsLoadOptions { Strict = false, MemoryMap = true });
+        Assert.Equal(fits, report.IsComplete);
+        Assert.Equal(fits ? 2 : 0, model.state_dict()["value"].count_nonzero().ToInt64());
+    }
+
+    [Fact]
+    public void A_long_report_is_cut_in_words_and_whole_in_lists()
+    {
+        using nn.Module<Tensor, Tensor> model = nn.Linear(1, 1);
+        Dictionary<string, Tensor> state = model.state_dict();
+        for (int i = 10; i < 60; i++) state[$"other\n.{i}"] = zeros(1);
+        WeightsMismatchException e = Assert.Throws<WeightsMismatchException>(() => model.LoadWeights(_folder.Safetensors("a", state)));
+        Assert.Equal(50, e.Report.Unexpected.Count);
+        Assert.Contains("'other?.29' and 30 more", e.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("30'", e.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Other_classes_keep_their_classifier()
     {
@@ -179,6 +213,20 @@ public sealed class LoadWeightsTests : IDisposable
         WeightsMismatchException e = Assert.Throws<WeightsMismatchException>(
             () => attentive.LoadWeights(_folder.Safetensors("a", state), options: new WeightsLoadOptions { AllowMissingAttention = true }));
         Assert.Equal(["layer1.0.conv1.weight"], e.Report.Missing);
+    }
+
+    [Fact]
+    public void Half_an_attention_is_not_forgiven()
+    {
+        using ResNet attentive = Small(attention: IdentityCbam);
+        Dictionary<string, Tensor> state = attentive.state_dict();
+        foreach (string name in state.Keys.Where(name => name.StartsWith("layer2.0.attn.", StringComparison.Ordinal)).ToArray()) state.Remove(name);
+        state.Remove("layer1.0.attn.channel.fc1.weight");
+        WeightsMismatchException e = Assert.Throws<WeightsMismatchException>(
+            () => attentive.LoadWeights(_folder.Safetensors("a", state), options: new WeightsLoadOptions { AllowMissingAttention = true }));
+        Assert.Equal(["layer1.0.attn.channel.fc1.weight"], e.Report.Missing);
+        Assert.All(e.Report.KeptAttention, name => Assert.StartsWith("layer2.0.attn.", name, StringComparison.Ordinal));
+        Assert.NotEmpty(e.Report.KeptAttention);
     }
 
     [Fact]
@@ -259,6 +307,12 @@ public sealed class LoadWeightsTests : IDisposable
             _ => AttentionPlan.None,
         },
     });
+
+    private sealed class Holder : nn.Module
+    {
+        public Holder(Tensor value)
+            : base(nameof(Holder)) => register_buffer("value", value.DetachFromDisposeScope());
+    }
 
     private sealed class BatchNorm : nn.Module<Tensor, Tensor>
     {

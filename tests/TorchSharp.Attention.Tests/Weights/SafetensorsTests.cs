@@ -24,6 +24,11 @@ public sealed class SafetensorsTests : IDisposable
     [MemberData(nameof(Types))]
     public void Every_type_and_shape_comes_back(ScalarType type)
     {
+        foreach (bool memoryMap in new[] { false, true }) ComesBack(type, memoryMap);
+    }
+
+    private void ComesBack(ScalarType type, bool memoryMap)
+    {
         Dictionary<string, Tensor> tensors = new()
         {
             ["värde.0"] = randint(0, 100, [3, 4]).to_type(type),
@@ -31,8 +36,9 @@ public sealed class SafetensorsTests : IDisposable
             ["empty"] = zeros([0, 7], type),
             ["turned"] = randint(0, 100, [3, 4]).to_type(type).t(),
         };
-        using WeightsFile file = WeightsFile.Open(_folder.Safetensors("a.bin", tensors));
+        using WeightsFile file = WeightsFile.Open(_folder.Safetensors("a.bin", tensors), memoryMap: memoryMap);
         Assert.IsType<SafetensorsFile>(file);
+        Assert.Equal(memoryMap, file.IsMemoryMapped);
         Assert.Equal(tensors.Keys.Order(StringComparer.Ordinal), file.Entries.Keys);
         foreach ((string name, Tensor tensor) in tensors)
         {
@@ -42,6 +48,59 @@ public sealed class SafetensorsTests : IDisposable
             Assert.Equal(tensor.shape, read.shape);
             Assert.Equal(WeightsFolder.Bytes(tensor), WeightsFolder.Bytes(read));
         }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Rows_are_read_alone(bool memoryMap)
+    {
+        Tensor table = arange(24, ScalarType.Int16).reshape(4, 3, 2);
+        Dictionary<string, Tensor> tensors = new() { ["scalar"] = ones([]), ["table"] = table, ["none"] = zeros([0, 3]), ["flat"] = zeros([3, 0]) };
+        using SafetensorsFile file = SafetensorsFile.Open(_folder.Safetensors("a", tensors), memoryMap);
+        Assert.Equal([12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23], file.LoadRows("table", 2, 2).data<short>().ToArray());
+        Assert.Equal([1, 3, 2], file.LoadRows("table", 0, 1).shape);
+        Assert.Equal([0, 3, 2], file.LoadRows("table", 4, 0).shape);
+        Assert.Equal([0, 3], file.LoadRows("none", 0, 0).shape);
+        Assert.Equal([2, 0], file.LoadRows("flat", 1, 2).shape);
+        Assert.Contains("4 rows", Assert.Throws<ArgumentOutOfRangeException>(() => file.LoadRows("table", 5, 0)).Message, StringComparison.Ordinal);
+        Assert.Contains("1 rows from row 3 on", Assert.Throws<ArgumentOutOfRangeException>(() => file.LoadRows("table", 3, 2)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentOutOfRangeException>(() => file.LoadRows("table", -1, 2));
+        Assert.Throws<ArgumentOutOfRangeException>(() => file.LoadRows("table", 1, long.MaxValue));
+        Assert.Contains("no rows", Assert.Throws<ArgumentException>(() => file.LoadRows("scalar", 0, 1)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => file.LoadRows("missing", 0, 1));
+
+        // Rows cost themselves, not their tensor: the rest of the file may even be gone.
+        if (memoryMap) return;
+        using (FileStream writer = new(file.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) writer.SetLength(writer.Length - 24);
+        Assert.Equal([0, 1, 2, 3, 4, 5], file.LoadRows("table", 0, 1).data<short>().ToArray());
+        Assert.Throws<WeightsFormatException>(() => file.Load("table"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_closed_file_is_closed_and_its_tensors_live_on(bool memoryMap)
+    {
+        string path = _folder.Safetensors("a", new Dictionary<string, Tensor> { ["a"] = arange(5, ScalarType.Float32) });
+        SafetensorsFile file = SafetensorsFile.Open(path, memoryMap);
+        Tensor read = file.Load("a");
+        file.Dispose();
+        file.Dispose();
+        File.Delete(path);
+        Assert.Equal([0f, 1, 2, 3, 4], read.data<float>().ToArray());
+        Assert.Throws<ObjectDisposedException>(() => file.Load("a"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void What_is_no_file_is_an_error_of_reading(bool memoryMap)
+    {
+        Assert.Throws<FileNotFoundException>(() => WeightsFile.Open(_folder.PathOf("none"), memoryMap: memoryMap));
+        Assert.Throws<UnauthorizedAccessException>(() => WeightsFile.Open(_folder.Root, memoryMap: memoryMap));
+        Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(_folder.Write("empty", []), memoryMap: memoryMap));
+        if (!OperatingSystem.IsWindows()) Assert.ThrowsAny<IOException>(() => WeightsFile.Open("/dev/null", memoryMap: memoryMap));
     }
 
     [Fact]
@@ -82,6 +141,10 @@ public sealed class SafetensorsTests : IDisposable
             () => SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["__metadata__"] = zeros(2) })).Message, StringComparison.Ordinal);
         Assert.Equal([1, 2, 3], File.ReadAllBytes(path));
         Assert.Single(Directory.GetFiles(_folder.Root));
+        Directory.CreateDirectory(_folder.PathOf("folder"));
+        Assert.ThrowsAny<IOException>(() => SafetensorsFile.Write(_folder.PathOf("folder"), new Dictionary<string, Tensor> { ["a"] = zeros(2) }));
+        Assert.Single(Directory.GetFiles(_folder.Root));
+        Assert.Throws<DirectoryNotFoundException>(() => SafetensorsFile.Write(_folder.PathOf("none/a"), new Dictionary<string, Tensor> { ["a"] = zeros(2) }));
     }
 
     [Theory]
@@ -93,6 +156,7 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}""", "offsets [-4, 0]")]
     [InlineData("""{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,4]}}""", "not understood")]
     [InlineData("""{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}}""", "not understood")]
+    [InlineData("""{"a":{"dtype":"I8","shape":[4,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", "65 sizes")]
     [InlineData("""{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}""", "type 'F8_E4M3', which TorchSharp lacks")]
     public void A_lying_header_is_refused_with_the_reason(string header, string reason)
     {

@@ -23,8 +23,14 @@ public sealed class TorchArchiveTests : IDisposable
     [MemberData(nameof(Types))]
     public void Every_type_is_read(ScalarType type)
     {
+        foreach (bool memoryMap in new[] { false, true }) ReadsEveryShape(type, memoryMap);
+    }
+
+    private void ReadsEveryShape(ScalarType type, bool memoryMap)
+    {
         Tensor values = randint(0, 100, [3, 4]).to_type(type), scalar = ones([], type), none = zeros([0, 7], type);
-        using WeightsFile file = WeightsFile.Open(_folder.Torch("a.pth", new Dictionary<string, Tensor> { ["b"] = values, ["a"] = scalar, ["c"] = none }));
+        using WeightsFile file = WeightsFile.Open(_folder.Torch("a.pth", new Dictionary<string, Tensor> { ["b"] = values, ["a"] = scalar, ["c"] = none }), memoryMap: memoryMap);
+        Assert.Equal(memoryMap, file.IsMemoryMapped);
         Assert.Equal(["a", "b", "c"], file.Entries.Keys);
         Assert.Equal(new WeightsEntry("b", type, [3, 4]), file.Entries["b"]);
         Assert.Equal(WeightsFolder.Bytes(values), WeightsFolder.Bytes(file.Load("b")));
@@ -56,6 +62,18 @@ public sealed class TorchArchiveTests : IDisposable
         Assert.Equal([8f, 9, 10, 14, 15, 16], file.Load("part").data<float>().ToArray());
         Assert.Equal([23f, 23, 23, 23, 23], file.Load("same").data<float>().ToArray());
         Assert.True(file.Load("turned").is_contiguous());
+        foreach ((string name, WeightsEntry entry) in file.Entries)
+        {
+            for (long start = 0; start <= entry.Shape[0]; start++)
+            {
+                for (long count = 0; count <= entry.Shape[0] - start; count++)
+                {
+                    Tensor rows = file.LoadRows(name, start, count), slice = file.Load(name).narrow(0, start, count);
+                    Assert.Equal(slice.shape, rows.shape);
+                    Assert.Equal(WeightsFolder.Bytes(slice), WeightsFolder.Bytes(rows));
+                }
+            }
+        }
     }
 
     [Theory]
@@ -135,6 +153,43 @@ public sealed class TorchArchiveTests : IDisposable
         Assert.Contains("holds no dictionary", Refusal(_folder.Write("c.pt", writer.ToBytes(3))), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_thousand_dictionaries_under_one_long_key_take_no_memory_for_their_paths()
+    {
+        // key → { key → {}, key → {}, … }: a byte or two name a million characters again. Joined, the paths would take four gigabytes.
+        byte[] key = [(byte)'X', .. BitConverter.GetBytes(1_000_000), .. Enumerable.Repeat((byte)'k', 1_000_000), (byte)'q', 0];
+        byte[] inner = [.. Enumerable.Repeat<byte[]>([(byte)'h', 0, (byte)'}'], 1000).SelectMany(bytes => bytes)];
+        byte[] pickle = [0x80, 2, (byte)'}', .. key, (byte)'}', (byte)'(', .. inner, (byte)'u', (byte)'s', (byte)'.'];
+        string path = _folder.Write("a.pt", new TorchWriter().Archive(pickle));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Contains("no dictionary of tensors", Refusal(path), StringComparison.Ordinal);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 20_000_000);
+    }
+
+    [Theory]
+    [InlineData("a", "weight", true)]
+    [InlineData("a.b", "weight", true)]
+    [InlineData("b", "weight", false)]
+    [InlineData("a.b.c", "weight", false)]
+    [InlineData("a.", "weight", false)]
+    [InlineData(".b", "weight", false)]
+    [InlineData("", "weight", false)]
+    public void A_section_is_the_keys_that_lead_to_it(string section, string name, bool isThere)
+    {
+        TorchWriter writer = new();
+        PickledTensor one = writer.Tensor(ones(1));
+        Dictionary<string, object?> nested = new() { ["a"] = new Dictionary<string, object?> { [name] = one, ["b"] = new Dictionary<string, object?> { [name] = one } } };
+        string path = _folder.Write("a.pt", writer.ToBytes(nested));
+        if (!isThere)
+        {
+            Assert.Contains($"no dictionary of tensors '{section}'; it has 'a', 'a.b'", Assert.Throws<WeightsFormatException>(() => TorchArchive.Open(path, section)).Message, StringComparison.Ordinal);
+            return;
+        }
+
+        using TorchArchive file = TorchArchive.Open(path, section);
+        Assert.Equal((section, name), (file.Section, Assert.Single(file.Entries).Key));
+    }
+
     [Theory]
     [InlineData("os", "system")]
     [InlineData("posix", "system")]
@@ -175,6 +230,7 @@ public sealed class TorchArchiveTests : IDisposable
     [InlineData("h\u0007.", "memo 7 was never set")]
     [InlineData(".", "0 values are left")]
     [InlineData("NN.", "2 values are left")]
+    [InlineData("ctorch._utils\n_rebuild_tensor_v2\n((X\u0007\0\0\0storagectorch\nComplexFloatStorage\nX\u0001\0\0\00X\u0003\0\0\0cpuK\u0001tQK\0K\u0001\u0085K\u0001\u0085\u0089N}X\u0004\0\0\0conj\u0088stR.", "conjugated or negated")]
     [InlineData("Nt.", "a mark is missing")]
     [InlineData("(R", "a value is missing")]
     [InlineData("NNs.", "a value is missing")]
@@ -236,7 +292,9 @@ public sealed class TorchArchiveTests : IDisposable
         Assert.Contains("before PyTorch 1.6", Refusal(_folder.Write("old.pt", [0x80, 2, 0x8a, 10, 1, 2, 3])), StringComparison.Ordinal);
         byte[] tar = new byte[1024];
         "ustar"u8.CopyTo(tar.AsSpan(257));
-        Assert.Contains("tar archive", Refusal(_folder.Write("older.pt", tar)), StringComparison.Ordinal);
+        string older = Refusal(_folder.Write("older.pt", tar));
+        Assert.Contains("tar archive", older, StringComparison.Ordinal);
+        Assert.Contains("torch.save(torch.load(path, weights_only=False), new_path)", older, StringComparison.Ordinal);
         byte[] whole = new TorchWriter().ToBytes(new Dictionary<string, object?>());
         Assert.Contains("cut off", Refusal(_folder.Write("cut.pt", whole[..^5])), StringComparison.Ordinal);
         Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(_folder.Write("empty.pt", [])));
@@ -250,9 +308,9 @@ public sealed class TorchArchiveTests : IDisposable
         long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
         for (int i = 0; i < 100; i++)
         {
-            using WeightsFile file = WeightsFile.Open(path);
+            using WeightsFile file = WeightsFile.Open(path, memoryMap: i % 2 == 1);
             file.Load("a").Dispose();
-            Assert.Null(HostileRun.Judge(_folder.Write("b.pth", File.ReadAllBytes(path)[..^(i + 1)]), 10_000, out bool isRead));
+            Assert.Null(HostileRun.Judge(_folder.Write("b.pth", File.ReadAllBytes(path)[..^(i + 1)]), 10_000, memoryMap: i % 2 == 0, out bool isRead));
             Assert.False(isRead);
         }
 

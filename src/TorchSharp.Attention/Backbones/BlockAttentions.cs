@@ -1,0 +1,41 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>The attentions inside one block of a network, registered with the block under the keys of their positions.</summary>
+internal sealed class BlockAttentions
+{
+    // In order of the state dictionary.
+    private static readonly (AttentionPosition Position, string Key)[] Keys =
+    [
+        (AttentionPosition.Before, "attn_before"),
+        (AttentionPosition.AfterConv1, "attn_conv1"),
+        (AttentionPosition.AfterConv2, "attn_conv2"),
+        (AttentionPosition.AfterExpand, "attn_expand"),
+        (AttentionPosition.AfterDepthwise, "attn_depthwise"),
+        (AttentionPosition.BeforeAdd, "attn"),
+        (AttentionPosition.Shortcut, "attn_shortcut"),
+        (AttentionPosition.After, "attn_after"),
+    ];
+
+    private readonly Dictionary<AttentionPosition, nn.Module<Tensor, Tensor>> _attentions = [];
+
+    /// <summary>Builds what the plan puts into the block. Call it after the block has registered its own layers.</summary>
+    /// <param name="block">The block, which owns the attentions from then on.</param>
+    /// <param name="placement">The resolved plan.</param>
+    /// <param name="stage">Stage, from 1.</param>
+    /// <param name="index">Block within the stage, from 0.</param>
+    public BlockAttentions(nn.Module block, AttentionPlacement placement, int stage, int index)
+    {
+        foreach ((AttentionPosition position, string key) in Keys)
+        {
+            if (placement.Create(position, stage, index) is not { } attention) continue;
+            block.register_module(key, attention);
+            _attentions.Add(position, attention);
+        }
+    }
+
+    /// <summary>The map refined by the attention at a position; the map itself where there is none.</summary>
+    public Tensor Refine(AttentionPosition position, Tensor map)
+        => _attentions.TryGetValue(position, out nn.Module<Tensor, Tensor>? attention) ? attention.call(map) : map;
+}

@@ -1,0 +1,40 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// The spatial convolution whose place a branch takes, together with its norm and activation. The network's site says it
+/// (<see cref="AttentionSite.Convolution"/>), so that the branch fits the network around it.
+/// </summary>
+/// <param name="Channels">Channels of the input.</param>
+/// <param name="OutputChannels">Channels of the output.</param>
+/// <param name="Stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
+public sealed record ReplacedConvolution(int Channels, int OutputChannels, int Stride = 1)
+{
+    /// <summary>Groups, which divide both numbers of channels. As many as input channels: a depthwise convolution. Default 1.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>The activation after its norm. Default ReLU.</summary>
+    public GateActivation Activation { get; init; } = GateActivation.ReLU;
+
+    /// <summary>Whether every input channel is a group of its own.</summary>
+    internal bool IsDepthwise => Groups > 1 && Groups == Channels;
+
+    internal void Validate()
+    {
+        Check.Positive(Channels, "channels");
+        Check.Positive(OutputChannels, "outputChannels");
+        Check.Positive(Stride, "stride");
+        Check.Divides(Groups, Channels, "groups");
+        Check.Divides(Groups, OutputChannels, "groups");
+        Check.Defined(Activation, "activation");
+    }
+
+    /// <summary>The activation of a map that nobody else needs: it may be overwritten.</summary>
+    internal Tensor Activate(Tensor map) => Activation switch
+    {
+        GateActivation.ReLU => map.relu_(),
+        GateActivation.ReLU6 => nn.functional.relu6(map, inplace: true),
+        _ => Activation.Apply(map),
+    };
+}

@@ -1,0 +1,164 @@
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>
+/// Files that PyTorch and torchvision wrote themselves: networks give PyTorch's logits, and what is not read says why. The two small files are
+/// in tests/fixtures; the networks come from tests/interop/make_checkpoints.py.
+/// </summary>
+public sealed class InteropTests : IDisposable
+{
+    private const string FolderVariable = "TORCHSHARP_ATTENTION_INTEROP";
+
+    private readonly DisposeScope _scope = NewDisposeScope();
+
+    public static TheoryData<string> Networks =>
+    [
+        "timm_seresnet50.pth", "timm_seresnet50.safetensors", "torchvision_resnet50.pth", "torchvision_mobilenet_v2.pth", "timm_mobilenetv2.pth",
+        "official_senet.pth", "official_cbam.pth", "official_bam.pth", "official_eca.pth", "official_eca_mobilenet.pth",
+    ];
+
+    public void Dispose() => _scope.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Networks))]
+    public void A_network_gives_the_logits_that_it_gave_in_PyTorch(string file)
+    {
+        string path = PathOf(file);
+        (nn.Module<Tensor, Tensor> network, KeyMap names) = Create(file.Split('.')[0]);
+        using nn.Module<Tensor, Tensor> owned = network;
+        WeightsReport report = network.LoadWeights(path, names);
+        Assert.True(report.IsComplete, report.ToString());
+        Assert.Empty(report.Skipped);
+        network.eval();
+        using IDisposable quiet = no_grad();
+        using SafetensorsFile io = SafetensorsFile.Open(Path.ChangeExtension(path, ".io.safetensors"));
+        Tensor expected = io.Load("y");
+        Assert.True(expected.abs().max().ToDouble() > 0.3);
+        Assert.InRange((network.call(io.Load("x")) - expected).abs().max().ToDouble(), 0, 1e-4);
+    }
+
+    [Fact]
+    public void The_same_tensors_come_out_of_both_formats()
+    {
+        using WeightsFile archive = WeightsFile.Open(PathOf("timm_seresnet50.pth"), memoryMap: true), safetensors = WeightsFile.Open(PathOf("timm_seresnet50.safetensors"));
+        Assert.Equal(safetensors.Entries, archive.Entries);
+        Assert.Equal("pt", safetensors.Metadata["format"]);
+        foreach (string name in archive.Entries.Keys)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Assert.True(archive.Load(name).equal(safetensors.Load(name)).all().ToBoolean(), name);
+        }
+    }
+
+    [Theory]
+    [InlineData("torch_save_old.pth", "before PyTorch 1.6")]
+    [InlineData("torch_save_oldest.pth", "tar archive")]
+    [InlineData("whole_model.pth", "'torch.nn.modules.linear.Linear'")]
+    [InlineData("torch_script.pt", "TorchScript")]
+    public void What_holds_more_than_weights_is_refused_with_the_way_out(string file, string reason)
+    {
+        string message = Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(PathOf(file))).Message;
+        Assert.Contains(reason, message, StringComparison.Ordinal);
+        Assert.Contains("torch.save(", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("torch_save.pth")]
+    [InlineData("torch_save_protocol_4.pth")]
+    public void The_file_kept_here_is_what_PyTorch_still_writes(string file) => AllTypesAndViews(PathOf(file));
+
+    [Fact]
+    public void A_small_file_of_PyTorchs_has_all_types_tied_and_turned_tensors() => AllTypesAndViews(Fixture("torch_save.pth"));
+
+    [Fact]
+    public void The_format_before_PyTorch_1_6_is_refused_with_the_way_out()
+    {
+        string message = Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(Fixture("torch_save_old.pth"))).Message;
+        Assert.Contains("before PyTorch 1.6", message, StringComparison.Ordinal);
+        Assert.Contains("torch.save(torch.load(path, weights_only=True), new_path)", message, StringComparison.Ordinal);
+    }
+
+    private static void AllTypesAndViews(string path)
+    {
+        using TorchArchive file = TorchArchive.Open(path);
+        Assert.Equal("state_dict", file.Section);
+        ScalarType[] types =
+        [
+            ScalarType.Float64, ScalarType.Float32, ScalarType.Float16, ScalarType.BFloat16, ScalarType.Int64, ScalarType.Int32, ScalarType.Int16,
+            ScalarType.Int8, ScalarType.Byte, ScalarType.Bool, ScalarType.ComplexFloat32, ScalarType.ComplexFloat64,
+        ];
+        Tensor six = arange(6, ScalarType.Int64).reshape(2, 3), whole = arange(24, ScalarType.Float32).reshape(4, 6);
+        foreach (ScalarType type in types)
+        {
+            string name = type switch
+            {
+                ScalarType.Byte => "uint8",
+                ScalarType.ComplexFloat32 => "complex64",
+                ScalarType.ComplexFloat64 => "complex128",
+                _ => type.ToString().ToLowerInvariant(),
+            };
+            Assert.Equal(new WeightsEntry(name, type, [2, 3]), file.Entries[name]);
+            Assert.Equal(WeightsFolder.Bytes(six.to_type(type)), WeightsFolder.Bytes(file.Load(name)));
+        }
+
+        Dictionary<string, Tensor> views = new()
+        {
+            ["whole"] = whole,
+            ["tied"] = whole,
+            ["turned"] = whole.t(),
+            ["column"] = whole.select(1, 5),
+            ["part"] = whole.narrow(0, 1, 2).narrow(1, 2, 3),
+            ["every_other"] = whole[TensorIndex.Slice(step: 2), TensorIndex.Slice(step: 3)],
+            ["channels_last"] = arange(16, ScalarType.Float32).reshape(1, 2, 2, 4),
+            ["parameter"] = whole[0],
+            ["scalar"] = tensor(7f),
+            ["empty"] = zeros(0, 3),
+        };
+        Assert.Equal(types.Length + views.Count, file.Entries.Count);
+        foreach ((string name, Tensor expected) in views)
+        {
+            Tensor read = file.Load(name);
+            Assert.Equal(expected.shape, read.shape);
+            Assert.Equal(WeightsFolder.Bytes(expected), WeightsFolder.Bytes(read));
+        }
+    }
+
+    private static (nn.Module<Tensor, Tensor> Network, KeyMap Names) Create(string name)
+    {
+        AttentionPlan squeeze = AttentionPlan.Of(SqueezeExcitationOptions.Timm);
+        return name switch
+        {
+            "timm_seresnet50" => (ResNet.ResNet50(attention: squeeze), KeyMaps.TimmResNet),
+            "torchvision_resnet50" => (ResNet.ResNet50(classes: 10), KeyMap.Identity),
+            "torchvision_mobilenet_v2" => (new MobileNetV2(new MobileNetV2Options { Classes = 10 }), KeyMap.Identity),
+            "timm_mobilenetv2" => (new MobileNetV2(new MobileNetV2Options { Classes = 10 }), KeyMaps.TimmMobileNetV2),
+            "official_senet" => (Shallow(AttentionPlan.Of(new SqueezeExcitationOptions { Bias = false })), KeyMaps.OfficialSeNet),
+            "official_cbam" => (Shallow(AttentionPlan.Of(CbamOptions.Official)), KeyMaps.DataParallel.Then(KeyMaps.OfficialCbam)),
+            "official_bam" => (Shallow(AttentionPlan.Of(BamOptions.Official, AttentionPosition.StageEnd).InStages(1, 2, 3)), KeyMaps.OfficialBam),
+            "official_eca" => (Shallow(AttentionPlan.Of(new EfficientChannelAttentionOptions { KernelSize = 3 })), KeyMaps.OfficialEca),
+            "official_eca_mobilenet" => (new MobileNetV2(new MobileNetV2Options
+            {
+                Classes = 10,
+                Attention = AttentionPlan.Of(new EfficientChannelAttentionOptions { KernelSize = 1 }).InStages(1, 2, 3, 4, 5)
+                    .Add(new EfficientChannelAttentionOptions { KernelSize = 3 }).InStages(6, 7),
+            }), KeyMaps.OfficialEca),
+            _ => throw new ArgumentOutOfRangeException(nameof(name), name, "There is no such network."),
+        };
+
+        static ResNet Shallow(AttentionPlan attention) => new(new ResNetOptions { Layers = [1, 1, 1, 1], Classes = 10, Attention = attention });
+    }
+
+    private static string Fixture(string name) => Path.Combine(AppContext.BaseDirectory, "fixtures", name);
+
+    private static string PathOf(string name)
+    {
+        string? folder = Environment.GetEnvironmentVariable(FolderVariable);
+        if (string.IsNullOrEmpty(folder))
+        {
+            Assert.Skip($"needs PyTorch files, see tests/interop: make_checkpoints.py FOLDER, then {FolderVariable}=FOLDER");
+        }
+
+        string path = Path.Combine(folder, name);
+        Assert.True(File.Exists(path), $"{FolderVariable} is '{folder}', which lacks '{name}'.");
+        return path;
+    }
+}
