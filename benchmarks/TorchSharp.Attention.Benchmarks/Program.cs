@@ -1,3 +1,4 @@
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*Module*' --job short]
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Jobs;
@@ -5,6 +6,9 @@ using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using TorchSharp.Attention.Benchmarks;
 
+if (args is ["ratios", ..]) return Ratios.Run(args[1..]);
+
 // In process: the default toolchain builds elsewhere, where libtorch is not linked.
 IConfig config = DefaultConfig.Instance.AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance).AsDefault());
 BenchmarkSwitcher.FromAssembly(typeof(ModuleBenchmarks).Assembly).Run(args, config);
+return 0;

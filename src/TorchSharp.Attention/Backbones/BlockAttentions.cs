@@ -32,10 +32,32 @@ internal sealed class BlockAttentions
             if (placement.Create(position, stage, index) is not { } attention) continue;
             block.register_module(key, attention);
             _attentions.Add(position, attention);
+            MarkOwners(attention, position is not (AttentionPosition.Before or AttentionPosition.Shortcut));
         }
     }
 
     /// <summary>The map refined by the attention at a position; the map itself where there is none.</summary>
     public Tensor Refine(AttentionPosition position, Tensor map)
         => _attentions.TryGetValue(position, out nn.Module<Tensor, Tensor>? attention) ? attention.call(map) : map;
+
+    /// <summary>max(attention(map) + shortcut, 0) in one pass over memory, in inference where the attention can; otherwise null.</summary>
+    public Tensor? TryEnd(Tensor map, Tensor shortcut)
+        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
+            ? gate.TryEndBlock(map, shortcut)
+            : null;
+
+    /// <summary>
+    /// A map that a layer of the block has just made is nobody else's, and neither is what one attention hands to the next. The block's
+    /// input is the caller's.
+    /// </summary>
+    private static void MarkOwners(nn.Module<Tensor, Tensor> attention, bool first)
+    {
+        if (attention is AttentionModule alone) alone.OwnsInput = first;
+        if (attention is not Modules.Sequential several) return;
+        foreach (AttentionModule one in several.children().Cast<AttentionModule>())
+        {
+            one.OwnsInput = first;
+            first = true;
+        }
+    }
 }

@@ -89,10 +89,10 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
 
         y = _attentions.Refine(AttentionPosition.AfterConv2, y);
         if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
-        y = DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training);
 
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
-        y = _attentions.Refine(AttentionPosition.After, y.add(shortcut).relu_());
-        return y.MoveToOuterDisposeScope();
+        Tensor end = _attentions.TryEnd(y, shortcut)
+            ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).add(shortcut).relu_();
+        return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
     }
 }

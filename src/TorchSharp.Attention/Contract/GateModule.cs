@@ -50,6 +50,17 @@ public abstract class GateModule : AttentionModule
     /// <summary>The gate, (N, 1, H, W), of pooled positions, (N, 2, H, W): mean and maximum over channels; before the identity start's blend.</summary>
     internal virtual Tensor ExcitePositions(Tensor pooled) => throw new NotSupportedException($"{GetName()} has no spatial gate.");
 
+    /// <summary>The end of a residual block in inference, max(refined + residual, 0), in one pass; null where it takes several.</summary>
+    internal Tensor? TryEndBlock(Tensor input, Tensor residual)
+    {
+        if (training || HasHooks || is_grad_enabled()) return null;
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        Tensor? end = FusedGate.TryRun(this, input, OwnsInput, residual);
+        if (end is null) return null;
+        return (ReferenceEquals(end, input) ? input.alias() : end).MoveToOuterDisposeScope();
+    }
+
     private bool MayOverwrite => OwnsInput && !HasHooks && !is_grad_enabled();
 
     /// <summary>Applies <see cref="AttentionOptions.Dropout"/> in training.</summary>

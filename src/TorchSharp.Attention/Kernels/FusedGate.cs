@@ -54,6 +54,7 @@ internal static class FusedGate
     {
         if (!AttentionKernels.Enabled || module.Decompose() is not { } parts) return null;
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view)) return null;
+        if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
         return is_grad_enabled() && (input.requires_grad || HasGradients(module)) ? Train(pass, input) : Infer(pass, input, overwrite, residual);
     }

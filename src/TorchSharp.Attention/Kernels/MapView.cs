@@ -52,10 +52,15 @@ internal readonly unsafe struct MapView
         return new MapView(created, Pixels);
     }
 
+    /// <summary>Whether another map has the same shape, type and layout.</summary>
+    public bool Matches(Tensor map)
+        => map.dim() == 4 && TryOf(map, out MapView other) && (other.Pixels, other.Half, other.Batch, other.Channels, other.Positions)
+            == (Pixels, Half, Batch, Channels, Positions);
+
     /// <summary>A gradient in the same layout; copied, in the caller's dispose scope, if it lies otherwise.</summary>
     public Tensor Align(Tensor map)
     {
-        if (TryOf(map, out MapView view) && view.Pixels == Pixels && view.Half == Half) return map;
+        if (Matches(map)) return map;
         Tensor typed = map.to_type(Half ? ScalarType.BFloat16 : ScalarType.Float32);
         return Pixels ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }

@@ -1,0 +1,166 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention.Benchmarks;
+
+/// <summary>Ways to do one and the same thing, the first being the baseline; and, where it is known, the floor: its bytes, moved and no more.</summary>
+internal sealed record RatioCase(string Name, string Shape, string Layout, IReadOnlyList<(string Name, Action Run)> Ways, Action? Floor, Action Dispose);
+
+/// <summary>The cases of the paired comparison.</summary>
+internal static class RatioCases
+{
+    public static readonly string[] Maps = ["64x112x112", "256x56x56", "512x28x28", "1024x14x14", "2048x7x7", "96x56x56", "160x7x7"];
+
+    /// <summary>Every case that a name may match, built only when it is.</summary>
+    public static IEnumerable<(string Name, Func<RatioCase> Create)> All()
+    {
+        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm"])
+        {
+            foreach (string map in Maps)
+            {
+                foreach (int batch in (int[])[1, 8])
+                {
+                    foreach (string layout in (string[])["nchw", "nhwc"])
+                    {
+                        string shape = $"{batch}x{map}";
+                        yield return ($"inference/{kind}/{shape}/{layout}", () => Inference(kind, shape, layout));
+                        yield return ($"training/{kind}/{shape}/{layout}", () => Training(kind, shape, layout));
+                    }
+                }
+            }
+        }
+
+        foreach (string kind in (string[])["se", "eca", "cbam"])
+        {
+            foreach (int batch in (int[])[1, 8])
+            {
+                yield return ($"network/resnet50/{kind}/{batch}", () => Network(kind, batch, training: false));
+                yield return ($"network-training/resnet50/{kind}/{batch}", () => Network(kind, batch, training: true));
+            }
+        }
+    }
+
+    private static RatioCase Inference(string kind, string shape, string layout)
+    {
+        GateModule module = Module(kind, shape), owner = Module(kind, shape);
+        module.eval();
+        owner.eval();
+        owner.OwnsInput = true;
+        Tensor x = Map(shape, layout), scratch = x.clone();
+        int reads = Reads(kind);
+        return new RatioCase(
+            $"inference/{kind}",
+            shape,
+            layout,
+            [
+                ("composed", () => Infer(module, x, fused: false)),
+                ("fused", () => Infer(module, x, fused: true)),
+                ("in place", () => InferOver(owner, scratch)),
+            ],
+            () =>
+            {
+                using IDisposable quiet = no_grad();
+                using Tensor written = x.clone();
+                for (int i = 1; i < reads; i++) x.sum().Dispose();
+            },
+            () => Free(module, owner, x, scratch));
+    }
+
+    private static RatioCase Training(string kind, string shape, string layout)
+    {
+        GateModule module = Module(kind, shape);
+        Tensor x = Map(shape, layout).requires_grad_(), dy = Map(shape, layout);
+        int reads = Reads(kind);
+        return new RatioCase(
+            $"training/{kind}",
+            shape,
+            layout,
+            [("composed", () => Step(module, x, dy, fused: false)), ("fused", () => Step(module, x, dy, fused: true))],
+            () =>
+            {
+                using IDisposable quiet = no_grad();
+                x.clone().Dispose();
+                x.clone().Dispose();
+                for (int i = 0; i < reads - 1 + ((2 * reads) - 1); i++) x.sum().Dispose();
+            },
+            () => Free(module, x, dy));
+    }
+
+    private static RatioCase Network(string kind, int batch, bool training)
+    {
+        manual_seed(0);
+        ResNet plain = ResNet.ResNet50(), refined = ResNet.ResNet50(attention: AttentionPlan.Of(AttentionCatalog.Create(kind)));
+        plain.train(training);
+        refined.train(training);
+        Tensor images = randn(batch, 3, 224, 224);
+        Action<ResNet, bool> run = training ? TrainNetwork : InferNetwork;
+        return new RatioCase(
+            $"{(training ? "network-training" : "network")}/resnet50/{kind}",
+            $"{batch}x3x224x224",
+            "nchw",
+            [("plain", () => run(plain, true)), ("composed", () => run(refined, false)), ("fused", () => run(refined, true))],
+            null,
+            () => Free(plain, refined, images));
+
+        void InferNetwork(ResNet network, bool fused)
+        {
+            AttentionKernels.Enabled = fused;
+            using IDisposable quiet = no_grad();
+            using Tensor logits = network.call(images);
+        }
+
+        void TrainNetwork(ResNet network, bool fused)
+        {
+            AttentionKernels.Enabled = fused;
+            using DisposeScope scope = NewDisposeScope();
+            network.zero_grad();
+            network.call(images).square().mean().backward();
+        }
+    }
+
+    private static GateModule Module(string kind, string shape)
+    {
+        manual_seed(0);
+        return (GateModule)(kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind)).Create(int.Parse(shape.Split('x')[1]));
+    }
+
+    private static Tensor Map(string shape, string layout)
+    {
+        Tensor map = randn([.. shape.Split('x').Select(long.Parse)]);
+        return layout == "nchw" ? map : map.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2);
+    }
+
+    private static int Reads(string kind) => kind switch
+    {
+        "cbam" or "lcbam" => 3,
+        _ => 2,
+    };
+
+    private static void Infer(GateModule module, Tensor x, bool fused)
+    {
+        AttentionKernels.Enabled = fused;
+        using IDisposable quiet = no_grad();
+        using Tensor y = module.call(x);
+    }
+
+    /// <summary>Over and over a gate of about one half would end in zeros; they cost the same.</summary>
+    private static void InferOver(GateModule module, Tensor x)
+    {
+        AttentionKernels.Enabled = true;
+        using IDisposable quiet = no_grad();
+        using Tensor y = module.call(x);
+    }
+
+    private static void Step(GateModule module, Tensor x, Tensor dy, bool fused)
+    {
+        AttentionKernels.Enabled = fused;
+        using DisposeScope scope = NewDisposeScope();
+        x.grad = null;
+        module.zero_grad();
+        module.call(x).backward([dy]);
+    }
+
+    private static void Free(params IDisposable[] held)
+    {
+        foreach (IDisposable one in held) one.Dispose();
+    }
+}
