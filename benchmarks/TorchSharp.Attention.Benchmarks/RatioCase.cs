@@ -3,7 +3,11 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Benchmarks;
 
 /// <summary>Ways to do one and the same thing, the first being the baseline; and, where it is known, the floor: its bytes, moved and no more.</summary>
-internal sealed record RatioCase(string Name, string Shape, string Layout, IReadOnlyList<(string Name, Action Run)> Ways, Action? Floor, Action Dispose);
+internal sealed record RatioCase(string Name, string Shape, string Layout, IReadOnlyList<(string Name, Action Run)> Ways, Action? Floor, Action Dispose)
+{
+    /// <summary>Called before each sample, outside the time.</summary>
+    public Action Reset { get; init; } = () => { };
+}
 
 /// <summary>The cases of the paired comparison.</summary>
 internal static class RatioCases
@@ -62,7 +66,14 @@ internal static class RatioCases
                 using Tensor written = x.clone();
                 for (int i = 1; i < reads; i++) x.sum().Dispose();
             },
-            () => Free(module, owner, x, scratch));
+            () => Free(module, owner, x, scratch))
+        {
+            Reset = () =>
+            {
+                using IDisposable quiet = no_grad();
+                scratch.copy_(x);
+            },
+        };
     }
 
     private static RatioCase Training(string kind, string shape, string layout)
@@ -142,7 +153,7 @@ internal static class RatioCases
         using Tensor y = module.call(x);
     }
 
-    /// <summary>Over and over a gate of about one half would end in zeros; they cost the same.</summary>
+    /// <summary>Over and over a gate below one would end in denormal numbers, which are slow: hence the reset before each sample.</summary>
     private static void InferOver(GateModule module, Tensor x)
     {
         AttentionKernels.Enabled = true;

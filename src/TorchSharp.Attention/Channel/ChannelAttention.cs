@@ -94,7 +94,7 @@ public sealed class ChannelAttention : GateModule
 
     internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Maximum;
 
-    internal override Tensor ExciteChannels(ChannelSummary pooled) => _options.Gate.Apply(Mlp(pooled.Mean).add(Mlp(pooled.Maximum!)));
+    internal override Tensor ExciteChannels(ChannelSummary pooled) => _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper()
@@ -102,6 +102,4 @@ public sealed class ChannelAttention : GateModule
         AttentionWeightsInitializer.Zero(_fc1.bias);
         AttentionWeightsInitializer.Zero(_fc2.bias);
     }
-
-    private Tensor Mlp(Tensor pooled) => _fc2.call(_options.Activation.Apply(_fc1.call(pooled)));
 }

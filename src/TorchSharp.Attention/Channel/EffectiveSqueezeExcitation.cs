@@ -72,7 +72,7 @@ public sealed class EffectiveSqueezeExcitation : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = pooled.Maximum is null ? pooled.Mean : pooled.Mean.add(pooled.Maximum).mul(Half);
-        return _options.Gate.Apply(_fc.call(squeezed));
+        Tensor squeezed = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
 }

@@ -103,10 +103,10 @@ public sealed class SqueezeExcitation : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = pooled.Maximum is null ? pooled.Mean : pooled.Mean.add(pooled.Maximum).mul(Half);
-        Tensor hidden = _fc1.call(squeezed);
+        Tensor squeezed = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        Tensor hidden = pooled.Layer(_fc1, squeezed);
         if (_bn is not null) hidden = _bn.CallAnyBatch(hidden);
-        return _options.Gate.Apply(_fc2.call(_options.Activation.Apply(hidden)));
+        return _options.Gate.Apply(pooled.Layer(_fc2, _options.Activation.Apply(hidden)));
     }
 
     /// <inheritdoc/>

@@ -18,28 +18,72 @@ internal enum ChannelReads
 /// </summary>
 internal readonly record struct GateParts(GateModule? Channel, GateModule? Spatial = null);
 
-/// <summary>What was pooled of each channel, each (N, C, 1, 1).</summary>
-internal readonly record struct ChannelSummary(long Positions, Tensor Mean, Tensor? Maximum = null, Tensor? SquaredDeviations = null)
+/// <summary>What was pooled of each channel, each (N, C, 1, 1): by libtorch's operations, or by a kernel and then stacked.</summary>
+internal readonly struct ChannelSummary
 {
+    private readonly Tensor? _mean;
+    private readonly Tensor? _second;
+    private readonly Tensor? _stacked;
+
+    private ChannelSummary(long positions, Tensor? mean, Tensor? second, Tensor? stacked)
+    {
+        Positions = positions;
+        _mean = mean;
+        _second = second;
+        _stacked = stacked;
+    }
+
+    /// <summary>Positions of the map.</summary>
+    public long Positions { get; }
+
+    public Tensor Mean => _mean ?? _stacked!.select(0, 0);
+
+    public Tensor Maximum => Second;
+
+    public Tensor SquaredDeviations => Second;
+
+    private Tensor Second => _second ?? _stacked!.select(0, 1);
+
     /// <summary>By libtorch's operations.</summary>
     public static ChannelSummary Of(Tensor map, ChannelReads reads)
     {
         Tensor mean = map.mean([2, 3], keepdim: true);
-        return new ChannelSummary(
-            map.size(2) * map.size(3),
-            mean,
-            reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true) : null,
-            reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true) : null);
+        Tensor? second = reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
+            : null;
+        return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
     }
 
-    /// <summary>From the kernel's stacked results, (pooled, N, C, 1, 1).</summary>
-    public static ChannelSummary Of(Tensor stacked, ChannelReads reads, MapView view)
+    /// <summary>From the kernel's stacked results, (1 or 2, N, C, 1, 1).</summary>
+    public static ChannelSummary Of(Tensor stacked, MapView view)
+        => new(view.Positions, null, null, view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked);
+
+    /// <summary>
+    /// A layer of 1×1 convolution on pooled channels. From the kernels it is a matrix product, without a convolution's preparation.
+    /// </summary>
+    public Tensor Layer(Modules.Conv2d convolution, Tensor pooled)
     {
-        Tensor typed = view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked;
-        Tensor first = typed.select(0, 0);
-        if (reads == ChannelReads.Mean) return new ChannelSummary(view.Positions, first);
-        Tensor second = typed.select(0, 1);
-        return reads.HasFlag(ChannelReads.Maximum) ? new(view.Positions, first, second) : new(view.Positions, first, null, second);
+        if (_stacked is null || Hooks.Any(convolution)) return convolution.call(pooled);
+        Tensor weight = convolution.weight!;
+        long rows = pooled.size(0), outputs = weight.size(0);
+        if (FewRowsProduct.TryRun(pooled, rows, weight, convolution.bias) is { } product) return product;
+        return nn.functional.linear(pooled.view(rows, -1), weight.view(outputs, -1), convolution.bias).view(rows, outputs, 1, 1);
+    }
+
+    /// <summary>
+    /// M(mean) + M(maximum), M(z) = W₂ δ(W₁ z). From the kernels both go through W₁ together and through W₂ as a sum, which is the same.
+    /// </summary>
+    public Tensor SumOfBoth(Modules.Conv2d first, GateActivation activation, Modules.Conv2d second)
+    {
+        if (_stacked is null || Hooks.Any(first) || Hooks.Any(second))
+        {
+            return second.call(activation.Apply(first.call(Mean))).add(second.call(activation.Apply(first.call(Maximum))));
+        }
+
+        long batch = _stacked.size(1), channels = _stacked.size(2);
+        Tensor hidden = activation.Apply(Layer(first, _stacked.view(2 * batch, channels, 1, 1))).view(2, batch, -1, 1, 1).sum([0L]);
+        Tensor logits = Layer(second, hidden);
+        return second.bias is null ? logits : logits.add(second.bias.view(1, channels, 1, 1));
     }
 }
 
@@ -49,6 +93,9 @@ internal readonly record struct ChannelSummary(long Positions, Tensor Mean, Tens
 /// </summary>
 internal static class FusedGate
 {
+    /// <summary>Below this many values the autograd functions' own cost outweighs what they save. Tests set it to 0.</summary>
+    internal static long SmallestTrained { get; set; } = 16 * 1024;
+
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
     {
@@ -56,7 +103,8 @@ internal static class FusedGate
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
-        return is_grad_enabled() && (input.requires_grad || HasGradients(module)) ? Train(pass, input) : Infer(pass, input, overwrite, residual);
+        if (!is_grad_enabled() || !(input.requires_grad || HasGradients(module))) return Infer(pass, input, overwrite, residual);
+        return view.Elements < SmallestTrained ? null : Train(pass, input);
     }
 
     /// <summary>Hooks on a half, and drops of its own, need its own forward.</summary>
@@ -113,7 +161,7 @@ internal static class FusedGate
 
     /// <summary>(N, C, 1, 1) in float32.</summary>
     private static Tensor ChannelGate(GateModule half, Tensor stacked, MapView view)
-        => AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, half.Reads, view)), half.StartScale)
+        => AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale)
             .to_type(ScalarType.Float32).contiguous();
 
     /// <summary>(N, 1, H, W) in float32.</summary>

@@ -3,8 +3,8 @@ using static TorchSharp.torch.autograd;
 
 namespace TorchSharp.Attention;
 
-// The three steps of a gate as autograd functions, and the same derivatives by libtorch's operations where a second derivative is asked
-// for: only then does grad mode stay on during a backward pass.
+// The three steps of a gate as autograd functions. Where a second derivative is asked for, grad mode stays on during the backward pass, and
+// the derivatives are made of libtorch's operations; so they are where that second pass arrives at a step without its last one.
 
 /// <summary>(x, pass) to the pooled channels.</summary>
 internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFunction>
@@ -25,7 +25,11 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         GatePass pass = GateSteps.PassOf(ctx);
         ChannelReads reads = pass.Parts.Channel!.Reads;
         List<Tensor> saved = ctx.get_saved_variables();
-        if (is_grad_enabled()) return GateSteps.Return(GateDerivatives.PooledChannels(saved[0], saved[1], grad_output, reads), null);
+        if (is_grad_enabled() || pass.Backward is null)
+        {
+            return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(saved[0], saved[1], grad_output, reads), null]);
+        }
+
         Tensor gradient = pass.Backward!.InputGradient(grad_output);
         GateSteps.Finish(pass, [.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
@@ -52,13 +56,15 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         GatePass pass = GateSteps.PassOf(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         bool gated = pass.Parts.Channel is not null;
-        if (is_grad_enabled())
+        if (is_grad_enabled() || pass.Backward is not { } backward)
         {
-            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(saved[0], gated ? saved[1] : null, saved[2], grad_output);
-            return gated ? GateSteps.Return(dx, dc, null) : GateSteps.Return(dx, null);
+            return GateSteps.Composed([.. saved, grad_output], () =>
+            {
+                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(saved[0], gated ? saved[1] : null, saved[2], grad_output);
+                return gated ? [dx, dc, null] : [dx, null];
+            });
         }
 
-        GateBackward backward = pass.Backward!;
         backward.TakePositions(grad_output);
         Tensor? channel = gated ? backward.ChannelGradient() : null;
         Tensor? input = !gated && pass.InputNeedsGradient ? backward.InputGradient(null) : null;
@@ -88,15 +94,16 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         GatePass pass = GateSteps.PassOf(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         (Tensor input, Tensor? channel, Tensor? spatial) = (saved[0], saved[1], saved[2]);
+        GateSteps.Finish(pass);
         if (is_grad_enabled())
         {
-            (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(input, channel, spatial, grad_output);
-            return channel is not null && spatial is not null
-                ? GateSteps.Return(dx, dc, ds, null)
-                : GateSteps.Return(dx, dc ?? ds, null);
+            return GateSteps.Composed([.. saved, grad_output], () =>
+            {
+                (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(input, channel, spatial, grad_output);
+                return channel is not null && spatial is not null ? [dx, dc, ds, null] : [dx, dc ?? ds, null];
+            });
         }
 
-        pass.Backward?.Dispose();
         GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Reads ?? ChannelReads.Nothing, saved, grad_output);
         if (spatial is null)
         {
@@ -141,6 +148,16 @@ internal static class GateSteps
         Drop();
         _handedOver = [.. gradients.OfType<Tensor>()];
         return gradients.ToList()!;
+    }
+
+    /// <summary>Derivatives by libtorch's operations, without their intermediates.</summary>
+    public static List<Tensor> Composed(Tensor?[] given, Func<Tensor?[]> derive)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor?[] gradients = derive();
+        foreach (Tensor? gradient in gradients) gradient?.MoveToOuterDisposeScope();
+        Dispose(given);
+        return Return(gradients);
     }
 
     /// <summary>The last step of a backward pass: nothing of it is needed any more.</summary>

@@ -19,6 +19,9 @@ internal unsafe struct MapArguments
     public int Columns;
     public int Tile;
 
+    /// <summary>Into how many matrices each sample is cut, so that in a small batch every thread has rows of its own.</summary>
+    public int Parts;
+
     /// <summary>
     /// The two results of a reduction, one value a channel or a position; a matrix's results begin <see cref="ResultStride"/> after the
     /// matrix before it, and the first is multiplied by <see cref="Scale"/>.

@@ -37,17 +37,68 @@ internal static unsafe class MapKernels
             Vector512.IsHardwareAccelerated ? Reducer<Simd512, TReduction>(map, alongRows)
             : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
             : Reducer<Simd128, TReduction>(map, alongRows);
-        int items = a->Matrices * a->Rows;
+        int items = a->Matrices * a->Rows, threads = torch.get_num_threads();
+        if (!alongRows && map.Pixels && a->Matrices < threads && a->Rows % threads == 0)
+        {
+            ReduceInParts(body, a, TReduction.Second, threads, map.Bytes * maps);
+            return;
+        }
+
         if (!alongRows)
         {
             // Enough tiles for every thread even in a batch of one, each of whole vectors.
-            int tiles = Math.Max((a->Columns + LargestTile - 1) / LargestTile, (torch.get_num_threads() + a->Matrices - 1) / a->Matrices);
+            int tiles = Math.Max((a->Columns + LargestTile - 1) / LargestTile, (threads + a->Matrices - 1) / a->Matrices);
             int tile = (a->Columns + tiles - 1) / tiles;
             a->Tile = (tile + 15) / 16 * 16;
             items = a->Matrices * ((a->Columns + a->Tile - 1) / a->Tile);
         }
 
         NativeTeam.Run(body, a, items, map.Bytes * maps);
+    }
+
+    /// <summary>
+    /// A few samples of channels-last: each thread sums the rows that it will write later, which lie in its own cache, and the sums are added.
+    /// </summary>
+    private static void ReduceInParts(
+        delegate*<MapArguments*, int, int, void> body, MapArguments* a, SecondResult second, int parts, long bytes)
+    {
+        int samples = a->Matrices, columns = a->Columns;
+        long size = (long)samples * parts * columns;
+        MapArguments cut = *a;
+        cut.Matrices *= parts;
+        cut.Rows /= parts;
+        cut.Parts = parts;
+        cut.Tile = (columns + 15) / 16 * 16;
+        cut.ResultStride = columns;
+        float[] results = System.Buffers.ArrayPool<float>.Shared.Rent((int)(2 * size));
+        fixed (float* first = results)
+        {
+            cut.First = first;
+            cut.Second = first + size;
+            NativeTeam.Run(body, &cut, cut.Matrices, bytes);
+            for (int sample = 0; sample < samples; sample++)
+            {
+                float* part = first + ((long)sample * parts * columns);
+                Merge(part, columns, parts, a->First + (sample * a->ResultStride), SecondResult.Sum);
+                if (second != SecondResult.None) Merge(part + size, columns, parts, a->Second + (sample * a->ResultStride), second);
+            }
+        }
+
+        System.Buffers.ArrayPool<float>.Shared.Return(results);
+    }
+
+    /// <summary>Adds up the parts' results, or takes the largest; a NaN stays one.</summary>
+    private static void Merge(float* part, int columns, int parts, float* result, SecondResult kind)
+    {
+        new ReadOnlySpan<float>(part, columns).CopyTo(new Span<float>(result, columns));
+        for (int i = 1; i < parts; i++)
+        {
+            float* next = part + ((long)i * columns);
+            for (int column = 0; column < columns; column++)
+            {
+                result[column] = kind == SecondResult.Maximum ? MathF.Max(result[column], next[column]) : result[column] + next[column];
+            }
+        }
     }
 
     private static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)

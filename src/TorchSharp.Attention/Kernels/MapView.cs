@@ -16,6 +16,17 @@ internal readonly unsafe struct MapView
         Values = Pointer(map);
     }
 
+    /// <summary>Memory of whatever origin.</summary>
+    internal MapView(void* values, int batch, int channels, int positions, bool pixels, bool half)
+    {
+        Values = values;
+        Batch = batch;
+        Channels = channels;
+        Positions = positions;
+        Pixels = pixels;
+        Half = half;
+    }
+
     /// <summary>Whether the channels of a position lie side by side.</summary>
     public bool Pixels { get; }
 
@@ -30,7 +41,9 @@ internal readonly unsafe struct MapView
 
     public void* Values { get; }
 
-    public long Bytes => (long)Batch * Channels * Positions * (Half ? 2 : 4);
+    public long Elements => (long)Batch * Channels * Positions;
+
+    public long Bytes => Elements * (Half ? 2 : 4);
 
     /// <summary>The view, where the map is of a type, place and layout that the kernels know.</summary>
     public static bool TryOf(Tensor map, out MapView view)
@@ -69,6 +82,7 @@ internal readonly unsafe struct MapView
     {
         X = Values,
         Matrices = Batch,
+        Parts = 1,
         Rows = Pixels ? Positions : Channels,
         Columns = Pixels ? Channels : Positions,
     };

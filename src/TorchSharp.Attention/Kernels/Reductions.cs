@@ -254,7 +254,7 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WholeVectors(MapArguments* a, nint matrix, nint begin, nint end)
     {
-        nint columns = a->Columns, start = matrix * columns, row = matrix * a->Rows, last = row + a->Rows;
+        nint columns = a->Columns, start = matrix / a->Parts * columns, row = matrix * a->Rows, last = row + a->Rows;
         float* first = a->First + (matrix * a->ResultStride), second = a->Second + (matrix * a->ResultStride);
         for (nint k = begin; k < end; k += TVector.Lanes)
         {
@@ -294,7 +294,7 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
     private static void Strip<TStrip>(MapArguments* a, nint matrix, nint column)
         where TStrip : unmanaged, ISimd<TStrip>
     {
-        nint columns = a->Columns, start = matrix * columns;
+        nint columns = a->Columns, start = matrix / a->Parts * columns;
         TStrip sum = TStrip.All(0), other = TStrip.All(Start);
         for (nint row = matrix * a->Rows; row < (matrix + 1) * a->Rows; row++)
         {
@@ -315,7 +315,7 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
             float sum = first[k];
             first[k] = sum * a->Scale;
             if (TReduction.Second != SecondResult.Maximum || !float.IsNaN(sum)) continue;
-            second[k] = LargestOf(a, (row * columns) + k, columns, row, matrix * columns, k, a->Rows);
+            second[k] = LargestOf(a, (row * columns) + k, columns, row, matrix / a->Parts * columns, k, a->Rows);
         }
     }
 

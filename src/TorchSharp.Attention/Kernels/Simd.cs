@@ -27,6 +27,9 @@ internal interface ISimd<TSelf>
 
     static abstract TSelf operator *(TSelf a, TSelf b);
 
+    /// <summary>a · b + c, rounded once where the machine and the runtime can.</summary>
+    static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
+
     /// <summary>a where a &gt; b, else b: a NaN in <paramref name="a"/> is passed over.</summary>
     static abstract TSelf Larger(TSelf a, TSelf b);
 
@@ -85,6 +88,14 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
     public static Simd512 operator *(Simd512 a, Simd512 b) => new(a._value * b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 MultiplyAdd(Simd512 a, Simd512 b, Simd512 c)
+#if NET9_0_OR_GREATER
+        => new(Vector512.MultiplyAddEstimate(a._value, b._value, c._value));
+#else
+        => new((a._value * b._value) + c._value);
+#endif
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 Larger(Simd512 a, Simd512 b)
         => new(Vector512.ConditionalSelect(Vector512.GreaterThan(a._value, b._value), a._value, b._value));
 
@@ -139,6 +150,14 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 operator *(Simd256 a, Simd256 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 MultiplyAdd(Simd256 a, Simd256 b, Simd256 c)
+#if NET9_0_OR_GREATER
+        => new(Vector256.MultiplyAddEstimate(a._value, b._value, c._value));
+#else
+        => new((a._value * b._value) + c._value);
+#endif
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 Larger(Simd256 a, Simd256 b)
@@ -200,6 +219,14 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
     public static Simd128 operator *(Simd128 a, Simd128 b) => new(a._value * b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 MultiplyAdd(Simd128 a, Simd128 b, Simd128 c)
+#if NET9_0_OR_GREATER
+        => new(Vector128.MultiplyAddEstimate(a._value, b._value, c._value));
+#else
+        => new((a._value * b._value) + c._value);
+#endif
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 Larger(Simd128 a, Simd128 b)
         => new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._value, b._value), a._value, b._value));
 
@@ -217,9 +244,8 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Largest()
     {
-        float largest = float.NegativeInfinity;
-        for (int i = 0; i < Lanes; i++) largest = _value[i] > largest ? _value[i] : largest;
-        return largest;
+        Simd128 pairs = Larger(this, new Simd128(Vector128.Shuffle(_value, Vector128.Create(2, 3, 0, 1))));
+        return Larger(pairs, new Simd128(Vector128.Shuffle(pairs._value, Vector128.Create(1, 0, 3, 2))))._value.ToScalar();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -252,6 +278,8 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
     public static Simd1 operator -(Simd1 a, Simd1 b) => new(a._value - b._value);
 
     public static Simd1 operator *(Simd1 a, Simd1 b) => new(a._value * b._value);
+
+    public static Simd1 MultiplyAdd(Simd1 a, Simd1 b, Simd1 c) => new((a._value * b._value) + c._value);
 
     public static Simd1 Larger(Simd1 a, Simd1 b) => a._value > b._value ? a : b;
 

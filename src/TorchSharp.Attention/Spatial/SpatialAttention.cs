@@ -98,6 +98,7 @@ public sealed class SpatialAttention : GateModule
 
     internal override Tensor ExcitePositions(Tensor pooled)
     {
+        if (!_conv.HasHooks && _conv.TryFused(pooled, _options.MapOrder) is { } logits) return _options.Gate.Apply(logits);
         Tensor maps = _options.MapOrder switch
         {
             SpatialMapOrder.Average => pooled.mean([1], keepdim: true),
@@ -127,6 +128,10 @@ public sealed class SpatialAttention : GateModule
             if (options.Norm) _bn = nn.BatchNorm2d(1, momentum: options.NormMomentum);
             RegisterComponents();
         }
+
+        public bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
+
+        public Tensor? TryFused(Tensor pooled, SpatialMapOrder order) => PositionConvolution.TryRun(pooled, order, _conv2d, _bn);
 
         public override Tensor forward(Tensor input)
         {

@@ -1,0 +1,28 @@
+using System.Collections;
+using System.Reflection;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Whether somebody listens to a layer's calls: then the layer must be called.</summary>
+internal static class Hooks
+{
+    private static readonly FieldInfo[] _lists =
+    [
+        .. typeof(nn.HookableModule<Func<nn.Module<Tensor, Tensor>, Tensor, Tensor>, Func<nn.Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>)
+            .GetFields(BindingFlags.Instance | BindingFlags.NonPublic)
+            .Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal)),
+    ];
+
+    public static bool Any(nn.Module<Tensor, Tensor> layer)
+    {
+        // A TorchSharp whose fields have other names keeps its hooks to itself: then every layer is called.
+        if (_lists.Length == 0) return true;
+        foreach (FieldInfo list in _lists)
+        {
+            if (list.GetValue(layer) is not ICollection { Count: 0 }) return true;
+        }
+
+        return false;
+    }
+}
