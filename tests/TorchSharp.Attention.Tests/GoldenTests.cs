@@ -25,11 +25,11 @@ public sealed class GoldenTests : IDisposable
     }
 
     [Fact]
-    public void Only_a_deep_network_needs_more_than_the_stated_tolerances()
+    public void Only_a_deep_network_and_cancelling_gradients_need_more_than_the_stated_tolerances()
     {
         Dictionary<string, string> notes = Fixtures().Select(row => row.Data)
             .ToDictionary(name => name, name => GoldenRunner.Run(GoldenFile.PathOf(name)).Reason ?? "");
-        Assert.Equal(["mobilenet_v2"], notes.Where(note => note.Value.Contains("float32 alone", StringComparison.Ordinal)).Select(note => note.Key));
+        Assert.Equal(["cbam_official", "mobilenet_v2"], notes.Where(note => note.Value.Contains("float32 alone", StringComparison.Ordinal)).Select(note => note.Key).Order());
 
         // The other two rules say where they act, too: biases before a norm, and files of few digits.
         Assert.Contains("grad.W_g.0.bias and 2 more zero but for rounding", notes["attention_gate"], StringComparison.Ordinal);

@@ -19,6 +19,8 @@ public sealed class KernelTests : IDisposable
         channels => new SpatialAttention(channels, new() { KernelSize = 3, MapOrder = SpatialMapOrder.Average }),
         channels => new Cbam(channels, new() { ReducedChannels = 3 }),
         channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 3, Initialization = AttentionInitialization.Identity }),
+        channels => new GatedChannelTransformation(channels),
+        channels => new GatherExcite(channels, new() { Extent = 0, MaxPool = true }),
         channels => new LightCbam(channels, new() { ReducedChannels = 3 }),
     ];
 

@@ -82,12 +82,19 @@ public sealed class GatedChannelTransformation : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => Embed(_norm == GctNorm.L2
+        ? input.square().sum([2, 3], keepdim: true).add(_epsilon).sqrt()
+        : input.abs().sum([2, 3], keepdim: true));
+
+    internal override GateParts? Decompose() => _norm == GctNorm.L2 ? new(this) : null;
+
+    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Squares;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled) => Embed(pooled.Squares.add(_epsilon).sqrt());
+
+    private Tensor Embed(Tensor size)
     {
         bool squares = _norm == GctNorm.L2;
-        Tensor size = squares
-            ? input.square().sum([2, 3], keepdim: true).add(_epsilon).sqrt()
-            : input.abs().sum([2, 3], keepdim: true);
         Tensor embedding = size.mul(_embedding);
         Tensor norm = squares
             ? embedding.square().mean([1], keepdim: true).add(_epsilon).sqrt()

@@ -10,6 +10,7 @@ internal enum ChannelReads
     Mean = 1,
     Maximum = 2,
     SquaredDeviations = 4,
+    Squares = 8,
 }
 
 /// <summary>
@@ -42,6 +43,8 @@ internal readonly struct ChannelSummary
 
     public Tensor SquaredDeviations => Second;
 
+    public Tensor Squares => Second;
+
     private Tensor Second => _second ?? _stacked!.select(0, 1);
 
     /// <summary>By libtorch's operations.</summary>
@@ -50,6 +53,7 @@ internal readonly struct ChannelSummary
         Tensor mean = map.mean([2, 3], keepdim: true);
         Tensor? second = reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true)
             : reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelReads.Squares) ? map.square().sum([2, 3], keepdim: true)
             : null;
         return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
     }

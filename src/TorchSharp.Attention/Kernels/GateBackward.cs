@@ -98,10 +98,10 @@ internal sealed unsafe class GateBackward : IDisposable
                 maximum = _pooledChannels![1];
                 peak = pooledGradient[1].div(_channelTies!.view(_view.Batch, _view.Channels, 1, 1)).contiguous();
             }
-            else if (_reads.HasFlag(ChannelReads.SquaredDeviations))
+            else if (_reads != ChannelReads.Mean)
             {
                 slope = pooledGradient[1].add(pooledGradient[1]).contiguous();
-                shift = shift.sub(slope.mul(_pooledChannels![0]));
+                if (_reads.HasFlag(ChannelReads.SquaredDeviations)) shift = shift.sub(slope.mul(_pooledChannels![0]));
             }
         }
 

@@ -38,6 +38,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
         a.Scale = 1f / View.Positions;
         if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(View, a);
         else if (reads.HasFlag(ChannelReads.SquaredDeviations)) PoolMoments(a, size);
+        else if (reads.HasFlag(ChannelReads.Squares)) PoolSquares(a, size);
         else MapKernels.OverPositions<Summing>(View, a);
         GC.KeepAlive(input);
         return pooled;
@@ -94,6 +95,16 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
         GC.KeepAlive(spatial);
         GC.KeepAlive(residual);
         return output ?? input;
+    }
+
+    /// <summary>Mean and Σx²: the moments about zero.</summary>
+    private void PoolSquares(MapArguments a, long size)
+    {
+        fixed (float* origin = new float[size])
+        {
+            a.ChannelShift = origin;
+            MapKernels.OverPositions<Moments>(View, a);
+        }
     }
 
     /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>

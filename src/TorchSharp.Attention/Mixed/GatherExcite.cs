@@ -185,6 +185,17 @@ public sealed class GatherExcite : GateModule
         return _options.Gate.Apply(gathered);
     }
 
+    /// <summary>Over the whole map and without parameters, gathering is pooling.</summary>
+    internal override GateParts? Decompose() => _gather is null && _options.Extent == 0 ? new(this) : null;
+
+    internal override ChannelReads Reads => _options.MaxPool ? ChannelReads.Mean | ChannelReads.Maximum : ChannelReads.Mean;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    {
+        Tensor gathered = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        return _options.Gate.Apply(_mlp is null ? gathered : _mlp.call(gathered));
+    }
+
     private Tensor Gather(Gatherer gather, Tensor input)
     {
         if (_options.PadWholeMap)
