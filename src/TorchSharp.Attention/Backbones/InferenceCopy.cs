@@ -24,15 +24,18 @@ internal static class InferenceCopy
 
         (ScalarType type, Device device) = Place(source);
         using IDisposable quiet = no_grad();
+
+        // The scope also ends what the constructors of layers leave behind: a convolution with a bias leaves one tensor.
+        using DisposeScope scope = NewDisposeScope();
         TNetwork copy = Build(create);
         try
         {
             copy.to(type);
             copy.to(device);
-            AttentionStart.Keep(copy);
-            using (NewDisposeScope()) Fill(copy, source);
+            Fill(copy, source);
             foreach (Parameter parameter in copy.parameters()) parameter.requires_grad = false;
             copy.eval();
+            AttentionStart.Keep(copy);
             return copy;
         }
         catch
