@@ -63,6 +63,21 @@ public sealed class MemoryTests(ITestOutputHelper output)
     }
 
     [Theory]
+    [MemberData(nameof(NetworkNames))]
+    public void A_fused_network_leaves_nothing_behind(string name)
+    {
+        using FeatureNetwork network = Cases.Networks[name]();
+        using FeatureNetwork fused = FusionTests.Fuse(network);
+        using Tensor x = randn(2, 3, 9, 8);
+        Measure(name + ", fused", 250, () => fused.call(x).Dispose());
+        using (no_grad()) Measure(name + ", fused, without gradients", 250, () => fused.call(x).Dispose());
+        Measure(name + ", features", 100, () =>
+        {
+            foreach (Tensor map in fused.Features(x)) map.Dispose();
+        });
+    }
+
+    [Theory]
     [MemberData(nameof(ModuleNames))]
     public void Maps_on_demand_leave_nothing_behind(string name)
     {
@@ -75,6 +90,14 @@ public sealed class MemoryTests(ITestOutputHelper output)
                 ? dynamic.Weights(x)
                 : subject.Gate(x, guide) ?? ((ContextModule)subject.Module).Weights(x);
         });
+    }
+
+    [Theory]
+    [MemberData(nameof(NetworkNames))]
+    public void Fusing_leaves_nothing_behind(string name)
+    {
+        using FeatureNetwork network = Cases.Networks[name]();
+        Measure(name + ", fusing", 20, () => FusionTests.Fuse(network).Dispose());
     }
 
     [Fact]

@@ -111,6 +111,7 @@ public sealed partial class ReadmeTests
         using Tensor logits = unet.call(images);                        // any height and width; logits of the same size
         ModelCost cost = ModelCost.Measure(unet, 1, 3, 224, 224);       // parameters, multiply-accumulates
         IReadOnlyList<Tensor> pyramid = unet.Features(images);          // decoder maps, finest first
+        using UNet deployed = unet.FuseForInference();                  // a copy: batch norms folded, faster layout
         // end networks
         Assert.Equal([1, 2, 65, 50], logits.shape);
         Assert.True(cost.MultiplyAccumulates > 1_000_000_000);

@@ -7,10 +7,11 @@ namespace TorchSharp.Attention;
 /// </summary>
 public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
 {
-    private protected FeatureNetwork(string name)
-        : base(name)
-    {
-    }
+    private protected FeatureNetwork(string name, bool fused)
+        : base(name) => IsFused = fused;
+
+    /// <summary>Whether this is a copy for inference, without batch norms, as <c>FuseForInference</c> of each network makes it.</summary>
+    public bool IsFused { get; }
 
     /// <summary>Channels of the input image.</summary>
     public abstract int InputChannels { get; }
@@ -32,6 +33,20 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
         Tensor[] maps = ComputeFeatures(input);
         foreach (Tensor map in maps) map.MoveToOuterDisposeScope();
         return maps;
+    }
+
+    /// <summary>Sets training or evaluation mode.</summary>
+    /// <param name="train">True for training mode.</param>
+    /// <exception cref="InvalidOperationException">Training mode is asked for, but <see cref="IsFused"/>: there are no norms left to train with.</exception>
+    public override void train(bool train = true)
+    {
+        if (train && IsFused)
+        {
+            throw new InvalidOperationException(
+                $"This {GetName()} was fused for inference and has no batch norms to train with. Train the network that it was made from, and fuse that again.");
+        }
+
+        base.train(train);
     }
 
     /// <summary>The network as a tree of modules with parameter counts; attention is marked with ◆.</summary>
@@ -77,7 +92,8 @@ public abstract record BackboneOptions
     public abstract FeatureNetwork Create();
 
     /// <summary>Builds the network without what follows its feature pyramid.</summary>
-    internal abstract FeatureNetwork CreateEncoder();
+    /// <param name="fused">Whether convolutions have biases in place of batch norms.</param>
+    internal abstract FeatureNetwork CreateEncoder(bool fused);
 
     /// <summary>What the pyramid's maps will be, without building anything.</summary>
     internal abstract (ValueList<int> Channels, ValueList<int> Reductions) Pyramid();

@@ -39,7 +39,7 @@ public sealed record MobileNetV2Options : BackboneOptions
     /// <inheritdoc/>
     public override MobileNetV2 Create() => new(this);
 
-    internal override FeatureNetwork CreateEncoder() => new MobileNetV2(this, encoder: true);
+    internal override FeatureNetwork CreateEncoder(bool fused) => new MobileNetV2(this, encoder: true, fused);
 
     internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
     {
@@ -75,28 +75,28 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     /// <param name="options">Its shape; null for the paper's network.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
     public MobileNetV2(MobileNetV2Options? options = null)
-        : this(options ?? new MobileNetV2Options(), encoder: false)
+        : this(options ?? new MobileNetV2Options(), encoder: false, fused: false)
     {
     }
 
-    internal MobileNetV2(MobileNetV2Options options, bool encoder)
-        : base(nameof(MobileNetV2))
+    internal MobileNetV2(MobileNetV2Options options, bool encoder, bool fused)
+        : base(nameof(MobileNetV2), fused)
     {
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), Sites(options));
 
         int width = Width(32, options);
-        _features.Add(new ConvNormReLU6(options.InputChannels, width, 3, options.SmallImages ? 1 : 2));
+        _features.Add(new ConvNormReLU6(options.InputChannels, width, 3, options.SmallImages ? 1 : 2, fused));
         foreach (Block block in Blocks(options))
         {
-            _features.Add(new InvertedResidual(block, placement));
+            _features.Add(new InvertedResidual(block, placement, fused));
             width = block.Output;
         }
 
         if (!encoder)
         {
             int last = Round(1280 * Math.Max(1.0, options.WidthMultiplier), options);
-            _features.Add(new ConvNormReLU6(width, last, 1, 1));
+            _features.Add(new ConvNormReLU6(width, last, 1, 1, fused));
             _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(last, options.Classes));
         }
 
@@ -108,7 +108,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 
         (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
-        BackboneInitializer.Reset(this, classifierStd: 0.01);
+        if (!fused) BackboneInitializer.Reset(this, classifierStd: 0.01);
     }
 
     /// <summary>The shape that the network was built with.</summary>
@@ -155,6 +155,16 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         return sites;
     }
 
+    /// <summary>
+    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions like them
+    /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias: <c>features.0.0.bias</c>. See
+    /// <see cref="ResNet.FuseForInference"/>.
+    /// </summary>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
+    public MobileNetV2 FuseForInference() => InferenceCopy.Of(this, () => new MobileNetV2(Options, encoder: _classifier is null, fused: true));
+
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
@@ -181,7 +191,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 
     private Tensor Run(Tensor input, Func<int, Tensor, Tensor> refine, Tensor[]? maps)
     {
-        Tensor map = _features[0].call(input);
+        Tensor map = _features[0].call(IsFused ? MapLayout.Fastest(input) : input);
         int feature = 1, level = 0;
         for (int stage = 1; stage <= Table.Length; stage++)
         {
@@ -223,27 +233,27 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         public bool HasShortcut => Stride == 1 && Input == Output;
     }
 
-    /// <summary>Convolution, norm, ReLU6; keys 0 and 1.</summary>
+    /// <summary>Convolution, norm, ReLU6; keys 0 and 1. Fused without the norm.</summary>
     private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>
     {
         [ComponentName(Name = "0")]
         private readonly Conv2d _conv;
 
         [ComponentName(Name = "1")]
-        private readonly BatchNorm2d _bn;
+        private readonly BatchNorm2d? _bn;
 
-        public ConvNormReLU6(int input, int output, int kernel, int stride, int groups = 1)
+        public ConvNormReLU6(int input, int output, int kernel, int stride, bool fused, int groups = 1)
             : base(nameof(ConvNormReLU6))
         {
-            _conv = nn.Conv2d(input, output, kernel, stride: stride, padding: kernel / 2, groups: groups, bias: false);
-            _bn = nn.BatchNorm2d(output);
+            _conv = nn.Conv2d(input, output, kernel, stride: stride, padding: kernel / 2, groups: groups, bias: fused);
+            if (!fused) _bn = nn.BatchNorm2d(output);
             RegisterComponents();
         }
 
         public override Tensor forward(Tensor input)
         {
             using DisposeScope scope = NewDisposeScope();
-            return nn.functional.relu6(_bn.call(_conv.call(input)), inplace: true).MoveToOuterDisposeScope();
+            return nn.functional.relu6(_bn.Norm(_conv.call(input)), inplace: true).MoveToOuterDisposeScope();
         }
     }
 
@@ -256,19 +266,21 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 
         private readonly BlockAttentions _attentions;
         private readonly bool _hasShortcut;
+        private readonly int _depthwise;
 
-        public InvertedResidual(Block block, AttentionPlacement placement)
+        public InvertedResidual(Block block, AttentionPlacement placement, bool fused)
             : base(nameof(InvertedResidual))
         {
             _hasShortcut = block.HasShortcut;
-            if (block.Expansion != 1) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1));
+            if (block.Expansion != 1) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1, fused));
+            _depthwise = _layers.Count;
 
             // A branch has the norm and activation of the convolution that it replaces, and that convolution's key.
             _layers.Add(placement.CreateBranch(block.Stage, block.Index) is { } branch
                 ? nn.Sequential(branch)
-                : new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, groups: block.Hidden));
-            _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: false));
-            _layers.Add(nn.BatchNorm2d(block.Output));
+                : new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, fused, groups: block.Hidden));
+            _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: fused));
+            if (!fused) _layers.Add(nn.BatchNorm2d(block.Output));
             RegisterComponents();
             _attentions = new BlockAttentions(this, placement, block.Stage, block.Index);
         }
@@ -277,10 +289,10 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         {
             using DisposeScope scope = NewDisposeScope();
             Tensor x = _attentions.Refine(AttentionPosition.Before, input), y = x;
-            int depthwise = _layers.Count - 3;
-            if (depthwise > 0) y = _attentions.Refine(AttentionPosition.AfterExpand, _layers[0].call(y));
-            y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[depthwise].call(y));
-            y = _attentions.Refine(AttentionPosition.BeforeAdd, _layers[depthwise + 2].call(_layers[depthwise + 1].call(y)));
+            if (_depthwise > 0) y = _attentions.Refine(AttentionPosition.AfterExpand, _layers[0].call(y));
+            y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[_depthwise].call(y));
+            for (int i = _depthwise + 1; i < _layers.Count; i++) y = _layers[i].call(y);
+            y = _attentions.Refine(AttentionPosition.BeforeAdd, y);
             if (_hasShortcut) y = y.add(_attentions.Refine(AttentionPosition.Shortcut, x));
             return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
         }

@@ -75,7 +75,7 @@ public sealed record ResNetOptions : BackboneOptions
     /// <inheritdoc/>
     public override ResNet Create() => new(this);
 
-    internal override FeatureNetwork CreateEncoder() => new ResNet(this, encoder: true);
+    internal override FeatureNetwork CreateEncoder(bool fused) => new ResNet(this, encoder: true, fused);
 
     internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
     {
@@ -103,11 +103,12 @@ public sealed class ResNet : FeatureNetwork, IEncoder
     private readonly Conv2d _conv1;
 
     [ComponentName(Name = "bn1")]
-    private readonly BatchNorm2d _bn1;
+    private readonly BatchNorm2d? _bn1;
 
     [ComponentName(Name = "fc")]
     private readonly Linear? _fc;
 
+    private readonly ValueList<int> _planes;
     private readonly Sequential[] _stages;
     private readonly nn.Module<Tensor, Tensor>?[] _stageEnds;
 
@@ -115,26 +116,24 @@ public sealed class ResNet : FeatureNetwork, IEncoder
     /// <param name="options">Its shape; null for ResNet-18.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
     public ResNet(ResNetOptions? options = null)
-        : this(options ?? new ResNetOptions(), encoder: false)
+        : this(options ?? new ResNetOptions(), encoder: false, fused: false)
     {
     }
 
-    internal ResNet(ResNetOptions options, bool encoder)
-        : base(nameof(ResNet))
+    internal ResNet(ResNetOptions options, bool encoder, bool fused)
+        : base(nameof(ResNet), fused)
     {
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), Sites(options));
 
-        ValueList<int> planes = options.PlanesOfStages();
+        ValueList<int> planes = _planes = options.PlanesOfStages();
         int expansion = ResidualBlock.Expansion(options.Block);
         bool small = options.Stem == ResNetStem.Small;
         _conv1 = small
-            ? nn.Conv2d(options.InputChannels, options.StemWidth, 3, padding: 1, bias: false)
-            : nn.Conv2d(options.InputChannels, options.StemWidth, 7, stride: 2, padding: 3, bias: false);
-        _bn1 = nn.BatchNorm2d(options.StemWidth);
-
+            ? nn.Conv2d(options.InputChannels, options.StemWidth, 3, padding: 1, bias: fused)
+            : nn.Conv2d(options.InputChannels, options.StemWidth, 7, stride: 2, padding: 3, bias: fused);
         register_module("conv1", _conv1);
-        register_module("bn1", _bn1);
+        if (!fused) register_module("bn1", _bn1 = nn.BatchNorm2d(options.StemWidth));
 
         _stages = new Sequential[options.Layers.Count];
         _stageEnds = new nn.Module<Tensor, Tensor>?[_stages.Length];
@@ -145,7 +144,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder
             for (int i = 0; i < members.Length; i++, block++)
             {
                 members[i] = new ResidualBlock(
-                    options.Block, width, planes[stage - 1], StrideOf(stage, i), TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i);
+                    options.Block, width, planes[stage - 1], StrideOf(stage, i), TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i, fused);
                 width = planes[stage - 1] * expansion;
             }
 
@@ -157,6 +156,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         if (!encoder) _fc = nn.Linear(width, options.Classes);
         (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
+        if (fused) return;
         BackboneInitializer.Reset(this);
         if (options.ZeroInitLastNorm) ZeroLastNorms();
     }
@@ -237,6 +237,22 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         return sites;
     }
 
+    /// <summary>
+    /// A copy for inference: each batch norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and
+    /// b′ = (b − μ) · γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in
+    /// evaluation mode up to rounding. Keys are this network's without the norms', and convolutions that had a norm have a bias:
+    /// <c>conv1.bias</c>. Attentions stay modules of their own under their own keys, to be hooked and asked for their maps as before; so
+    /// do modules that replace a convolution, with the norms inside them.
+    /// </summary>
+    /// <remarks>
+    /// This network stays as it is, its mode included; running statistics are taken as they are now. Hooks are not copied. The copy is in
+    /// evaluation mode and refuses training mode; its parameters need no gradients, though gradients of the input work. On the CPU, in
+    /// float32 and bfloat16, its maps may lie channels last, also those that <see cref="FeatureNetwork.Features"/> returns.
+    /// </remarks>
+    /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
+    /// <exception cref="InvalidOperationException">This network is fused already, or its values are of several types or on several devices.</exception>
+    public ResNet FuseForInference() => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
+
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
@@ -260,11 +276,13 @@ public sealed class ResNet : FeatureNetwork, IEncoder
 
     private Tensor Run(Tensor input, Func<int, Tensor, Tensor> refine, Tensor[]? maps)
     {
-        Tensor map = refine(0, _bn1.call(_conv1.call(input)).relu_());
+        Tensor map = IsFused ? MapLayout.Fastest(input) : input;
+        map = refine(0, _bn1.Norm(_conv1.call(map)).relu_());
         if (maps is not null) maps[0] = map;
         if (Options.Stem == ResNetStem.Standard) map = nn.functional.max_pool2d(map, 3, 2, 1);
         for (int i = 0; i < _stages.Length; i++)
         {
+            if (IsFused) map = MapLayout.Fastest(map, _planes[i]);
             map = _stages[i].call(map);
             if (_stageEnds[i] is { } end) map = end.call(map);
             map = refine(i + 1, map);

@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// <summary>
 /// A residual block: δ(F(x) + S(x)), F two 3×3 convolutions or a 1×1–3×3–1×1 bottleneck, S the identity or a strided 1×1 convolution.
 /// It asks the placement for an attention at each of its positions and knows none by name. A branch module in place of a convolution has
-/// that convolution's key, and its norm is not there.
+/// that convolution's key, and its norm is not there. Fused, convolutions have biases and no norms.
 /// </summary>
 internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
 {
@@ -35,8 +35,12 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     private readonly BlockAttentions _attentions;
     private readonly double _dropPath;
 
+    // Whether the map before the addition is a convolution's and nobody else's, to be written over.
+    private readonly bool _addsOver;
+
     public ResidualBlock(
-        ResNetBlock kind, int input, int planes, int stride, double dropPath, AttentionPlacement placement, int stage, int block)
+        ResNetBlock kind, int input, int planes, int stride, double dropPath, AttentionPlacement placement, int stage, int block,
+        bool fused)
         : base(kind == ResNetBlock.Basic ? "BasicBlock" : "Bottleneck")
     {
         int output = planes * Expansion(kind);
@@ -44,27 +48,29 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
         BranchModule? replacement = placement.CreateBranch(stage, block);
         if (kind == ResNetBlock.Basic)
         {
-            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: false);
-            _conv2 = nn.Conv2d(planes, planes, 3, padding: 1, bias: false);
+            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: fused);
+            _conv2 = nn.Conv2d(planes, planes, 3, padding: 1, bias: fused);
         }
         else
         {
-            _conv1 = nn.Conv2d(input, planes, 1, bias: false);
-            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: false);
-            _conv3 = nn.Conv2d(planes, output, 1, bias: false);
-            _bn3 = nn.BatchNorm2d(output);
+            _conv1 = nn.Conv2d(input, planes, 1, bias: fused);
+            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: fused);
+            _conv3 = nn.Conv2d(planes, output, 1, bias: fused);
+            if (!fused) _bn3 = nn.BatchNorm2d(output);
         }
 
         // A branch module has the norm and activation of the convolution that it replaces.
-        if (_conv1 is not BranchModule) _bn1 = nn.BatchNorm2d(planes);
-        if (_conv2 is not BranchModule) _bn2 = nn.BatchNorm2d(planes);
+        if (!fused && _conv1 is not BranchModule) _bn1 = nn.BatchNorm2d(planes);
+        if (!fused && _conv2 is not BranchModule) _bn2 = nn.BatchNorm2d(planes);
         if (stride != 1 || input != output)
         {
-            _downsample = nn.Sequential(nn.Conv2d(input, output, 1, stride: stride, bias: false), nn.BatchNorm2d(output));
+            Conv2d projection = nn.Conv2d(input, output, 1, stride: stride, bias: fused);
+            _downsample = fused ? nn.Sequential(projection) : nn.Sequential(projection, nn.BatchNorm2d(output));
         }
 
         RegisterComponents();
         _attentions = new BlockAttentions(this, placement, stage, block);
+        _addsOver = fused && !_attentions.Has(AttentionPosition.AfterConv2) && !_attentions.Has(AttentionPosition.BeforeAdd);
     }
 
     /// <summary>The norm at the end of the residual branch.</summary>
@@ -79,20 +85,30 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
         Tensor x = _attentions.Refine(AttentionPosition.Before, input);
 
         Tensor y = _conv1.call(x);
-        if (_bn1 is not null) y = _bn1.call(y).relu_();
+        if (_conv1 is not BranchModule) y = _bn1.Norm(y).relu_();
         y = _conv2.call(_attentions.Refine(AttentionPosition.AfterConv1, y));
-        if (_bn2 is not null)
+        if (_conv2 is not BranchModule)
         {
-            y = _bn2.call(y);
+            y = _bn2.Norm(y);
             if (_conv3 is not null) y.relu_();
         }
 
         y = _attentions.Refine(AttentionPosition.AfterConv2, y);
-        if (_conv3 is not null) y = _bn3!.call(_conv3.call(y));
+        if (_conv3 is not null) y = _bn3.Norm(_conv3.call(y));
 
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
         Tensor end = _attentions.TryEnd(y, shortcut)
+            ?? (_addsOver ? AddRectified(y, shortcut) : null)
             ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).add(shortcut).relu_();
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>max(map + shortcut, 0), written over the map: one pass over memory where the kernels can.</summary>
+    private static Tensor AddRectified(Tensor map, Tensor shortcut)
+    {
+        bool tracked = is_grad_enabled() && (map.requires_grad || shortcut.requires_grad);
+        return !tracked && AttentionKernels.Enabled && MapView.TryOf(map, out MapView view) && view.Matches(shortcut)
+            ? new GatePass(default, view).Apply(map, null, null, overwrite: true, shortcut)
+            : map.add_(shortcut).relu_();
     }
 }

@@ -38,19 +38,24 @@ public sealed class UNet : FeatureNetwork
     /// <param name="options">Its shape; null for the paper's widths.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit this network.</exception>
     public UNet(UNetOptions? options = null)
-        : base(nameof(UNet))
+        : this(options ?? new UNetOptions(), fused: false)
     {
-        Options = options ??= new UNetOptions();
+    }
+
+    private UNet(UNetOptions options, bool fused)
+        : base(nameof(UNet), fused)
+    {
+        Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(UNet), Sites(options));
         (IReadOnlyList<UNetLevel> levels, int bottleneck) = options.Levels();
 
         if (options.Encoder is { } backbone)
         {
-            _backbone = (backbone with { InputChannels = options.InputChannels }).CreateEncoder();
+            _backbone = (backbone with { InputChannels = options.InputChannels }).CreateEncoder(fused);
         }
         else
         {
-            _bottleneck = new DoubleConvolution(levels[^1].Width, bottleneck, StrideInto(levels.Count, levels, options), options);
+            _bottleneck = new DoubleConvolution(levels[^1].Width, bottleneck, StrideInto(levels.Count, levels, options), options, fused);
         }
 
         _levels = new UNetStage[levels.Count];
@@ -58,7 +63,7 @@ public sealed class UNet : FeatureNetwork
         {
             int above = i == 0 ? options.InputChannels : levels[i - 1].Width;
             int below = i == _levels.Length - 1 ? bottleneck : levels[i + 1].Width;
-            _levels[i] = new UNetStage(levels[i], i + 1, above, below, StrideInto(i, levels, options), options, placement);
+            _levels[i] = new UNetStage(levels[i], i + 1, above, below, StrideInto(i, levels, options), options, placement, fused);
             _levels[i].RegisterIn(this);
         }
 
@@ -67,7 +72,7 @@ public sealed class UNet : FeatureNetwork
         FeatureChannels = ValueList.Create<int>([.. levels.Select(level => level.Width), bottleneck]);
         FeatureReductions = ValueList.Create<int>([.. levels.Select(level => level.Reduction), levels[^1].Stride * levels[^1].Reduction]);
         RegisterComponents();
-        BackboneInitializer.Reset(this);
+        if (!fused) BackboneInitializer.Reset(this);
     }
 
     /// <summary>The shape that the network was built with.</summary>
@@ -111,6 +116,16 @@ public sealed class UNet : FeatureNetwork
         return sites;
     }
 
+    /// <summary>
+    /// A copy for inference: each batch norm is folded into the convolution before it, transposed ones too, and maps lie in memory as convolutions like them
+    /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
+    /// <c>encoder1.conv1.bias</c>. Instance and group norms depend on the image and stay. See <see cref="ResNet.FuseForInference"/>.
+    /// </summary>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
+    /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
+    public UNet FuseForInference() => InferenceCopy.Of(this, () => new UNet(Options, fused: true));
+
     /// <summary>Segments images.</summary>
     /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
     /// <returns>Logits, (N, classes, H, W), owned by the caller.</returns>
@@ -118,7 +133,8 @@ public sealed class UNet : FeatureNetwork
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
-        return _head.call(Run(input)[0]).MoveToOuterDisposeScope();
+        Tensor logits = _head.call(Run(input)[0]);
+        return (IsFused ? logits.contiguous() : logits).MoveToOuterDisposeScope();
     }
 
     /// <summary>The decoder's maps, finest first, then the bottleneck's.</summary>
@@ -138,7 +154,8 @@ public sealed class UNet : FeatureNetwork
 
     private Tensor EncodePlain(Tensor input, Tensor?[] skips)
     {
-        Tensor map = input;
+        // An instance norm is so much slower channels last that nothing is won.
+        Tensor map = IsFused && Options.Norm != UNetNorm.Instance ? MapLayout.Fastest(input) : input;
         for (int i = 0; i < _levels.Length; i++)
         {
             skips[i] = map = _levels[i].Encode(map);

@@ -21,16 +21,16 @@ internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>
 
     private readonly double _dropout;
 
-    public DoubleConvolution(int input, int width, int stride, UNetOptions options)
+    public DoubleConvolution(int input, int width, int stride, UNetOptions options, bool fused)
         : base(nameof(DoubleConvolution))
     {
-        bool bias = options.ConvolutionBias || options.Norm == UNetNorm.None;
+        bool bias = UNetNorms.HasBias(options, fused);
         int padding = options.KernelSize / 2;
         _dropout = options.Dropout;
         _conv1 = nn.Conv2d(input, width, options.KernelSize, stride: stride, padding: padding, bias: bias);
-        _norm1 = UNetNorms.Create(width, options);
+        _norm1 = UNetNorms.Create(width, options, fused);
         _conv2 = nn.Conv2d(width, width, options.KernelSize, padding: padding, bias: bias);
-        _norm2 = UNetNorms.Create(width, options);
+        _norm2 = UNetNorms.Create(width, options, fused);
         RegisterComponents();
     }
 
@@ -76,9 +76,14 @@ internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>
 /// <summary>The norms of a <see cref="UNet"/>.</summary>
 internal static class UNetNorms
 {
-    /// <summary>The norm that the options name; null for none.</summary>
-    public static nn.Module<Tensor, Tensor>? Create(int width, UNetOptions options) => options.Norm switch
+    /// <summary>Whether a convolution that the options' norm follows has a bias: chosen, or because nothing else shifts its output.</summary>
+    public static bool HasBias(UNetOptions options, bool fused)
+        => options.ConvolutionBias || options.Norm == UNetNorm.None || (fused && options.Norm == UNetNorm.Batch);
+
+    /// <summary>The norm that the options name; null for none, and where it is folded into the convolution before it.</summary>
+    public static nn.Module<Tensor, Tensor>? Create(int width, UNetOptions options, bool fused) => options.Norm switch
     {
+        UNetNorm.Batch when fused => null,
         UNetNorm.Batch => nn.BatchNorm2d(width),
         UNetNorm.Instance => nn.InstanceNorm2d(width, affine: true),
         UNetNorm.Group => nn.GroupNorm(options.NormGroups, width),

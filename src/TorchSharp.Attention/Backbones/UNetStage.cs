@@ -14,16 +14,16 @@ internal sealed class UNetStage
     private readonly nn.Module<Tensor, Tensor>? _afterConcat;
     private readonly nn.Module<Tensor, Tensor>? _decoderEnd;
 
-    public UNetStage(UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement)
+    public UNetStage(UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement, bool fused)
     {
         _number = number;
         Feature = level.Feature;
         Stride = level.Stride;
-        if (options.Encoder is null) _encoder = new DoubleConvolution(above, level.Width, stride, options);
-        _up = new UpSampling(below, level, options);
+        if (options.Encoder is null) _encoder = new DoubleConvolution(above, level.Width, stride, options, fused);
+        _up = new UpSampling(below, level, options, fused);
         _decoder = options.Decoder == UNetDecoder.Merge
             ? new MergeConvolution(level.Width + level.SkipChannels, level.Width, options.Dropout)
-            : new DoubleConvolution(level.Width + level.SkipChannels, level.Width, 1, options);
+            : new DoubleConvolution(level.Width + level.SkipChannels, level.Width, 1, options, fused);
         _encoderEnd = placement.Create(AttentionPosition.EncoderEnd, number);
         _skip = placement.CreateGuided(AttentionPosition.Skip, number);
         _afterConcat = placement.Create(AttentionPosition.AfterConcat, number);

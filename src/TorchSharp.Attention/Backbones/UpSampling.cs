@@ -15,7 +15,7 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor>
     private readonly UNetUpSampling _kind;
     private readonly int _stride;
 
-    public UpSampling(int input, UNetLevel level, UNetOptions options)
+    public UpSampling(int input, UNetLevel level, UNetOptions options, bool fused)
         : base(nameof(UpSampling))
     {
         _kind = options.UpSampling;
@@ -28,8 +28,8 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor>
             case UNetUpSampling.TransposedBlock:
                 _conv = nn.ConvTranspose2d(
                     input, level.Width, options.UpKernelSize, stride: _stride, padding: options.UpKernelSize / 2, output_padding: _stride - 1,
-                    bias: options.ConvolutionBias || options.Norm == UNetNorm.None);
-                _norm = UNetNorms.Create(level.Width, options);
+                    bias: UNetNorms.HasBias(options, fused));
+                _norm = UNetNorms.Create(level.Width, options, fused);
                 break;
             default:
                 _conv = nn.ConvTranspose2d(input, level.Width, _stride, stride: _stride);

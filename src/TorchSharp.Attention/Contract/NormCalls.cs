@@ -18,6 +18,9 @@ internal static class NormCalls
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
     }
 
+    /// <summary>The normed map; the map itself where the norm is folded into the convolution before it.</summary>
+    public static Tensor Norm(this BatchNorm2d? norm, Tensor map) => norm is null ? map : norm.call(map);
+
     /// <summary>
     /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took a contiguous batch of
     /// one and the gradient that comes back has its channels side by side and another stride of the batch than such a map would have.
