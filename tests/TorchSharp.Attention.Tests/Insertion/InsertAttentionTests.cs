@@ -373,11 +373,11 @@ public sealed class InsertAttentionTests
     }
 
     [Fact]
-    public void A_table_made_in_the_dry_pass_outlives_it()
+    public void A_table_made_in_the_dry_pass_and_a_map_used_again_live_on()
     {
-        using OddNetwork network = new();
+        using LooseNetwork network = new();
         using Tensor x = randn(1, 3, 4, 4);
-        using (NewDisposeScope()) network.InsertAttention(InsertionPlan.After("stem", Cbam), x);
+        using (NewDisposeScope()) network.InsertAttention(InsertionPlan.After("same", Cbam).AndBefore("same", Cbam), x);
         using Tensor y = network.call(x);
         Assert.Equal([1, 8, 4, 4], y.shape);
     }

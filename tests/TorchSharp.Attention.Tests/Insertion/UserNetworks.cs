@@ -113,6 +113,24 @@ internal sealed class OddNetwork : nn.Module<Tensor, Tensor>
     }
 }
 
+/// <summary>No dispose scopes at all, a map that is used again after a layer handed it back, and a table kept for later.</summary>
+internal sealed class LooseNetwork : nn.Module<Tensor, Tensor>
+{
+    private readonly Conv2d stem = nn.Conv2d(3, 8, 3, padding: 1);
+    private readonly OddNetwork.PassOn same = new();
+    private Tensor? _table;
+
+    public LooseNetwork()
+        : base("LooseNetwork") => RegisterComponents();
+
+    public override Tensor forward(Tensor x)
+    {
+        _table ??= zeros(1, 8, 1, 1);
+        Tensor y = stem.call(x);
+        return same.call(y).add(y).add(_table);
+    }
+}
+
 /// <summary>Two inputs, and a child of two inputs.</summary>
 internal sealed class TwoInputNetwork : nn.Module<Tensor, Tensor, Tensor>
 {
