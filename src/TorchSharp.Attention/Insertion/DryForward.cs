@@ -1,0 +1,67 @@
+using System.Reflection;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Gives libtorch's random numbers back as they were.</summary>
+internal sealed class RandomState : IDisposable
+{
+    private readonly Tensor _state = get_rng_state().DetachFromDisposeScope();
+    private bool _forgotten;
+
+    /// <summary>Lets the numbers drawn meanwhile count.</summary>
+    public void Forget() => _forgotten = true;
+
+    public void Dispose()
+    {
+        if (!_forgotten) set_rng_state(_state);
+        _state.Dispose();
+    }
+}
+
+/// <summary>Runs a network once to see what happens in it, and leaves no trace: no gradients, evaluation mode, everything put back.</summary>
+internal static class DryForward
+{
+    /// <exception cref="ArgumentException">The network does not take the example; its own exception is inside.</exception>
+    public static void Run(nn.Module model, Tensor[] example)
+    {
+        string shapes = string.Join(", ", example.Select(Check.Shape));
+        MethodInfo call = model.GetType().GetMethod("call", [.. example.Select(_ => typeof(Tensor))]) ?? throw new ArgumentException(
+            $"{model.GetType().Name} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
+            "or none where widths can be read from weights.", nameof(example));
+        nn.Module[] modules = [.. model.named_modules().Select(child => child.module).Prepend(model).Distinct()];
+        bool[] training = [.. modules.Select(module => module.training)];
+        using RandomState kept = new();
+        using DisposeScope scope = NewDisposeScope();
+        try
+        {
+            model.eval();
+            using IDisposable quiet = no_grad();
+            call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, [.. example.Select(tensor => tensor.detach().clone())], null);
+        }
+        catch (Exception e)
+        {
+            throw new ArgumentException(
+                $"{model.GetType().Name} does not run on the example of shape {shapes}: {e.Message.Split('\n')[0]} Give an example that it takes in evaluation mode.",
+                nameof(example), e);
+        }
+        finally
+        {
+            // Parents stand before their children, so what a parent sets for its children is put right after.
+            for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
+            foreach (nn.Module module in modules) Keep(module, scope);
+        }
+    }
+
+    /// <summary>A tensor that the network has made for later, such as a table of positions, must outlive the pass.</summary>
+    private static void Keep(nn.Module module, DisposeScope scope)
+    {
+        for (Type? type = module.GetType(); type is not null && type != typeof(nn.Module); type = type.BaseType)
+        {
+            foreach (FieldInfo field in type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly))
+            {
+                if (typeof(Tensor).IsAssignableFrom(field.FieldType) && field.GetValue(module) is Tensor tensor && scope.Contains(tensor)) scope.Detach(tensor);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Puts attention into networks that are there already, and trains it alone.</summary>
+public static class InsertionExtensions
+{
+    /// <summary>
+    /// Inserts attentions before and after submodules of any network. They start as the identity, so that the network computes what it did to
+    /// the last bit; they are in its <c>state_dict</c>, <c>parameters</c>, <c>train</c>, <c>eval</c> and <c>to</c>.
+    /// </summary>
+    /// <param name="model">The network. Its submodules must be registered, and run by <c>call</c>.</param>
+    /// <param name="plan">Which attention goes where.</param>
+    /// <param name="example">
+    /// The network's inputs, one tensor each, for a dry forward pass that finds the widths and whether each submodule is called (evaluation
+    /// mode, no gradients; modes, running statistics, random state and the example itself stay as they are). Without one, widths are read from
+    /// the submodules' weights, and a <c>call</c> of the network throws an <see cref="InvalidOperationException"/> as long as one of them has
+    /// not been called.
+    /// </param>
+    /// <returns>The way back; it may be forgotten.</returns>
+    /// <remarks>
+    /// Weights are registered with the nearest module above that is no <see cref="Modules.Sequential"/>, as the path from there with
+    /// underscores and <c>_attn</c> or <c>_attn_before</c>: <c>layer3.0.conv2_attn.fc1.weight</c>. A network that is a Sequential from the top
+    /// gets a last child <c>attention</c>, which holds them and passes its input on. Several insertions, at one place too, act in their order.
+    /// Make optimizers afterwards.
+    /// </remarks>
+    /// <exception cref="ArgumentException">
+    /// A rule matches nothing or what cannot be hooked, a submodule is run by <c>forward</c>, a map is no (N, C, H, W), settings do not fit, or
+    /// the network does not run on the example. The network is then as it was.
+    /// </exception>
+    public static InsertionHandle InsertAttention(this nn.Module model, InsertionPlan plan, params Tensor[] example)
+    {
+        RandomState before = new();
+        try
+        {
+            using Resolution resolution = new(model, plan, example);
+            InsertionHandle handle = new(model, resolution, seen: example.Length > 0);
+            before.Forget();
+            return handle;
+        }
+        finally
+        {
+            before.Dispose();
+        }
+    }
+
+    /// <summary>Stops the training of every parameter but those of the library's attention modules.</summary>
+    /// <param name="model">The network, with attention inserted or built in.</param>
+    /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again.</returns>
+    /// <exception cref="ArgumentException">The network has no attention, so that nothing would be left to train.</exception>
+    public static FrozenParameters FreezeAllButAttention(this nn.Module model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        nn.Module[] attentions = [.. model.modules().Prepend(model).Where(module => module is IAttentionModule or MultiHeadAttention or CrossAttention)];
+        return attentions.Length > 0
+            ? new FrozenParameters(model, attentions)
+            : throw new ArgumentException($"{model.GetType().Name} has no attention: nothing would be left to train. Insert some first with InsertAttention.", nameof(model));
+    }
+}

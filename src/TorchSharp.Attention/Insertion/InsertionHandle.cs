@@ -1,0 +1,107 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Attentions that <see cref="InsertionExtensions.InsertAttention"/> has put into a network, and the way back. Forgetting it leaves them there:
+/// they belong to the network, which disposes them.
+/// </summary>
+public sealed class InsertionHandle : IDisposable
+{
+    private readonly nn.Module _model;
+    private readonly List<(PlannedInsertion Planned, nn.Module Host, InsertionSpot Spot)> _inserted = [];
+    private readonly List<FrozenParameters> _frozen = [];
+    private Action? _removeCheck;
+    private bool _removed;
+
+    internal InsertionHandle(nn.Module model, Resolution resolution, bool seen)
+    {
+        _model = model;
+        Report = resolution.Report();
+        Attentions = [.. resolution.Planned.Select(planned => planned.Attention)];
+        List<(PlannedInsertion Planned, nn.Module Host)> registered = [];
+        try
+        {
+            foreach (PlannedInsertion planned in resolution.Planned)
+            {
+                nn.Module host = planned.Host ?? InsertionShelf.Add((Sequential)model);
+                host.register_module(planned.Name, planned.Attention);
+                registered.Add((planned, host));
+            }
+
+            HashSet<nn.Module> known = new(model.modules(), ReferenceEqualityComparer.Instance);
+            if (registered.Find(entry => !known.Contains(entry.Planned.Attention)) is { Planned: { } lost, Host: { } deaf })
+            {
+                throw new InvalidOperationException(
+                    $"The network does not list '{lost.Entry.Key}' after it was registered with {deaf.GetType().Name}. Let the named_modules of " +
+                    $"{deaf.GetType().Name} list what register_module was given.");
+            }
+        }
+        catch
+        {
+            foreach ((PlannedInsertion planned, nn.Module host) in registered) host.register_module(planned.Name, null!);
+            if (model is Sequential sequence) InsertionShelf.RemoveEmpty(sequence);
+            throw;
+        }
+
+        foreach ((PlannedInsertion planned, nn.Module host) in registered)
+        {
+            _inserted.Add((planned, host, InsertionSpot.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention)));
+        }
+
+        resolution.HandOver();
+        if (!seen) _removeCheck = ForwardHooks.AfterCall(model, CheckReached);
+    }
+
+    /// <summary>What went where and what it costs.</summary>
+    public InsertionReport Report { get; }
+
+    /// <summary>The attentions, in the report's order. They belong to the network.</summary>
+    public IReadOnlyList<AttentionModule> Attentions { get; }
+
+    /// <summary>Stops the training of every parameter but those of this insertion's attentions.</summary>
+    /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.</returns>
+    /// <exception cref="InvalidOperationException">The attentions have been removed.</exception>
+    public FrozenParameters FreezeAllButAttention()
+    {
+        if (_removed) throw new InvalidOperationException("The attentions have been removed; nothing would be left to train.");
+        FrozenParameters frozen = new(_model, Attentions);
+        _frozen.Add(frozen);
+        return frozen;
+    }
+
+    /// <summary>
+    /// Takes the attentions out and disposes them: outputs, state-dict keys, children and hooks are what they were, and what this handle
+    /// froze trains again. Make optimizers anew afterwards. A second call does nothing.
+    /// </summary>
+    public void Remove()
+    {
+        if (_removed) return;
+        _removed = true;
+        _removeCheck?.Invoke();
+        foreach (FrozenParameters frozen in _frozen) frozen.Unfreeze();
+        foreach ((PlannedInsertion planned, nn.Module host, InsertionSpot spot) in _inserted)
+        {
+            spot.Remove(planned.Attention);
+            host.register_module(planned.Name, null!);
+            planned.Attention.Dispose();
+        }
+
+        if (_model is Sequential sequence) InsertionShelf.RemoveEmpty(sequence);
+    }
+
+    /// <summary>The same as <see cref="Remove"/>.</summary>
+    public void Dispose() => Remove();
+
+    /// <summary>The report as a table.</summary>
+    public override string ToString() => Report.ToString();
+
+    /// <summary>Without an example, the network's own calls are what shows whether every submodule is called.</summary>
+    private void CheckReached()
+    {
+        if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned }) throw new InvalidOperationException(Resolution.NotReached(planned.Node));
+        _removeCheck?.Invoke();
+        _removeCheck = null;
+    }
+}

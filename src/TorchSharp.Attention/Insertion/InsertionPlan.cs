@@ -1,0 +1,246 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>On which side of a submodule an attention is inserted.</summary>
+public enum InsertionSide
+{
+    /// <summary>It refines what the submodule returns.</summary>
+    After,
+
+    /// <summary>It refines what the submodule is given.</summary>
+    Before,
+}
+
+/// <summary>
+/// Which attention is inserted, on which side of which submodules of a network: those that satisfy all of name, type and predicate. A value.
+/// </summary>
+/// <param name="Attention">The attention's settings.</param>
+public sealed record InsertionRule(AttentionOptions Attention)
+{
+    /// <summary>The attention's settings. Kinds that replace a convolution, or that a second map steers, are refused.</summary>
+    public AttentionOptions Attention { get; init; } = Insertable(Attention);
+
+    /// <summary>The side of the submodule. Default <see cref="InsertionSide.After"/>.</summary>
+    public InsertionSide Side { get; init; }
+
+    /// <summary>
+    /// Pattern for the submodule's path, as <c>named_modules</c> gives it. <c>*</c> stands for any characters but a dot, <c>?</c> for one,
+    /// <c>**</c> for any number of levels, none among them: <c>layer3.*.conv2</c>, <c>**.bn</c>. Default null: any path.
+    /// </summary>
+    public string? Name { get; init; }
+
+    /// <summary>Type of the submodule, or a base of it. Default null: any type.</summary>
+    public Type? ModuleType { get; init; }
+
+    /// <summary>A further condition on path and submodule. Default null: none.</summary>
+    public Func<string, nn.Module, bool>? Predicate { get; init; }
+
+    /// <summary>
+    /// True (the default): the attention starts as <see cref="AttentionInitialization.Identity"/>, whatever its settings say, so that the
+    /// network's outputs stay what they are to the last bit. False: it starts as its settings say.
+    /// </summary>
+    public bool IdentityStart { get; init; } = true;
+
+    /// <summary>True where the rule chooses the submodule.</summary>
+    /// <param name="path">The submodule's path.</param>
+    /// <param name="module">The submodule.</param>
+    /// <exception cref="ArgumentException"><see cref="Name"/> is empty or has an empty level.</exception>
+    public bool Matches(string path, nn.Module module)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(module);
+        return (Name is null || ModuleGlob.Of(Name).IsMatch(path))
+            && (ModuleType is null || ModuleType.IsInstanceOfType(module))
+            && (Predicate is null || Predicate(path, module));
+    }
+
+    /// <summary>In one line: <c>cbam after 'layer3.*.conv2'</c>.</summary>
+    public override string ToString() =>
+        $"{Attention.Kind()} {(Side == InsertionSide.After ? "after" : "before")} " +
+        string.Join(", ", new[]
+        {
+            Name is null ? null : $"'{Name}'",
+            ModuleType is null ? null : $"every {ModuleType.Name}",
+            Predicate is null ? null : "where a predicate holds",
+        }.Where(part => part is not null).DefaultIfEmpty("everything"));
+
+    /// <summary>The settings that are built: with the identity start unless the rule says otherwise.</summary>
+    internal AttentionOptions Effective() =>
+        IdentityStart && Attention.Initialization != AttentionInitialization.Identity
+            ? Attention with { Initialization = AttentionInitialization.Identity }
+            : Attention;
+
+    private static AttentionOptions Insertable(AttentionOptions attention)
+    {
+        ArgumentNullException.ThrowIfNull(attention);
+        return attention switch
+        {
+            BranchAttentionOptions => throw new ArgumentException(
+                $"'{attention.Kind()}' replaces a convolution and has no identity start; it cannot be inserted beside a submodule. Place it at " +
+                $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)} or {nameof(MobileNetV2)} with an {nameof(AttentionPlan)}.",
+                nameof(attention)),
+            GuidedAttentionOptions => throw new ArgumentException(
+                $"'{attention.Kind()}' is steered by a second map, which nothing hands over beside a submodule. Place it at " +
+                $"{nameof(AttentionPosition.Skip)} of a {nameof(UNet)} with an {nameof(AttentionPlan)}.", nameof(attention)),
+            _ => attention,
+        };
+    }
+}
+
+/// <summary>
+/// Which attention goes before or after which submodules of a network that is there already, as an immutable value:
+/// <c>InsertionPlan.After("layer3.*.conv2", new CbamOptions())</c>. Rules that meet at one place act in their order.
+/// </summary>
+/// <remarks>
+/// <see cref="InsertionExtensions.InsertAttention"/> applies it; <see cref="DryRun"/> says what that would do. For networks that are still
+/// to be built by this library there is <see cref="AttentionPlan"/>, which also reaches places that are not modules.
+/// </remarks>
+public sealed record InsertionPlan
+{
+    /// <summary>A plan of the given rules.</summary>
+    /// <param name="rules">The rules, in order; at least one.</param>
+    /// <exception cref="ArgumentException">There is no rule, or a name pattern is empty.</exception>
+    public InsertionPlan(IEnumerable<InsertionRule> rules)
+    {
+        ArgumentNullException.ThrowIfNull(rules);
+        Rules = new ValueList<InsertionRule>([.. rules]);
+        if (Rules.Count == 0) throw new ArgumentException("The plan has no rule; give at least one.", nameof(rules));
+        foreach (InsertionRule rule in Rules)
+        {
+            ArgumentNullException.ThrowIfNull(rule, nameof(rules));
+            Check.Defined(rule.Side, nameof(InsertionRule.Side));
+            if (rule.Name is not null) _ = ModuleGlob.Of(rule.Name);
+        }
+    }
+
+    /// <summary>The rules, in order.</summary>
+    public ValueList<InsertionRule> Rules { get; }
+
+    /// <summary>A plan of one rule: an attention after every submodule whose path matches.</summary>
+    /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The pattern is empty, or the kind cannot be inserted.</exception>
+    public static InsertionPlan After(string name, AttentionOptions attention) => new([Named(InsertionSide.After, name, attention)]);
+
+    /// <summary>A plan of one rule: an attention after every submodule of a type.</summary>
+    /// <typeparam name="TModule">The submodules' type.</typeparam>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The kind cannot be inserted.</exception>
+    public static InsertionPlan After<TModule>(AttentionOptions attention)
+        where TModule : nn.Module
+        => new([Typed<TModule>(InsertionSide.After, attention)]);
+
+    /// <summary>A plan of one rule: an attention after every submodule that satisfies a condition.</summary>
+    /// <param name="predicate">The condition on path and submodule.</param>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The kind cannot be inserted.</exception>
+    public static InsertionPlan After(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+        => new([Chosen(InsertionSide.After, predicate, attention)]);
+
+    /// <summary>A plan of one rule: an attention before every submodule whose path matches.</summary>
+    /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The pattern is empty, or the kind cannot be inserted.</exception>
+    public static InsertionPlan Before(string name, AttentionOptions attention) => new([Named(InsertionSide.Before, name, attention)]);
+
+    /// <summary>A plan of one rule: an attention before every submodule of a type.</summary>
+    /// <typeparam name="TModule">The submodules' type.</typeparam>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The kind cannot be inserted.</exception>
+    public static InsertionPlan Before<TModule>(AttentionOptions attention)
+        where TModule : nn.Module
+        => new([Typed<TModule>(InsertionSide.Before, attention)]);
+
+    /// <summary>A plan of one rule: an attention before every submodule that satisfies a condition.</summary>
+    /// <param name="predicate">The condition on path and submodule.</param>
+    /// <param name="attention">The attention's settings.</param>
+    /// <exception cref="ArgumentException">The kind cannot be inserted.</exception>
+    public static InsertionPlan Before(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+        => new([Chosen(InsertionSide.Before, predicate, attention)]);
+
+    /// <summary>This plan and one more rule, as <see cref="After(string, AttentionOptions)"/>.</summary>
+    /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndAfter(string name, AttentionOptions attention) => And(Named(InsertionSide.After, name, attention));
+
+    /// <summary>This plan and one more rule, as <see cref="After{TModule}(AttentionOptions)"/>.</summary>
+    /// <typeparam name="TModule">The submodules' type.</typeparam>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndAfter<TModule>(AttentionOptions attention)
+        where TModule : nn.Module
+        => And(Typed<TModule>(InsertionSide.After, attention));
+
+    /// <summary>This plan and one more rule, as <see cref="After(Func{string, nn.Module, bool}, AttentionOptions)"/>.</summary>
+    /// <param name="predicate">The condition on path and submodule.</param>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndAfter(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+        => And(Chosen(InsertionSide.After, predicate, attention));
+
+    /// <summary>This plan and one more rule, as <see cref="Before(string, AttentionOptions)"/>.</summary>
+    /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndBefore(string name, AttentionOptions attention) => And(Named(InsertionSide.Before, name, attention));
+
+    /// <summary>This plan and one more rule, as <see cref="Before{TModule}(AttentionOptions)"/>.</summary>
+    /// <typeparam name="TModule">The submodules' type.</typeparam>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndBefore<TModule>(AttentionOptions attention)
+        where TModule : nn.Module
+        => And(Typed<TModule>(InsertionSide.Before, attention));
+
+    /// <summary>This plan and one more rule, as <see cref="Before(Func{string, nn.Module, bool}, AttentionOptions)"/>.</summary>
+    /// <param name="predicate">The condition on path and submodule.</param>
+    /// <param name="attention">The attention's settings.</param>
+    public InsertionPlan AndBefore(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+        => And(Chosen(InsertionSide.Before, predicate, attention));
+
+    /// <summary>Restricts the last rule to submodules that satisfy a condition; several conditions must all hold.</summary>
+    /// <param name="predicate">The condition on path and submodule.</param>
+    public InsertionPlan Where(Func<string, nn.Module, bool> predicate)
+    {
+        ArgumentNullException.ThrowIfNull(predicate);
+        return ChangeLast(rule => rule with
+        {
+            Predicate = rule.Predicate is { } before ? (path, module) => before(path, module) && predicate(path, module) : predicate,
+        });
+    }
+
+    /// <summary>Lets the attention of the last rule start as its own settings say: the network's outputs change.</summary>
+    public InsertionPlan WithoutIdentityStart() => ChangeLast(rule => rule with { IdentityStart = false });
+
+    /// <summary>What <see cref="InsertionExtensions.InsertAttention"/> would do, or the exception that it would throw. It changes nothing.</summary>
+    /// <param name="model">The network.</param>
+    /// <param name="example">
+    /// The network's inputs for a dry forward pass (evaluation mode, no gradients); modes, running statistics, random state and the example
+    /// itself stay as they are. Without one, widths are read from the submodules' weights and multiply-accumulates are not counted.
+    /// </param>
+    /// <exception cref="ArgumentException">As with <see cref="InsertionExtensions.InsertAttention"/>.</exception>
+    public InsertionReport DryRun(nn.Module model, params Tensor[] example)
+    {
+        using RandomState kept = new();
+        using Resolution resolution = new(model, this, example);
+        return resolution.Report();
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Join("; ", Rules);
+
+    private InsertionPlan And(InsertionRule rule) => new([.. Rules, rule]);
+
+    private InsertionPlan ChangeLast(Func<InsertionRule, InsertionRule> change) => new([.. Rules.SkipLast(1), change(Rules[^1])]);
+
+    private static InsertionRule Named(InsertionSide side, string name, AttentionOptions attention)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return new InsertionRule(attention) { Side = side, Name = name };
+    }
+
+    private static InsertionRule Typed<TModule>(InsertionSide side, AttentionOptions attention) => new(attention) { Side = side, ModuleType = typeof(TModule) };
+
+    private static InsertionRule Chosen(InsertionSide side, Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+    {
+        ArgumentNullException.ThrowIfNull(predicate);
+        return new InsertionRule(attention) { Side = side, Predicate = predicate };
+    }
+}

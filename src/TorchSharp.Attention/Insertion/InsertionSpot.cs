@@ -1,0 +1,110 @@
+using System.Runtime.CompilerServices;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// What is inserted around one submodule. All of it shares one pair of hooks, so that attentions act in the order of their insertion
+/// whatever has been removed meanwhile.
+/// </summary>
+internal sealed class InsertionSpot
+{
+    private static readonly ConditionalWeakTable<nn.Module, InsertionSpot> Spots = [];
+
+    // The map that the submodule is given instead of its input; it dies with the call.
+    private readonly ThreadLocal<Tensor?> _refinedInput = new();
+    private readonly nn.Module _module;
+    private readonly bool _inSequence;
+    private AttentionModule[] _before = [];
+    private AttentionModule[] _after = [];
+    private Action? _removeBefore;
+    private Action? _removeAfter;
+
+    private InsertionSpot(nn.Module module, bool inSequence)
+    {
+        _module = module;
+        _inSequence = inSequence;
+    }
+
+    /// <summary>Whether the submodule has been called since the attention came.</summary>
+    public bool Reached { get; private set; }
+
+    /// <summary>Puts an attention at the end of those on one side of a submodule.</summary>
+    /// <param name="module">The submodule.</param>
+    /// <param name="inSequence">Whether it is the child of a Sequential, which disposes each map as soon as the next is there.</param>
+    /// <param name="side">The side.</param>
+    /// <param name="attention">The attention.</param>
+    public static InsertionSpot Add(nn.Module module, bool inSequence, InsertionSide side, AttentionModule attention)
+    {
+        InsertionSpot spot = Spots.GetValue(module, key => new InsertionSpot(key, inSequence));
+        spot.Reached = false;
+        if (side == InsertionSide.After) spot._after = [.. spot._after, attention];
+        else spot._before = [.. spot._before, attention];
+        spot._removeAfter ??= ForwardHooks.After(module, spot.Leave);
+        if (spot._before.Length > 0) spot._removeBefore ??= ForwardHooks.Before((nn.Module<Tensor, Tensor>)module, spot.Enter, spot.End);
+        return spot;
+    }
+
+    /// <summary>Takes an attention away, and the hooks with the last one.</summary>
+    public void Remove(AttentionModule attention)
+    {
+        _before = [.. _before.Where(other => other != attention)];
+        _after = [.. _after.Where(other => other != attention)];
+        if (_before.Length == 0)
+        {
+            _removeBefore?.Invoke();
+            _removeBefore = null;
+        }
+
+        if (_before.Length + _after.Length > 0) return;
+        _removeAfter?.Invoke();
+        _removeAfter = null;
+        Spots.Remove(_module);
+    }
+
+    private Tensor Enter(Tensor input)
+    {
+        Tensor refined = Refine(_before, input);
+        _refinedInput.Value = refined;
+        return refined;
+    }
+
+    private Tensor Leave(Tensor[] inputs, Tensor output)
+    {
+        Reached = true;
+        bool ours = _refinedInput.Value is { } given && ReferenceEquals(output, given);
+        if (ours) _refinedInput.Value = null;
+        Tensor refined = Refine(_after, output);
+        bool held = !ours && (output is Modules.Parameter || Array.Exists(inputs, input => ReferenceEquals(input, output)));
+        if (!ReferenceEquals(refined, output) && !held) Release(output);
+        return refined;
+    }
+
+    private void End()
+    {
+        if (_refinedInput.Value is { } refined) Release(refined);
+        _refinedInput.Value = null;
+    }
+
+    private static Tensor Refine(AttentionModule[] attentions, Tensor map)
+    {
+        Tensor refined = map;
+        foreach (AttentionModule attention in attentions)
+        {
+            Tensor next = attention.call(refined);
+            if (!ReferenceEquals(refined, map)) refined.Dispose();
+            refined = next;
+        }
+
+        return refined;
+    }
+
+    /// <summary>
+    /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, and until then
+    /// other hooks and the submodule may hold it. A Sequential never left it that long.
+    /// </summary>
+    private void Release(Tensor map)
+    {
+        if (_inSequence || CurrentDisposeScope is null) map.Dispose();
+    }
+}
