@@ -49,7 +49,7 @@ internal static class SampleRun
         string[] plans = options.Quick ? QuickPlans : [.. Questions.SelectMany(question => question.Plans)];
         AblationVariant[] variants = [new("plain", AttentionPlan.None), .. plans.Select(plan => new AblationVariant(plan, AttentionPlan.Parse(plan)))];
         int[] seeds = [.. Enumerable.Range(1, options.Quick ? Math.Min(options.Seeds, 2) : options.Seeds)];
-        output.WriteLine($"{variants.Length} variants with {seeds.Length} seeds, {epochs} epochs of {data.Train.Count} images; {data.Test.Count} to test");
+        output.WriteLine($"{variants.Length} variants with {seeds.Length} seeds, epochs: {epochs}, images: {data.Train.Count} to train, {data.Test.Count} to test");
 
         AblationReport report = Ablation.Run(
             variants,
@@ -65,7 +65,7 @@ internal static class SampleRun
             new AblationOptions
             {
                 Folder = options.Out,
-                Setup = $"{data.Name}, {data.Train.Count} to train, {data.Test.Count} to test, {epochs} epochs",
+                Setup = $"{data.Name}, {data.Train.Count} to train, {data.Test.Count} to test, epochs: {epochs}",
                 Log = output.WriteLine,
             },
             stop);

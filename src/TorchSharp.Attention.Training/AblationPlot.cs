@@ -60,7 +60,12 @@ internal static class AblationPlot
         Add($"<text x=\"{LabelX}\" y=\"{Height - 12}\" font-size=\"11\">for as little (by the means alone)</text>");
         return svg.Append("</svg>\n").ToString();
 
-        double X(AblationRow row) => cost.At(row.MultiplyAccumulates / 1e6);
+        // Of equal costs one stands beside the other, so that no interval hides another.
+        double X(AblationRow row)
+        {
+            AblationRow[] equal = [.. rows.Where(other => other.MultiplyAccumulates == row.MultiplyAccumulates)];
+            return cost.At(row.MultiplyAccumulates / 1e6) + (8 * (Array.IndexOf(equal, row) - ((equal.Length - 1) / 2.0)));
+        }
 
         double Y(AblationRow row) => score.At(row.Score.Mean);
 
