@@ -88,7 +88,7 @@ internal static class CostMeter
         private readonly bool _hasOwnParameters;
         private long _strict, _thop, _fvcore, _elementwise, _moved, _kept;
         private int _calls;
-        private bool _isCounted;
+        private bool _isCounted, _isLayer;
         private ValueList<long>? _shape;
 
         public Node(nn.Module module, string path, Node? parent, HashSet<nn.Module> seen, HashSet<IntPtr> parameters)
@@ -127,7 +127,7 @@ internal static class CostMeter
             LayerCost? known = read.Length > 0 && written.Length == 1 ? LayerCost.Of(Module, read[0], written[0]) : null;
             if (known is { } cost)
             {
-                _isCounted = true;
+                _isCounted = _isLayer = true;
                 _strict += cost.Strict;
                 _thop += cost.Thop;
                 _fvcore += cost.Fvcore;
@@ -160,6 +160,7 @@ internal static class CostMeter
                 Description = Module is IAttentionModule attention ? $"{Module.GetName()}({attention.Channels})" : ModuleTree.Describe(Module),
                 IsAttention = Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention,
                 Coverage = Coverage(isOurs, ours),
+                IsPlain = IsContainer || _isLayer || _calls == 0,
                 Calls = _calls,
                 Parameters = _parameters + children.Sum(child => child.Parameters),
                 Counts =

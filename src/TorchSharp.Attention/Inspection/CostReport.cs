@@ -141,7 +141,12 @@ internal static class CostReport
             text.Append(CultureInfo.InvariantCulture, $"! not counted: {(module.Path.Length == 0 ? "" : module.Path + ": ")}{module.Description}, {module.Parameters:N0} parameters; {why}\n");
         }
 
+        if (!cost.Modules.All(module => module.IsPlain))
+        {
+            text.Append("element-wise, moved and kept are of layers and of applying attention; functions that a forward calls are not seen\n");
+        }
+
         string[] partly = [.. cost.Modules.Where(module => module.Coverage == CostCoverage.Functional).Select(module => module.Description).Distinct()];
-        if (partly.Length > 0) text.Append($"of {string.Join(", ", partly)} only the modules inside are counted: functions that forward calls are not seen\n");
+        if (partly.Length > 0) text.Append($"of {string.Join(", ", partly)} only the modules inside are counted: products that forward calls as functions are not seen\n");
     }
 }

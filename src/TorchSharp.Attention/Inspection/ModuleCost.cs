@@ -94,6 +94,9 @@ public sealed record ModuleCost
 
     internal ValueList<long> Counts { get; init; } = [0, 0, 0];
 
+    /// <summary>Whether it is a layer or a mere container: no function of its forward escapes the counts.</summary>
+    internal bool IsPlain { get; init; }
+
     /// <summary>Operations in a convention.</summary>
     /// <param name="convention">Which.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention.</exception>
