@@ -84,6 +84,59 @@ public sealed class AnchorTests
         Assert.Equal(3 * expected, ModelCost.Measure(network, 3, 3, 224, 224).MultiplyAccumulates);
     }
 
+    /// <summary>The CBAM and BAM papers count a network with the stride on the first 1×1 of a bottleneck.</summary>
+    [Theory]
+    [InlineData(true, false, 3_857_973_248)]
+    [InlineData(true, true, 3_860_488_192)]
+    [InlineData(false, true, 4_091_699_200)]
+    public void Multiply_accumulates_of_a_users_network_are_those_of_the_published_one(bool strideFirst, bool excited, long expected)
+    {
+        using UserResNet network = new(strideFirst, channels => excited ? new SqueezeExcitation(channels, TimmSe) : null);
+        ModelCost cost = ModelCost.Measure(network, 1, 3, 224, 224);
+        Assert.Equal(expected, cost.MultiplyAccumulates);
+        Assert.Empty(cost.NotCounted);
+    }
+
+    /// <summary>thop adds 4 for each of the 11,113,984 values in batch norms, and (49 + 1) · 2048 for the pooling; fvcore 2 and 49 · 2048.</summary>
+    [Fact]
+    public void Other_conventions_count_what_their_programs_count()
+    {
+        using ResNet network = ResNet.ResNet50();
+        ModuleCost cost = ModelCost.Measure(network, 1, 3, 224, 224).Total;
+        Assert.Equal(4_089_184_256 + (2 * 11_113_984), cost.Operations(CostConvention.Fvcore));
+        Assert.Equal(4_089_184_256 + (4 * 11_113_984), cost.Operations(CostConvention.Thop));
+
+        // The same network with its pooling as a module, as torchvision has it.
+        using UserResNet pooled = new(strideFirst: false, _ => null);
+        cost = ModelCost.Measure(pooled, 1, 3, 224, 224).Total;
+        Assert.Equal((25_557_032, 4_089_184_256), (cost.Parameters, cost.MultiplyAccumulates));
+        Assert.Equal(4_133_742_592, cost.Operations(CostConvention.Thop));
+        Assert.Equal(4_111_412_224 + 100_352, cost.Operations(CostConvention.Fvcore));
+    }
+
+    /// <summary>Non-local ResNet-50: thop says 5.80 G, since it sees no product that is a function; the truth is 8.00 G.</summary>
+    [Fact]
+    public void Functional_products_are_what_thop_misses()
+    {
+        using ResNet network = ResNet.ResNet50(attention: AttentionPlan.Of(NonLocalOptions.Timm));
+        ModuleCost cost = ModelCost.Measure(network, 1, 3, 224, 224).Total;
+        const long Projections = 16 * 784L * 512 * 64 * 4;
+        const long Products = (3 * 2 * 3136L * 3136 * 32) + (4 * 2 * 784L * 784 * 64) + (6 * 2 * 196L * 196 * 128) + (3 * 2 * 49L * 49 * 256);
+        const long Norms = (3 * 3136 * 256) + (4 * 784 * 512) + (6 * 196 * 1024) + (3 * 49 * 2048);
+        Assert.Equal(4_089_184_256 + Projections + Products, cost.MultiplyAccumulates);
+        Assert.Equal(4_089_184_256 + Projections + (4 * (11_113_984 + Norms)), cost.Operations(CostConvention.Thop));
+        Assert.Equal("8.00 and 5.80", FormattableString.Invariant($"{cost.MultiplyAccumulates / 1e9:F2} and {cost.Operations(CostConvention.Thop) / 1e9:F2}"));
+    }
+
+    /// <summary>ECANet prints its parameters in units of 2²⁰.</summary>
+    [Fact]
+    public void Released_counts_of_eca_are_in_binary_units()
+    {
+        using ResNet network = ResNet.ResNet50(attention: AttentionPlan.Of(Eca));
+        long parameters = network.parameters().Sum(parameter => parameter.numel());
+        Assert.Equal("24.37", FormattableString.Invariant($"{parameters / (double)(1 << 20):F2}"));
+    }
+
     [Fact]
     public void Self_attention_counts_its_functional_products()
     {

@@ -107,7 +107,8 @@ public class ContextTests
             long before = Kilobytes("VmRSS:");
             module.call(x).Dispose();
             long matrices = options is SparseAttentionOptions { Pattern: SparsePattern.TopK } ? 48_000 : 18_000;
-            Assert.InRange(Kilobytes("VmHWM:") - before, 0, matrices);
+            // The kernel counts the two a few pages apart.
+            Assert.InRange(Kilobytes("VmHWM:") - before, -1_000, matrices);
         }
 
         static long Kilobytes(string key) => long.Parse(

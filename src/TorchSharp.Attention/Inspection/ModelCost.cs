@@ -1,34 +1,110 @@
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>
-/// Implemented by modules whose forward has matrix products that are not modules of their own, such as q kᵀ of self-attention, so
-/// that <see cref="ModelCost"/> counts them.
-/// </summary>
-public interface IFunctionalCost
+/// <summary>Settings of <see cref="ModelCost.Measure(nn.Module{Tensor, Tensor}, CostOptions, long[])"/>.</summary>
+public sealed record CostOptions
 {
-    /// <summary>Multiply-accumulates of those products for an input, the batch included; child modules count themselves.</summary>
-    /// <param name="input">The module's input; only its shape matters.</param>
-    long MultiplyAccumulates(Tensor input);
+    /// <summary>How many timed forward passes make the latencies. Default 0: nothing is timed.</summary>
+    public int Repetitions { get; init; }
+
+    /// <summary>Passes before them that are not timed. Default 3.</summary>
+    public int WarmUps { get; init; } = 3;
+
+    internal void Validate()
+    {
+        Check.NotNegative(Repetitions);
+        Check.NotNegative(WarmUps);
+    }
 }
 
-/// <summary>What a network costs: parameters, and multiply-accumulates of convolutions and matrix products.</summary>
-/// <param name="Parameters">Number of trainable and frozen parameters.</param>
-/// <param name="MultiplyAccumulates">
-/// Strict count: one for each multiplication of a weight (or of two activations in a matrix product) in convolutions, linear layers and
-/// <see cref="IFunctionalCost"/> products. Biases, norms, activations, pooling and element-wise products count nothing.
-/// </param>
-public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
+/// <summary>The part of attentions in a network's cost, each from 0 to 1; 0 where there is nothing to share.</summary>
+/// <param name="Parameters">Of the parameters.</param>
+/// <param name="MultiplyAccumulates">Of the strict multiply-accumulates.</param>
+/// <param name="ElementwiseOperations">Of the element-wise operations that are seen.</param>
+/// <param name="BytesMoved">Of the bytes moved.</param>
+/// <param name="ActivationBytes">Of the activations.</param>
+/// <param name="Milliseconds">Of the time; null where it was not measured.</param>
+public sealed record AttentionShare(
+    double Parameters, double MultiplyAccumulates, double ElementwiseOperations, double BytesMoved, double ActivationBytes, double? Milliseconds);
+
+/// <summary>
+/// What a network costs for one input, module by module: parameters, multiply-accumulates, element-wise operations, memory and, where asked
+/// for, time. Compares by value; prints as a table.
+/// </summary>
+public sealed record ModelCost
 {
+    internal ModelCost(ModuleCost total, ValueList<long> inputShape)
+    {
+        Total = total;
+        InputShape = inputShape;
+    }
+
+    /// <summary>The whole network; its <see cref="ModuleCost.Children"/> are the tree.</summary>
+    public ModuleCost Total { get; }
+
+    /// <summary>Shape of the input, the batch included.</summary>
+    public ValueList<long> InputShape { get; }
+
+    /// <summary>Number of trainable and frozen parameters.</summary>
+    public long Parameters => Total.Parameters;
+
+    /// <summary>
+    /// Strict count: one for each multiplication of a weight (or of two activations in a matrix product) in convolutions, linear layers and
+    /// <see cref="IFunctionalCost"/> products. Biases, norms, activations, pooling and element-wise products count nothing.
+    /// </summary>
+    public long MultiplyAccumulates => Total.MultiplyAccumulates;
+
+    /// <summary>All modules, the network first, parents before children.</summary>
+    public IEnumerable<ModuleCost> Modules => Total.All();
+
+    /// <summary>The attentions; of those inside each other the outermost.</summary>
+    public IEnumerable<ModuleCost> Attentions => Outermost(Total, module => module.IsAttention);
+
+    /// <summary>Modules without a formula or without a call; the counts lack their work. Of those inside each other the outermost.</summary>
+    public IEnumerable<ModuleCost> NotCounted =>
+        Outermost(Total, module => module.Coverage is CostCoverage.NotCounted or CostCoverage.NotCalled);
+
+    /// <summary>The part of attentions in the whole.</summary>
+    public AttentionShare AttentionShare
+    {
+        get
+        {
+            return new(
+                Share(module => module.Parameters), Share(module => module.MultiplyAccumulates), Share(module => module.ElementwiseOperations),
+                Share(module => module.BytesMoved), Share(module => module.ActivationBytes),
+                Total.Milliseconds is null ? null : Share(module => module.Milliseconds ?? 0));
+
+            double Share(Func<ModuleCost, double> of) => of(Total) is var all && all > 0 ? Attentions.Sum(of) / all : 0;
+        }
+    }
+
+    /// <summary>The cost of one module.</summary>
+    /// <param name="path">Its name in <c>named_modules</c>; empty for the network.</param>
+    /// <exception cref="ArgumentException">There is no such module.</exception>
+    public ModuleCost this[string path] => Modules.FirstOrDefault(module => module.Path == path) ?? throw new ArgumentException(
+        $"There is no module '{path}'. There are: {string.Join(", ", Modules.Skip(1).Take(20).Select(module => module.Path))}{(Modules.Count() > 21 ? ", …" : "")}.",
+        nameof(path));
+
     /// <summary>Counts by running the network once in evaluation mode on zeros; the mode of each of its modules is restored.</summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>.</param>
     /// <exception cref="ArgumentException">The shape is empty or holds a number below 1.</exception>
-    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, params long[] inputShape)
+    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, params long[] inputShape) => Measure(model, new CostOptions(), inputShape);
+
+    /// <summary>
+    /// Counts by running the network once in evaluation mode on zeros, and times as many further passes as the options say. Modes,
+    /// statistics and the random generator of the CPU are afterwards what they were. Fused kernels are off meanwhile, in the whole process,
+    /// so that every module runs by itself and no number depends on <see cref="AttentionKernels.Enabled"/>.
+    /// </summary>
+    /// <param name="model">A network from tensor to tensor.</param>
+    /// <param name="options">Whether to time it, and how often.</param>
+    /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>. Type and device are those of the first parameter.</param>
+    /// <exception cref="ArgumentException">The shape is empty or holds a number below 1, or an option is negative.</exception>
+    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, CostOptions options, params long[] inputShape)
     {
         ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(inputShape);
         if (inputShape.Length == 0 || inputShape.Any(size => size < 1))
         {
@@ -36,79 +112,46 @@ public sealed record ModelCost(long Parameters, long MultiplyAccumulates)
                 $"inputShape is [{string.Join(", ", inputShape)}]; give every size of the input, the batch first, each at least 1.", nameof(inputShape));
         }
 
-        long total = 0;
-        List<Action> removals = [];
-        nn.Module[] modules = [.. model.named_modules().Select(child => child.module).Prepend(model).Distinct()];
-        bool[] training = [.. modules.Select(module => module.training)];
-        Parameter? first = model.parameters().FirstOrDefault();
-        try
-        {
-            foreach (nn.Module module in modules)
-            {
-                if (HookOfSeveralInputs(module, count => total += count) is { } remove)
-                {
-                    removals.Add(remove);
-                    continue;
-                }
-
-                Func<Tensor, Tensor, long>? count = Counter(module);
-                if (count is null || module is not nn.Module<Tensor, Tensor> hooked) continue;
-                var hook = hooked.register_forward_hook((_, input, output) =>
-                {
-                    total += count(input, output);
-                    return output;
-                });
-                removals.Add(hook.remove);
-            }
-
-            model.eval();
-            using (no_grad())
-            using (NewDisposeScope())
-            {
-                model.call(zeros(inputShape, dtype: first?.dtype ?? ScalarType.Float32, device: first?.device));
-            }
-        }
-        finally
-        {
-            foreach (Action removal in removals) removal();
-            // Parents stand before their children, so what a parent sets for its children is put right after.
-            for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
-        }
-
-        return new ModelCost(model.parameters().Sum(parameter => parameter.numel()), total);
+        Tensor? first = model.parameters().FirstOrDefault();
+        using Tensor input = zeros(inputShape, dtype: first?.dtype ?? ScalarType.Float32, device: first?.device);
+        return Measure(model, options, input);
     }
 
-    private static Action? HookOfSeveralInputs(nn.Module module, Action<long> add)
+    /// <summary>The same for an input of one's own, such as the indices that an embedding takes.</summary>
+    /// <param name="model">A network from tensor to tensor.</param>
+    /// <param name="options">Whether to time it, and how often.</param>
+    /// <param name="input">The input; it is neither changed nor disposed.</param>
+    /// <exception cref="ArgumentException">An option is negative.</exception>
+    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, CostOptions options, Tensor input)
     {
-        switch (module)
-        {
-            case MultiHeadAttention sequences:
-                return sequences.register_forward_hook((_, query, key, value, _, _, output) =>
-                {
-                    add(sequences.MultiplyAccumulates(query, key, value));
-                    return output;
-                }).remove;
-            case CrossAttention cross:
-                return cross.register_forward_hook((_, input, context, _, output) =>
-                {
-                    add(cross.MultiplyAccumulates(input, context));
-                    return output;
-                }).remove;
-            default:
-                return null;
-        }
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(input);
+        options.Validate();
+        return new ModelCost(CostMeter.Run(model, input, options), ValueList.Create<long>(input.shape));
     }
 
-    private static Func<Tensor, Tensor, long>? Counter(nn.Module module) => module switch
-    {
-        Conv2d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        Conv1d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        Conv3d conv => (_, output) => output.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        ConvTranspose1d conv => (input, _) => input.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        ConvTranspose2d conv => (input, _) => input.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        ConvTranspose3d conv => (input, _) => input.numel() * (conv.weight!.numel() / conv.weight.size(0)),
-        Linear linear => (_, output) => output.numel() * linear.weight!.size(1),
-        IFunctionalCost functional => (input, _) => functional.MultiplyAccumulates(input),
-        _ => null,
-    };
+    /// <summary>Aligned lines, one a module, indented as the modules contain each other, with what is not counted below.</summary>
+    /// <param name="convention">How to count operations. Default strict.</param>
+    /// <param name="depth">How many levels below the network to show. Default all.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such convention, or the depth is negative.</exception>
+    public string ToTree(CostConvention convention = CostConvention.Strict, int depth = int.MaxValue) => CostReport.Tree(this, convention, depth);
+
+    /// <summary>Aligned lines, one a module that has no modules below it (and one an attention), the sum at the end.</summary>
+    /// <param name="convention">How to count operations. Default strict.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such convention.</exception>
+    public string ToTable(CostConvention convention = CostConvention.Strict) => CostReport.Table(this, convention);
+
+    /// <summary>Comma-separated values, one line a module, the network first, with the counts of every convention.</summary>
+    public string ToCsv() => CostReport.Csv(this);
+
+    /// <summary>The tree as JSON, with the counts of every convention.</summary>
+    /// <param name="indented">Whether for people. Default false.</param>
+    public string ToJson(bool indented = false) => CostReport.Json(this, indented);
+
+    /// <summary><see cref="ToTree"/>.</summary>
+    public override string ToString() => ToTree();
+
+    private static IEnumerable<ModuleCost> Outermost(ModuleCost module, Func<ModuleCost, bool> isOne)
+        => isOne(module) ? [module] : module.Children.SelectMany(child => Outermost(child, isOne));
 }

@@ -36,7 +36,7 @@ internal static class ModuleTree
         }
     }
 
-    private static string Describe(nn.Module module) => module switch
+    public static string Describe(nn.Module module) => module switch
     {
         Conv2d { weight: { } w } conv =>
             $"Conv2d({conv.in_channels} → {conv.out_channels}, {w.size(2)}×{w.size(3)}" +

@@ -1,0 +1,218 @@
+using System.Diagnostics;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>Walks a network, watches it run once (or, for time, more often), and leaves it as it was.</summary>
+internal static class CostMeter
+{
+    public static ModuleCost Run(nn.Module<Tensor, Tensor> model, Tensor input, CostOptions options)
+    {
+        Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
+        Node[] nodes = [.. root.All()];
+        bool[] training = [.. nodes.Select(node => node.Module.training)];
+        bool kernels = AttentionKernels.Enabled;
+        using Tensor random = Generator.Default.get_state();
+        try
+        {
+            AttentionKernels.Enabled = false;
+            model.eval();
+            using IDisposable quiet = no_grad();
+            using (ModuleHooks hooks = new()) Count(model, input, nodes, hooks);
+            if (options.Repetitions > 0)
+            {
+                using ModuleHooks hooks = new();
+                Time(model, input, nodes, hooks, options);
+            }
+        }
+        finally
+        {
+            Generator.Default.set_state(random);
+            AttentionKernels.Enabled = kernels;
+            // Parents stand before their children, so what a parent sets for its children is put right after.
+            for (int i = 0; i < nodes.Length; i++) nodes[i].Module.train(training[i]);
+        }
+
+        return root.ToCost(isOurs: false);
+    }
+
+    private static void Count(nn.Module<Tensor, Tensor> model, Tensor input, Node[] nodes, ModuleHooks hooks)
+    {
+        // Whether a gate was called inside each of the modules that are running: a composition of gates applies none itself.
+        Stack<bool> gates = new();
+        foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
+        {
+            hooks.Around(node.Module, _ => gates.Push(false), (_, inputs, output) =>
+            {
+                bool hasGate = gates.Pop();
+                node.Add(inputs, output, hasGate);
+                if ((hasGate || node.Module is GateModule) && gates.TryPop(out bool _)) gates.Push(true);
+            });
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        model.call(input);
+    }
+
+    private static void Time(nn.Module<Tensor, Tensor> model, Tensor input, Node[] nodes, ModuleHooks hooks, CostOptions options)
+    {
+        bool isCuda = input.device_type == DeviceType.CUDA;
+        Stack<long> starts = new();
+        foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
+        {
+            hooks.Around(node.Module, (nn.Module _) => starts.Push(Now()), _ => node.Ticks += Now() - starts.Pop());
+        }
+
+        for (int pass = -options.WarmUps; pass < options.Repetitions; pass++)
+        {
+            foreach (Node node in nodes) node.Ticks = 0;
+            using (DisposeScope scope = NewDisposeScope()) model.call(input);
+            if (pass < 0) continue;
+            foreach (Node node in nodes) node.Times.Add(node.Ticks * 1000.0 / Stopwatch.Frequency);
+        }
+
+        long Now()
+        {
+            if (isCuda) cuda.synchronize(input.device);
+            return Stopwatch.GetTimestamp();
+        }
+    }
+
+    /// <summary>A module and what its own work, without that of the modules below it, came to.</summary>
+    private sealed class Node
+    {
+        private readonly string _path;
+        private readonly List<Node> _children = [];
+        private readonly long _parameters, _stateBytes;
+        private readonly bool _hasOwnParameters;
+        private long _strict, _thop, _fvcore, _elementwise, _moved, _kept;
+        private int _calls;
+        private bool _isCounted, _isLayer;
+        private ValueList<long>? _shape;
+
+        public Node(nn.Module module, string path, Node? parent, HashSet<nn.Module> seen, HashSet<IntPtr> parameters)
+        {
+            Module = module;
+            _path = path;
+            seen.Add(module);
+            parent?._children.Add(this);
+            foreach ((string _, Parameter parameter) in module.named_parameters(recurse: false))
+            {
+                _hasOwnParameters = true;
+                _stateBytes += Bytes(parameter);
+                if (parameters.Add(parameter.Handle)) _parameters += parameter.numel();
+            }
+
+            foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) _stateBytes += Bytes(buffer);
+            foreach ((string name, nn.Module child) in module.named_children())
+            {
+                if (!seen.Contains(child)) _ = new Node(child, path.Length == 0 ? name : $"{path}.{name}", this, seen, parameters);
+            }
+        }
+
+        public nn.Module Module { get; }
+
+        public long Ticks { get; set; }
+
+        public List<double> Times { get; } = [];
+
+        public IEnumerable<Node> All() => _children.SelectMany(child => child.All()).Prepend(this);
+
+        public void Add(object?[] inputs, object? output, bool hasGate)
+        {
+            _calls++;
+            Tensor[] read = [.. ModuleHooks.Tensors(inputs)], written = [.. ModuleHooks.Tensors(output)];
+            _shape = written.Length == 1 ? ValueList.Create<long>(written[0].shape) : null;
+            LayerCost? known = read.Length > 0 && written.Length == 1 ? LayerCost.Of(Module, read[0], written[0]) : null;
+            if (known is { } cost)
+            {
+                _isCounted = _isLayer = true;
+                _strict += cost.Strict;
+                _thop += cost.Thop;
+                _fvcore += cost.Fvcore;
+                _elementwise += cost.Elementwise;
+            }
+
+            if (Products(read) is long products)
+            {
+                _isCounted = true;
+                _strict += products;
+                _fvcore += products;
+            }
+
+            bool applies = written.Length == 1 && !hasGate && Module is GateModule or GuidedAttentionModule or ContextModule { IsResidual: true };
+            if (applies) _elementwise += written[0].numel();
+
+            bool isLayer = _children.Count == 0 && !applies;
+            if (known is { IsView: true } || !(isLayer || applies)) return;
+            _moved += (isLayer ? _stateBytes : 0) + read.Concat(written).Sum(Bytes);
+            if (!IsInPlace) _kept += written.Sum(Bytes);
+        }
+
+        public ModuleCost ToCost(bool isOurs)
+        {
+            bool ours = Module.GetType().Assembly == typeof(CostMeter).Assembly;
+            ValueList<ModuleCost> children = [.. _children.Select(child => child.ToCost(_calls > 0 ? isOurs || ours : isOurs))];
+            return new ModuleCost
+            {
+                Path = _path,
+                Description = Module is IAttentionModule attention ? $"{Module.GetName()}({attention.Channels})" : ModuleTree.Describe(Module),
+                IsAttention = Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention,
+                Coverage = Coverage(isOurs, ours),
+                IsPlain = IsContainer || _isLayer || _calls == 0,
+                Calls = _calls,
+                Parameters = _parameters + children.Sum(child => child.Parameters),
+                Counts =
+                [
+                    _strict + children.Sum(child => child.Operations(CostConvention.Strict)),
+                    _thop + children.Sum(child => child.Operations(CostConvention.Thop)),
+                    _fvcore + children.Sum(child => child.Operations(CostConvention.Fvcore)),
+                ],
+                ElementwiseOperations = _elementwise + children.Sum(child => child.ElementwiseOperations),
+                BytesMoved = _moved + children.Sum(child => child.BytesMoved),
+                ActivationBytes = _kept + children.Sum(child => child.ActivationBytes),
+                OutputShape = _shape,
+                Milliseconds = Times.Count == 0 ? null : Milliseconds(children),
+                Children = children,
+            };
+        }
+
+        private static long Bytes(Tensor tensor) => tensor.numel() * tensor.ElementSize;
+
+        private bool IsInPlace => Module.GetType().GetProperty("inplace")?.GetValue(Module) is true;
+
+        private bool IsContainer => Module.GetType() is { IsGenericType: true, Namespace: "TorchSharp.Modules" } || Module.GetType() == typeof(Sequential);
+
+        /// <summary>TorchSharp's transformers run past the hooks, even by call.</summary>
+        private bool HidesItsCalls => Module is Transformer or TransformerEncoder or TransformerEncoderLayer or TransformerDecoder or TransformerDecoderLayer;
+
+        private long? Products(Tensor[] read) => Module switch
+        {
+            MultiHeadAttention sequences => sequences.MultiplyAccumulates(read[0], read[1], read[2]),
+            CrossAttention cross => cross.MultiplyAccumulates(read[0], read[1]),
+            IFunctionalCost functional when read.Length > 0 => functional.MultiplyAccumulates(read[0]),
+            _ => null,
+        };
+
+        /// <param name="isOurs">Whether a module of the library that ran stands above: it accounts for layers that it does not call.</param>
+        /// <param name="ours">Whether this is a module of the library.</param>
+        private CostCoverage Coverage(bool isOurs, bool ours)
+        {
+            bool own = ours || Module.GetType().Namespace == "TorchSharp.Modules";
+            if (IsContainer || _isCounted || (isOurs && own)) return CostCoverage.Counted;
+            if (!ModuleHooks.CanWatch(Module)) return _hasOwnParameters ? CostCoverage.NotCounted : CostCoverage.Counted;
+            if (_calls == 0 && !HidesItsCalls) return CostCoverage.NotCalled;
+            if (ours) return CostCoverage.Counted;
+            return _hasOwnParameters || _children.Count == 0 ? CostCoverage.NotCounted : CostCoverage.Functional;
+        }
+
+        /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>
+        private double Milliseconds(ValueList<ModuleCost> children)
+        {
+            if (_calls == 0) return children.Sum(child => child.Milliseconds ?? 0);
+            double[] sorted = [.. Times.Order()];
+            return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+        }
+    }
+}

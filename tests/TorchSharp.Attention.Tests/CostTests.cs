@@ -1,0 +1,387 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using TorchSharp.Modules;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>Every column of the cost, counted by hand; networks of users; nothing left behind.</summary>
+public sealed class CostTests
+{
+    private static readonly string[] TableEnd = ["all", "145", "13,864", "2,698", "0.02", "0.01"];
+
+    /// <summary>Layer, shape of its input, strict, element-wise, thop, fvcore.</summary>
+    public static TheoryData<string, long[], long, long, long, long> Layers => new()
+    {
+        { "conv with bias", [1, 4, 5, 5], 6 * 9 * 36, 54, 6 * 9 * 36, 6 * 9 * 36 },
+        { "grouped 1-d conv", [2, 4, 5], 2 * 6 * 3 * 6, 0, 216, 216 },
+        { "transposed conv", [1, 4, 5, 5], 100 * 27, 726, 726 * 2 * 9, 2700 },
+        { "linear", [2, 3, 4], 6 * 5 * 4, 30, 120, 120 },
+        { "linear without bias", [2, 4], 40, 0, 40, 40 },
+        { "batch norm", [2, 4, 3, 3], 0, 144, 288, 144 },
+        { "batch norm without scale", [1, 4, 3, 3], 0, 72, 72, 36 },
+        { "group norm", [1, 4, 3, 3], 0, 252, 0, 180 },
+        { "layer norm", [2, 3], 0, 42, 24, 30 },
+        { "instance norm", [1, 4, 3, 3], 0, 180, 72, 144 },
+        { "softmax", [2, 5], 0, 30, 28, 0 },
+        { "gelu", [2, 5], 0, 10, 0, 0 },
+        { "prelu", [2, 3], 0, 6, 6, 0 },
+        { "max pool", [1, 1, 4, 4], 0, 16, 0, 0 },
+        { "average pool", [1, 1, 4, 4], 0, 16, 4, 0 },
+        { "oblong average pool", [1, 1, 4, 6], 0, 24, 4, 0 },
+        { "adaptive average pool", [1, 3, 5, 4], 0, 60, (5 + 1) * 12, 60 },
+        { "nearest", [1, 1, 2, 2], 0, 0, 16, 16 },
+        { "bilinear", [1, 1, 2, 2], 0, 112, 176, 64 },
+        { "dropout", [1, 1, 2, 2], 0, 0, 0, 0 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Layers))]
+    public void A_layer_costs_what_its_formula_says(string name, long[] shape, long strict, long elementwise, long thop, long fvcore)
+    {
+        using nn.Module<Tensor, Tensor> layer = name switch
+        {
+            "conv with bias" => nn.Conv2d(4, 6, 3),
+            "grouped 1-d conv" => nn.Conv1d(4, 6, 3, groups: 2, bias: false),
+            "transposed conv" => nn.ConvTranspose2d(4, 6, 3, stride: 2, groups: 2),
+            "linear" => nn.Linear(4, 5),
+            "linear without bias" => nn.Linear(4, 5, hasBias: false),
+            "batch norm" => nn.BatchNorm2d(4),
+            "batch norm without scale" => nn.BatchNorm2d(4, affine: false),
+            "group norm" => nn.GroupNorm(2, 4),
+            "layer norm" => nn.LayerNorm(3),
+            "instance norm" => nn.InstanceNorm2d(4),
+            "softmax" => nn.Softmax(1),
+            "gelu" => nn.GELU(),
+            "prelu" => nn.PReLU(1),
+            "max pool" => nn.MaxPool2d(2),
+            "average pool" => nn.AvgPool2d(2),
+            "oblong average pool" => nn.AvgPool2d((2, 3), (2, 3)),
+            "adaptive average pool" => nn.AdaptiveAvgPool2d((2, 2)),
+            "nearest" => nn.Upsample(scale_factor: [2, 2]),
+            "bilinear" => nn.Upsample(scale_factor: [2, 2], mode: UpsampleMode.Bilinear),
+            "dropout" => nn.Dropout(0.5),
+            _ => throw new ArgumentException(name),
+        };
+        ModelCost cost = ModelCost.Measure(layer, shape);
+        Assert.Equal(
+            (strict, elementwise, thop, fvcore),
+            (cost.MultiplyAccumulates, cost.Total.ElementwiseOperations, cost.Total.Operations(CostConvention.Thop), cost.Total.Operations(CostConvention.Fvcore)));
+        Assert.Equal(CostCoverage.Counted, cost.Total.Coverage);
+        Assert.Empty(cost.NotCounted);
+    }
+
+    [Fact]
+    public void A_small_network_is_counted_as_by_hand()
+    {
+        using Sequential network = Small();
+        ModelCost cost = ModelCost.Measure(network, 2, 3, 8, 8);
+        Assert.Equal([2, 3, 8, 8], cost.InputShape);
+        Assert.Equal((145, 13_824 + 40), (cost.Parameters, cost.MultiplyAccumulates));
+        Assert.Equal(512 + 1024 + 512 + 512 + 128 + 10, cost.Total.ElementwiseOperations);
+        Assert.Equal(13_864 + 2048 + 136, cost.Total.Operations(CostConvention.Thop));
+        Assert.Equal(13_864 + 1024 + 128, cost.Total.Operations(CostConvention.Fvcore));
+
+        // Inputs, outputs, parameters, buffers; flatten moves nothing.
+        Assert.Equal((1536 + 2048 + 448) + (2048 + 2048 + 32 + 40) + 4096 + (2048 + 512) + (512 + 32) + (32 + 40 + 100), cost.Total.BytesMoved);
+        Assert.Equal(2048 + 2048 + 2048 + 512 + 32 + 40, cost.Total.ActivationBytes);
+        Assert.Null(cost.Total.Milliseconds);
+
+        ModuleCost conv = cost["conv"];
+        Assert.Equal(("Conv2d(3 → 4, 3×3)", 112, 13_824, 512, 1), (conv.Description, conv.Parameters, conv.MultiplyAccumulates, conv.ElementwiseOperations, conv.Calls));
+        Assert.Equal([2, 4, 8, 8], conv.OutputShape);
+        Assert.Equal(["", "conv", "bn", "relu", "pool", "avg", "flat", "fc"], cost.Modules.Select(module => module.Path));
+        Assert.Contains("'nowhere'", Assert.Throws<ArgumentException>(() => cost["nowhere"]).Message, StringComparison.Ordinal);
+        Assert.Equal(cost, ModelCost.Measure(network, 2, 3, 8, 8));
+        Assert.NotEqual(cost, ModelCost.Measure(network, 1, 3, 8, 8));
+    }
+
+    [Fact]
+    public void Activations_in_place_keep_nothing()
+    {
+        using ReLU layer = nn.ReLU(inplace: true);
+        ModuleCost cost = ModelCost.Measure(layer, 2, 3).Total;
+        Assert.Equal((6, 48, 0), (cost.ElementwiseOperations, cost.BytesMoved, cost.ActivationBytes));
+    }
+
+    [Fact]
+    public void A_gate_costs_one_operation_a_value_and_a_gate_of_gates_no_more_than_they()
+    {
+        using SimAm simple = new(8);
+        ModuleCost gate = ModelCost.Measure(simple, 2, 8, 4, 4).Total;
+        Assert.Equal((0, 256, 2048, 1024), (gate.MultiplyAccumulates, gate.ElementwiseOperations, gate.BytesMoved, gate.ActivationBytes));
+
+        using Cbam cbam = new(8, new CbamOptions { Reduction = 2 });
+        ModuleCost both = ModelCost.Measure(cbam, 2, 8, 4, 4).Total;
+        Assert.Equal(both.Children.Sum(half => half.ElementwiseOperations), both.ElementwiseOperations);
+        Assert.All(both.Children, half => Assert.True(half.ElementwiseOperations >= 256));
+
+        using Cbam parallel = new(8, new CbamOptions { Reduction = 2, Order = CbamOrder.Parallel });
+        ModelCost unwatched = ModelCost.Measure(parallel, 2, 8, 4, 4);
+        Assert.Empty(unwatched.NotCounted);
+        Assert.Equal(both.MultiplyAccumulates, unwatched.MultiplyAccumulates);
+
+        using SelfAttention2d context = new(8, new SelfAttention2dOptions { Heads = 2 });
+        ModelCost self = ModelCost.Measure(context, 2, 8, 4, 4);
+        Assert.Equal(256, self.Total.ElementwiseOperations - self.Total.Children.Sum(child => child.ElementwiseOperations));
+    }
+
+    [Fact]
+    public void The_share_of_attention_is_that_of_the_outermost()
+    {
+        using ResNet network = new(Cases.TinyResNet with { Attention = AttentionPlan.Of(new CbamOptions { Reduction = 2 }) });
+        ModelCost cost = ModelCost.Measure(network, 1, 3, 16, 16);
+        Assert.All(cost.Attentions, attention => Assert.EndsWith(".attn", attention.Path, StringComparison.Ordinal));
+        using ResNet plain = new(Cases.TinyResNet with { Attention = AttentionPlan.None });
+        ModelCost without = ModelCost.Measure(plain, 1, 3, 16, 16);
+        Assert.Equal((cost.Parameters - without.Parameters) / (double)cost.Parameters, cost.AttentionShare.Parameters, 12);
+        Assert.Equal(
+            (cost.MultiplyAccumulates - without.MultiplyAccumulates) / (double)cost.MultiplyAccumulates, cost.AttentionShare.MultiplyAccumulates, 12);
+        Assert.Equal((cost.Total.BytesMoved - without.Total.BytesMoved) / (double)cost.Total.BytesMoved, cost.AttentionShare.BytesMoved, 12);
+        Assert.Equal(new AttentionShare(0, 0, 0, 0, 0, null), without.AttentionShare);
+        Assert.Empty(cost.NotCounted);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Nothing_depends_on_the_fused_kernels_and_their_switch_is_put_back(bool enabled)
+    {
+        bool before = AttentionKernels.Enabled;
+        try
+        {
+            AttentionPlan plan = AttentionPlan.Of(new CbamOptions { Reduction = 2 }).Add(new SqueezeExcitationOptions { Reduction = 2 });
+            using ResNet network = new(Cases.TinyResNet with { Attention = plan });
+            AttentionKernels.Enabled = !enabled;
+            ModelCost other = ModelCost.Measure(network, 1, 3, 16, 16);
+            AttentionKernels.Enabled = enabled;
+            Assert.Equal(other, ModelCost.Measure(network, 1, 3, 16, 16));
+            Assert.Equal(enabled, AttentionKernels.Enabled);
+        }
+        finally
+        {
+            AttentionKernels.Enabled = before;
+        }
+    }
+
+    [Fact]
+    public void What_cannot_be_counted_is_listed()
+    {
+        using UserNetwork network = new();
+        ModelCost cost = ModelCost.Measure(network, 2, 4, 6, 6);
+        Assert.Equal(
+            ["lstm", "encoder", "scale", "table", "unused", "direct"], cost.NotCounted.Select(module => module.Path));
+        Assert.Equal(CostCoverage.NotCounted, cost["lstm"].Coverage);
+        Assert.Equal(CostCoverage.NotCounted, cost["encoder"].Coverage);
+        Assert.Equal(CostCoverage.NotCounted, cost["scale"].Coverage);
+        Assert.Equal(CostCoverage.NotCounted, cost["table"].Coverage);
+        Assert.Equal(CostCoverage.NotCalled, cost["unused"].Coverage);
+        Assert.Equal(CostCoverage.NotCalled, cost["direct"].Coverage);
+        Assert.Equal(CostCoverage.Functional, cost.Total.Coverage);
+        Assert.Equal(CostCoverage.Counted, cost["declared"].Coverage);
+
+        // The convolution is called twice, and stands at two places; the declared product counts.
+        Assert.Equal((2, 2 * 2 * 36 * 4 * 4, 16), (cost["conv"].Calls, cost["conv"].MultiplyAccumulates, cost["conv"].Parameters));
+        Assert.Equal(cost["conv"].MultiplyAccumulates + 77, cost.MultiplyAccumulates);
+        Assert.Equal(network.parameters().Sum(parameter => parameter.numel()), cost.Parameters);
+        Assert.DoesNotContain(cost.Modules, module => module.Path == "again");
+
+        string text = cost.ToString();
+        Assert.Contains("! not counted: lstm: LSTM, ", text, StringComparison.Ordinal);
+        Assert.Contains("! not counted: direct: Conv2d(4 → 4, 1×1), 20 parameters; never called, or by forward instead of call", text, StringComparison.Ordinal);
+        Assert.Contains("of UserNetwork only the modules inside are counted", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_embedding_takes_an_input_of_ones_own()
+    {
+        using Sequential network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3));
+        using Tensor words = tensor(new long[] { 1, 2, 9 });
+        ModelCost cost = ModelCost.Measure(network, new CostOptions(), words);
+        Assert.Equal((40 + 15, 36), (cost.Parameters, cost.MultiplyAccumulates));
+        Assert.False(words.IsInvalid);
+    }
+
+    [Fact]
+    public void Time_is_measured_where_asked_for()
+    {
+        using UserNetwork network = new();
+        ModelCost cost = ModelCost.Measure(network, new CostOptions { Repetitions = 3, WarmUps = 1 }, 1, 4, 6, 6);
+        Assert.True(cost.Total.Milliseconds > 0);
+        Assert.All(cost.Modules, module => Assert.Equal(module.Calls > 0, module.Milliseconds > 0));
+        Assert.Equal(2, cost["conv"].Calls);
+        Assert.Contains("  ms\n", cost.ToTable(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Modes_statistics_and_random_numbers_stay_as_they_were()
+    {
+        using UserNetwork network = new();
+        using BatchNorm2d norm = nn.BatchNorm2d(4);
+        using Sequential both = nn.Sequential(("norm", norm), ("network", network));
+        both.train();
+        network.eval();
+        random.manual_seed(7);
+        double first = Next(), second = Next();
+        random.manual_seed(7);
+        Assert.Equal(first, Next());
+        ModelCost.Measure(both, new CostOptions { Repetitions = 2 }, 2, 4, 6, 6);
+        Assert.Equal(second, Next());
+        Assert.True(both.training && norm.training && !network.training);
+        Assert.Equal(0, norm.num_batches_tracked!.item<long>());
+        Assert.Equal(4, norm.running_var!.sum().item<float>());
+
+        static double Next()
+        {
+            using Tensor value = rand(1);
+            return value.item<float>();
+        }
+    }
+
+    [Fact]
+    public void A_network_that_throws_is_left_as_it_was()
+    {
+        using Throwing network = new();
+        network.train();
+        bool kernels = AttentionKernels.Enabled;
+        Assert.Throws<InvalidOperationException>(() => ModelCost.Measure(network, 1, 8, 4, 4));
+        Assert.False(network.Gate.HasHooks);
+        Assert.True(network.training && network.Gate.training);
+        Assert.Equal(kernels, AttentionKernels.Enabled);
+        ModelCost.Measure(network.Gate, new CostOptions { Repetitions = 1 }, 1, 8, 4, 4);
+        Assert.False(network.Gate.HasHooks);
+    }
+
+    [Fact]
+    public void Measuring_leaves_no_tensor_behind()
+    {
+        using UserNetwork network = new();
+        CostOptions options = new() { Repetitions = 2, WarmUps = 1 };
+        ModelCost.Measure(network, options, 2, 4, 6, 6);
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 20; i++) ModelCost.Measure(network, options, 2, 4, 6, 6);
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
+    [Fact]
+    public void Reports_are_aligned_and_hold_the_numbers()
+    {
+        CultureInfo culture = CultureInfo.CurrentCulture;
+        try
+        {
+            CultureInfo.CurrentCulture = new CultureInfo("") { NumberFormat = { NumberDecimalSeparator = ",", NumberGroupSeparator = "." } };
+            using Sequential network = Small();
+            ModelCost cost = ModelCost.Measure(network, 2, 3, 8, 8);
+
+            string[] table = cost.ToTable().Split('\n');
+            Assert.Equal(9, table.Length);
+            Assert.Single(table.Select(line => line.Length).Distinct());
+            Assert.Equal(TableEnd, table[^1].Split(' ', StringSplitOptions.RemoveEmptyEntries));
+
+            string[] tree = cost.ToTree(CostConvention.Thop).Split('\n');
+            Assert.Single(tree.Select(line => line.Length).Distinct());
+            Assert.Contains("Thop operations", tree[0], StringComparison.Ordinal);
+            Assert.Contains("16,048", tree[1], StringComparison.Ordinal);
+            Assert.StartsWith("└─ fc: Linear(4 → 5)", tree[^1], StringComparison.Ordinal);
+            Assert.Equal(2, cost.ToTree(depth: 0).Split('\n').Length);
+
+            string[] csv = cost.ToCsv().Split('\n');
+            Assert.Equal("conv,\"Conv2d(3 → 4, 3×3)\",false,Counted,1,112,13824,13824,13824,512,4032,2048,,2x4x8x8", csv[2]);
+            Assert.All(csv[..^1], line => Assert.Equal(csv[0].Count(','), line.Replace("4, 3×3", "", StringComparison.Ordinal).Count(',')));
+
+            JsonNode json = JsonNode.Parse(cost.ToJson())!;
+            Assert.Equal(13_864, (long)json["total"]!["strict"]!);
+            Assert.Equal("bn", (string?)json["total"]!["children"]![1]!["path"]);
+            Assert.Equal([2, 3, 8, 8], json["inputShape"]!.AsArray().Select(size => (long)size!));
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = culture;
+        }
+    }
+
+    [Fact]
+    public void Bad_settings_are_refused()
+    {
+        using Sequential network = Small();
+        Assert.Contains("Repetitions is -1", Assert.Throws<ArgumentOutOfRangeException>(
+            () => ModelCost.Measure(network, new CostOptions { Repetitions = -1 }, 2, 3, 8, 8)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentNullException>(() => ModelCost.Measure(network, null!, 1));
+        ModelCost cost = ModelCost.Measure(network, 2, 3, 8, 8);
+        Assert.Contains("Strict, Thop, Fvcore", Assert.Throws<ArgumentOutOfRangeException>(
+            () => cost.ToTable((CostConvention)9)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentOutOfRangeException>(() => cost.ToTree(depth: -1));
+    }
+
+    private static Sequential Small() => nn.Sequential(
+        ("conv", nn.Conv2d(3, 4, 3, padding: 1)), ("bn", nn.BatchNorm2d(4)), ("relu", nn.ReLU()), ("pool", nn.MaxPool2d(2)),
+        ("avg", nn.AdaptiveAvgPool2d(1)), ("flat", nn.Flatten()), ("fc", nn.Linear(4, 5)));
+
+    /// <summary>Everything that a counter does not know.</summary>
+    private sealed class UserNetwork : nn.Module<Tensor, Tensor>
+    {
+        private readonly Conv2d conv = nn.Conv2d(4, 4, 1, bias: false);
+        private readonly Conv2d again;
+        private readonly LSTM lstm = nn.LSTM(4, 4, batchFirst: true);
+        private readonly TransformerEncoderLayer encoder = nn.TransformerEncoderLayer(4, 2, 8);
+        private readonly Scale scale = new();
+        private readonly ParameterList table = new(new Parameter(ones(3)));
+        private readonly Declared declared = new();
+        private readonly Linear unused = nn.Linear(2, 2);
+        private readonly Conv2d direct = nn.Conv2d(4, 4, 1);
+
+        public UserNetwork()
+            : base(nameof(UserNetwork))
+        {
+            again = conv;
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor x = declared.call(scale.call(again.call(conv.call(input))));
+            x = direct.forward(x).add(rand(1));
+            Tensor rows = x.flatten(2).transpose(1, 2);
+            (Tensor read, _, _) = lstm.call(rows);
+            return encoder.call(read, null!, null!).MoveToOuterDisposeScope();
+        }
+    }
+
+    private sealed class Scale : nn.Module<Tensor, Tensor>
+    {
+        private readonly Parameter factor = new(ones(1));
+
+        public Scale()
+            : base(nameof(Scale)) => RegisterComponents();
+
+        public override Tensor forward(Tensor input) => input.mul(factor);
+    }
+
+    private sealed class Declared : nn.Module<Tensor, Tensor>, IFunctionalCost
+    {
+        public Declared()
+            : base(nameof(Declared))
+        {
+        }
+
+        public long MultiplyAccumulates(Tensor input) => 77;
+
+        public override Tensor forward(Tensor input) => input.alias();
+    }
+
+    private sealed class Throwing : nn.Module<Tensor, Tensor>
+    {
+        public Throwing()
+            : base(nameof(Throwing)) => RegisterComponents();
+
+        public SqueezeExcitation Gate => gate;
+
+        private readonly SqueezeExcitation gate = new(8, new SqueezeExcitationOptions { Reduction = 2 });
+
+        public override Tensor forward(Tensor input)
+        {
+            gate.call(input).Dispose();
+            throw new InvalidOperationException("on purpose");
+        }
+    }
+}
