@@ -17,7 +17,7 @@ internal static class RatioCases
     /// <summary>Every case that a name may match, built only when it is.</summary>
     public static IEnumerable<(string Name, Func<RatioCase> Create)> All()
     {
-        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm"])
+        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct"])
         {
             foreach (string map in Maps)
             {
@@ -33,12 +33,15 @@ internal static class RatioCases
             }
         }
 
-        foreach (string kind in (string[])["se", "eca", "cbam"])
+        foreach (string network in (string[])["resnet50", "mobilenetv2"])
         {
-            foreach (int batch in (int[])[1, 8])
+            foreach (string kind in (string[])["se", "eca", "cbam"])
             {
-                yield return ($"network/resnet50/{kind}/{batch}", () => Network(kind, batch, training: false));
-                yield return ($"network-training/resnet50/{kind}/{batch}", () => Network(kind, batch, training: true));
+                foreach (int batch in (int[])[1, 8])
+                {
+                    yield return ($"network/{network}/{kind}/{batch}", () => Network(network, kind, batch, training: false));
+                    yield return ($"network-training/{network}/{kind}/{batch}", () => Network(network, kind, batch, training: true));
+                }
             }
         }
     }
@@ -96,43 +99,58 @@ internal static class RatioCases
             () => Free(module, x, dy));
     }
 
-    private static RatioCase Network(string kind, int batch, bool training)
+    private static RatioCase Network(string network, string kind, int batch, bool training)
     {
         manual_seed(0);
-        ResNet plain = ResNet.ResNet50(), refined = ResNet.ResNet50(attention: AttentionPlan.Of(AttentionCatalog.Create(kind)));
+        FeatureNetwork plain = Build(network, AttentionPlan.None), refined = Build(network, AttentionPlan.Of(Options(kind)));
+        FeatureNetwork plainCopy = Copy(plain), refinedCopy = Copy(refined);
         plain.train(training);
         refined.train(training);
         Tensor images = randn(batch, 3, 224, 224);
-        Action<ResNet, bool> run = training ? TrainNetwork : InferNetwork;
+        List<(string, Action)> ways =
+        [
+            ("plain", () => Run(plain, true)),
+            ("composed", () => Run(refined, false)),
+            ("fused", () => Run(refined, true)),
+        ];
+        if (!training) ways.AddRange([("plain copy", () => Run(plainCopy, true)), ("copy", () => Run(refinedCopy, true))]);
         return new RatioCase(
-            $"{(training ? "network-training" : "network")}/resnet50/{kind}",
+            $"{(training ? "network-training" : "network")}/{network}/{kind}",
             $"{batch}x3x224x224",
             "nchw",
-            [("plain", () => run(plain, true)), ("composed", () => run(refined, false)), ("fused", () => run(refined, true))],
+            ways,
             null,
-            () => Free(plain, refined, images));
+            () => Free(plain, refined, plainCopy, refinedCopy, images));
 
-        void InferNetwork(ResNet network, bool fused)
+        void Run(FeatureNetwork one, bool fused)
         {
             AttentionKernels.Enabled = fused;
+            if (training)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                one.zero_grad();
+                one.call(images).square().mean().backward();
+                return;
+            }
+
             using IDisposable quiet = no_grad();
-            using Tensor logits = network.call(images);
-        }
-
-        void TrainNetwork(ResNet network, bool fused)
-        {
-            AttentionKernels.Enabled = fused;
-            using DisposeScope scope = NewDisposeScope();
-            network.zero_grad();
-            network.call(images).square().mean().backward();
+            using Tensor logits = one.call(images);
         }
     }
+
+    private static FeatureNetwork Build(string network, AttentionPlan plan)
+        => network == "resnet50" ? ResNet.ResNet50(attention: plan) : new MobileNetV2(new MobileNetV2Options { Attention = plan });
+
+    private static FeatureNetwork Copy(FeatureNetwork network)
+        => network is ResNet resnet ? resnet.FuseForInference() : ((MobileNetV2)network).FuseForInference();
 
     private static GateModule Module(string kind, string shape)
     {
         manual_seed(0);
-        return (GateModule)(kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind)).Create(int.Parse(shape.Split('x')[1]));
+        return (GateModule)Options(kind).Create(int.Parse(shape.Split('x')[1]));
     }
+
+    private static AttentionOptions Options(string kind) => kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind);
 
     private static Tensor Map(string shape, string layout)
     {

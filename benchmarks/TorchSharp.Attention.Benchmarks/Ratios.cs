@@ -11,18 +11,26 @@ internal static class Ratios
 {
     private const double SecondsOfASample = 0.004;
 
+    private static readonly Dictionary<string, List<double>> _means = [];
+
     public static int Run(string[] arguments)
     {
         string filter = arguments.FirstOrDefault(argument => !argument.StartsWith('-')) ?? "";
         int rounds = Option(arguments, "--rounds=", 25);
         torch.set_num_threads(Option(arguments, "--threads=", Math.Min(2, Environment.ProcessorCount)));
         Console.WriteLine($"# {torch.get_num_threads()} threads, {AttentionKernels.Description}, {rounds} rounds");
-        Console.WriteLine($"{"case",-26} {"shape",-17} {"layout",-6} {"way",-9} {"ms",9} {"ratio",7} {"25 %",7} {"75 %",7} {"to floor",8}");
+        Console.WriteLine($"{"case",-26} {"shape",-17} {"layout",-6} {"way",-10} {"ms",9} {"ratio",7} {"25 %",7} {"75 %",7} {"to floor",8}");
         foreach ((string name, Func<RatioCase> create) in RatioCases.All().Where(one => one.Name.Contains(filter, StringComparison.Ordinal)))
         {
             RatioCase one = create();
             Measure(one, rounds);
             one.Dispose();
+        }
+
+        Console.WriteLine("# geometric means of the median ratios");
+        foreach ((string what, List<double> ratios) in _means)
+        {
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"# {what,-40} {Math.Exp(ratios.Average(Math.Log)),7:0.000}  of {ratios.Count}"));
         }
 
         return 0;
@@ -45,10 +53,12 @@ internal static class Ratios
         {
             // Above one: faster than the baseline.
             double[] ratios = [.. seconds[0].Zip(seconds[way], (baseline, time) => baseline / time).Order()];
+            string mean = $"{one.Name} {one.Ways[way].Name}";
+            if (way > 0) (_means.TryGetValue(mean, out List<double>? all) ? all : _means[mean] = []).Add(Median(ratios));
             string toFloor = floor.Length == 0 ? "" : Median([.. seconds[way].Zip(floor, (time, least) => time / least)]).ToString("0.00", CultureInfo.InvariantCulture);
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{one.Name,-26} {one.Shape,-17} {one.Layout,-6} {one.Ways[way].Name,-9} {Median(seconds[way]) * 1e3,9:0.0000} {Median(ratios),7:0.000} " +
+                $"{one.Name,-26} {one.Shape,-17} {one.Layout,-6} {one.Ways[way].Name,-10} {Median(seconds[way]) * 1e3,9:0.0000} {Median(ratios),7:0.000} " +
                 $"{ratios[ratios.Length / 4],7:0.000} {ratios[ratios.Length * 3 / 4],7:0.000} {toFloor,8}"));
         }
     }
