@@ -12,7 +12,7 @@ internal static class Sections
     private const string Layer = "layer3";
     private const int Mistaken = 6, Counted = 1000;
 
-    private static readonly HeatMapOptions Look = new() { Size = 168, Legend = false };
+    private static readonly HeatMapOptions Look = new() { Size = 148, Legend = false };
     private static readonly HeatMapOptions Cam = Look with { Colors = ColorMap.Inferno, Opacity = 0.65 };
 
     public static void Overview(HtmlReport report, Subject subject)
@@ -20,7 +20,7 @@ internal static class Sections
         (int Class, double Confidence)[] predictions = subject.Predict();
         double right = predictions.Where((prediction, i) => prediction.Class == subject.Data.Test.Labels[i]).Count() / (double)predictions.Length;
         report.Text(Format($"A ResNet on {subject.Data.Name}, {subject.Data.Train.Shape}: {right:P1} of {predictions.Length} test images right."));
-        if (subject.Training.Count == 0) return;
+        if (subject.Training.Count < 2) return;
         report.Curves("loss", "epoch", [("training", [.. subject.Training.Select(epoch => epoch.Loss)])]);
         report.Curves("accuracy", "epoch", [("training", [.. subject.Training.Select(epoch => epoch.TrainAccuracy)]), ("test", [.. subject.Training.Select(epoch => epoch.TestAccuracy)])]);
     }
@@ -150,7 +150,8 @@ internal static class Sections
             subject.Network.call(input).Dispose();
         }
 
-        AttentionMaps[] pairs = [.. maps.Names.Select(name => maps[name]).Where(map => map.PairwiseWeights is not null && map.QueryGrid is not null && map.QueryGrid == map.KeyGrid)];
+        // A stage's own attention is registered beside the stage and acts after its blocks.
+        AttentionMaps[] pairs = [.. maps.Names.OrderBy(name => !name.Contains('.', StringComparison.Ordinal)).Select(name => maps[name]).Where(map => map.PairwiseWeights is not null && map.QueryGrid is not null && map.QueryGrid == map.KeyGrid)];
         if (pairs.Length == 0) return;
         AttentionMaps shown = pairs[^1];
         AttentionMaps[] stack = [.. pairs.Where(map => map.KeyGrid == shown.KeyGrid)];

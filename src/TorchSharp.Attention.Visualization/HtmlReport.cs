@@ -125,7 +125,7 @@ public sealed class HtmlReport
     internal static string Escape(string text) => WebUtility.HtmlEncode(text);
 
     private const string Style = """
-        body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #222; max-width: 1120px; margin: 32px auto; padding: 0 20px; }
+        body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #222; max-width: 1400px; margin: 32px auto; padding: 0 20px; }
         h1 { font-size: 28px; margin: 0 0 8px; } h2 { font-size: 20px; margin: 40px 0 8px; padding-bottom: 4px; border-bottom: 1px solid #ddd; }
         p { max-width: 76ch; } .wide { overflow-x: auto; }
         table { border-collapse: collapse; font-size: 14px; margin: 12px 0; font-variant-numeric: tabular-nums; }
