@@ -94,7 +94,12 @@ public sealed class ClassActivationTests
     {
         using ResNet network = new(new ResNetOptions
         {
-            Layers = [1, 1], StagePlanes = [8, 16], StemWidth = 8, Stem = ResNetStem.Small, Classes = 3, InputChannels = 1,
+            Layers = [1, 1],
+            StagePlanes = [8, 16],
+            StemWidth = 8,
+            Stem = ResNetStem.Small,
+            Classes = 3,
+            InputChannels = 1,
             Attention = AttentionPlan.Of(new CbamOptions { Reduction = 4, KernelSize = 3 }),
         });
         using Tensor input = randn(2, 1, 12, 12);
