@@ -1,0 +1,86 @@
+using System.Globalization;
+using System.Text;
+
+namespace TorchSharp.Attention.Visualization;
+
+/// <summary>Curves as SVG that a browser draws by itself.</summary>
+internal static class CurveChart
+{
+    private const int Width = 640, Height = 280, Left = 56, Right = 150, Top = 30, Bottom = 40;
+
+    // Okabe and Ito's, told apart with any colour vision.
+    private static readonly string[] Colors = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
+
+    public static string Svg(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves)
+    {
+        double[] finite = [.. curves.SelectMany(curve => curve.Values).Where(double.IsFinite)];
+        if (finite.Length == 0) throw new ArgumentException($"The curves '{title}' hold no number.", nameof(curves));
+        int points = curves.Max(curve => curve.Values.Count);
+        double step = Step(finite.Max() - finite.Min(), 5);
+        double low = Math.Floor(finite.Min() / step) * step, high = Math.Ceiling(finite.Max() / step) * step;
+        if (high <= low) high = low + step;
+
+        StringBuilder svg = new();
+        svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{Width}\" height=\"{Height}\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\" role=\"img\">");
+        svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{Left}\" y=\"16\" font-size=\"14\" font-weight=\"bold\">{HtmlReport.Escape(title)}</text>");
+        for (double y = low; y <= high + (step / 2); y += step)
+        {
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Y(y):0.0}H{Width - Right}\" stroke=\"#ddd\"/><text x=\"{Left - 8}\" y=\"{Y(y) + 4:0.0}\" text-anchor=\"end\">{Label(y, step)}</text>");
+        }
+
+        int every = Math.Max(1, (int)Step(points - 1, 8));
+        for (int i = 0; i < points; i++)
+        {
+            if (i != 0 && (i + 1) % every != 0) continue;
+            svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{X(i):0.0}\" y=\"{Height - Bottom + 18}\" text-anchor=\"middle\">{i + 1}</text>");
+        }
+
+        svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Height - Bottom}H{Width - Right}\" stroke=\"#222\"/>");
+        svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - 6}\" text-anchor=\"middle\">{HtmlReport.Escape(axis)}</text>");
+        for (int c = 0; c < curves.Count; c++) Curve(c);
+        return svg.Append("</svg>").ToString();
+
+        void Curve(int c)
+        {
+            string color = Colors[c % Colors.Length];
+            StringBuilder path = new();
+            bool pen = false;
+            for (int i = 0; i < curves[c].Values.Count; i++)
+            {
+                double value = curves[c].Values[i];
+                if (!double.IsFinite(value))
+                {
+                    pen = false;
+                    continue;
+                }
+
+                path.Append(CultureInfo.InvariantCulture, $"{(pen ? 'L' : 'M')}{X(i):0.0} {Y(value):0.0}");
+                pen = true;
+                if (points <= 40) svg.Append(CultureInfo.InvariantCulture, $"<circle cx=\"{X(i):0.0}\" cy=\"{Y(value):0.0}\" r=\"2.5\" fill=\"{color}\"/>");
+            }
+
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>");
+            int key = Top + 8 + (c * 18);
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Width - Right + 12} {key}h20\" stroke=\"{color}\" stroke-width=\"2\"/><text x=\"{Width - Right + 38}\" y=\"{key + 4}\">{HtmlReport.Escape(curves[c].Name)}</text>");
+        }
+
+        double X(int i) => Left + ((Width - Right - Left) * (points == 1 ? 0.5 : (double)i / (points - 1)));
+
+        double Y(double value) => Height - Bottom - ((Height - Bottom - Top) * (value - low) / (high - low));
+    }
+
+    /// <summary>1, 2 or 5 times a power of ten, so that a range has about so many steps.</summary>
+    internal static double Step(double range, int steps)
+    {
+        if (!(range > 0)) return 1;
+        double rough = range / steps, power = Math.Pow(10, Math.Floor(Math.Log10(rough))), share = rough / power;
+        return power * (share <= 1 ? 1 : share <= 2 ? 2 : share <= 5 ? 5 : 10);
+    }
+
+    private static string Label(double value, double step)
+    {
+        int digits = Math.Clamp((int)Math.Ceiling(-Math.Log10(step) - 1e-9), 0, 9);
+        double clean = Math.Abs(value) < step / 1e6 ? 0 : value;
+        return clean.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+    }
+}

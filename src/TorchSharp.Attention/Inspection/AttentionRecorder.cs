@@ -1,0 +1,183 @@
+using System.Text.RegularExpressions;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What an <see cref="AttentionRecorder"/> keeps.</summary>
+public enum RecordedMaps
+{
+    /// <summary>Those of the last forward pass.</summary>
+    Last,
+
+    /// <summary>Those of every forward pass since the recorder was attached or cleared.</summary>
+    All,
+
+    /// <summary>Their mean over all samples since then; maps must keep their size.</summary>
+    Mean,
+}
+
+/// <summary>Settings of an <see cref="AttentionRecorder"/>.</summary>
+public sealed record AttentionRecorderOptions
+{
+    /// <summary>
+    /// Which attentions, by name: <c>*</c> stands for any characters, dots among them, and commas part several patterns, as in
+    /// <c>layer3.*, layer4.1.attn</c>. Default: all.
+    /// </summary>
+    public string Modules { get; init; } = "*";
+
+    /// <summary>What is kept. Default the last forward pass.</summary>
+    public RecordedMaps Keep { get; init; } = RecordedMaps.Last;
+
+    /// <summary>Whether maps of another device are copied to the CPU. Default false.</summary>
+    public bool CopyToCpu { get; init; }
+}
+
+/// <summary>
+/// Records what the attentions of a network compute, until it is disposed: <c>using var maps = AttentionRecorder.Attach(model);</c>, then a
+/// forward pass, then <c>maps["layer3.0.attn"].ChannelGate</c>. Works on every network that contains modules of the library and reaches
+/// them by <c>call</c>.
+/// </summary>
+/// <remarks>
+/// A recorded module computes its maps a second time, after its forward pass, from the same input and in the same mode: results stay what they
+/// were, but for the rounding between fused and composed operations, which may part where a module is listened to. Neither running statistics
+/// nor random numbers nor gradients notice. In training, maps are those of the batch's own statistics. Weights of pairs are held only while they
+/// are recorded. Dropout and stochastic drop do not show. An attention inside a gate, such as CBAM's halves, is part of that gate's maps.
+/// </remarks>
+public sealed class AttentionRecorder : IDisposable
+{
+    private readonly AttentionRecorderOptions _options;
+    private readonly List<Action> _removals = [];
+    private readonly Dictionary<string, List<AttentionMaps>> _maps = [];
+    private readonly List<string> _names = [];
+    private bool _reading;
+
+    private AttentionRecorder(AttentionRecorderOptions options) => _options = options;
+
+    /// <summary>Names of the modules that are recorded, as <c>named_modules</c> has them; "" is the network itself.</summary>
+    public IReadOnlyList<string> Names => _names;
+
+    /// <summary>The maps of a module's last forward pass, or the mean, as the options say.</summary>
+    /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
+    /// <exception cref="KeyNotFoundException">No such module is recorded, or no call has reached it yet; the message says which.</exception>
+    public AttentionMaps this[string name] => All(name) is [.., { } last] ? last : throw new KeyNotFoundException(
+        $"'{name}' is recorded, but no call has reached it yet. Run the network; a parent that runs it by forward() instead of call() hides it from hooks.");
+
+    /// <summary>Every kept set of maps of a module, oldest first; empty before its first call.</summary>
+    /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
+    /// <exception cref="KeyNotFoundException">No such module is recorded.</exception>
+    public IReadOnlyList<AttentionMaps> All(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return _maps.TryGetValue(name, out List<AttentionMaps>? kept) ? kept : throw new KeyNotFoundException(
+            $"No attention '{name}' is recorded. Recorded are: {string.Join(", ", _names)}.");
+    }
+
+    /// <summary>Starts to record.</summary>
+    /// <param name="model">A network, or an attention alone.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The network has no attention, or none that the pattern matches; the message lists what there is.</exception>
+    public static AttentionRecorder Attach(nn.Module model, AttentionRecorderOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        options ??= new AttentionRecorderOptions();
+        Check.Defined(options.Keep);
+        Regex[] patterns = [.. (options.Modules ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(Pattern)];
+        AttentionRecorder recorder = new(options);
+        List<string> present = [];
+        foreach ((string name, nn.Module module) in Attentions(model))
+        {
+            present.Add(name);
+            if (!patterns.Any(pattern => pattern.IsMatch(name))) continue;
+            List<AttentionMaps> kept = [];
+            if (MapReading.Listen(module, read => recorder.Receive(kept, read)) is not { } removal) continue;
+            recorder._removals.Add(removal);
+            recorder._maps.Add(name, kept);
+            recorder._names.Add(name);
+        }
+
+        if (recorder._names.Count > 0) return recorder;
+        throw present.Count == 0
+            ? new ArgumentException($"{model.GetName()} contains no attention of this library, so there is nothing to record.", nameof(model))
+            : new ArgumentException($"Modules is '{options.Modules}', which matches no attention. There are: {string.Join(", ", present)}.", nameof(options));
+    }
+
+    /// <summary>Forgets what was recorded, and goes on.</summary>
+    public void Clear()
+    {
+        foreach (List<AttentionMaps> kept in _maps.Values) Forget(kept);
+    }
+
+    /// <summary>Stops recording and disposes all maps; the network is as it was before.</summary>
+    public void Dispose()
+    {
+        foreach (Action removal in _removals) removal();
+        _removals.Clear();
+        Clear();
+    }
+
+    /// <summary>The attentions of a network that no gate contains, in the network's order.</summary>
+    private static IEnumerable<(string Name, nn.Module Module)> Attentions(nn.Module model)
+    {
+        HashSet<nn.Module> parts = [], seen = [];
+        foreach ((string name, nn.Module module) in model.named_modules().Prepend(("", model)))
+        {
+            if (module is not (IAttentionModule or MultiHeadAttention or CrossAttention) || !seen.Add(module) || parts.Contains(module)) continue;
+            if (module is GateModule) parts.UnionWith(module.modules());
+            yield return (name, module);
+        }
+    }
+
+    private static Regex Pattern(string pattern) => new(
+        $"^{Regex.Escape(pattern).Replace(@"\*", ".*", StringComparison.Ordinal)}$", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+
+    private static void Forget(List<AttentionMaps> kept)
+    {
+        foreach (AttentionMaps maps in kept) maps.Dispose();
+        kept.Clear();
+    }
+
+    /// <summary>Reading a module calls modules inside it; those calls are no forward passes.</summary>
+    private void Receive(List<AttentionMaps> kept, Func<AttentionMaps> read)
+    {
+        if (_reading) return;
+        _reading = true;
+        try
+        {
+            AttentionMaps maps = read();
+            if (_options.CopyToCpu) maps.ToCpu();
+            Keep(kept, maps);
+        }
+        finally
+        {
+            _reading = false;
+        }
+    }
+
+    private void Keep(List<AttentionMaps> kept, AttentionMaps maps)
+    {
+        switch (_options.Keep)
+        {
+            case RecordedMaps.Mean:
+                using (maps)
+                {
+                    AttentionMaps mean = maps.Mean();
+                    if (kept.Count == 0)
+                    {
+                        kept.Add(mean);
+                        break;
+                    }
+
+                    using (mean) kept[0].Include(mean);
+                }
+
+                break;
+            case RecordedMaps.Last:
+                Forget(kept);
+                kept.Add(maps);
+                break;
+            default:
+                kept.Add(maps);
+                break;
+        }
+    }
+}

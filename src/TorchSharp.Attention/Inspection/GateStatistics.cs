@@ -1,0 +1,209 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Numbers about a gate, gathered batch by batch in one pass: how its values spread, how many are shut or open, which channels are dead, and
+/// how classes differ. A unit is a channel of a channel gate, a position of a spatial gate.
+/// </summary>
+/// <remarks>Sums are kept in float64 by Welford's method: "Note on a Method for Calculating Corrected Sums of Squares and Products", 1962.</remarks>
+public sealed class GateStatistics
+{
+    /// <summary>Below this a gate counts as shut.</summary>
+    public const double Low = 0.05;
+
+    /// <summary>Above this a gate counts as open.</summary>
+    public const double High = 0.95;
+
+    private readonly int _classes;
+    private readonly double[][] _classSums;
+    private readonly long[] _classCounts;
+    private double[] _means = [], _squares = [], _greatest = [];
+    private long[] _counts = [];
+    private long _low, _high;
+    private double _entropy, _sparsity;
+
+    /// <summary>Starts with nothing seen.</summary>
+    /// <param name="classes">Number of classes, for means a class; 0 for none.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="classes"/> is negative.</exception>
+    public GateStatistics(int classes = 0)
+    {
+        if (classes < 0) throw new ArgumentOutOfRangeException(nameof(classes), classes, $"classes is {classes}; it must be at least 0.");
+        _classes = classes;
+        _classSums = new double[classes][];
+        _classCounts = new long[classes];
+    }
+
+    /// <summary>Samples seen.</summary>
+    public long Samples { get; private set; }
+
+    /// <summary>Values of one sample's gate.</summary>
+    public int Units => _means.Length;
+
+    /// <summary>Values that were no finite numbers; they count nowhere else.</summary>
+    public long NotFinite { get; private set; }
+
+    /// <summary>Mean of all values.</summary>
+    public double Mean => Values == 0 ? 0 : Enumerable.Range(0, Units).Sum(i => _means[i] * _counts[i]) / Values;
+
+    /// <summary>Variance of all values around <see cref="Mean"/>, over their number.</summary>
+    public double Variance
+    {
+        get
+        {
+            double mean = Mean;
+            return Values == 0 ? 0 : Enumerable.Range(0, Units).Sum(i => _squares[i] + (_counts[i] * (_means[i] - mean) * (_means[i] - mean))) / Values;
+        }
+    }
+
+    /// <summary>
+    /// Mean over units of the variance over samples: how much the gate depends on its input. Zero for a gate that is the same for all.
+    /// </summary>
+    public double VarianceOverSamples => Units == 0 ? 0 : Enumerable.Range(0, Units).Average(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i]);
+
+    /// <summary>Share of values below <see cref="Low"/>.</summary>
+    public double LowShare => Values == 0 ? 0 : (double)_low / Values;
+
+    /// <summary>Share of values above <see cref="High"/>.</summary>
+    public double HighShare => Values == 0 ? 0 : (double)_high / Values;
+
+    /// <summary>
+    /// Hoyer's sparsity of a sample's gate, mean over samples: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all values are alike, 1 when one is not zero.
+    /// </summary>
+    public double Sparsity => Samples == 0 ? 0 : _sparsity / Samples;
+
+    /// <summary>Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples: 1 when all values are alike.</summary>
+    public double Entropy => Samples == 0 ? 0 : _entropy / Samples;
+
+    /// <summary>Mean of each unit over samples.</summary>
+    public IReadOnlyList<double> UnitMeans => _means;
+
+    /// <summary>Variance of each unit over samples, over their number.</summary>
+    public IReadOnlyList<double> UnitVariances => [.. Enumerable.Range(0, Units).Select(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i])];
+
+    /// <summary>Units that no sample opened beyond <see cref="Low"/>.</summary>
+    public IReadOnlyList<int> Dead => [.. Enumerable.Range(0, Units).Where(i => _counts[i] > 0 && _greatest[i] < Low)];
+
+    private long Values => _counts.Sum();
+
+    /// <summary>Mean of each unit over the samples of a class; zeros where none was seen.</summary>
+    /// <param name="index">The class, from 0.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such class.</exception>
+    public IReadOnlyList<double> ClassMeans(int index)
+    {
+        if (index < 0 || index >= _classes) throw new ArgumentOutOfRangeException(nameof(index), index, $"index is {index}; there are {_classes} classes.");
+        return _classCounts[index] == 0 ? new double[Units] : [.. _classSums[index].Select(sum => sum / _classCounts[index])];
+    }
+
+    /// <summary>Adds a batch.</summary>
+    /// <param name="gate">(N, …): a channel gate (N, C), a spatial gate (N, H, W), or any other; the units must stay as many.</param>
+    /// <param name="labels">Classes of the samples, (N), integers; null for none.</param>
+    /// <exception cref="ArgumentException">The gate has another number of units than before, or the labels do not fit.</exception>
+    public void Add(Tensor gate, Tensor? labels = null)
+    {
+        ArgumentNullException.ThrowIfNull(gate);
+        if (gate.dim() < 2) throw new ArgumentException($"gate has shape {Check.Shape(gate)}; it must have the batch and at least one more dimension.", nameof(gate));
+        int samples = (int)gate.size(0);
+        if (samples == 0) return;
+        int units = (int)(gate.numel() / samples);
+        if (Samples > 0 && units != Units)
+        {
+            throw new ArgumentException($"gate has {units} values a sample (shape {Check.Shape(gate)}); before it had {Units}. Use one GateStatistics a size.", nameof(gate));
+        }
+
+        long[]? classes = Classes(labels, samples);
+        double[] values;
+        using (NewDisposeScope())
+        using (no_grad())
+        {
+            values = gate.detach().to_type(ScalarType.Float64).cpu().contiguous().data<double>().ToArray();
+        }
+
+        if (Samples == 0) Start(units);
+        for (int n = 0; n < samples; n++)
+        {
+            ReadOnlySpan<double> sample = values.AsSpan(n * units, units);
+            Include(sample);
+            if (classes is not null) Include(sample, (int)classes[n]);
+        }
+    }
+
+    private void Start(int units)
+    {
+        (_means, _squares, _greatest, _counts) = (new double[units], new double[units], new double[units], new long[units]);
+        Array.Fill(_greatest, double.NegativeInfinity);
+        for (int i = 0; i < _classes; i++) _classSums[i] = new double[units];
+    }
+
+    private void Include(ReadOnlySpan<double> sample)
+    {
+        Samples++;
+        double sum = 0, squares = 0;
+        for (int i = 0; i < sample.Length; i++)
+        {
+            double value = sample[i];
+            if (!double.IsFinite(value))
+            {
+                NotFinite++;
+                continue;
+            }
+
+            double off = value - _means[i];
+            _means[i] += off / ++_counts[i];
+            _squares[i] += off * (value - _means[i]);
+            _greatest[i] = Math.Max(_greatest[i], value);
+            if (value < Low) _low++;
+            if (value > High) _high++;
+            sum += Math.Abs(value);
+            squares += value * value;
+        }
+
+        // A gate of zeros opens nothing: as sparse as can be.
+        if (sum == 0)
+        {
+            _sparsity++;
+            return;
+        }
+
+        if (sample.Length == 1)
+        {
+            _entropy++;
+            return;
+        }
+
+        double root = Math.Sqrt(sample.Length);
+        _sparsity += (root - (sum / Math.Sqrt(squares))) / (root - 1);
+        double entropy = 0;
+        foreach (double value in sample)
+        {
+            double share = double.IsFinite(value) ? Math.Abs(value) / sum : 0;
+            if (share > 0) entropy -= share * Math.Log(share);
+        }
+
+        _entropy += entropy / Math.Log(sample.Length);
+    }
+
+    private void Include(ReadOnlySpan<double> sample, int index)
+    {
+        _classCounts[index]++;
+        for (int i = 0; i < sample.Length; i++)
+        {
+            if (double.IsFinite(sample[i])) _classSums[index][i] += sample[i];
+        }
+    }
+
+    private long[]? Classes(Tensor? labels, int samples)
+    {
+        if (labels is null) return null;
+        if (_classes == 0) throw new ArgumentException("labels are given, but the statistics were made for 0 classes. Give their number to the constructor.", nameof(labels));
+        if (labels.dim() != 1 || labels.size(0) != samples || labels.is_floating_point())
+        {
+            throw new ArgumentException($"labels is {labels.dtype} {Check.Shape(labels)}; it must hold integers, ({samples}).", nameof(labels));
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        long[] classes = labels.to_type(ScalarType.Int64).cpu().contiguous().data<long>().ToArray();
+        int wrong = Array.FindIndex(classes, label => label < 0 || label >= _classes);
+        return wrong < 0 ? classes : throw new ArgumentException($"labels[{wrong}] is {classes[wrong]}; it must be from 0 to {_classes - 1}.", nameof(labels));
+    }
+}
