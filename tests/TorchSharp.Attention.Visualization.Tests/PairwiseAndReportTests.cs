@@ -73,16 +73,17 @@ public sealed class PairwiseAndReportTests
         gate.Add(tensor(new float[] { 0, 1, 0.5f, 0.5f }, [1, 4]));
         PairwiseStatistics weights = new();
         weights.Add(full([1, 2, 4, 4], 0.25f), (2, 2));
+        using Modules.Linear plain = nn.Linear(99, 10), wider = nn.Linear(109, 10);
         string html = new HtmlReport("A <report>")
             .Heading("Cost & more").Text("1 < 2")
-            .Cost([("plain", new ModelCost(1000, 20000)), ("cbam", new ModelCost(1100, 19000))])
+            .Cost([("plain", ModelCost.Measure(plain, 1, 99)), ("wider", ModelCost.Measure(wider, 1, 109))])
             .Gates([("layer1.0.attn", gate)]).Weights([("self", weights)])
             .Picture(picture, "a \"map\"")
             .Curves("loss", "epoch", [("train", [3.0, 2.0, 1.0]), ("test", [2.5, double.NaN, 2.0])])
             .ToHtml();
         Assert.Contains("<title>A &lt;report&gt;</title>", html, StringComparison.Ordinal);
         Assert.Contains("Cost &amp; more", html, StringComparison.Ordinal);
-        Assert.Contains("<td>1,100</td><td>+10.00 %</td><td>19,000</td><td>−5.00 %</td>", html, StringComparison.Ordinal);
+        Assert.Contains("<td>1,100</td><td>+10.00 %</td><td>1,090</td><td>+10.10 %</td>", html, StringComparison.Ordinal);
         Assert.Contains("<td>25.0 %</td><td>25.0 %</td>", html, StringComparison.Ordinal);
         Assert.Contains("<td>self</td><td>0</td><td>1.000</td><td>0.250</td><td>0.854</td>", html, StringComparison.Ordinal);
         string data = Regex.Match(html, "src=\"data:image/png;base64,([^\"]+)\"").Groups[1].Value;
