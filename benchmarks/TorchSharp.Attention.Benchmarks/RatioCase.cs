@@ -51,7 +51,6 @@ internal static class RatioCases
         GateModule module = Module(kind, shape), owner = Module(kind, shape);
         module.eval();
         owner.eval();
-        owner.OwnsInput = true;
         Tensor x = Map(shape, layout), scratch = x.clone();
         int reads = Reads(kind);
         return new RatioCase(
@@ -176,7 +175,7 @@ internal static class RatioCases
     {
         AttentionKernels.Enabled = true;
         using IDisposable quiet = no_grad();
-        using Tensor y = module.call(x);
+        using Tensor y = module.RefineOwned(x);
     }
 
     private static void Step(GateModule module, Tensor x, Tensor dy, bool fused)

@@ -32,13 +32,19 @@ internal sealed class BlockAttentions
             if (placement.Create(position, stage, index) is not { } attention) continue;
             block.register_module(key, attention);
             _attentions.Add(position, attention);
-            MarkOwners(attention, position is not (AttentionPosition.Before or AttentionPosition.Shortcut));
         }
     }
 
-    /// <summary>The map refined by the attention at a position; the map itself where there is none.</summary>
+    /// <summary>
+    /// The map refined by the attention at a position; the map itself where there is none. A map that a layer of the block has just made is
+    /// nobody else's and may be written over; the block's input, and with it the shortcut, is the caller's.
+    /// </summary>
     public Tensor Refine(AttentionPosition position, Tensor map)
-        => _attentions.TryGetValue(position, out nn.Module<Tensor, Tensor>? attention) ? attention.call(map) : map;
+    {
+        if (!_attentions.TryGetValue(position, out nn.Module<Tensor, Tensor>? attention)) return map;
+        bool owned = position is not (AttentionPosition.Before or AttentionPosition.Shortcut);
+        return owned && attention is GateModule gate ? gate.RefineOwned(map) : attention.call(map);
+    }
 
     /// <summary>Whether an attention stands at a position.</summary>
     public bool Has(AttentionPosition position) => _attentions.ContainsKey(position);
@@ -48,19 +54,4 @@ internal sealed class BlockAttentions
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
             ? gate.TryEndBlock(map, shortcut)
             : null;
-
-    /// <summary>
-    /// A map that a layer of the block has just made is nobody else's, and neither is what one attention hands to the next. The block's
-    /// input is the caller's.
-    /// </summary>
-    private static void MarkOwners(nn.Module<Tensor, Tensor> attention, bool first)
-    {
-        if (attention is AttentionModule alone) alone.OwnsInput = first;
-        if (attention is not Modules.Sequential several) return;
-        foreach (AttentionModule one in several.children().Cast<AttentionModule>())
-        {
-            one.OwnsInput = first;
-            first = true;
-        }
-    }
 }

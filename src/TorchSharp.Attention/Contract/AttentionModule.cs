@@ -100,9 +100,6 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>Whether somebody listens to this module's calls.</summary>
     internal bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
 
-    /// <summary>Set by a builder whose network hands this module maps that nobody else holds: inference may write over them.</summary>
-    internal bool OwnsInput { get; set; }
-
     /// <summary>The same scale, for the pass that holds several modules together.</summary>
     internal Tensor? StartScale => _alpha;
 

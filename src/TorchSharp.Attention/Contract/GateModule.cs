@@ -33,7 +33,7 @@ public abstract class GateModule : AttentionModule
     protected abstract Tensor ComputeGate(Tensor input);
 
     /// <inheritdoc/>
-    protected override Tensor Attend(Tensor input) => DropElements(FusedGate.TryRun(this, input, MayOverwrite) ?? AttendComposed(input));
+    protected override Tensor Attend(Tensor input) => DropElements(FusedGate.TryRun(this, input, overwrite: false) ?? AttendComposed(input));
 
     /// <summary>The refined map by libtorch's operations.</summary>
     private protected virtual Tensor AttendComposed(Tensor input) => input.mul(EffectiveGate(input));
@@ -50,18 +50,23 @@ public abstract class GateModule : AttentionModule
     /// <summary>The gate, (N, 1, H, W), of pooled positions, (N, 2, H, W): mean and maximum over channels; before the identity start's blend.</summary>
     internal virtual Tensor ExcitePositions(Tensor pooled) => throw new NotSupportedException($"{GetName()} has no spatial gate.");
 
-    /// <summary>The end of a residual block in inference, max(refined + residual, 0), in one pass; null where it takes several.</summary>
-    internal Tensor? TryEndBlock(Tensor input, Tensor residual)
+    /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
+    internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
+
+    /// <summary>
+    /// The end of a residual block in inference, max(refined + residual, 0), in one pass over a map that is nobody else's; null where it takes
+    /// several.
+    /// </summary>
+    internal Tensor? TryEndBlock(Tensor input, Tensor residual) => TryOwned(input, residual);
+
+    private Tensor? TryOwned(Tensor input, Tensor? residual)
     {
         if (training || HasHooks || is_grad_enabled()) return null;
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
-        Tensor? end = FusedGate.TryRun(this, input, OwnsInput, residual);
-        if (end is null) return null;
-        return (ReferenceEquals(end, input) ? input.alias() : end).MoveToOuterDisposeScope();
+        Tensor? output = FusedGate.TryRun(this, input, overwrite: true, residual);
+        return (ReferenceEquals(output, input) ? input.alias() : output)?.MoveToOuterDisposeScope();
     }
-
-    private bool MayOverwrite => OwnsInput && !HasHooks && !is_grad_enabled();
 
     /// <summary>Applies <see cref="AttentionOptions.Dropout"/> in training.</summary>
     /// <param name="refined">The refined map.</param>

@@ -4,6 +4,11 @@ namespace TorchSharp.Attention;
 /// The fused CPU kernels of the library: gates that read a map once for each pooling and write it once. They are used by themselves where
 /// they fit (CPU, float32 or bfloat16, contiguous or channels-last maps) and give the composed operations' results up to rounding.
 /// </summary>
+/// <remarks>
+/// A map that was given to a gate must not be changed in place before the backward pass. With libtorch's operations that is an exception; on the
+/// kernels, as in any custom function of TorchSharp, it ends the process.
+/// In inference, a block of our networks may write over the maps between its own layers: a hook there that keeps a map should keep a clone.
+/// </remarks>
 public static class AttentionKernels
 {
     /// <summary>The environment variable that turns the kernels off at the start of a process: <c>0</c> or <c>false</c>.</summary>

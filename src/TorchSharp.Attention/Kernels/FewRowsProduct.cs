@@ -17,9 +17,10 @@ internal static unsafe class FewRowsProduct
     public static Tensor? TryRun(Tensor input, long rows, Tensor weight, Tensor? bias)
     {
         if (rows > MostRows || is_grad_enabled() || input.dtype != ScalarType.Float32 || weight.dtype != ScalarType.Float32) return null;
+        if (input.device_type != DeviceType.CPU || weight.device_type != DeviceType.CPU || bias is { device_type: not DeviceType.CPU }) return null;
         if (!input.is_contiguous() || !weight.is_contiguous() || (bias is not null && bias.dtype != ScalarType.Float32)) return null;
         int outputs = (int)weight.size(0), inputs = (int)weight.size(1);
-        Tensor output = empty([rows, outputs, 1, 1], ScalarType.Float32);
+        Tensor output = MapView.New([rows, outputs, 1, 1]);
         Arguments a = new()
         {
             Input = MapView.Pointer(input),
@@ -34,6 +35,8 @@ internal static unsafe class FewRowsProduct
             Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
         NativeTeam.Run(body, &a, outputs, sizeof(float) * (long)outputs * inputs);
         GC.KeepAlive(input);
+        GC.KeepAlive(weight);
+        GC.KeepAlive(bias);
         return output;
     }
 

@@ -137,6 +137,18 @@ internal static class FusedGate
 
     private static Tensor Train(GatePass pass, Tensor input)
     {
+        try
+        {
+            return TrainSteps(pass, input);
+        }
+        finally
+        {
+            pass.PooledChannels = pass.PooledPositions = null;
+        }
+    }
+
+    private static Tensor TrainSteps(GatePass pass, Tensor input)
+    {
         pass.InputNeedsGradient = input.requires_grad;
         Tensor? channel = null, spatial = null;
         if (pass.Parts.Channel is { } first)
@@ -152,15 +164,13 @@ internal static class FusedGate
             spatial = SpatialGate(second, pass.PooledPositions, pass.View);
         }
 
-        Tensor output = (channel, spatial) switch
+        return (channel, spatial) switch
         {
             ({ } c, { } s) => ApplyFunction.apply(input, c, s, pass),
             ({ } c, null) => ApplyFunction.apply(input, c, pass),
             (_, { } s) => ApplyFunction.apply(input, s, pass),
             _ => throw new InvalidOperationException("A gate has at least one part."),
         };
-        pass.PooledChannels = pass.PooledPositions = null;
-        return output;
     }
 
     /// <summary>(N, C, 1, 1) in float32.</summary>

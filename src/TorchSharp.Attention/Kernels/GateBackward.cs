@@ -7,6 +7,9 @@ namespace TorchSharp.Attention;
 /// </summary>
 internal sealed unsafe class GateBackward : IDisposable
 {
+    /// <summary>What no value equals.</summary>
+    private static readonly Scalar _none = float.NaN.ToScalar();
+
     private readonly MapView _view;
     private readonly ChannelReads _reads;
     private readonly Tensor _input;
@@ -27,13 +30,16 @@ internal sealed unsafe class GateBackward : IDisposable
         using DisposeScope scope = NewDisposeScope();
         _view = view;
         _reads = reads;
-        _input = saved[0];
+        _input = saved[0].detach();
         _gradient = view.Align(gradient);
-        _channel = saved[1] ?? ones(view.Batch, view.Channels);
-        _spatial = saved[2];
-        _pooledChannels = saved[3];
-        _positionMax = saved[4]?.select(1, 1).contiguous();
-        Tensor?[] held = [.. saved, gradient, _gradient, _channel, _positionMax];
+        _channel = saved[1]?.detach() ?? MapView.New([view.Batch, view.Channels]).fill_(Scalars.One);
+        _spatial = saved[2]?.detach();
+        _pooledChannels = saved[3]?.detach();
+        _positionMax = saved[4]?.detach().select(1, 1).contiguous();
+        
+        // Detached: what is kept here must not keep the graph that keeps it.
+        GateSteps.Dispose([.. saved]);
+        Tensor?[] held = [_input, gradient, _gradient, _channel, _spatial, _pooledChannels, _positionMax];
         foreach (Tensor? tensor in held)
         {
             if (tensor is not null) Keep(tensor);
@@ -45,8 +51,8 @@ internal sealed unsafe class GateBackward : IDisposable
     /// <summary>The spatial gate's gradient, (N, 1, H, W), and how many channels share each position's maximum.</summary>
     public Tensor SpatialGradient(long height, long width)
     {
-        Tensor gradient = empty([_view.Batch, 1, height, width], ScalarType.Float32);
-        _ties = Keep(empty([_view.Batch, _view.Positions], ScalarType.Float32));
+        Tensor gradient = MapView.New([_view.Batch, 1, height, width]);
+        _ties = Keep(MapView.New([_view.Batch, _view.Positions]));
         MapArguments a = Arguments(gradient, _ties, _view.Positions);
         MapKernels.OverChannels<PositionGradient>(_view, a, maps: 2);
         return gradient;
@@ -65,8 +71,8 @@ internal sealed unsafe class GateBackward : IDisposable
     public Tensor ChannelGradient()
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor gradient = empty([_view.Batch, _view.Channels, 1, 1], ScalarType.Float32);
-        Tensor ties = empty([_view.Batch, _view.Channels], ScalarType.Float32);
+        Tensor gradient = MapView.New([_view.Batch, _view.Channels, 1, 1]);
+        Tensor ties = MapView.New([_view.Batch, _view.Channels]);
         MapArguments a = Arguments(gradient, ties, _view.Channels);
         if (_spatial is null && !ReadsMaximum)
         {
@@ -75,7 +81,7 @@ internal sealed unsafe class GateBackward : IDisposable
         }
 
         // No value equals NaN: where no maximum was pooled, nothing is a maximum.
-        Tensor maximum = ReadsMaximum ? _pooledChannels!.select(0, 1) : full([_view.Batch, _view.Channels], float.NaN);
+        Tensor maximum = ReadsMaximum ? _pooledChannels!.select(0, 1) : MapView.New([_view.Batch, _view.Channels]).fill_(_none);
         a.ChannelMax = MapView.Pointer(maximum);
         if (_spatial is null) MapKernels.OverPositions<ChannelGradient>(_view, a, maps: 2);
         else MapKernels.OverPositions<GatedChannelGradient>(_view, a, maps: 2);
@@ -87,7 +93,7 @@ internal sealed unsafe class GateBackward : IDisposable
     public Tensor InputGradient(Tensor? pooledGradient)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor none = zeros(_view.Batch, _view.Channels);
+        Tensor none = MapView.New([_view.Batch, _view.Channels]).zero_();
         Tensor shift = none, slope = none, peak = none, maximum = none;
         if (pooledGradient is not null)
         {

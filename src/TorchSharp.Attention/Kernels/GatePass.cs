@@ -17,6 +17,9 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
 
     public bool PooledNeedsGradient { get; set; }
 
+    /// <summary>Whether a second derivative was asked for: from then on every step answers with libtorch's operations.</summary>
+    public bool Composed { get; set; }
+
     /// <summary>What the forward steps pooled, until the last step has saved it.</summary>
     public Tensor? PooledChannels { get; set; }
 
@@ -30,7 +33,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
     {
         ChannelReads reads = Parts.Channel!.Reads;
         long size = (long)View.Batch * View.Channels;
-        Tensor pooled = empty([reads == ChannelReads.Mean ? 1 : 2, View.Batch, View.Channels, 1, 1], ScalarType.Float32);
+        Tensor pooled = MapView.New([reads == ChannelReads.Mean ? 1 : 2, View.Batch, View.Channels, 1, 1]);
         MapArguments a = View.Arguments();
         a.First = MapView.Pointer(pooled);
         a.Second = a.First + size;
@@ -47,7 +50,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
     /// <summary>Mean and maximum over channels of the gated map, (N, 2, H, W) in float32.</summary>
     public Tensor PoolPositions(Tensor input, Tensor? channel, long height, long width)
     {
-        Tensor pooled = empty([View.Batch, 2, height, width], ScalarType.Float32);
+        Tensor pooled = MapView.New([View.Batch, 2, height, width]);
         MapArguments a = View.Arguments();
         a.First = MapView.Pointer(pooled);
         a.Second = a.First + View.Positions;
@@ -73,7 +76,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
     {
         Tensor? output = null;
         void* values = overwrite ? View.Values : View.Like(input, out output).Values;
-        using Tensor? ones = channel is null ? torch.ones(View.Batch, View.Channels) : null;
+        using Tensor? ones = channel is null ? MapView.New([View.Batch, View.Channels]).fill_(Scalars.One) : null;
         MapArguments a = View.Arguments();
         a.Y = values;
         a.ChannelGate = MapView.Pointer(channel ?? ones!);

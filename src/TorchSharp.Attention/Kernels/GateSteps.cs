@@ -25,7 +25,7 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         GatePass pass = GateSteps.PassOf(ctx);
         ChannelReads reads = pass.Parts.Channel!.Reads;
         List<Tensor> saved = ctx.get_saved_variables();
-        if (is_grad_enabled() || pass.Backward is null)
+        if (is_grad_enabled() || pass.Composed || pass.Backward is null)
         {
             return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(saved[0], saved[1], grad_output, reads), null]);
         }
@@ -56,7 +56,7 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         GatePass pass = GateSteps.PassOf(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         bool gated = pass.Parts.Channel is not null;
-        if (is_grad_enabled() || pass.Backward is not { } backward)
+        if (is_grad_enabled() || pass.Composed || pass.Backward is not { } backward)
         {
             return GateSteps.Composed([.. saved, grad_output], () =>
             {
@@ -95,7 +95,8 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         List<Tensor> saved = ctx.get_saved_variables();
         (Tensor input, Tensor? channel, Tensor? spatial) = (saved[0], saved[1], saved[2]);
         GateSteps.Finish(pass);
-        if (is_grad_enabled())
+        pass.Composed |= is_grad_enabled();
+        if (pass.Composed)
         {
             return GateSteps.Composed([.. saved, grad_output], () =>
             {
@@ -104,17 +105,18 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
             });
         }
 
+        long height = input.size(2), width = input.size(3);
         GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Reads ?? ChannelReads.Nothing, saved, grad_output);
-        if (spatial is null)
+        if (pass.Parts.Spatial is null)
         {
             Tensor dc = backward.ChannelGradient();
             if (!pass.InputNeedsGradient) GateSteps.Finish(pass);
             return GateSteps.Return(null, dc, null);
         }
 
-        Tensor gradient = backward.SpatialGradient(input.size(2), input.size(3));
+        Tensor gradient = backward.SpatialGradient(height, width);
         if (!pass.PooledNeedsGradient) GateSteps.Finish(pass);
-        return channel is null ? GateSteps.Return(null, gradient, null) : GateSteps.Return(null, null, gradient, null);
+        return pass.Parts.Channel is null ? GateSteps.Return(null, gradient, null) : GateSteps.Return(null, null, gradient, null);
     }
 
     private static (Tensor? Channel, Tensor? Spatial) GatesOf(GatePass pass, Tensor first, Tensor? second)

@@ -87,6 +87,9 @@ internal readonly unsafe struct MapView
         Columns = Pixels ? Channels : Positions,
     };
 
+    /// <summary>A new float32 tensor on the CPU, whatever the process's defaults; its values are not set.</summary>
+    public static Tensor New(long[] size) => empty(size, ScalarType.Float32, CPU);
+
     /// <summary>The first value of a tensor. The caller keeps the tensor alive.</summary>
     public static float* Pointer(Tensor tensor) => (float*)THSTensor_data(tensor.Handle);
 

@@ -21,7 +21,8 @@ internal static unsafe class PositionConvolution
         if (!pooled.is_contiguous() || Hooks.Any(convolution) || (norm is not null && (norm.training || Hooks.Any(norm)))) return null;
         Tensor weight = convolution.weight!;
         int kernel = (int)weight.size(2), height = (int)pooled.size(2), width = (int)pooled.size(3), maps = (int)weight.size(1);
-        if (weight.dtype != ScalarType.Float32 || !weight.is_contiguous()) return null;
+        if (weight.device_type != DeviceType.CPU || weight.dtype != ScalarType.Float32 || !weight.is_contiguous()) return null;
+        if (norm is not null && !AreFloats(norm.weight, norm.bias, norm.running_mean, norm.running_var)) return null;
 
         Arguments a = new()
         {
@@ -36,7 +37,7 @@ internal static unsafe class PositionConvolution
         a.RowsOfBlock = Math.Min(height, (LargestScratch / (maps * a.Pitch)) - (kernel - 1) - 1);
         if (a.RowsOfBlock < 1) return null;
         if (norm is not null) FoldNorm(norm, ref a);
-        Tensor logits = empty([pooled.size(0), 1, height, width], ScalarType.Float32);
+        Tensor logits = MapView.New([pooled.size(0), 1, height, width]);
         a.Input = MapView.Pointer(pooled);
         a.Weights = MapView.Pointer(weight);
         a.Output = MapView.Pointer(logits);
@@ -49,8 +50,13 @@ internal static unsafe class PositionConvolution
             Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
         NativeTeam.Run(body, &a, batch * a.Blocks, (long)batch * height * width * kernel * kernel);
         GC.KeepAlive(pooled);
+        GC.KeepAlive(convolution);
+        GC.KeepAlive(norm);
         return logits;
     }
+
+    private static bool AreFloats(params Tensor?[] tensors)
+        => Array.TrueForAll(tensors, one => one is null || (one.dtype == ScalarType.Float32 && one.device_type == DeviceType.CPU));
 
     private static void FoldNorm(BatchNorm2d norm, ref Arguments a)
     {

@@ -241,8 +241,8 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
             WholeVectors(a, matrix, begin, whole);
             if (whole < end)
             {
-                // The rest of a row is read as one vector that ends with it; columns read twice get the same value twice.
-                if (a->Columns >= lanes) Strip<TVector>(a, matrix, end - lanes);
+                // The rest of the tile is read as one vector that ends with it; columns read twice get the same value twice.
+                if (end - begin >= lanes) Strip<TVector>(a, matrix, end - lanes);
                 else for (nint k = whole; k < end; k++) Strip<Simd1>(a, matrix, k);
             }
 
