@@ -36,7 +36,7 @@ internal sealed unsafe class GateBackward : IDisposable
         _spatial = saved[2]?.detach();
         _pooledChannels = saved[3]?.detach();
         _positionMax = saved[4]?.detach().select(1, 1).contiguous();
-        
+
         // Detached: what is kept here must not keep the graph that keeps it.
         GateSteps.Dispose([.. saved]);
         Tensor?[] held = [_input, gradient, _gradient, _channel, _spatial, _pooledChannels, _positionMax];
