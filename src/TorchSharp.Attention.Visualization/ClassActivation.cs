@@ -149,7 +149,7 @@ public static class ClassActivation
         if (method == ClassActivationMethod.GradCam) return gradient.mean([2, 3]);
 
         Tensor square = gradient.square();
-        Tensor below = square.mul(two).add(activations.detach().mul(gradient.pow(3)).sum([2, 3], keepdim: true));
+        Tensor below = square.mul(two).add(activations.detach().mul(square.mul(gradient)).sum([2, 3], keepdim: true));
         Tensor alpha = where(below.eq(zero), zeros_like(square), square.div(below.masked_fill(below.eq(zero), one)));
         return alpha.mul(gradient.relu()).sum([2, 3]);
     }
