@@ -1,4 +1,5 @@
-// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2]
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2] [--csv=docs/benchmarks/x.csv]
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- report docs/benchmarks docs/benchmarks.md
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*Module*' --job short]
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Jobs;
@@ -7,6 +8,7 @@ using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using TorchSharp.Attention.Benchmarks;
 
 if (args is ["ratios", ..]) return Ratios.Run(args[1..]);
+if (args is ["report", ..]) return RatioReport.Run(args[1..]);
 
 // In process: the default toolchain builds elsewhere, where libtorch is not linked.
 IConfig config = DefaultConfig.Instance.AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance).AsDefault());

@@ -11,7 +11,7 @@ internal static class Ratios
 {
     private const double SecondsOfASample = 0.004;
 
-    private static readonly Dictionary<string, List<double>> _means = [];
+    private static readonly List<RatioRow> _rows = [];
 
     public static int Run(string[] arguments)
     {
@@ -28,11 +28,12 @@ internal static class Ratios
         }
 
         Console.WriteLine("# geometric means of the median ratios");
-        foreach ((string what, List<double> ratios) in _means)
+        foreach (var cases in _rows.GroupBy(row => $"{row.Case} {row.Way}").Where(cases => cases.Any(row => row.Ratio != 1)))
         {
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"# {what,-40} {Math.Exp(ratios.Average(Math.Log)),7:0.000}  of {ratios.Count}"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"# {cases.Key,-40} {RatioReport.Mean(cases.Select(row => row.Ratio)),7:0.000}  of {cases.Count()}"));
         }
 
+        if (arguments.FirstOrDefault(argument => argument.StartsWith("--csv=", StringComparison.Ordinal)) is { } csv) RatioRow.Write(csv["--csv=".Length..], _rows);
         return 0;
     }
 
@@ -53,13 +54,14 @@ internal static class Ratios
         {
             // Above one: faster than the baseline.
             double[] ratios = [.. seconds[0].Zip(seconds[way], (baseline, time) => baseline / time).Order()];
-            string mean = $"{one.Name} {one.Ways[way].Name}";
-            if (way > 0) (_means.TryGetValue(mean, out List<double>? all) ? all : _means[mean] = []).Add(Median(ratios));
-            string toFloor = floor.Length == 0 ? "" : Median([.. seconds[way].Zip(floor, (time, least) => time / least)]).ToString("0.00", CultureInfo.InvariantCulture);
+            double? toFloor = floor.Length == 0 ? null : Median([.. seconds[way].Zip(floor, (time, least) => time / least)]);
+            RatioRow row = new(
+                one.Name, one.Shape, one.Layout, one.Ways[way].Name, Median(seconds[way]) * 1e3, Median(ratios), ratios[ratios.Length / 4], ratios[ratios.Length * 3 / 4], toFloor,
+                DateTime.Today.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), RatioRow.ThisMachine, torch.get_num_threads(), rounds);
+            _rows.Add(row);
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{one.Name,-26} {one.Shape,-17} {one.Layout,-6} {one.Ways[way].Name,-10} {Median(seconds[way]) * 1e3,9:0.0000} {Median(ratios),7:0.000} " +
-                $"{ratios[ratios.Length / 4],7:0.000} {ratios[ratios.Length * 3 / 4],7:0.000} {toFloor,8}"));
+                $"{row.Case,-26} {row.Shape,-17} {row.Layout,-6} {row.Way,-10} {row.Milliseconds,9:0.0000} {row.Ratio,7:0.000} {row.LowerQuartile,7:0.000} {row.UpperQuartile,7:0.000} {row.ToFloor,8:0.00}"));
         }
     }
 
