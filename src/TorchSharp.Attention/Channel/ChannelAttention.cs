@@ -96,6 +96,9 @@ public sealed class ChannelAttention : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled) => _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
+    internal override void Outline(GateProgram program)
+        => program.DenseOfBoth(_fc1, _options.Activation).Dense(_fc2, _options.Gate, ofTwoBranches: true);
+
     /// <inheritdoc/>
     protected override void InitializeAsPaper()
     {

@@ -75,4 +75,6 @@ public sealed class EffectiveSqueezeExcitation : GateModule
         Tensor squeezed = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
         return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
+
+    internal override void Outline(GateProgram program) => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
 }

@@ -180,4 +180,10 @@ public sealed class EfficientChannelAttention : GateModule
 
         return _options.Gate.Apply((_conv2 ?? _conv).call(squeezed)).view(-1, Channels, 1, 1);
     }
+
+    internal override void Outline(GateProgram program)
+    {
+        if (_conv2 is null) program.Neighbours(_conv, _options.Padding == ChannelPadding.Circular, _options.Gate);
+        else program.Refuse();
+    }
 }

@@ -109,6 +109,9 @@ public sealed class SqueezeExcitation : GateModule
         return _options.Gate.Apply(pooled.Layer(_fc2, _options.Activation.Apply(hidden)));
     }
 
+    internal override void Outline(GateProgram program)
+        => program.Average(_options.MaxPool).Dense(_fc1, _bn, _options.Activation).Dense(_fc2, _options.Gate);
+
     /// <inheritdoc/>
     protected override void InitializeAsPaper()
     {

@@ -50,6 +50,12 @@ public abstract class GateModule : AttentionModule
     /// <summary>The gate, (N, 1, H, W), of pooled positions, (N, 2, H, W): mean and maximum over channels; before the identity start's blend.</summary>
     internal virtual Tensor ExcitePositions(Tensor pooled) => throw new NotSupportedException($"{GetName()} has no spatial gate.");
 
+    /// <summary>
+    /// The same as <see cref="ExciteChannels"/> or <see cref="ExcitePositions"/> in evaluation, as steps for a kernel that does all of the gate in
+    /// one go; a module without such steps runs its layers.
+    /// </summary>
+    internal virtual void Outline(GateProgram program) => program.Refuse();
+
     /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
 

@@ -129,6 +129,7 @@ internal static class FusedGate
 
     private static Tensor Infer(GatePass pass, Tensor input, bool overwrite, Tensor? residual)
     {
+        if (GateRegion.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
         Tensor? channel = null, spatial = null;
         if (pass.Parts.Channel is { } first) channel = ChannelGate(first, pass.PoolChannels(input), pass.View);
         if (pass.Parts.Spatial is { } second) spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View);

@@ -6,7 +6,7 @@ namespace TorchSharp.Attention;
 internal static unsafe class MapKernels
 {
     /// <summary>Columns of a tile: the results being summed up stay in the nearest cache.</summary>
-    private const int LargestTile = 1024;
+    internal const int LargestTile = 1024;
 
     /// <summary>One pair of results a channel, over its positions.</summary>
     public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
@@ -101,7 +101,7 @@ internal static unsafe class MapKernels
         }
     }
 
-    private static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
+    internal static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
         where TVector : unmanaged, ISimd<TVector>
         where TMap : struct, IElementwise
         => (map.Half, map.Pixels) switch
@@ -112,7 +112,7 @@ internal static unsafe class MapKernels
             _ => &Elementwise<TVector, BFloat16, Pixels, TMap>.Rows,
         };
 
-    private static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map, bool alongRows)
+    internal static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map, bool alongRows)
         where TVector : unmanaged, ISimd<TVector>
         where TReduction : struct, IReduction
         => (map.Half, map.Pixels, alongRows) switch

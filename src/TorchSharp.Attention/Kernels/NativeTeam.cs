@@ -9,12 +9,18 @@ namespace TorchSharp.Attention;
 /// </summary>
 internal static unsafe class NativeTeam
 {
-    /// <summary>Below this many bytes waking a second thread costs more than it brings.</summary>
-    private const long BytesWorthAThread = 48 * 1024;
+    /// <summary>Below this many bytes waking a second thread costs more than it brings. Tests set it to 1.</summary>
+    internal static long BytesWorthAThread { get; set; } = 48 * 1024;
 
     private static readonly OpenMp? _openMp = OpenMp.Find();
 
-    public static bool IsOpenMp => _openMp is not null;
+    public static bool IsOpenMp => _openMp is not null && !WithoutOpenMp;
+
+    /// <summary>Whether to run on the .NET pool although libtorch's threads could be had. For tests.</summary>
+    internal static bool WithoutOpenMp { get; set; }
+
+    /// <summary>How many threads are worth waking for so many items and bytes.</summary>
+    public static int ThreadsFor(long items, long bytes) => (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
 
     /// <summary>
     /// Calls <paramref name="body"/> with ranges that cover 0 to <paramref name="items"/>, on as many threads as libtorch may use. A body
@@ -23,7 +29,7 @@ internal static unsafe class NativeTeam
     public static void Run<TArguments>(delegate*<TArguments*, int, int, void> body, TArguments* arguments, int items, long bytes)
         where TArguments : unmanaged
     {
-        int threads = (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
+        int threads = ThreadsFor(items, bytes);
         if (threads <= 1)
         {
             body(arguments, 0, items);
@@ -31,8 +37,32 @@ internal static unsafe class NativeTeam
         }
 
         Work work = new((delegate*<void*, int, int, void>)body, arguments, items, threads);
-        if (_openMp is not null) _openMp.Run(&work);
+        if (IsOpenMp) _openMp!.Run(&work);
         else RunOnPool(&work);
+    }
+
+    /// <summary>
+    /// Calls <paramref name="body"/> with (phase, thread, threads) for every thread of a team, phase after phase: no thread begins one before all
+    /// have done the last. On libtorch's threads that is one parallel call with barriers, whatever the number of phases.
+    /// </summary>
+    public static void RunPhases<TArguments>(delegate*<TArguments*, int, int, int, void> body, TArguments* arguments, int phases, int threads)
+        where TArguments : unmanaged
+    {
+        PhasedWork work = new((delegate*<void*, int, int, int, void>)body, arguments, phases);
+        if (threads <= 1) work.Alone();
+        else if (IsOpenMp) _openMp!.RunPhases(&work, threads);
+        else RunPhasesOnPool(&work, phases, threads);
+    }
+
+    private static void RunPhasesOnPool(PhasedWork* work, int phases, int threads)
+    {
+        nint address = (nint)work;
+        ParallelOptions options = new() { MaxDegreeOfParallelism = threads };
+        for (int phase = 0; phase < phases; phase++)
+        {
+            int current = phase;
+            Parallel.For(0, threads, options, thread => ((PhasedWork*)address)->Part(current, thread, threads));
+        }
     }
 
     private static void RunOnPool(Work* work)
@@ -60,16 +90,34 @@ internal static unsafe class NativeTeam
         }
     }
 
+    /// <summary>One call in phases; lives on the caller's stack until all threads are done.</summary>
+    private readonly struct PhasedWork(delegate*<void*, int, int, int, void> body, void* arguments, int phases)
+    {
+        private readonly delegate*<void*, int, int, int, void> _body = body;
+        private readonly void* _arguments = arguments;
+
+        public int Phases { get; } = phases;
+
+        public void Part(int phase, int thread, int threads) => _body(_arguments, phase, thread, threads);
+
+        public void Alone()
+        {
+            for (int phase = 0; phase < Phases; phase++) Part(phase, 0, 1);
+        }
+    }
+
     /// <summary>The OpenMP library that libtorch has loaded.</summary>
     private sealed class OpenMp
     {
         private readonly delegate* unmanaged<delegate* unmanaged<void*, void>, void*, uint, uint, void> _parallel;
         private readonly delegate* unmanaged[SuppressGCTransition]<int> _threadNumber;
         private readonly delegate* unmanaged[SuppressGCTransition]<int> _threads;
+        private readonly delegate* unmanaged<void> _barrier;
         private static OpenMp? _running;
 
-        private OpenMp(nint parallel, nint threadNumber, nint threads)
+        private OpenMp(nint parallel, nint threadNumber, nint threads, nint barrier)
         {
+            _barrier = (delegate* unmanaged<void>)barrier;
             _parallel = (delegate* unmanaged<delegate* unmanaged<void*, void>, void*, uint, uint, void>)parallel;
             _threadNumber = (delegate* unmanaged[SuppressGCTransition]<int>)threadNumber;
             _threads = (delegate* unmanaged[SuppressGCTransition]<int>)threads;
@@ -92,9 +140,10 @@ internal static unsafe class NativeTeam
                 if (NativeLibrary.TryLoad(file, out nint library)
                     && NativeLibrary.TryGetExport(library, "GOMP_parallel", out nint parallel)
                     && NativeLibrary.TryGetExport(library, "omp_get_thread_num", out nint number)
-                    && NativeLibrary.TryGetExport(library, "omp_get_num_threads", out nint threads))
+                    && NativeLibrary.TryGetExport(library, "omp_get_num_threads", out nint threads)
+                    && NativeLibrary.TryGetExport(library, "GOMP_barrier", out nint barrier))
                 {
-                    return _running = new OpenMp(parallel, number, threads);
+                    return _running = new OpenMp(parallel, number, threads, barrier);
                 }
             }
 
@@ -102,6 +151,24 @@ internal static unsafe class NativeTeam
         }
 
         public void Run(Work* work) => _parallel(&Enter, work, (uint)work->Threads, 0);
+
+        public void RunPhases(PhasedWork* work, int threads) => _parallel(&EnterPhases, work, (uint)threads, 0);
+
+        /// <summary>Every thread of the team comes here. A thread that waits at a barrier does not hold up the garbage collector.</summary>
+        [UnmanagedCallersOnly]
+        private static void EnterPhases(void* pointer)
+        {
+            PhasedWork* work = (PhasedWork*)pointer;
+            OpenMp openMp = _running!;
+            int thread = openMp._threadNumber(), threads = openMp._threads(), last = work->Phases - 1;
+            for (int phase = 0; phase < last; phase++)
+            {
+                work->Part(phase, thread, threads);
+                openMp._barrier();
+            }
+
+            work->Part(last, thread, threads);
+        }
 
         /// <summary>Every thread of the team comes here; the team may be smaller than asked for.</summary>
         [UnmanagedCallersOnly]

@@ -18,13 +18,32 @@ internal static unsafe class PositionConvolution
     public static Tensor? TryRun(Tensor pooled, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm)
     {
         if (!AttentionKernels.Enabled || is_grad_enabled() || pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU) return null;
-        if (!pooled.is_contiguous() || Hooks.Any(convolution) || (norm is not null && (norm.training || Hooks.Any(norm)))) return null;
-        Tensor weight = convolution.weight!;
-        int kernel = (int)weight.size(2), height = (int)pooled.size(2), width = (int)pooled.size(3), maps = (int)weight.size(1);
-        if (weight.device_type != DeviceType.CPU || weight.dtype != ScalarType.Float32 || !weight.is_contiguous()) return null;
-        if (norm is not null && !AreFloats(norm.weight, norm.bias, norm.running_mean, norm.running_var)) return null;
+        int batch = (int)pooled.size(0), height = (int)pooled.size(2), width = (int)pooled.size(3);
+        if (!pooled.is_contiguous() || !TryDescribe(batch, height, width, order, convolution, norm, out Arguments a)) return null;
+        Tensor logits = MapView.New([batch, 1, height, width]);
+        a.Input = MapView.Pointer(pooled);
+        a.Output = MapView.Pointer(logits);
+        delegate*<Arguments*, int, int, void> body =
+            Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
+        NativeTeam.Run(body, &a, batch * a.Blocks, (long)batch * height * width * a.Kernel * a.Kernel);
+        GC.KeepAlive(pooled);
+        GC.KeepAlive(convolution);
+        GC.KeepAlive(norm);
+        return logits;
+    }
 
-        Arguments a = new()
+    /// <summary>The convolution of maps of a size, without its input and output; false where libtorch must convolve.</summary>
+    public static bool TryDescribe(
+        int batch, int height, int width, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm, out Arguments a)
+    {
+        a = default;
+        if (Hooks.Any(convolution) || (norm is not null && (norm.training || Hooks.Any(norm)))) return false;
+        Tensor weight = convolution.weight!;
+        int kernel = (int)weight.size(2), maps = (int)weight.size(1);
+        if (weight.device_type != DeviceType.CPU || weight.dtype != ScalarType.Float32 || !weight.is_contiguous()) return false;
+        if (norm is not null && !AreFloats(norm.weight, norm.bias, norm.running_mean, norm.running_var)) return false;
+
+        a = new Arguments
         {
             Maps = maps,
             Kernel = kernel,
@@ -35,24 +54,15 @@ internal static unsafe class PositionConvolution
             Scale = 1,
         };
         a.RowsOfBlock = Math.Min(height, (LargestScratch / (maps * a.Pitch)) - (kernel - 1) - 1);
-        if (a.RowsOfBlock < 1) return null;
+        if (a.RowsOfBlock < 1) return false;
         if (norm is not null) FoldNorm(norm, ref a);
-        Tensor logits = MapView.New([pooled.size(0), 1, height, width]);
-        a.Input = MapView.Pointer(pooled);
         a.Weights = MapView.Pointer(weight);
-        a.Output = MapView.Pointer(logits);
 
         // Small blocks let all threads work on a batch of one.
-        int threads = get_num_threads(), batch = (int)pooled.size(0);
+        int threads = get_num_threads();
         if (batch < threads) a.RowsOfBlock = Math.Min(a.RowsOfBlock, Math.Max(8, (height + threads - 1) / threads));
         a.Blocks = (height + a.RowsOfBlock - 1) / a.RowsOfBlock;
-        delegate*<Arguments*, int, int, void> body =
-            Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
-        NativeTeam.Run(body, &a, batch * a.Blocks, (long)batch * height * width * kernel * kernel);
-        GC.KeepAlive(pooled);
-        GC.KeepAlive(convolution);
-        GC.KeepAlive(norm);
-        return logits;
+        return true;
     }
 
     private static bool AreFloats(params Tensor?[] tensors)
@@ -66,8 +76,9 @@ internal static unsafe class PositionConvolution
     }
 
     /// <summary>Items are blocks of rows of all samples.</summary>
+    [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Run<TVector>(Arguments* a, int from, int to)
+    public static void Run<TVector>(Arguments* a, int from, int to)
         where TVector : unmanaged, ISimd<TVector>
     {
         float* scratch = stackalloc float[LargestScratch + 64];
@@ -138,7 +149,7 @@ internal static unsafe class PositionConvolution
         }
     }
 
-    private struct Arguments
+    internal struct Arguments
     {
         public float* Input;
         public float* Weights;

@@ -27,11 +27,21 @@ internal interface ISimd<TSelf>
 
     static abstract TSelf operator *(TSelf a, TSelf b);
 
+    static abstract TSelf operator /(TSelf a, TSelf b);
+
     /// <summary>a · b + c, rounded once where the machine and the runtime can.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
     /// <summary>a where a &gt; b, else b: a NaN in <paramref name="a"/> is passed over.</summary>
     static abstract TSelf Larger(TSelf a, TSelf b);
+
+    /// <summary>a where a ≤ b or a is NaN, else b.</summary>
+    static abstract TSelf AtMost(TSelf a, TSelf b);
+
+    static abstract TSelf Floor(TSelf a);
+
+    /// <summary>2ⁿ for whole n from −126 to 127.</summary>
+    static abstract TSelf PowerOfTwo(TSelf n);
 
     /// <summary>a where a &gt; 0 or a is NaN, else 0, as ReLU.</summary>
     static abstract TSelf Rectify(TSelf a);
@@ -86,6 +96,19 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 operator *(Simd512 a, Simd512 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 operator /(Simd512 a, Simd512 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 AtMost(Simd512 a, Simd512 b)
+        => new(Vector512.ConditionalSelect(Vector512.GreaterThan(a._value, b._value), b._value, a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 Floor(Simd512 a) => new(Vector512.Floor(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 PowerOfTwo(Simd512 n) => new(((Vector512.ConvertToInt32(n._value) + Vector512.Create(127)) << 23).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 MultiplyAdd(Simd512 a, Simd512 b, Simd512 c)
@@ -150,6 +173,19 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 operator *(Simd256 a, Simd256 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 operator /(Simd256 a, Simd256 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 AtMost(Simd256 a, Simd256 b)
+        => new(Vector256.ConditionalSelect(Vector256.GreaterThan(a._value, b._value), b._value, a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 Floor(Simd256 a) => new(Vector256.Floor(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 PowerOfTwo(Simd256 n) => new(((Vector256.ConvertToInt32(n._value) + Vector256.Create(127)) << 23).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 MultiplyAdd(Simd256 a, Simd256 b, Simd256 c)
@@ -219,6 +255,19 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
     public static Simd128 operator *(Simd128 a, Simd128 b) => new(a._value * b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 operator /(Simd128 a, Simd128 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 AtMost(Simd128 a, Simd128 b)
+        => new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._value, b._value), b._value, a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 Floor(Simd128 a) => new(Vector128.Floor(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 PowerOfTwo(Simd128 n) => new(((Vector128.ConvertToInt32(n._value) + Vector128.Create(127)) << 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 MultiplyAdd(Simd128 a, Simd128 b, Simd128 c)
 #if NET9_0_OR_GREATER
         => new(Vector128.MultiplyAddEstimate(a._value, b._value, c._value));
@@ -278,6 +327,14 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
     public static Simd1 operator -(Simd1 a, Simd1 b) => new(a._value - b._value);
 
     public static Simd1 operator *(Simd1 a, Simd1 b) => new(a._value * b._value);
+
+    public static Simd1 operator /(Simd1 a, Simd1 b) => new(a._value / b._value);
+
+    public static Simd1 AtMost(Simd1 a, Simd1 b) => a._value > b._value ? b : a;
+
+    public static Simd1 Floor(Simd1 a) => new(MathF.Floor(a._value));
+
+    public static Simd1 PowerOfTwo(Simd1 n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
 
     public static Simd1 MultiplyAdd(Simd1 a, Simd1 b, Simd1 c) => new((a._value * b._value) + c._value);
 

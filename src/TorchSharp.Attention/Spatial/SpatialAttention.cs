@@ -108,6 +108,8 @@ public sealed class SpatialAttention : GateModule
         return _options.Gate.Apply(_conv.call(maps));
     }
 
+    internal override void Outline(GateProgram program) => _conv.Outline(program, _options);
+
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _conv.InitializeAsReleased();
 
@@ -130,6 +132,12 @@ public sealed class SpatialAttention : GateModule
         }
 
         public bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
+
+        public void Outline(GateProgram program, SpatialAttentionOptions options)
+        {
+            if (HasHooks) program.Refuse();
+            else program.Convolve(_conv2d, _bn, options.MapOrder, options.Gate);
+        }
 
         public Tensor? TryFused(Tensor pooled, SpatialMapOrder order) => PositionConvolution.TryRun(pooled, order, _conv2d, _bn);
 

@@ -1,0 +1,128 @@
+using System.Runtime.CompilerServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What follows a layer, element by element.</summary>
+internal enum ElementFunction
+{
+    None,
+    Sigmoid,
+    HardSigmoid,
+    ReLU,
+    ReLU6,
+    SiLU,
+    HardSwish,
+}
+
+/// <summary>Gate functions and activations on float32 values, in place.</summary>
+internal static unsafe class ElementFunctions<TVector>
+    where TVector : unmanaged, ISimd<TVector>
+{
+    /// <summary>f(x), then the identity start's blend, 1 + alpha · (f(x) − 1), where there is one.</summary>
+    public static void Apply(ElementFunction function, float* alpha, float* values, nint count)
+    {
+        switch (function)
+        {
+            case ElementFunction.Sigmoid:
+                Each<Sigmoid>(values, count);
+                break;
+            case ElementFunction.HardSigmoid:
+                Each<HardSigmoid>(values, count);
+                break;
+            case ElementFunction.ReLU:
+                Each<Rectified>(values, count);
+                break;
+            case ElementFunction.ReLU6:
+                Each<RectifiedToSix>(values, count);
+                break;
+            case ElementFunction.SiLU:
+                Each<Times<Sigmoid>>(values, count);
+                break;
+            case ElementFunction.HardSwish:
+                Each<Times<HardSigmoid>>(values, count);
+                break;
+        }
+
+        if (alpha is null) return;
+        for (nint i = 0; i < count; i++) values[i] = ((values[i] - 1) * *alpha) + 1;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Each<TFunction>(float* values, nint count)
+        where TFunction : struct, IElementFunction
+    {
+        nint i = 0;
+        for (; i <= count - TVector.Lanes; i += TVector.Lanes) TFunction.Of(TVector.Load(values + i)).Store(values + i);
+        for (; i < count; i++) TFunction.Of(Simd1.Load(values + i)).Store(values + i);
+    }
+
+    private interface IElementFunction
+    {
+        static abstract TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>;
+    }
+
+    private readonly struct Sigmoid : IElementFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+            => TLanes.All(1) / (TLanes.All(1) + Exponential(TLanes.All(0) - x));
+
+        /// <summary>
+        /// eˣ = 2ⁿ · eʳ, n whole, |r| ≤ ln 2 / 2, eʳ by its Taylor series to the seventh power. 2ⁿ in two factors reaches zero and infinity.
+        /// </summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TLanes Exponential<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+        {
+            TLanes bounded = TLanes.All(0) - TLanes.AtMost(TLanes.All(0) - TLanes.AtMost(x, TLanes.All(90)), TLanes.All(110));
+            TLanes n = TLanes.Floor((bounded * TLanes.All(1.44269504f)) + TLanes.All(0.5f));
+            TLanes r = bounded - (n * TLanes.All(0.693359375f)) + (n * TLanes.All(2.12194440e-4f));
+            TLanes e = TLanes.All(1f / 5040);
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 720));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 120));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 24));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 6));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(0.5f));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1));
+            e = TLanes.MultiplyAdd(e, r, TLanes.All(1));
+            TLanes half = TLanes.Floor(n * TLanes.All(0.5f));
+            return e * TLanes.PowerOfTwo(half) * TLanes.PowerOfTwo(n - half);
+        }
+    }
+
+    private readonly struct HardSigmoid : IElementFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+            => RectifiedToSix.Of(x + TLanes.All(3)) * TLanes.All(1f / 6);
+    }
+
+    private readonly struct Rectified : IElementFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+            => TLanes.Rectify(x);
+    }
+
+    private readonly struct RectifiedToSix : IElementFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+            => TLanes.AtMost(TLanes.Rectify(x), TLanes.All(6));
+    }
+
+    /// <summary>x · f(x).</summary>
+    private readonly struct Times<TFunction> : IElementFunction
+        where TFunction : struct, IElementFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Of<TLanes>(TLanes x)
+            where TLanes : unmanaged, ISimd<TLanes>
+            => x * TFunction.Of(x);
+    }
+}

@@ -1,0 +1,205 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+internal enum GateStepKind
+{
+    /// <summary>(mean + maximum) / 2.</summary>
+    Average,
+
+    /// <summary>f(norm(W x + b)).</summary>
+    Dense,
+
+    /// <summary>f(W mean + b) + f(W maximum + b).</summary>
+    DenseOfBoth,
+
+    /// <summary>f(w ∗ x), over neighbouring channels.</summary>
+    Neighbours,
+}
+
+/// <summary>One step from pooled channels to their gate.</summary>
+internal unsafe struct GateStep
+{
+    public GateStepKind Kind;
+    public int Inputs;
+    public int Outputs;
+
+    /// <summary>Taps of a convolution over channels, and whether the last channel is next to the first.</summary>
+    public int Kernel;
+    public bool Circular;
+
+    public float* Weight;
+    public float* Bias;
+
+    /// <summary>How often the bias counts: twice in the sum of two branches.</summary>
+    public float BiasFactor;
+
+    /// <summary>A batch norm in evaluation, or nulls.</summary>
+    public float* NormMean;
+    public float* NormVariance;
+    public float* NormWeight;
+    public float* NormBias;
+    public float NormEpsilon;
+
+    public ElementFunction Function;
+
+    /// <summary>The identity start's scale, on the last step.</summary>
+    public float* Alpha;
+}
+
+/// <summary>
+/// What a gate computes between pooling and applying in inference, in a few steps that the kernels know. A module writes it down; whatever is not
+/// float32 on the CPU, is listened to by a hook or normalises by the batch makes the program unfit, and the module's own layers run.
+/// </summary>
+internal sealed unsafe class GateProgram
+{
+    public const int MostSteps = 4;
+
+    [ThreadStatic]
+    private static GateProgram? _ofThread;
+
+    private readonly GateStep[] _steps = new GateStep[MostSteps];
+    private int _batch;
+    private int _height;
+    private int _width;
+    private bool _fits;
+
+    private GateProgram()
+    {
+    }
+
+    /// <summary>Whether all that was written down can run.</summary>
+    public bool Fits => _fits;
+
+    public ReadOnlySpan<GateStep> Steps => _steps.AsSpan(0, StepCount);
+
+    public int StepCount { get; private set; }
+
+    /// <summary>The spatial gate's convolution, and what follows it.</summary>
+    public PositionConvolution.Arguments Convolution { get; private set; }
+
+    public ElementFunction PositionFunction { get; private set; }
+
+    public float* PositionAlpha { get; private set; }
+
+    /// <summary>Values of layers that the region reads from memory: weights of all steps.</summary>
+    public long Weights { get; private set; }
+
+    /// <summary>An empty program of this thread for maps of a size; the last one's is gone.</summary>
+    public static GateProgram Begin(int batch, int height, int width)
+    {
+        GateProgram program = _ofThread ??= new GateProgram();
+        program._batch = batch;
+        program._height = height;
+        program._width = width;
+        program._fits = true;
+        program.StepCount = 0;
+        program.Weights = 0;
+        return program;
+    }
+
+    /// <summary>What no step says.</summary>
+    public GateProgram Refuse()
+    {
+        _fits = false;
+        return this;
+    }
+
+    /// <summary>(mean + maximum) / 2 as what the next step reads, where a module wants that.</summary>
+    public GateProgram Average(bool wanted)
+    {
+        if (wanted) Next().Kind = GateStepKind.Average;
+        return this;
+    }
+
+    /// <summary>A 1×1 convolution on pooled channels, with a batch norm behind it.</summary>
+    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation) => Dense(layer, norm, Of(activation), GateStepKind.Dense, 1);
+
+    /// <summary>The last layer.</summary>
+    public GateProgram Dense(Conv2d layer, GateFunction gate, bool ofTwoBranches = false)
+        => Dense(layer, null, Of(gate), GateStepKind.Dense, ofTwoBranches ? 2 : 1);
+
+    /// <summary>The first layer of two branches with the same weights, mean and maximum; the branches' sum.</summary>
+    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation) => Dense(layer, null, Of(activation), GateStepKind.DenseOfBoth, 1);
+
+    /// <summary>A convolution over channels from one map to one, without a bias.</summary>
+    public GateProgram Neighbours(Conv1d layer, bool circular, GateFunction gate)
+    {
+        if (!_fits || Hooks.Any(layer) || layer.bias is not null || !Holds(layer.weight)) return Refuse();
+        ref GateStep step = ref Next();
+        step.Kind = GateStepKind.Neighbours;
+        step.Weight = MapView.Pointer(layer.weight!);
+        step.Kernel = (int)layer.weight!.size(2);
+        step.Circular = circular;
+        step.Function = Of(gate);
+        return this;
+    }
+
+    /// <summary>The convolution from pooled positions to the spatial gate.</summary>
+    public GateProgram Convolve(Conv2d layer, BatchNorm2d? norm, SpatialMapOrder order, GateFunction gate)
+    {
+        if (!_fits || !PositionConvolution.TryDescribe(_batch, _height, _width, order, layer, norm, out PositionConvolution.Arguments convolution))
+        {
+            return Refuse();
+        }
+
+        Convolution = convolution;
+        PositionFunction = Of(gate);
+        PositionAlpha = null;
+        return this;
+    }
+
+    /// <summary>The identity starts of the channel and of the spatial half.</summary>
+    public void Blend(Tensor? channel, Tensor? spatial)
+    {
+        if ((channel is not null && !Holds(channel)) || (spatial is not null && !Holds(spatial))) Refuse();
+        if (!_fits) return;
+        if (channel is not null) _steps[StepCount - 1].Alpha = MapView.Pointer(channel);
+        if (spatial is not null) PositionAlpha = MapView.Pointer(spatial);
+    }
+
+    private GateProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, GateStepKind kind, float biasFactor)
+    {
+        if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return Refuse();
+        ref GateStep step = ref Next();
+        step.Kind = kind;
+        step.Outputs = (int)layer.weight!.size(0);
+        step.Inputs = (int)layer.weight.size(1);
+        step.Weight = MapView.Pointer(layer.weight);
+        step.Bias = layer.bias is null ? null : MapView.Pointer(layer.bias);
+        step.BiasFactor = biasFactor;
+        step.Function = known;
+        Weights += (long)step.Outputs * step.Inputs;
+        if (norm is null) return this;
+        if (norm.training || Hooks.Any(norm) || !Holds(norm.running_mean) || !Holds(norm.running_var)) return Refuse();
+        if ((norm.weight is not null && !Holds(norm.weight)) || (norm.bias is not null && !Holds(norm.bias))) return Refuse();
+        step.NormMean = MapView.Pointer(norm.running_mean!);
+        step.NormVariance = MapView.Pointer(norm.running_var!);
+        step.NormWeight = norm.weight is null ? null : MapView.Pointer(norm.weight);
+        step.NormBias = norm.bias is null ? null : MapView.Pointer(norm.bias);
+        step.NormEpsilon = (float)norm.eps;
+        return this;
+    }
+
+    private ref GateStep Next()
+    {
+        ref GateStep step = ref _steps[StepCount++];
+        step = default;
+        return ref step;
+    }
+
+    private static bool Holds(Tensor? tensor)
+        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous();
+
+    private static ElementFunction Of(GateFunction gate) => gate == GateFunction.HardSigmoid ? ElementFunction.HardSigmoid : ElementFunction.Sigmoid;
+
+    private static ElementFunction? Of(GateActivation activation) => activation switch
+    {
+        GateActivation.ReLU => ElementFunction.ReLU,
+        GateActivation.ReLU6 => ElementFunction.ReLU6,
+        GateActivation.SiLU => ElementFunction.SiLU,
+        GateActivation.HardSwish => ElementFunction.HardSwish,
+        _ => null,
+    };
+}

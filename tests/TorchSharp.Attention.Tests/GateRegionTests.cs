@@ -1,0 +1,224 @@
+using CsCheck;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>A whole gate in one parallel call: every step that a module may write down, any number of threads, groups of samples, both pools.</summary>
+public sealed class GateRegionTests : IDisposable
+{
+    private static readonly Func<int, GateModule>[] Modules =
+    [
+        .. from activation in Enum.GetValues<GateActivation>()
+           from gate in Enum.GetValues<GateFunction>()
+           where activation != GateActivation.GELU
+           select (Func<int, GateModule>)(channels => new SqueezeExcitation(
+               channels, new() { ReducedChannels = 5, Activation = activation, Gate = gate, Norm = gate == GateFunction.Sigmoid, MaxPool = channels % 2 == 0 })),
+        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 21, Bias = false, Initialization = AttentionInitialization.Identity }),
+        channels => new EffectiveSqueezeExcitation(channels),
+        channels => new EffectiveSqueezeExcitation(channels, new() { MaxPool = true }),
+        channels => new EfficientChannelAttention(channels),
+        channels => new EfficientChannelAttention(channels, new() { KernelSize = 9, Gate = GateFunction.HardSigmoid }),
+        channels => new EfficientChannelAttention(channels, new() { Padding = ChannelPadding.Circular, KernelSize = 3 }),
+        channels => new ChannelAttention(channels, new() { ReducedChannels = 3, Bias = true }),
+        channels => new SpatialAttention(channels, SpatialAttentionOptions.Official),
+        channels => new SpatialAttention(channels, new() { KernelSize = 3, MapOrder = SpatialMapOrder.Average, Initialization = AttentionInitialization.Identity }),
+        channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 6 }),
+        channels => new Cbam(channels, CbamOptions.Official with { ReducedChannels = 6, Initialization = AttentionInitialization.Identity }),
+        channels => new LightCbam(channels, new() { ReducedChannels = 6 }),
+    ];
+
+    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly int _threads = get_num_threads();
+    private readonly long _bytes = NativeTeam.BytesWorthAThread;
+    private readonly long _group = GateRegion.GroupBytes;
+
+    public void Dispose()
+    {
+        AttentionKernels.Enabled = _enabled;
+        NativeTeam.BytesWorthAThread = _bytes;
+        NativeTeam.WithoutOpenMp = false;
+        GateRegion.GroupBytes = _group;
+        set_num_threads(_threads);
+    }
+
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(3, false)]
+    [InlineData(16, false)]
+    [InlineData(1, true)]
+    [InlineData(3, true)]
+    public void Values_are_those_of_the_composed_operations_and_repeat(int threads, bool pool)
+    {
+        NativeTeam.BytesWorthAThread = 1;
+        NativeTeam.WithoutOpenMp = pool;
+        set_num_threads(threads);
+        Gen.Select(Gen.Int[0, Modules.Length - 1], Gen.Int[1, 7], Gen.Int[1, 70], Gen.Int[1, 19], Gen.Int[1, 19], Gen.Bool, Gen.Bool, Gen.Int)
+            .Sample(
+                (index, batch, channels, height, width, pixels, alone, seed) =>
+                {
+                    GateRegion.GroupBytes = alone ? 1 : 4 << 20;
+                    using DisposeScope scope = NewDisposeScope();
+                    using IDisposable quiet = no_grad();
+                    using GateModule module = Build(index, channels, seed);
+                    Tensor x = Map(batch, channels, height, width, pixels, seed), shortcut = Map(batch, channels, height, width, pixels, seed + 1);
+                    AttentionKernels.Enabled = false;
+                    Tensor expected = module.call(x);
+                    AttentionKernels.Enabled = true;
+                    Tensor actual = InOneCall(module, x, overwrite: false, null), again = InOneCall(module, x, overwrite: false, null);
+                    KernelTests.Trial.Near(expected, actual, 2e-5);
+                    Near.Identical(actual, again);
+                    KernelTests.Trial.Near(expected.add(shortcut).relu_(), InOneCall(module, x.clone(), overwrite: true, shortcut), 2e-5);
+                    return true;
+                },
+                iter: 120,
+                threads: 1);
+    }
+
+    [Fact]
+    public void One_call_and_call_after_call_agree_where_a_step_is_unknown()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable quiet = no_grad();
+        Tensor x = randn(2, 24, 6, 6);
+        foreach (GateModule module in (GateModule[])
+            [
+                new SqueezeExcitation(24, new() { Activation = GateActivation.GELU }),
+                new EfficientChannelAttention(24, EfficientChannelAttentionOptions.TimmMlp),
+                new StyleRecalibration(24),
+                new GatedChannelTransformation(24),
+            ])
+        {
+            module.eval();
+            AttentionKernels.Enabled = true;
+            Assert.Null(TryInOneCall(module, x, overwrite: false, null));
+            Tensor fused = module.call(x);
+            AttentionKernels.Enabled = false;
+            KernelTests.Trial.Near(module.call(x), fused, 2e-5);
+            module.Dispose();
+        }
+    }
+
+    [Fact]
+    public void Layers_that_are_listened_to_and_norms_of_the_batch_run_as_layers()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable quiet = no_grad();
+        Tensor x = randn(2, 24, 6, 6);
+        AttentionKernels.Enabled = true;
+        using SqueezeExcitation se = new(24, new() { Norm = true });
+        Assert.Null(TryInOneCall(se, x, overwrite: false, null));
+        se.eval();
+        Assert.NotNull(TryInOneCall(se, x, overwrite: false, null));
+        int calls = 0;
+        var hook = ((Modules.Conv2d)se.named_children().First(child => child.name == "fc1").module).register_forward_hook((_, _, output) =>
+        {
+            calls++;
+            return output;
+        });
+        Assert.Null(TryInOneCall(se, x, overwrite: false, null));
+        se.call(x);
+        Assert.Equal(1, calls);
+        hook.remove();
+        se.call(x);
+        Assert.Equal(1, calls);
+    }
+
+    [Fact]
+    public unsafe void Nothing_beyond_a_map_or_a_weight_is_read_or_written()
+    {
+        if (!OperatingSystem.IsLinux()) Assert.Skip("Guard pages are set up by Linux's mmap.");
+        NativeTeam.BytesWorthAThread = 1;
+        set_num_threads(2);
+        AttentionKernels.Enabled = true;
+        foreach (bool atEnd in (bool[])[false, true])
+        {
+            foreach (bool pixels in (bool[])[false, true])
+            {
+                for (int index = 0; index < Modules.Length; index++)
+                {
+                    foreach ((int batch, int channels, int height, int width) in (ReadOnlySpan<(int, int, int, int)>)[(1, 3, 1, 2), (2, 17, 5, 7), (3, 37, 4, 4)])
+                    {
+                        using DisposeScope scope = NewDisposeScope();
+                        using IDisposable quiet = no_grad();
+                        using GuardedMemory memory = new(atEnd);
+                        using GateModule module = Build(index, channels, seed: 3);
+                        MapView view = new(memory.Take(4 * batch * channels * height * width), batch, channels, height * width, pixels, half: false);
+                        Tensor shape = zeros(batch, channels, height, width);
+                        Assert.NotNull(GateRegion.TryRun(module.Decompose()!.Value, view, shape, overwrite: true, null));
+                    }
+                }
+            }
+
+            foreach ((int rows, int inputs, int outputs) in (ReadOnlySpan<(int, int, int)>)[(1, 1, 1), (7, 5, 6), (4, 16, 4), (3, 33, 9), (2, 19, 3)])
+            {
+                using GuardedMemory memory = new(atEnd);
+                float* x = (float*)memory.Take(4 * rows * inputs), w = (float*)memory.Take(4 * inputs * outputs), y = (float*)memory.Take(4 * rows * outputs);
+                DenseRows<Simd512>.Run(x, rows, w, inputs, y, outputs, 0, outputs);
+                DenseRows<Simd128>.Run(x, rows, w, inputs, y, outputs, 0, outputs);
+            }
+        }
+    }
+
+    [Fact]
+    public unsafe void Gate_functions_are_libtorchs_up_to_infinity()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        float[] values = [.. Enumerable.Range(-2300, 4600).Select(i => i * 0.05f), float.NaN, float.PositiveInfinity, float.NegativeInfinity, 1e30f, -1e30f, 1e-40f, -0f];
+        Tensor x = tensor(values);
+        Check(ElementFunction.Sigmoid, x.sigmoid());
+        Check(ElementFunction.HardSigmoid, nn.functional.hardsigmoid(x));
+        Check(ElementFunction.SiLU, nn.functional.silu(x));
+        Check(ElementFunction.HardSwish, nn.functional.hardswish(x));
+        Check(ElementFunction.ReLU, nn.functional.relu(x));
+        Check(ElementFunction.ReLU6, nn.functional.relu6(x));
+
+        void Check(ElementFunction function, Tensor expected)
+        {
+            float[] wanted = expected.data<float>().ToArray();
+            foreach (int lanes in (int[])[16, 8, 4])
+            {
+                float[] found = [.. values];
+                fixed (float* first = found)
+                {
+                    if (lanes == 16) ElementFunctions<Simd512>.Apply(function, null, first, found.Length);
+                    else if (lanes == 8) ElementFunctions<Simd256>.Apply(function, null, first, found.Length);
+                    else ElementFunctions<Simd128>.Apply(function, null, first, found.Length);
+                }
+
+                for (int i = 0; i < found.Length; i++)
+                {
+                    bool same = float.IsFinite(wanted[i]) ? Math.Abs(wanted[i] - found[i]) <= 4e-7 * Math.Max(1, Math.Abs(wanted[i])) : wanted[i].Equals(found[i]);
+                    Assert.True(same, $"{function}({values[i]}), {lanes} lanes: {wanted[i]} libtorch, {found[i]} here");
+                }
+            }
+        }
+    }
+
+    private static GateModule Build(int index, int channels, int seed)
+    {
+        manual_seed(seed);
+        GateModule module = Modules[index](channels);
+        Subject.Randomize(module, seed);
+        module.eval();
+        return module;
+    }
+
+    private static Tensor Map(int batch, int channels, int height, int width, bool pixels, int seed)
+    {
+        manual_seed(seed);
+        return pixels ? randn(batch, height, width, channels).permute(0, 3, 1, 2) : randn(batch, channels, height, width);
+    }
+
+    private static Tensor InOneCall(GateModule module, Tensor x, bool overwrite, Tensor? residual)
+    {
+        Tensor? refined = TryInOneCall(module, x, overwrite, residual);
+        Assert.NotNull(refined);
+        return refined;
+    }
+
+    private static Tensor? TryInOneCall(GateModule module, Tensor x, bool overwrite, Tensor? residual)
+    {
+        Assert.True(MapView.TryOf(x, out MapView view));
+        return GateRegion.TryRun(module.Decompose()!.Value, view, x, overwrite, residual);
+    }
+}
