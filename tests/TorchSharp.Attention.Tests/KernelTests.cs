@@ -20,8 +20,27 @@ public sealed class KernelTests : IDisposable
         channels => new Cbam(channels, new() { ReducedChannels = 3 }),
         channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 3, Initialization = AttentionInitialization.Identity }),
         channels => new GatedChannelTransformation(channels),
+        channels => new GatedChannelTransformation(channels, new() { Norm = GctNorm.L1 }),
         channels => new GatherExcite(channels, new() { Extent = 0, MaxPool = true }),
         channels => new LightCbam(channels, new() { ReducedChannels = 3 }),
+        channels => new Cbam(channels, new() { ReducedChannels = 3, Order = CbamOrder.Parallel, Initialization = AttentionInitialization.Identity }),
+        channels => new Bam(channels, new() { ReducedChannels = 3 }),
+        channels => new Bam(channels, BamOptions.Official with { ReducedChannels = 3, Initialization = AttentionInitialization.Identity }),
+        channels => new ConcurrentSqueezeExcitation(channels, new() { ReducedChannels = 3 }),
+        channels => new ConcurrentSqueezeExcitation(channels, new() { ReducedChannels = 3, Merge = ScseMerge.Maximum, Initialization = AttentionInitialization.Identity }),
+        channels => new ConcurrentSqueezeExcitation(channels, new() { ReducedChannels = 3, Parts = ScseParts.Channel }),
+        channels => new CoordinateAttention(channels, new() { ReducedChannels = 3 }),
+        channels => new CoordinateAttention(channels, new() { ReducedChannels = 3, Norm = false, Residual = true, Initialization = AttentionInitialization.Identity }),
+        channels => new EfficientLocalAttention(channels, new() { NormGroups = 1, Initialization = AttentionInitialization.Identity }),
+        channels => new SimpleCoordinateAttention(channels, new() { ReducedChannels = 3 }),
+        channels => new StripAttention(channels, new() { Residual = true, Initialization = AttentionInitialization.Identity }),
+        channels => new TripletAttention(channels),
+        channels => new TripletAttention(channels, new() { KernelSize = 3, Initialization = AttentionInitialization.Identity }),
+        channels => new TripletAttention(channels, new() { KernelSize = 3, Spatial = false }),
+        channels => new SimAm(channels),
+        channels => new SimAm(channels, new() { Initialization = AttentionInitialization.Identity }),
+        channels => new PolarizedSelfAttention(channels, new() { ReducedChannels = 3 }),
+        channels => new PolarizedSelfAttention(channels, PolarizedSelfAttentionOptions.PaperSequential with { ReducedChannels = 3 }),
     ];
 
     private static readonly Gen<Trial> Trials =
@@ -397,6 +416,7 @@ public sealed class KernelTests : IDisposable
         MapKernels.OverPositions<Summing>(view, a);
         MapKernels.OverPositions<Pooling>(view, a);
         MapKernels.OverPositions<Moments>(view, a);
+        MapKernels.OverPositions<Magnitudes>(view, a);
         MapKernels.OverPositions<ChannelDot>(view, a);
         MapKernels.OverPositions<ChannelGradient>(view, a);
         MapKernels.OverPositions<GatedChannelGradient>(view, a);
@@ -412,6 +432,7 @@ public sealed class KernelTests : IDisposable
         MapKernels.Write<AddRectified<ApplyBoth>>(view, a);
         MapKernels.Write<InputGradient>(view, a);
         MapKernels.Write<PeakedInputGradient>(view, a);
+        MapKernels.Write<SignedInputGradient>(view, a);
         MapKernels.Write<GatedInputGradient>(view, a);
     }
 

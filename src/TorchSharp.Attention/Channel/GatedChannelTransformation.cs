@@ -86,11 +86,12 @@ public sealed class GatedChannelTransformation : GateModule
         ? input.square().sum([2, 3], keepdim: true).add(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));
 
-    internal override GateParts? Decompose() => _norm == GctNorm.L2 ? new(this) : null;
+    internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Squares;
+    internal override ChannelReads Reads => ChannelReads.Mean | (_norm == GctNorm.L2 ? ChannelReads.Squares : ChannelReads.Magnitudes);
 
-    internal override Tensor ExciteChannels(ChannelSummary pooled) => Embed(pooled.Squares.add(_epsilon).sqrt());
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
+        => Embed(_norm == GctNorm.L2 ? pooled.Squares.add(_epsilon).sqrt() : pooled.Magnitudes);
 
     private Tensor Embed(Tensor size)
     {

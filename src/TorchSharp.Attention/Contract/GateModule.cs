@@ -56,6 +56,12 @@ public abstract class GateModule : AttentionModule
     /// </summary>
     internal virtual void Outline(GateProgram program) => program.Refuse();
 
+    /// <summary>How factors of an element's channel, position, row or column become the gate; null where it does not come about so.</summary>
+    internal virtual GateMix? Mix => null;
+
+    /// <summary>The factors of <see cref="Mix"/>, before the identity start's blend.</summary>
+    internal virtual MixFactors Factor(MapReadings read) => throw new NotSupportedException($"{GetName()} has no factors.");
+
     /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
 

@@ -84,6 +84,22 @@ internal readonly unsafe struct PeakedInputGradient : IElementwise
                 TLayout.Channel<TVector>(a->ChannelPeak, row, start, column));
 }
 
+/// <summary>The same where Σ |x| was pooled: it sends back the sign of x, nothing where x is zero.</summary>
+internal readonly unsafe struct SignedInputGradient : IElementwise
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector x = TStorage.Load<TVector>(a->X, element), zero = TVector.All(0);
+        TVector slope = TLayout.Channel<TVector>(a->ChannelSlope, row, start, column);
+        return InputGradient.At<TVector, TStorage, TLayout>(a, element, row, start, column)
+            + TVector.WhereLess(zero, x, slope, TVector.WhereLess(x, zero, zero - slope, zero));
+    }
+}
+
 /// <summary>Backward of a channel and a spatial gate: dx = du · c, and what the poolings over positions send back.</summary>
 internal readonly unsafe struct GatedInputGradient : IElementwise
 {

@@ -11,6 +11,7 @@ internal enum ChannelReads
     Maximum = 2,
     SquaredDeviations = 4,
     Squares = 8,
+    Magnitudes = 16,
 }
 
 /// <summary>
@@ -45,6 +46,9 @@ internal readonly struct ChannelSummary
 
     public Tensor Squares => Second;
 
+    /// <summary>Σ |x|.</summary>
+    public Tensor Magnitudes => Second;
+
     private Tensor Second => _second ?? _stacked!.select(0, 1);
 
     /// <summary>By libtorch's operations.</summary>
@@ -54,6 +58,7 @@ internal readonly struct ChannelSummary
         Tensor? second = reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true)
             : reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
             : reads.HasFlag(ChannelReads.Squares) ? map.square().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelReads.Magnitudes) ? map.abs().sum([2, 3], keepdim: true)
             : null;
         return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
     }
@@ -61,6 +66,9 @@ internal readonly struct ChannelSummary
     /// <summary>From the kernel's stacked results, (1 or 2, N, C, 1, 1).</summary>
     public static ChannelSummary Of(Tensor stacked, MapView view)
         => new(view.Positions, null, null, view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked);
+
+    /// <summary>What was read, one tensor each.</summary>
+    public IEnumerable<Tensor> Parts(ChannelReads reads) => reads == ChannelReads.Mean ? [Mean] : [Mean, Second];
 
     /// <summary>
     /// A layer of 1×1 convolution on pooled channels. From the kernels it is a matrix product, without a convolution's preparation.
@@ -103,13 +111,17 @@ internal static class FusedGate
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
     {
-        if (!AttentionKernels.Enabled || module.Decompose() is not { } parts) return null;
+        if (!AttentionKernels.Enabled) return null;
+        if (module.Decompose() is not { } parts) return MixedGate.TryRun(module, input, overwrite, residual);
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
-        if (!is_grad_enabled() || !(input.requires_grad || HasGradients(module))) return Infer(pass, input, overwrite, residual);
+        if (!Learns(module, input)) return Infer(pass, input, overwrite, residual);
         return view.Elements < SmallestTrained ? null : Train(pass, input);
     }
+
+    /// <summary>Whether a backward pass may follow.</summary>
+    public static bool Learns(GateModule module, Tensor input) => is_grad_enabled() && (input.requires_grad || HasGradients(module));
 
     /// <summary>Hooks on a half, and drops of its own, need its own forward.</summary>
     private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel) && FitsHalf(module, parts.Spatial);

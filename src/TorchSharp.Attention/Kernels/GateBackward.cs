@@ -104,6 +104,10 @@ internal sealed unsafe class GateBackward : IDisposable
                 maximum = _pooledChannels![1];
                 peak = pooledGradient[1].div(_channelTies!.view(_view.Batch, _view.Channels, 1, 1)).contiguous();
             }
+            else if (_reads.HasFlag(ChannelReads.Magnitudes))
+            {
+                slope = pooledGradient[1].contiguous();
+            }
             else if (_reads != ChannelReads.Mean)
             {
                 slope = pooledGradient[1].add(pooledGradient[1]).contiguous();
@@ -120,6 +124,7 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelMax = MapView.Pointer(maximum);
         if (_spatial is not null) MapKernels.Write<GatedInputGradient>(_view, a, maps: 3);
         else if (_reads is ChannelReads.Mean) MapKernels.Write<InputGradient>(_view, a, maps: 2);
+        else if (_reads.HasFlag(ChannelReads.Magnitudes)) MapKernels.Write<SignedInputGradient>(_view, a, maps: 3);
         else MapKernels.Write<PeakedInputGradient>(_view, a, maps: 3);
         return gradient.MoveToOuterDisposeScope();
     }

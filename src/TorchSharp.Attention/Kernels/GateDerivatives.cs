@@ -16,6 +16,7 @@ internal static class GateDerivatives
         Tensor dx = gradient[0].mul(share).expand_as(input);
         if (reads.HasFlag(ChannelReads.Maximum)) dx = dx.add(gradient[1].mul(Share(input, pooled[1], [2, 3])));
         if (reads.HasFlag(ChannelReads.Squares)) dx = dx.add(input.mul(gradient[1]).mul(_two));
+        if (reads.HasFlag(ChannelReads.Magnitudes)) dx = dx.add(input.sign().mul(gradient[1]));
         if (reads.HasFlag(ChannelReads.SquaredDeviations)) dx = dx.add(input.sub(pooled[0]).mul(gradient[1]).mul(_two));
         return dx.to_type(input.dtype);
     }

@@ -28,21 +28,12 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
     /// <summary>Set from the backward of the last step to the backward of the first.</summary>
     public GateBackward? Backward { get; set; }
 
-    /// <summary>Mean and, where the gate reads one, maximum or squared deviations of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
+    /// <summary>Mean and, where the gate reads one, a second value of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
     public Tensor PoolChannels(Tensor input)
     {
         ChannelReads reads = Parts.Channel!.Reads;
-        long size = (long)View.Batch * View.Channels;
-        Tensor pooled = MapView.New([reads == ChannelReads.Mean ? 1 : 2, View.Batch, View.Channels, 1, 1]);
-        MapArguments a = View.Arguments();
-        a.First = MapView.Pointer(pooled);
-        a.Second = a.First + size;
-        a.ResultStride = View.Channels;
-        a.Scale = 1f / View.Positions;
-        if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(View, a);
-        else if (reads.HasFlag(ChannelReads.SquaredDeviations)) PoolMoments(a, size);
-        else if (reads.HasFlag(ChannelReads.Squares)) PoolSquares(a, size);
-        else MapKernels.OverPositions<Summing>(View, a);
+        Tensor pooled = MapView.New([ChannelPooling.Results(reads), View.Batch, View.Channels, 1, 1]);
+        ChannelPooling.Run(View, reads, MapView.Pointer(pooled));
         GC.KeepAlive(input);
         return pooled;
     }
@@ -98,46 +89,5 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
         GC.KeepAlive(spatial);
         GC.KeepAlive(residual);
         return output ?? input;
-    }
-
-    /// <summary>Mean and Σx²: the moments about zero.</summary>
-    private void PoolSquares(MapArguments a, long size)
-    {
-        fixed (float* origin = new float[size])
-        {
-            a.ChannelShift = origin;
-            MapKernels.OverPositions<Moments>(View, a);
-        }
-    }
-
-    /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>
-    private void PoolMoments(MapArguments a, long size)
-    {
-        float[] origins = new float[size];
-        fixed (float* origin = origins)
-        {
-            for (int n = 0; n < View.Batch; n++)
-            {
-                for (int c = 0; c < View.Channels; c++) origin[((long)n * View.Channels) + c] = Element(n, c);
-            }
-
-            a.ChannelShift = origin;
-            MapKernels.OverPositions<Moments>(View, a);
-            for (long i = 0; i < size; i++)
-            {
-                float shifted = a.First[i];
-                a.First[i] = origin[i] + shifted;
-                a.Second[i] = Math.Max(0, a.Second[i] - (shifted * shifted * View.Positions));
-            }
-        }
-    }
-
-    /// <summary>A channel's value at its first position.</summary>
-    private float Element(int sample, int channel)
-    {
-        long index = ((long)sample * View.Channels * View.Positions) + (View.Pixels ? channel : (long)channel * View.Positions);
-        return View.Half
-            ? BitConverter.UInt32BitsToSingle((uint)((ushort*)View.Values)[index] << 16)
-            : ((float*)View.Values)[index];
     }
 }

@@ -135,7 +135,7 @@ internal static class GateSteps
     [ThreadStatic]
     private static List<Tensor>? _handedOver;
 
-    public static void Save(AutogradContext ctx, GatePass pass, params Tensor[] tensors)
+    public static void Save(AutogradContext ctx, object pass, params Tensor[] tensors)
     {
         Drop();
         ctx.set_materialize_grads(false);
@@ -143,7 +143,9 @@ internal static class GateSteps
         ctx.save_data(Pass, pass);
     }
 
-    public static GatePass PassOf(AutogradContext ctx) => (GatePass)ctx.get_data(Pass);
+    public static GatePass PassOf(AutogradContext ctx) => PassOf<GatePass>(ctx);
+
+    public static TPass PassOf<TPass>(AutogradContext ctx) => (TPass)ctx.get_data(Pass);
 
     public static List<Tensor> Return(params Tensor?[] gradients)
     {

@@ -43,6 +43,30 @@ internal unsafe struct MapArguments
     public float* PositionMax;
     public float* PositionShift;
     public float* PositionPeak;
+
+    /// <summary>Of a map read in strips, rows and columns of each channel: its sizes, and what results of columns are multiplied by.</summary>
+    public int Channels;
+    public int Height;
+    public int Width;
+    public float ColumnScale;
+
+    /// <summary>
+    /// The factors of a mix, g = MixOffset + MixScale · m(f, s). In strips every array holds the values of rows and of columns: the same
+    /// array then stands for channels and for positions above.
+    /// </summary>
+    public float* FirstFactor;
+    public float* SecondFactor;
+    public float MixOffset;
+    public float MixScale;
+
+    /// <summary>Of positions where the map is read in strips: the third factor, the maximum over channels and the pooled gradients.</summary>
+    public float* ThirdFactor;
+    public float* ThirdMax;
+    public float* ThirdShift;
+    public float* ThirdPeak;
+
+    /// <summary>Where a strip's first value of those stands; moves along with the loop.</summary>
+    public nint Third;
 }
 
 /// <summary>Where the values of a channel and of a position stand for an element of a matrix.</summary>
@@ -53,6 +77,10 @@ internal unsafe interface IMapLayout
         where TVector : unmanaged, ISimd<TVector>;
 
     static abstract TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>;
+
+    /// <summary>In strips, a position's value; <paramref name="third"/> is that of the strip's first.</summary>
+    static abstract TVector Third<TVector>(float* values, nint third, nint column)
         where TVector : unmanaged, ISimd<TVector>;
 }
 
@@ -68,6 +96,11 @@ internal readonly unsafe struct Planes : IMapLayout
     public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         => TVector.Load(values + start + column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Third<TVector>(float* values, nint third, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.Load(values + third + column);
 }
 
 /// <summary>Channels last: rows are positions.</summary>
@@ -82,4 +115,31 @@ internal readonly unsafe struct Pixels : IMapLayout
     public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         => TVector.All(values[row]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Third<TVector>(float* values, nint third, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(values[third]);
+}
+
+/// <summary>
+/// Channels last in strips: a pixel's row and its column are where their values of all channels begin. Planes in strips are
+/// <see cref="Planes"/> themselves, the row's value being the channel's and the column's the position's.
+/// </summary>
+internal readonly unsafe struct PixelStrips : IMapLayout
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.Load(values + row + column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.Load(values + start + column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Third<TVector>(float* values, nint third, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(values[third]);
 }

@@ -72,6 +72,24 @@ internal readonly unsafe struct Moments : IReduction
     }
 }
 
+/// <summary>Sum of x and of |x|.</summary>
+internal readonly unsafe struct Magnitudes : IReduction
+{
+    public static SecondResult Second => SecondResult.Sum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void At<TVector, TStorage, TLayout>(
+        MapArguments* a, nint element, nint row, nint start, nint column, ref TVector first, ref TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector x = TStorage.Load<TVector>(a->X, element);
+        first += x;
+        second += TVector.Larger(x, TVector.All(0) - x);
+    }
+}
+
 /// <summary>Sum and maximum of x · c.</summary>
 internal readonly unsafe struct GatedPooling : IReduction
 {

@@ -49,6 +49,14 @@ internal interface ISimd<TSelf>
     /// <summary><paramref name="then"/> where a = b, else 0.</summary>
     static abstract TSelf WhereEqual(TSelf a, TSelf b, TSelf then);
 
+    /// <summary><paramref name="then"/> where a &lt; b, else <paramref name="otherwise"/>, also where either is NaN.</summary>
+    static abstract TSelf WhereLess(TSelf a, TSelf b, TSelf then, TSelf otherwise);
+
+    static abstract TSelf operator /(TSelf a, TSelf b);
+
+    /// <summary>2ⁿ from n + 127 + 1.5 · 2²³, n a whole number from −127 (which gives zero) to 128 (infinity).</summary>
+    static abstract TSelf PowerOfTwo(TSelf shifted);
+
     float Sum();
 
     /// <summary>The largest lane; lanes hold no NaN.</summary>
@@ -131,6 +139,16 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
         => new(Vector512.ConditionalSelect(Vector512.Equals(a._value, b._value), then._value, Vector512<float>.Zero));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 WhereLess(Simd512 a, Simd512 b, Simd512 then, Simd512 otherwise)
+        => new(Vector512.ConditionalSelect(Vector512.LessThan(a._value, b._value), then._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 operator /(Simd512 a, Simd512 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 PowerOfTwo(Simd512 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum() => Vector512.Sum(_value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -206,6 +224,16 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 WhereEqual(Simd256 a, Simd256 b, Simd256 then)
         => new(Vector256.ConditionalSelect(Vector256.Equals(a._value, b._value), then._value, Vector256<float>.Zero));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 WhereLess(Simd256 a, Simd256 b, Simd256 then, Simd256 otherwise)
+        => new(Vector256.ConditionalSelect(Vector256.LessThan(a._value, b._value), then._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 operator /(Simd256 a, Simd256 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 PowerOfTwo(Simd256 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum() => Vector256.Sum(_value);
@@ -288,6 +316,16 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
         => new(Vector128.ConditionalSelect(Vector128.Equals(a._value, b._value), then._value, Vector128<float>.Zero));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 WhereLess(Simd128 a, Simd128 b, Simd128 then, Simd128 otherwise)
+        => new(Vector128.ConditionalSelect(Vector128.LessThan(a._value, b._value), then._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 operator /(Simd128 a, Simd128 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 PowerOfTwo(Simd128 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float Sum() => Vector128.Sum(_value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -343,6 +381,12 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
     public static Simd1 Rectify(Simd1 a) => a._value <= 0 ? new(0) : a;
 
     public static Simd1 WhereEqual(Simd1 a, Simd1 b, Simd1 then) => a._value == b._value ? then : new(0);
+
+    public static Simd1 WhereLess(Simd1 a, Simd1 b, Simd1 then, Simd1 otherwise) => a._value < b._value ? then : otherwise;
+
+    public static Simd1 operator /(Simd1 a, Simd1 b) => new(a._value / b._value);
+
+    public static Simd1 PowerOfTwo(Simd1 shifted) => new(BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(shifted._value) << 23));
 
     public float Sum() => _value;
 

@@ -92,7 +92,7 @@ public sealed class Bam : GateModule
     [ComponentName(Name = "spatial")]
     private readonly SpatialBranch _spatial;
 
-    private readonly BamMerge _merge;
+    private readonly GateMix _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -101,7 +101,8 @@ public sealed class Bam : GateModule
     public Bam(int channels, BamOptions? options = null)
         : base(channels, options ??= BamOptions.Paper)
     {
-        _merge = options.Merge;
+        _mix = new(
+            options.Merge == BamMerge.Multiply ? MixKind.SigmoidOfProduct : MixKind.SigmoidOfSum, ChannelReads.Mean, PlusOne: true);
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _channel = new ChannelBranch(channels, ReducedChannels, options);
         _spatial = new SpatialBranch(channels, ReducedChannels, options);
@@ -112,13 +113,11 @@ public sealed class Bam : GateModule
     public int ReducedChannels { get; }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
-    {
-        Tensor channel = _channel.call(input);
-        Tensor spatial = _spatial.call(input);
-        Tensor logits = _merge == BamMerge.Multiply ? channel.mul(spatial) : channel.add(spatial);
-        return logits.sigmoid().add(Scalars.One);
-    }
+    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+
+    internal override GateMix? Mix => _mix;
+
+    internal override MixFactors Factor(MapReadings read) => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _spatial.InitializeAsReleased();
@@ -149,10 +148,11 @@ public sealed class Bam : GateModule
             RegisterComponents();
         }
 
-        public override Tensor forward(Tensor input)
+        /// <summary>Logits, (N, C, 1, 1), of each channel's mean.</summary>
+        public override Tensor forward(Tensor mean)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor logits = _fc1.call(input.mean([2, 3], keepdim: true));
+            Tensor logits = _fc1.call(mean);
             if (_hidden is not null) logits = _hidden.CallAnyBatch(logits);
             logits = _fc2.call(logits.relu());
             if (_output is not null) logits = _output.CallAnyBatch(logits);

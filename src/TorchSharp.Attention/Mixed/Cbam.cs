@@ -120,6 +120,8 @@ public sealed class Cbam : GateModule
     [ComponentName(Name = "spatial")]
     private readonly SpatialAttention _spatial;
 
+    private static readonly GateMix _parallel = new(MixKind.Product, ChannelReads.Mean | ChannelReads.Maximum, Positions: true);
+
     private readonly CbamOrder _order;
 
     /// <summary>Builds the module.</summary>
@@ -148,6 +150,12 @@ public sealed class Cbam : GateModule
         CbamOrder.SpatialFirst => _channel.call(_spatial.call(input)),
         _ => input.mul(_channel.EffectiveGate(input)).mul(_spatial.EffectiveGate(input)),
     };
+
+    internal override GateMix? Mix => _order == CbamOrder.Parallel ? _parallel : null;
+
+    internal override MixFactors Factor(MapReadings read) => new(
+        AttentionStart.Blend(_channel.ExciteChannels(read.Channels), _channel.StartScale),
+        AttentionStart.Blend(_spatial.ExcitePositions(read.Positions), _spatial.StartScale));
 
     internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
 

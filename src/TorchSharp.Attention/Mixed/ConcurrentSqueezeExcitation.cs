@@ -110,13 +110,14 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
 /// </remarks>
 public sealed class ConcurrentSqueezeExcitation : GateModule
 {
-    private static readonly Scalar Zero = 0.0.ToScalar();
-
     [ComponentName(Name = "cSE")]
     private readonly SqueezeExcitation? _channel;
 
     [ComponentName(Name = "sSE")]
     private readonly SpatialPart? _spatial;
+
+    private static readonly GateMix _sum = new(MixKind.Sum, ChannelReads.Mean);
+    private static readonly GateMix _larger = new(MixKind.Larger, ChannelReads.Mean);
 
     private readonly ConcurrentSqueezeExcitationOptions _options;
 
@@ -134,16 +135,24 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => _options.Parts switch
     {
-        Tensor? channel = _channel?.EffectiveGate(input);
-        Tensor? spatial = _spatial is null ? null : _options.Gate.Apply(_spatial.call(input));
-        if (channel is null) return spatial!;
-        if (spatial is null) return channel;
-        return _options.Merge == ScseMerge.Maximum
-            ? where(input.ge(Zero), channel.maximum(spatial), channel.minimum(spatial))
-            : channel.add(spatial);
-    }
+        ScseParts.Channel => ExciteChannels(ChannelSummary.Of(input, Reads)),
+        ScseParts.Spatial => ExcitePositionsOf(input),
+        _ => GateMix.Compose(this, input),
+    };
+
+    internal override GateParts? Decompose() => _options.Parts == ScseParts.Channel ? new(this) : null;
+
+    internal override ChannelReads Reads => _channel?.Reads ?? ChannelReads.Nothing;
+
+    internal override Tensor ExciteChannels(ChannelSummary pooled) => _channel!.ExciteChannels(pooled);
+
+    internal override GateMix? Mix => _options.Parts == ScseParts.Both ? _options.Merge == ScseMerge.Maximum ? _larger : _sum : null;
+
+    internal override MixFactors Factor(MapReadings read) => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
+
+    private Tensor ExcitePositionsOf(Tensor input) => _options.Gate.Apply(_spatial!.call(input));
 
     private sealed class SpatialPart : nn.Module<Tensor, Tensor>
     {

@@ -98,6 +98,7 @@ public sealed class CoordinateAttention : GateModule
     private readonly Conv2d _convW;
 
     private readonly CoordinateAttentionOptions _options;
+    private readonly GateMix _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -107,6 +108,7 @@ public sealed class CoordinateAttention : GateModule
         : base(channels, options ??= CoordinateAttentionOptions.Paper)
     {
         _options = options;
+        _mix = new(MixKind.Product, Strips: StripReads.Means, PlusOne: options.Residual);
         ReducedChannels = options.ReducedFor(channels);
         _conv1 = nn.Conv2d(channels, ReducedChannels, 1, bias: options.Bias);
         if (options.Norm) _bn1 = nn.BatchNorm2d(ReducedChannels);
@@ -119,16 +121,17 @@ public sealed class CoordinateAttention : GateModule
     public int ReducedChannels { get; }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+
+    internal override GateMix? Mix => _mix;
+
+    internal override MixFactors Factor(MapReadings read)
     {
-        long height = input.size(2), width = input.size(3);
-        Tensor strips = cat([input.mean([3], keepdim: true), input.mean([2], keepdim: true).transpose(2, 3)], 2);
-        Tensor hidden = _conv1.call(strips);
+        Tensor hidden = _conv1.call(read.Strips);
         if (_bn1 is not null) hidden = _bn1.CallAnyBatch(hidden);
         hidden = _options.Activation.Apply(hidden);
-        Tensor rows = _options.Gate.Apply(_convH.call(hidden.narrow(2, 0, height)));
-        Tensor columns = _options.Gate.Apply(_convW.call(hidden.narrow(2, height, width).transpose(2, 3)));
-        Tensor gate = rows.mul(columns);
-        return _options.Residual ? gate.add(Scalars.One) : gate;
+        Tensor rows = _options.Gate.Apply(_convH.call(hidden.narrow(2, 0, read.Height)));
+        Tensor columns = _options.Gate.Apply(_convW.call(hidden.narrow(2, read.Height, read.Width).transpose(2, 3)));
+        return new(rows, columns);
     }
 }

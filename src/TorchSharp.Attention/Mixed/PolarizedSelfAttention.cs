@@ -146,6 +146,9 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
     [ComponentName(Name = "conv_v_left")]
     private readonly Conv2d _spatialValue;
 
+    private static readonly GateMix _sum = new(MixKind.Sum);
+    private static readonly GateMix _product = new(MixKind.Product);
+
     private readonly PolarizedSelfAttentionOptions _options;
 
     /// <summary>Builds the module.</summary>
@@ -176,12 +179,14 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+
+    internal override GateMix? Mix => _options.Layout == PolarizedLayout.Sequential ? _product : _sum;
+
+    internal override MixFactors Factor(MapReadings read)
     {
-        Tensor channel = ChannelGate(input);
-        return _options.Layout == PolarizedLayout.Sequential
-            ? channel.mul(SpatialGate(input.mul(channel)))
-            : channel.add(SpatialGate(input));
+        Tensor channel = ChannelGate(read.Map);
+        return new(channel, SpatialGate(_options.Layout == PolarizedLayout.Sequential ? read.Map.mul(channel) : read.Map));
     }
 
     /// <inheritdoc/>

@@ -38,6 +38,7 @@ public sealed record SimAmOptions : AttentionOptions
 public sealed class SimAm : GateModule
 {
     private static readonly Scalar Half = 0.5.ToScalar();
+    private static readonly GateMix _mix = new(MixKind.Energy, ChannelReads.Mean | ChannelReads.SquaredDeviations);
 
     private readonly Scalar _fourLambda;
 
@@ -56,8 +57,18 @@ public sealed class SimAm : GateModule
     protected override Tensor ComputeGate(Tensor input)
     {
         Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).square();
-        using Scalar share = (4.0 / Math.Max(1, (input.size(2) * input.size(3)) - 1)).ToScalar();
-        Tensor spread = squares.sum([2, 3], keepdim: true).mul(share).add(_fourLambda);
-        return squares.div(spread).add(Half).sigmoid();
+        return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).add(Half).sigmoid();
+    }
+
+    internal override GateMix? Mix => _mix;
+
+    internal override MixFactors Factor(MapReadings read)
+        => new(read.Channels.Mean, Precision(read.Channels.SquaredDeviations, read.Channels.Positions));
+
+    /// <summary>1 / (4 (v + λ)).</summary>
+    private Tensor Precision(Tensor squares, long positions)
+    {
+        using Scalar share = (4.0 / Math.Max(1, positions - 1)).ToScalar();
+        return squares.mul(share).add(_fourLambda).reciprocal();
     }
 }

@@ -67,6 +67,7 @@ public sealed class SimpleCoordinateAttention : GateModule
     private readonly Linear _fcW;
 
     private readonly SimpleCoordinateAttentionOptions _options;
+    private readonly GateMix _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -76,6 +77,7 @@ public sealed class SimpleCoordinateAttention : GateModule
         : base(channels, options ??= SimpleCoordinateAttentionOptions.Timm)
     {
         _options = options;
+        _mix = new(MixKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _fc1 = nn.Linear(channels, ReducedChannels, hasBias: options.Bias);
         _fcH = nn.Linear(ReducedChannels, channels, hasBias: options.Bias);
@@ -89,11 +91,15 @@ public sealed class SimpleCoordinateAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        Tensor rows = Strip(input.mean([3]), _fcH).unsqueeze(3);
-        Tensor columns = Strip(input.mean([2]), _fcW).unsqueeze(2);
+        (Tensor rows, Tensor columns, _) = Factor(new MapReadings(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.add(columns));
         return _options.Residual ? gate.add(Scalars.One) : gate;
     }
+
+    internal override GateMix? Mix => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+
+    internal override MixFactors Factor(MapReadings read)
+        => new(Strip(read.Rows.squeeze(3), _fcH).unsqueeze(3), Strip(read.Columns.squeeze(2), _fcW).unsqueeze(2));
 
     /// <summary>(N, C, length) to the same shape.</summary>
     private Tensor Strip(Tensor strip, Linear head)

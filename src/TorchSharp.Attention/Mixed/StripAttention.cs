@@ -65,6 +65,7 @@ public sealed class StripAttention : GateModule
     private readonly Conv2d? _convW;
 
     private readonly StripAttentionOptions _options;
+    private readonly GateMix _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -74,6 +75,7 @@ public sealed class StripAttention : GateModule
         : base(channels, options ??= StripAttentionOptions.Timm)
     {
         _options = options;
+        _mix = new(MixKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
         if (options.Convolution)
         {
             long kernel = options.KernelSize;
@@ -87,11 +89,13 @@ public sealed class StripAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        Tensor rows = input.mean([3], keepdim: true);
-        Tensor columns = input.mean([2], keepdim: true);
-        if (_convH is not null) rows = _convH.call(rows);
-        if (_convW is not null) columns = _convW.call(columns);
+        (Tensor rows, Tensor columns, _) = Factor(new MapReadings(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.add(columns));
         return _options.Residual ? gate.add(Scalars.One) : gate;
     }
+
+    internal override GateMix? Mix => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+
+    internal override MixFactors Factor(MapReadings read)
+        => new(_convH is null ? read.Rows : _convH.call(read.Rows), _convW is null ? read.Columns : _convW.call(read.Columns));
 }

@@ -66,6 +66,8 @@ public sealed class TripletAttention : GateModule
 {
     private static readonly Scalar Half = 0.5.ToScalar();
     private static readonly Scalar Third = (1.0 / 3).ToScalar();
+    private static readonly GateMix _two = new(MixKind.Sum, Strips: StripReads.MeansAndMaxima);
+    private static readonly GateMix _three = new(MixKind.SumOfThree, Strips: StripReads.MeansAndMaxima, Positions: true);
 
     [ComponentName(Name = "cw")]
     private readonly SpatialAttention _cw;
@@ -90,11 +92,19 @@ public sealed class TripletAttention : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
+    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+
+    internal override GateMix? Mix => _hw is null ? _two : _three;
+
+    /// <summary>Each branch pools another axis, which stands second for it.</summary>
+    internal override MixFactors Factor(MapReadings read)
     {
-        // The branches pool whatever axis stands second, however long it is.
-        Tensor gate = _cw.EffectiveGate(input.permute(0, 2, 1, 3)).permute(0, 2, 1, 3)
-            .add(_hc.EffectiveGate(input.permute(0, 3, 2, 1)).permute(0, 3, 2, 1));
-        return _hw is null ? gate.mul(Half) : gate.add(_hw.EffectiveGate(input)).mul(Third);
+        Scalar share = _hw is null ? Half : Third;
+        Tensor rows = cat([read.Rows, read.RowMaxima], 3).permute(0, 3, 2, 1).contiguous();
+        Tensor columns = cat([read.Columns, read.ColumnMaxima], 2).permute(0, 2, 1, 3).contiguous();
+        return new(
+            _hc.ExcitePositions(rows).mul(share).permute(0, 3, 2, 1),
+            _cw.ExcitePositions(columns).mul(share).permute(0, 2, 1, 3),
+            _hw?.ExcitePositions(read.Positions).mul(share));
     }
 }

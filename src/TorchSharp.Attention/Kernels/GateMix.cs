@@ -1,0 +1,79 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>How the factors of an element, f and s, become its gate.</summary>
+internal enum MixKind
+{
+    /// <summary>f · s.</summary>
+    Product,
+
+    /// <summary>f + s.</summary>
+    Sum,
+
+    /// <summary>f + s + t.</summary>
+    SumOfThree,
+
+    /// <summary>σ(f + s).</summary>
+    SigmoidOfSum,
+
+    /// <summary>σ(f · s).</summary>
+    SigmoidOfProduct,
+
+    /// <summary>What makes x · g the larger of x · f and x · s.</summary>
+    Larger,
+
+    /// <summary>σ((x − f)² · s + ½), both factors of the channel.</summary>
+    Energy,
+}
+
+/// <summary>What a gate reads of each row and of each column of each channel.</summary>
+internal enum StripReads
+{
+    Nothing,
+    Means,
+    MeansAndMaxima,
+}
+
+/// <summary>
+/// A gate whose factors meet in every element, g = mix(f, s) or 1 + mix(f, s), and what its factors are made of. Without strips f is of the
+/// channel, (N, C, 1, 1), and s of the position, (N, 1, H, W). With strips f is of the row, (N, C, H, 1), s of the column, (N, C, 1, W), and
+/// t of the position.
+/// </summary>
+internal sealed record GateMix(
+    MixKind Kind,
+    ChannelReads Channels = ChannelReads.Nothing,
+    StripReads Strips = StripReads.Nothing,
+    bool Positions = false,
+    bool PlusOne = false)
+{
+    private static readonly Scalar _half = 0.5.ToScalar();
+    private static readonly Scalar _zero = 0.0.ToScalar();
+
+    public bool ReadsAnything => Channels != ChannelReads.Nothing || Strips != StripReads.Nothing || Positions;
+
+    public bool HasStrips => Strips != StripReads.Nothing;
+
+    /// <summary>The gate by libtorch's operations.</summary>
+    public Tensor Compose(Tensor input, MixFactors factors)
+    {
+        (Tensor first, Tensor second, Tensor? third) = factors;
+        Tensor gate = Kind switch
+        {
+            MixKind.Product => first.mul(second),
+            MixKind.Sum => first.add(second),
+            MixKind.SumOfThree => first.add(second).add(third!),
+            MixKind.SigmoidOfSum => first.add(second).sigmoid(),
+            MixKind.SigmoidOfProduct => first.mul(second).sigmoid(),
+            MixKind.Larger => where(input.ge(_zero), first.maximum(second), first.minimum(second)),
+            _ => input.sub(first).square().mul(second).add(_half).sigmoid(),
+        };
+        return PlusOne ? gate.add(Scalars.One) : gate;
+    }
+
+    /// <summary>The gate of a map from end to end by libtorch's operations.</summary>
+    public static Tensor Compose(GateModule module, Tensor input) => module.Mix!.Compose(input, module.Factor(new MapReadings(input, module.Mix)));
+}
+
+/// <summary>The factors of a <see cref="GateMix"/>.</summary>
+internal readonly record struct MixFactors(Tensor First, Tensor Second, Tensor? Third = null);

@@ -1,0 +1,49 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A <see cref="GateMix"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the factors and writes. The
+/// layers between stay libtorch's, with libtorch's gradients.
+/// </summary>
+internal static class MixedGate
+{
+    /// <summary>The refined map, or null where the composed operations must do it.</summary>
+    public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual)
+    {
+        if (module.Mix is not { } mix || !MapView.TryOf(input, out MapView view)) return null;
+        if (residual is not null && !view.Matches(residual)) return null;
+        MixPass pass = new(mix, view, input.size(2), input.size(3));
+        if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
+        return view.Elements < FusedGate.SmallestTrained ? null : Train(module, pass, input);
+    }
+
+    private static Tensor Infer(GateModule module, MixPass pass, Tensor input, bool overwrite, Tensor? residual)
+    {
+        Tensor? pooled = pass.Mix.ReadsAnything ? pass.Pool(input) : null;
+        (Tensor first, Tensor? second) = pass.Arrange(module.Factor(pass.Read(input, pooled)));
+        return pass.Apply(input, first, second, module.StartScale?.to_type(ScalarType.Float32).ToSingle(), overwrite, residual);
+    }
+
+    private static Tensor Train(GateModule module, MixPass pass, Tensor input)
+    {
+        pass.InputNeedsGradient = input.requires_grad;
+        try
+        {
+            if (pass.Mix.ReadsAnything) pass.Pooled = MixPoolFunction.apply(input, pass);
+            (Tensor first, Tensor? second) = pass.Arrange(module.Factor(pass.Read(input, pass.Pooled)));
+            Tensor? alpha = module.StartScale?.to_type(ScalarType.Float32);
+            return (second, alpha) switch
+            {
+                ({ } s, { } a) => MixFunction.apply(input, first, s, a, pass),
+                ({ } s, null) => MixFunction.apply(input, first, s, pass),
+                (null, { } a) => MixFunction.apply(input, first, a, pass),
+                _ => MixFunction.apply(input, first, pass),
+            };
+        }
+        finally
+        {
+            pass.Pooled = null;
+        }
+    }
+}

@@ -1,0 +1,297 @@
+using System.Runtime.CompilerServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>A <see cref="MixKind"/> as arithmetic on vectors: m(x, f, s) and its derivatives.</summary>
+internal interface IMix
+{
+    /// <summary>Whether s is of the channel like f.</summary>
+    static abstract bool OfChannels { get; }
+
+    /// <summary>Whether there is a third factor, added to the mix.</summary>
+    static abstract bool HasThird { get; }
+
+    /// <summary>Whether m has a derivative by x.</summary>
+    static abstract bool DependsOnInput { get; }
+
+    static abstract TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>;
+
+    static abstract TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>;
+
+    static abstract TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>;
+
+    static abstract TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>;
+}
+
+internal readonly struct ProductMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => first * second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => first;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+internal readonly struct SumMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => first + second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+internal readonly struct SumOfThreeMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => true;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => first + second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+internal readonly struct SigmoidOfSumMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Of(first + second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Slope(first + second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Slope(first + second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+internal readonly struct SigmoidOfProductMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Of(first * second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Slope(first * second) * second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Slope(first * second) * first;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+/// <summary>The larger factor where x ≥ 0, the smaller where x is negative; equal ones share the gradient.</summary>
+internal readonly struct LargerMix : IMix
+{
+    public static bool OfChannels => false;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        TVector zero = TVector.All(0), larger = TVector.WhereLess(first, second, second, first), smaller = TVector.WhereLess(first, second, first, second);
+
+        // Nothing, but NaN where a factor is NaN, which the comparisons may pass over.
+        return TVector.WhereLess(x, zero, smaller, larger) + ((first + second) * zero);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => Chosen(x, first, second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => Chosen(x, second, first);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Chosen<TVector>(TVector x, TVector one, TVector other)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        TVector zero = TVector.All(0), whole = TVector.All(1);
+        TVector above = TVector.WhereLess(other, one, whole, zero), below = TVector.WhereLess(one, other, whole, zero);
+        return TVector.WhereLess(x, zero, below, above) + TVector.WhereEqual(one, other, TVector.All(0.5f));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
+}
+
+internal readonly struct EnergyMix : IMix
+{
+    public static bool OfChannels => true;
+
+    public static bool HasThird => false;
+
+    public static bool DependsOnInput => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => VectorSigmoid.Of(Logit(x - first, second));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByFirst<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0) - ByInput(x, first, second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        TVector deviation = x - first;
+        return VectorSigmoid.Slope(Logit(deviation, second)) * deviation * deviation;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        TVector deviation = x - first;
+        return VectorSigmoid.Slope(Logit(deviation, second)) * (deviation + deviation) * second;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Logit<TVector>(TVector deviation, TVector precision)
+        where TVector : unmanaged, ISimd<TVector>
+        => (deviation * deviation * precision) + TVector.All(0.5f);
+}
+
+/// <summary>σ(x) = 1 / (1 + e⁻ˣ) within about 2⁻²² of the exact value.</summary>
+internal static class VectorSigmoid
+{
+    /// <summary>Adding it rounds to a whole number, which then stands in the lowest bits.</summary>
+    private const float Rounder = 12582912;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Of<TVector>(TVector x)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        // Between these e⁻ˣ goes from nothing to infinity; a NaN passes both comparisons by.
+        TVector z = TVector.All(0) - x;
+        z = TVector.WhereLess(z, TVector.All(-87), TVector.All(-87), z);
+        z = TVector.WhereLess(TVector.All(89), z, TVector.All(89), z);
+
+        // z = n ln 2 + r, |r| ≤ ½ ln 2; ln 2 in two parts, of which the first times n is exact.
+        TVector shifted = TVector.MultiplyAdd(z, TVector.All(1.44269504f), TVector.All(Rounder)), n = shifted - TVector.All(Rounder);
+        TVector r = TVector.MultiplyAdd(n, TVector.All(-0.693359375f), z);
+        r = TVector.MultiplyAdd(n, TVector.All(2.12194440e-4f), r);
+        TVector power = TVector.All(1f / 720);
+        power = TVector.MultiplyAdd(power, r, TVector.All(1f / 120));
+        power = TVector.MultiplyAdd(power, r, TVector.All(1f / 24));
+        power = TVector.MultiplyAdd(power, r, TVector.All(1f / 6));
+        power = TVector.MultiplyAdd(power, r, TVector.All(1f / 2));
+        power = TVector.MultiplyAdd(power, r, TVector.All(1));
+        power = TVector.MultiplyAdd(power, r, TVector.All(1));
+        TVector one = TVector.All(1);
+        return one / (one + (power * TVector.PowerOfTwo(shifted + TVector.All(127))));
+    }
+
+    /// <summary>σ′ = σ (1 − σ).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Slope<TVector>(TVector x)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        TVector value = Of(x);
+        return value * (TVector.All(1) - value);
+    }
+}

@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What an element gets back from the poolings that it took part in. In strips, rows stand for channels and columns for positions.</summary>
+internal unsafe interface IPooled
+{
+    static abstract TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout;
+}
+
+/// <summary>Nothing was pooled.</summary>
+internal readonly unsafe struct NothingPooled : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => TVector.All(0);
+}
+
+/// <summary>Means of channels.</summary>
+internal readonly unsafe struct ChannelMeans : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
+}
+
+/// <summary>Means and second moments of channels.</summary>
+internal readonly unsafe struct ChannelMoments : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
+}
+
+/// <summary>Means of channels and of positions.</summary>
+internal readonly unsafe struct MeansOfBoth : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + TLayout.Position<TVector>(a->PositionShift, row, start, column);
+}
+
+/// <summary>Means and maxima of channels and of positions.</summary>
+internal readonly unsafe struct PeaksOfBoth : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => MeansOfBoth.At<TVector, TLayout>(a, x, row, start, column)
+            + TVector.WhereEqual(
+                x,
+                TLayout.Channel<TVector>(a->ChannelMax, row, start, column),
+                TLayout.Channel<TVector>(a->ChannelPeak, row, start, column))
+            + TVector.WhereEqual(
+                x,
+                TLayout.Position<TVector>(a->PositionMax, row, start, column),
+                TLayout.Position<TVector>(a->PositionPeak, row, start, column));
+}
+
+/// <summary>Means and maxima of rows, of columns, and over channels.</summary>
+internal readonly unsafe struct PeaksOfThree : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => PeaksOfBoth.At<TVector, TLayout>(a, x, row, start, column)
+            + TLayout.Third<TVector>(a->ThirdShift, a->Third, column)
+            + TVector.WhereEqual(
+                x, TLayout.Third<TVector>(a->ThirdMax, a->Third, column), TLayout.Third<TVector>(a->ThirdPeak, a->Third, column));
+}

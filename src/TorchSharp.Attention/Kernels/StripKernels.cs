@@ -1,0 +1,143 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Runs kernels on maps read in strips, each row and each column of each channel being one. Strips' values lie together: in planes (N, C,
+/// H + W), with channels last (N, H + W, C), float32.
+/// </summary>
+internal static unsafe class StripKernels
+{
+    /// <summary>Bytes of results that a tile of channels may sum up into.</summary>
+    private const int LargestTile = 24 * 1024;
+
+    /// <summary>A whole map, element by element.</summary>
+    public static void Write<TMap>(in MapView map, MapArguments arguments, int maps = 2)
+        where TMap : struct, IElementwise
+    {
+        MapArguments* a = &arguments;
+        delegate*<MapArguments*, int, int, void> body = Lanes(map, a) switch
+        {
+            16 => Writer<Simd512, TMap>(map),
+            8 => Writer<Simd256, TMap>(map),
+            4 => Writer<Simd128, TMap>(map),
+            _ => Writer<Simd1, TMap>(map),
+        };
+        NativeTeam.Run(body, a, map.Pixels ? map.Batch * map.Positions : map.Batch * map.Channels, map.Bytes * maps);
+    }
+
+    /// <summary>
+    /// Results of rows and columns in one read. A maximum: sums, times scale, and maxima, of both. Two sums: rows get the first, columns the
+    /// second, in one array. One sum: both get it.
+    /// </summary>
+    public static void Reduce<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
+        where TReduction : struct, IReduction
+    {
+        MapArguments* a = &arguments;
+        delegate*<MapArguments*, int, int, void> body = Lanes(map, a) switch
+        {
+            16 => Reducer<Simd512, TReduction>(map),
+            8 => Reducer<Simd256, TReduction>(map),
+            4 => Reducer<Simd128, TReduction>(map),
+            _ => Reducer<Simd1, TReduction>(map),
+        };
+        int items = map.Batch * map.Channels;
+        if (map.Pixels)
+        {
+            int tile = Math.Max(16, LargestTile / sizeof(float) / a->Width / 16 * 16), threads = torch.get_num_threads();
+            while (tile > 32 && (long)map.Batch * ((map.Channels + tile - 1) / tile) < threads) tile = ((tile / 2) + 15) / 16 * 16;
+            a->Tile = tile;
+            items = map.Batch * ((map.Channels + tile - 1) / tile);
+        }
+
+        NativeTeam.Run(body, a, items, map.Bytes * maps);
+    }
+
+    /// <summary>Lanes of a vector that is no longer than what lies side by side, and no wider than the machine's.</summary>
+    private static int Lanes(in MapView map, MapArguments* a)
+    {
+        int length = map.Pixels ? a->Channels : a->Width;
+        int widest = Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4;
+        return length >= 16 && widest >= 16 ? 16 : length >= 8 && widest >= 8 ? 8 : length >= 4 ? 4 : 1;
+    }
+
+    private static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
+        where TVector : unmanaged, ISimd<TVector>
+        where TMap : struct, IElementwise
+        => (map.Half, map.Pixels) switch
+        {
+            (false, false) => &StripElementwise<TVector, Float32, Planes, TMap>.InPlanes,
+            (false, true) => &StripElementwise<TVector, Float32, PixelStrips, TMap>.InPixels,
+            (true, false) => &StripElementwise<TVector, BFloat16, Planes, TMap>.InPlanes,
+            _ => &StripElementwise<TVector, BFloat16, PixelStrips, TMap>.InPixels,
+        };
+
+    private static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map)
+        where TVector : unmanaged, ISimd<TVector>
+        where TReduction : struct, IReduction
+        => (map.Half, map.Pixels) switch
+        {
+            (false, false) => &StripReduction<TVector, Float32, Planes, TReduction>.InPlanes,
+            (false, true) => &StripReduction<TVector, Float32, PixelStrips, TReduction>.InPixels,
+            (true, false) => &StripReduction<TVector, BFloat16, Planes, TReduction>.InPlanes,
+            _ => &StripReduction<TVector, BFloat16, PixelStrips, TReduction>.InPixels,
+        };
+}
+
+/// <summary>The loops around an elementwise map in strips; it may write over what it reads.</summary>
+internal static unsafe class StripElementwise<TVector, TStorage, TLayout, TMap>
+    where TVector : unmanaged, ISimd<TVector>
+    where TStorage : struct, IStorage
+    where TLayout : struct, IMapLayout
+    where TMap : struct, IElementwise
+{
+    /// <summary>Items are the planes of all channels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void InPlanes(MapArguments* a, int from, int to)
+    {
+        MapArguments own = *a;
+        nint height = a->Height, width = a->Width;
+        for (nint plane = from; plane < to; plane++)
+        {
+            nint strips = plane * (height + width);
+            for (nint y = 0; y < height; y++)
+            {
+                own.Third = ((plane / a->Channels * height) + y) * width;
+                Strip(&own, ((plane * height) + y) * width, strips + y, strips + height, width);
+            }
+        }
+    }
+
+    /// <summary>Items are pixels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void InPixels(MapArguments* a, int from, int to)
+    {
+        MapArguments own = *a;
+        nint channels = a->Channels, height = a->Height, width = a->Width;
+        nint x = from % width, line = from / width, y = line % height, sample = line / height;
+        for (nint pixel = from; pixel < to; pixel++)
+        {
+            nint strips = sample * (height + width);
+            own.Third = pixel;
+            Strip(&own, pixel * channels, (strips + y) * channels, (strips + height + x) * channels, channels);
+            if (++x < width) continue;
+            x = 0;
+            if (++y < height) continue;
+            y = 0;
+            sample++;
+        }
+    }
+
+    /// <summary>What is left after the last whole vector is computed first, as a vector that ends with the strip: the loop may write over it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Strip(MapArguments* a, nint element, nint row, nint start, nint length)
+    {
+        int lanes = TVector.Lanes;
+        nint last = length - lanes, k = 0;
+        bool rest = length % lanes != 0;
+        TVector end = rest ? TMap.At<TVector, TStorage, TLayout>(a, element + last, row, start, last) : default;
+        for (; k <= last; k += lanes) TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, element + k, row, start, k), a->Y, element + k);
+        if (rest) TStorage.Store(end, a->Y, element + last);
+    }
+}
