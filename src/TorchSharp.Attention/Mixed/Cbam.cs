@@ -99,6 +99,10 @@ public sealed record CbamOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new Cbam(channels, this);
 }
 
@@ -158,6 +162,14 @@ public sealed class Cbam : GateModule
         AttentionStart.Blend(_spatial.ExcitePositions(read.Positions), _spatial.StartScale));
 
     internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => _spatial.ChannelLayout is { } spatial
+        ? _channel.ChannelLayout!.Within("channel").And(spatial.Within("spatial"))
+        : null;
+
+    /// <inheritdoc/>
+    protected internal override void OnChannelsRemoved(int channelsBefore) => _spatial.OnChannelsRemoved(channelsBefore);
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

@@ -94,6 +94,10 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => Parts == ScseParts.Spatial ? this : this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new ConcurrentSqueezeExcitation(channels, this);
 }
 
@@ -133,6 +137,10 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
         if (options.Parts != ScseParts.Channel) _spatial = new SpatialPart(channels, options.Bias);
         Complete();
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => (_channel?.ChannelLayout!.Within("cSE") ?? ChannelLayout.Of())
+        .And(_spatial is null ? ChannelLayout.Of() : ChannelLayout.Of(("sSE.conv.weight", 1)));
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => _options.Parts switch
