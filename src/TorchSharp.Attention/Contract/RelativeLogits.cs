@@ -52,6 +52,15 @@ internal sealed class RelativeLogits : nn.Module
     }
 
     /// <summary>key − query + keys − 1 for every pair.</summary>
+    /// <summary>The embedding of each vertical offset from query to key, (queries, keys, d), and of each horizontal one.</summary>
+    public (Tensor Height, Tensor Width) Embeddings(long height, long width, long keyHeight, long keyWidth)
+    {
+        return (Of(_height, height, keyHeight), Of(_width, width, keyWidth));
+
+        static Tensor Of(Tensor table, long queries, long keys)
+            => Resized(table, keys).index_select(0, Offsets(queries, keys, table.device)).view(queries, keys, table.size(1));
+    }
+
     private static Tensor Offsets(long queries, long keys, Device device)
     {
         long[] offsets = new long[queries * keys];

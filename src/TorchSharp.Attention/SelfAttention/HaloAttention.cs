@@ -106,11 +106,16 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
     protected override Tensor ComputeWeights(Tensor input)
     {
         (Tensor query, Tensor key, _, Tensor bias) = Project(input);
-        long positions = input.size(2) * input.size(3);
-        using Scalar end = positions.ToScalar();
-        Tensor places = arange(end, dtype: ScalarType.Int64, device: input.device).view(1, 1, input.size(2), input.size(3));
-        return BlockWeights.Dense(
-            DotProduct.Weights(query, key, bias), Cut(places, 0, -1).reshape(-1, _block * _block), Cut(places, _halo, -1).reshape(-1, _window * _window), positions);
+        (Tensor queries, Tensor keys) = Places(input.size(2), input.size(3));
+        return BlockWeights.Dense(DotProduct.Weights(query, key, bias), queries, keys, input.size(2) * input.size(3));
+    }
+
+    /// <summary>The row-major positions of a map that each block's queries are, and its keys; −1 beyond the map.</summary>
+    internal (Tensor Queries, Tensor Keys) Places(long height, long width)
+    {
+        using Scalar end = (height * width).ToScalar();
+        Tensor places = arange(end, dtype: ScalarType.Int64, device: _query.weight!.device).view(1, 1, height, width);
+        return (Cut(places, 0, -1).reshape(-1, _block * _block), Cut(places, _halo, -1).reshape(-1, _window * _window));
     }
 
     /// <inheritdoc/>

@@ -111,8 +111,15 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor input)
     {
-        long height = input.size(2), width = input.size(3), positions = height * width, size = _options.KernelSize;
         (Tensor query, Tensor key, _) = Project(input);
+        Tensor embeddings = Embeddings(input.size(2), input.size(3));
+        return query.matmul(key.unsqueeze(1)).add(query.unsqueeze(3).matmul(embeddings).squeeze(3));
+    }
+
+    /// <summary>For each position the embeddings of all others, zero beyond the kernel: (L, K, L).</summary>
+    internal Tensor Embeddings(long height, long width)
+    {
+        long positions = height * width, size = _options.KernelSize;
         long[] offsets = new long[positions * positions];
         for (long i = 0; i < offsets.Length; i++)
         {
@@ -123,8 +130,7 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
         }
 
         Tensor table = nn.functional.pad(_local.weight!.view(_keyWidth, size * size), [0, 1]);
-        Tensor embeddings = table.index_select(1, tensor(offsets, device: input.device)).view(_keyWidth, positions, positions).transpose(0, 1);
-        return query.matmul(key.unsqueeze(1)).add(query.unsqueeze(3).matmul(embeddings).squeeze(3));
+        return table.index_select(1, tensor(offsets, device: table.device)).view(_keyWidth, positions, positions).transpose(0, 1);
     }
 
     /// <inheritdoc/>

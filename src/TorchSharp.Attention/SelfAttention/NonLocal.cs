@@ -117,7 +117,8 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
         Complete();
     }
 
-    private double Scale => _options.Scale switch
+    /// <summary>What logits are multiplied with.</summary>
+    internal double Scale => _options.Scale switch
     {
         NonLocalScale.Channels => 1 / Math.Sqrt(Channels),
         NonLocalScale.Width => 1 / Math.Sqrt(_width),

@@ -134,7 +134,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     protected override Tensor ComputeContext(Tensor input)
     {
         Tensor[] parts = Project(input);
-        Tensor? bias = _position?.Between(input.size(2), input.size(3));
+        Tensor? bias = PositionBias(input.size(2), input.size(3));
         Tensor gathered = DotProduct.Context(parts[0], parts[1], parts[2], bias, dropout: training ? _options.AttentionDropout : 0);
         Tensor context = _proj.call(DotProduct.Map(gathered, input.size(2), input.size(3)));
         return _gamma is null ? context : context.mul(_gamma);
@@ -144,7 +144,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     protected override Tensor ComputeWeights(Tensor input)
     {
         Tensor[] parts = Project(input);
-        return DotProduct.Weights(parts[0], parts[1], _position?.Between(input.size(2), input.size(3)));
+        return DotProduct.Weights(parts[0], parts[1], PositionBias(input.size(2), input.size(3)));
     }
 
     /// <inheritdoc/>
@@ -165,6 +165,9 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     }
 
     /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
+    /// <summary>The bias of relative positions for a size of map, (1, heads, L, L); null without one.</summary>
+    internal Tensor? PositionBias(long height, long width) => _position?.Between(height, width);
+
     private Tensor[] Project(Tensor input) => DotProduct.Heads(_qkv.call(input), 3, Heads);
 
     /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>

@@ -182,7 +182,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     }
 
     /// <summary>Positions in rows of l: a query sees its row and its column.</summary>
-    private (long Blocks, long Length, long Positions) Grid(long positions)
+    internal (long Blocks, long Length, long Positions) Grid(long positions)
     {
         long length = Math.Min(positions, _options.BlockLength ?? (long)Math.Ceiling(Math.Sqrt(positions)));
         return ((positions + length - 1) / length, length, positions);
@@ -214,18 +214,23 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         Tensor far = query.transpose(2, 3).matmul(key.transpose(2, 3).transpose(3, 4)).transpose(2, 3);
 
         // The last block has a position at least, so no query's row is empty, padded ones included.
+        return cat([near, far], -1).masked_fill(Hidden(blocks, length, positions, query.device), Masked).softmax(-1);
+    }
+
+    /// <summary>The keys of <see cref="Keys"/> that lie beyond the map or come a second time, (blocks, length, length + blocks).</summary>
+    internal static Tensor Hidden(long blocks, long length, long positions, Device device)
+    {
         using Scalar end = positions.ToScalar();
         Tensor twice = cat(
             [
-                zeros([blocks, 1, length], dtype: ScalarType.Bool, device: query.device),
-                eye(blocks, dtype: ScalarType.Bool, device: query.device).unsqueeze(1),
+                zeros([blocks, 1, length], dtype: ScalarType.Bool, device: device),
+                eye(blocks, dtype: ScalarType.Bool, device: device).unsqueeze(1),
             ], -1);
-        Tensor hidden = Keys(blocks, length, query.device).ge(end).logical_or(twice);
-        return cat([near, far], -1).masked_fill(hidden, Masked).softmax(-1);
+        return Keys(blocks, length, device).ge(end).logical_or(twice);
     }
 
     /// <summary>(B, l, l + B): which position a key is, L and more beyond the map.</summary>
-    private static Tensor Keys(long blocks, long length, Device device)
+    internal static Tensor Keys(long blocks, long length, Device device)
     {
         using Scalar end = (blocks * length).ToScalar();
         Tensor places = arange(end, dtype: ScalarType.Int64, device: device).view(blocks, length);

@@ -138,7 +138,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
-        Grid grid = new(input, _options);
+        Grid grid = new(input.size(2), input.size(3), _options);
         Tensor y = Attend(grid.Cut(input.permute(0, 2, 3, 1)), Logits(grid, input));
         return grid.Join(y).permute(0, 3, 1, 2);
     }
@@ -146,7 +146,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeWeights(Tensor input)
     {
-        Grid grid = new(input, _options);
+        Grid grid = new(input.size(2), input.size(3), _options);
         Tensor bias = Logits(grid, input);
         (Tensor query, Tensor key, _) = Project(grid.Cut(input.permute(0, 2, 3, 1)), bias.size(0));
         Tensor weights = DotProduct.Weights(query, key, Merged(bias));
@@ -173,7 +173,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
 
     long IFunctionalCost.MultiplyAccumulates(Tensor input)
     {
-        Grid grid = new(input, _options);
+        Grid grid = new(input.size(2), input.size(3), _options);
         return 2 * input.size(0) * grid.Windows * Slots * Slots * Channels;
     }
 
@@ -194,13 +194,13 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         return (parts[0], parts[1], parts[2]);
     }
 
-    private Tensor Merged(Tensor bias) => bias.reshape(1, bias.size(0) * _options.Heads, Slots, Slots);
+    internal Tensor Merged(Tensor bias) => bias.reshape(1, bias.size(0) * _options.Heads, Slots, Slots);
 
     /// <summary>(1, heads, M², M²): the learnt bias of the offsets.</summary>
     private Tensor Bias() => _table.index_select(0, tensor(_offsets, device: _table.device)).view(Slots, Slots, -1).permute(2, 0, 1).unsqueeze(0);
 
     /// <summary>The bias, for each window apart where a shift or padding masks keys: (1 or B, heads, M², M²).</summary>
-    private Tensor Logits(Grid grid, Tensor input)
+    internal Tensor Logits(Grid grid, Tensor input)
     {
         Tensor bias = Bias();
         if (grid.IsPlain) return bias;
@@ -214,43 +214,48 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     }
 
     /// <summary>(B, M²): which position stands in each slot; −1 beyond the map.</summary>
-    private static Tensor Places(Grid grid, Tensor input)
+    internal static Tensor Places(Grid grid, Tensor input)
     {
         using Scalar end = (input.size(2) * input.size(3)).ToScalar();
         return grid.Cut(arange(end, dtype: ScalarType.Int64, device: input.device).view(1, input.size(2), input.size(3), 1), padding: -1).squeeze(-1);
     }
 
     /// <summary>How a map is cut into windows.</summary>
-    private sealed class Grid
+    internal sealed class Grid
     {
-        private readonly long _mapHeight, _mapWidth, _window, _down, _across;
+        private readonly long _mapHeight, _mapWidth, _window;
         private readonly bool _maskPadding;
 
-        public Grid(Tensor input, WindowAttentionOptions options)
+        public Grid(long height, long width, WindowAttentionOptions options)
         {
             (_window, _maskPadding) = (options.WindowSize, options.MaskPadding);
-            (_mapHeight, _mapWidth) = (input.size(2), input.size(3));
+            (_mapHeight, _mapWidth) = (height, width);
             Height = (_mapHeight + _window - 1) / _window * _window;
             Width = (_mapWidth + _window - 1) / _window * _window;
-            _down = Height > _window ? options.Shift : 0;
-            _across = Width > _window ? options.Shift : 0;
+            Down = Height > _window ? options.Shift : 0;
+            Across = Width > _window ? options.Shift : 0;
         }
 
         public long Height { get; }
 
         public long Width { get; }
 
+        /// <summary>By how many positions the windows are shifted.</summary>
+        public long Down { get; }
+
+        public long Across { get; }
+
         public long Windows => Height / _window * (Width / _window);
 
         /// <summary>Whether every window sees all of itself.</summary>
-        public bool IsPlain => _down == 0 && _across == 0 && (!_maskPadding || (Height == _mapHeight && Width == _mapWidth));
+        public bool IsPlain => Down == 0 && Across == 0 && (!_maskPadding || (Height == _mapHeight && Width == _mapWidth));
 
         /// <summary>(N, H, W, C) to (N · B, M², C): padded, shifted, cut.</summary>
         public Tensor Cut(Tensor map, double padding = 0)
         {
             long down = Height - map.size(1), across = Width - map.size(2);
             if (down > 0 || across > 0) map = nn.functional.pad(map, [0, 0, 0, across, 0, down], value: padding);
-            if (_down > 0 || _across > 0) map = map.roll([-_down, -_across], [1, 2]);
+            if (Down > 0 || Across > 0) map = map.roll([-Down, -Across], [1, 2]);
             long n = map.size(0), channels = map.size(3);
             return map.reshape(n, Height / _window, _window, Width / _window, _window, channels).transpose(2, 3)
                 .reshape(n * Windows, _window * _window, channels);
@@ -261,7 +266,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         {
             long n = windows.size(0) / Windows, channels = windows.size(2);
             Tensor map = windows.view(n, Height / _window, Width / _window, _window, _window, channels).transpose(2, 3).reshape(n, Height, Width, channels);
-            if (_down > 0 || _across > 0) map = map.roll([_down, _across], [1, 2]);
+            if (Down > 0 || Across > 0) map = map.roll([Down, Across], [1, 2]);
             return map.narrow(1, 0, _mapHeight).narrow(2, 0, _mapWidth);
         }
 
@@ -269,7 +274,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         public long[] Regions()
         {
             long[] regions = new long[Height * Width];
-            for (long i = 0; i < regions.Length; i++) regions[i] = (i / Width < _down ? 2 : 0) + (i % Width < _across ? 1 : 0);
+            for (long i = 0; i < regions.Length; i++) regions[i] = (i / Width < Down ? 2 : 0) + (i % Width < Across ? 1 : 0);
             return regions;
         }
     }
