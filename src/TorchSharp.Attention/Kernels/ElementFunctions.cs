@@ -67,29 +67,7 @@ internal static unsafe class ElementFunctions<TVector>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static TLanes Of<TLanes>(TLanes x)
             where TLanes : unmanaged, ISimd<TLanes>
-            => TLanes.All(1) / (TLanes.All(1) + Exponential(TLanes.All(0) - x));
-
-        /// <summary>
-        /// eˣ = 2ⁿ · eʳ, n whole, |r| ≤ ln 2 / 2, eʳ by its Taylor series to the seventh power. 2ⁿ in two factors reaches zero and infinity.
-        /// </summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TLanes Exponential<TLanes>(TLanes x)
-            where TLanes : unmanaged, ISimd<TLanes>
-        {
-            TLanes bounded = TLanes.All(0) - TLanes.AtMost(TLanes.All(0) - TLanes.AtMost(x, TLanes.All(90)), TLanes.All(110));
-            TLanes n = TLanes.Floor((bounded * TLanes.All(1.44269504f)) + TLanes.All(0.5f));
-            TLanes r = bounded - (n * TLanes.All(0.693359375f)) + (n * TLanes.All(2.12194440e-4f));
-            TLanes e = TLanes.All(1f / 5040);
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 720));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 120));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 24));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1f / 6));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(0.5f));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1));
-            e = TLanes.MultiplyAdd(e, r, TLanes.All(1));
-            TLanes half = TLanes.Floor(n * TLanes.All(0.5f));
-            return e * TLanes.PowerOfTwo(half) * TLanes.PowerOfTwo(n - half);
-        }
+            => VectorSigmoid.Of(x);
     }
 
     private readonly struct HardSigmoid : IElementFunction

@@ -38,11 +38,6 @@ internal interface ISimd<TSelf>
     /// <summary>a where a ≤ b or a is NaN, else b.</summary>
     static abstract TSelf AtMost(TSelf a, TSelf b);
 
-    static abstract TSelf Floor(TSelf a);
-
-    /// <summary>2ⁿ for whole n from −126 to 127.</summary>
-    static abstract TSelf PowerOfTwo(TSelf n);
-
     /// <summary>a where a &gt; 0 or a is NaN, else 0, as ReLU.</summary>
     static abstract TSelf Rectify(TSelf a);
 
@@ -51,8 +46,6 @@ internal interface ISimd<TSelf>
 
     /// <summary><paramref name="then"/> where a &lt; b, else <paramref name="otherwise"/>, also where either is NaN.</summary>
     static abstract TSelf WhereLess(TSelf a, TSelf b, TSelf then, TSelf otherwise);
-
-    static abstract TSelf operator /(TSelf a, TSelf b);
 
     /// <summary>2ⁿ from n + 127 + 1.5 · 2²³, n a whole number from −127 (which gives zero) to 128 (infinity).</summary>
     static abstract TSelf PowerOfTwo(TSelf shifted);
@@ -113,12 +106,6 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
         => new(Vector512.ConditionalSelect(Vector512.GreaterThan(a._value, b._value), b._value, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd512 Floor(Simd512 a) => new(Vector512.Floor(a._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd512 PowerOfTwo(Simd512 n) => new(((Vector512.ConvertToInt32(n._value) + Vector512.Create(127)) << 23).AsSingle());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 MultiplyAdd(Simd512 a, Simd512 b, Simd512 c)
 #if NET9_0_OR_GREATER
         => new(Vector512.MultiplyAddEstimate(a._value, b._value, c._value));
@@ -141,9 +128,6 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 WhereLess(Simd512 a, Simd512 b, Simd512 then, Simd512 otherwise)
         => new(Vector512.ConditionalSelect(Vector512.LessThan(a._value, b._value), then._value, otherwise._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd512 operator /(Simd512 a, Simd512 b) => new(a._value / b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 PowerOfTwo(Simd512 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
@@ -200,12 +184,6 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
         => new(Vector256.ConditionalSelect(Vector256.GreaterThan(a._value, b._value), b._value, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd256 Floor(Simd256 a) => new(Vector256.Floor(a._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd256 PowerOfTwo(Simd256 n) => new(((Vector256.ConvertToInt32(n._value) + Vector256.Create(127)) << 23).AsSingle());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 MultiplyAdd(Simd256 a, Simd256 b, Simd256 c)
 #if NET9_0_OR_GREATER
         => new(Vector256.MultiplyAddEstimate(a._value, b._value, c._value));
@@ -228,9 +206,6 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 WhereLess(Simd256 a, Simd256 b, Simd256 then, Simd256 otherwise)
         => new(Vector256.ConditionalSelect(Vector256.LessThan(a._value, b._value), then._value, otherwise._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd256 operator /(Simd256 a, Simd256 b) => new(a._value / b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 PowerOfTwo(Simd256 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
@@ -290,12 +265,6 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
         => new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._value, b._value), b._value, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd128 Floor(Simd128 a) => new(Vector128.Floor(a._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd128 PowerOfTwo(Simd128 n) => new(((Vector128.ConvertToInt32(n._value) + Vector128.Create(127)) << 23).AsSingle());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 MultiplyAdd(Simd128 a, Simd128 b, Simd128 c)
 #if NET9_0_OR_GREATER
         => new(Vector128.MultiplyAddEstimate(a._value, b._value, c._value));
@@ -318,9 +287,6 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 WhereLess(Simd128 a, Simd128 b, Simd128 then, Simd128 otherwise)
         => new(Vector128.ConditionalSelect(Vector128.LessThan(a._value, b._value), then._value, otherwise._value));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd128 operator /(Simd128 a, Simd128 b) => new(a._value / b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 PowerOfTwo(Simd128 shifted) => new((shifted._value.AsUInt32() << 23).AsSingle());
@@ -370,10 +336,6 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
 
     public static Simd1 AtMost(Simd1 a, Simd1 b) => a._value > b._value ? b : a;
 
-    public static Simd1 Floor(Simd1 a) => new(MathF.Floor(a._value));
-
-    public static Simd1 PowerOfTwo(Simd1 n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
-
     public static Simd1 MultiplyAdd(Simd1 a, Simd1 b, Simd1 c) => new((a._value * b._value) + c._value);
 
     public static Simd1 Larger(Simd1 a, Simd1 b) => a._value > b._value ? a : b;
@@ -383,8 +345,6 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
     public static Simd1 WhereEqual(Simd1 a, Simd1 b, Simd1 then) => a._value == b._value ? then : new(0);
 
     public static Simd1 WhereLess(Simd1 a, Simd1 b, Simd1 then, Simd1 otherwise) => a._value < b._value ? then : otherwise;
-
-    public static Simd1 operator /(Simd1 a, Simd1 b) => new(a._value / b._value);
 
     public static Simd1 PowerOfTwo(Simd1 shifted) => new(BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(shifted._value) << 23));
 
