@@ -37,7 +37,7 @@ public static class ChannelBars
 
         colors ??= ColorMap.Viridis;
         int bar = Math.Clamp(WidestStrip / channels, 1, WidestBar), width = bar * channels;
-        int left = labels is null ? 0 : (int)Math.Ceiling(labels.Max(label => Drawing.Width(label))) + LabelRoom;
+        int left = labels is null ? 0 : (int)Math.Ceiling(labels.Max(label => Drawing.Width(label))) + (2 * LabelRoom);
         int top = title is null ? 0 : Drawing.LineHeight, total = (strips * (StripHeight + Gap)) - Gap;
         int height = top + Math.Max(total, StripHeight);
         return Drawing.Draw(left + width + Drawing.Margin + Drawing.LegendWidth, height, canvas =>

@@ -33,7 +33,7 @@ public sealed record ClassActivationMaps(Tensor Maps, IReadOnlyList<long> Classe
 /// </summary>
 /// <remarks>
 /// The network runs in evaluation mode; the mode of each module is restored, and no parameter gets a gradient. Grad-CAM: w_k = mean over positions of
-/// g = ∂s/∂A_k. Grad-CAM++: w_k = Σ α · max(g, 0), α = g² / (2 g² + Σ A_k · g³), for the score exp(s). Score-CAM: w = softmax over channels of the
+/// g = ∂s/∂A_k. Grad-CAM++: w_k = Σ α · max(g, 0), α = g² / (2 g² + g³ · Σ A_k), the sum over the positions of the channel (the paper's equation 19 for the score exp(s)). Score-CAM: w = softmax over channels of the
 /// logit that the image gets when it is multiplied by A_k, enlarged and scaled to 0 … 1; the paper subtracts the logit of an empty image first, which
 /// the softmax cancels, and a channel that is the same everywhere has no part.
 /// </remarks>
@@ -149,7 +149,7 @@ public static class ClassActivation
         if (method == ClassActivationMethod.GradCam) return gradient.mean([2, 3]);
 
         Tensor square = gradient.square();
-        Tensor below = square.mul(two).add(activations.detach().mul(square.mul(gradient)).sum([2, 3], keepdim: true));
+        Tensor below = square.mul(two).add(activations.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)));
         Tensor alpha = where(below.eq(zero), zeros_like(square), square.div(below.masked_fill(below.eq(zero), one)));
         return alpha.mul(gradient.relu()).sum([2, 3]);
     }

@@ -90,6 +90,12 @@ public static class HeatMap
     private static Picture Draw(Tensor map, Picture? image, double aspect, HeatMapOptions options)
     {
         if (!(options.Opacity is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(options), options.Opacity, $"Opacity is {options.Opacity}; it must lie in [0, 1].");
+        if (options.Minimum > options.Maximum || double.IsNaN(options.Minimum ?? 0) || double.IsNaN(options.Maximum ?? 0))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(options), options.Minimum, $"Minimum is {options.Minimum} and Maximum {options.Maximum}; the first must not be above the second.");
+        }
+
         (int width, int height) = Size(aspect, options);
         float[] values = Resample(map, height, width, options.Smooth);
         (double minimum, double maximum) = (options.Minimum ?? values.Min(), options.Maximum ?? values.Max());

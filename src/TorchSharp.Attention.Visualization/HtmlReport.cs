@@ -113,13 +113,14 @@ public sealed class HtmlReport
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" +
         $"<title>{Escape(_title)}</title>\n<style>\n{Style}</style>\n</head>\n<body>\n<h1>{Escape(_title)}</h1>\n{_body}</body>\n</html>\n";
 
-    /// <summary>Writes the report; its folder is made where it is missing.</summary>
+    /// <summary>Writes the report, whole or not at all; its folder is made where it is missing.</summary>
     /// <param name="path">The file.</param>
     public void Save(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        File.WriteAllText(path, ToHtml());
+        byte[] html = Encoding.UTF8.GetBytes(ToHtml());
+        AtomicFile.Write(path, stream => stream.Write(html));
     }
 
     internal static string Escape(string text) => WebUtility.HtmlEncode(text);

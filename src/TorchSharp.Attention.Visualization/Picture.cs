@@ -92,13 +92,14 @@ public sealed class Picture : IDisposable
         return data.ToArray();
     }
 
-    /// <summary>Writes a PNG file; its folder is made where it is missing.</summary>
+    /// <summary>Writes a PNG file, whole or not at all; its folder is made where it is missing.</summary>
     /// <param name="path">The file.</param>
     public void SavePng(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        File.WriteAllBytes(path, ToPng());
+        byte[] png = ToPng();
+        AtomicFile.Write(path, stream => stream.Write(png));
     }
 
     /// <inheritdoc/>

@@ -141,10 +141,10 @@ public sealed class ClassActivationTests
             case ClassActivationMethod.GradCam:
                 return g.Average();
             case ClassActivationMethod.GradCamPlusPlus:
-                double sum = Enumerable.Range(0, Positions).Sum(i => a[i] * g[i] * g[i] * g[i]), weight = 0;
+                double sum = a.Sum(), weight = 0;
                 foreach (double one in g)
                 {
-                    double below = (2 * one * one) + sum;
+                    double below = (2 * one * one) + (sum * one * one * one);
                     if (below != 0) weight += one * one / below * Math.Max(one, 0);
                 }
 

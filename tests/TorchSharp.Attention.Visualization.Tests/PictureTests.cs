@@ -75,6 +75,50 @@ public sealed class PictureTests
         Assert.True(values.Distinct().Count() > 15);
     }
 
+    /// <summary>One bright value of a map and the same place of an image, enlarged, have one middle, to a fraction of a pixel.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_bright_place_lands_on_its_pixels(bool smooth)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor map = zeros(7, 9), pixels = zeros(3, 14, 18);
+        map[2, 5] = tensor(1f);
+        pixels.narrow(1, 4, 2).narrow(2, 10, 2).fill_(1.ToScalar());
+        float[] heat = HeatMap.Resample(map, 224, 288, smooth);
+        using Picture image = Picture.FromTensor(pixels), shown = HeatMap.Plain(image, new HeatMapOptions { Size = 288, Legend = false });
+        Assert.Equal((288, 224), (shown.Width, shown.Height));
+        (double y, double x) = Middle((row, column) => heat[(row * 288) + column]);
+        Assert.Equal(80, y, 0.6);
+        Assert.Equal(176, x, 0.6);
+        (y, x) = Middle((row, column) => shown.Bitmap.GetPixel(column, row).Green);
+        Assert.Equal(80, y, 0.6);
+        Assert.Equal(176, x, 0.6);
+
+        static (double Y, double X) Middle(Func<int, int, double> value)
+        {
+            double sum = 0, down = 0, across = 0;
+            for (int row = 0; row < 224; row++)
+            {
+                for (int column = 0; column < 288; column++)
+                {
+                    double weight = Math.Max(0, value(row, column));
+                    (sum, down, across) = (sum + weight, down + (weight * (row + 0.5)), across + (weight * (column + 0.5)));
+                }
+            }
+
+            return (down / sum, across / sum);
+        }
+    }
+
+    [Fact]
+    public void A_scale_upside_down_is_refused()
+    {
+        using Tensor map = rand(2, 2);
+        Assert.Contains("Minimum is 2 and Maximum 1", Assert.Throws<ArgumentOutOfRangeException>(
+            () => HeatMap.Draw(map, Squares with { Minimum = 2, Maximum = 1 })).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Words_are_drawn_without_any_font_of_the_system()
     {

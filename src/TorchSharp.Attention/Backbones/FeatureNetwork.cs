@@ -5,7 +5,7 @@ namespace TorchSharp.Attention;
 /// <summary>
 /// A network of the library: logits by <c>forward</c>, the pyramid of feature maps by <see cref="Features"/>, a printable tree.
 /// </summary>
-public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
+public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
     private protected FeatureNetwork(string name, bool fused)
         : base(name) => IsFused = fused;
@@ -54,6 +54,16 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>
 
     /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
     internal virtual ChannelMap? ToChannelMap() => null;
+
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
+
+    /// <summary>Counts the functions on the way to the last map.</summary>
+    internal virtual void CountEncoder(FunctionCount count)
+    {
+    }
+
+    /// <summary>Counts the functions of a forward.</summary>
+    private protected abstract void CountFunctions(FunctionCount count, Tensor input);
 
     private protected abstract Tensor[] ComputeFeatures(Tensor input);
 }

@@ -177,6 +177,12 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 
     internal override ChannelMap ToChannelMap() => MobileNetV2Channels.Of(this);
 
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        ValueList<long> last = count.Shape(_features[^1]);
+        count.Reduce(count.Values(_features[^1]), last[0] * last[1]);
+    }
+
     private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
 
     Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
@@ -204,7 +210,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     }
 
     /// <summary>Convolution, norm, ReLU6; keys 0 and 1. Fused without the norm.</summary>
-    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>
+    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "0")]
         private readonly Conv2d _conv;
@@ -225,10 +231,12 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             using DisposeScope scope = NewDisposeScope();
             return nn.functional.relu6(_bn.Norm(_conv.call(input)), inplace: true).MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_conv), inPlace: true);
     }
 
     /// <summary>1×1 expansion, 3×3 depthwise, linear 1×1 projection, and the shortcut where the shape allows it.</summary>
-    private sealed class InvertedResidual : nn.Module<Tensor, Tensor>
+    private sealed class InvertedResidual : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         // torchvision keeps the layers in one sequence, conv.0, conv.1, …; the same modules under their roles:
         [ComponentName(Name = "conv")]
@@ -265,6 +273,12 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             y = _attentions.Refine(AttentionPosition.BeforeAdd, y);
             if (_hasShortcut) y = y.add(_attentions.Refine(AttentionPosition.Shortcut, x));
             return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
+        }
+
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            long values = count.Values(_layers[^1]);
+            if (_hasShortcut) count.Combine(values, values, values);
         }
     }
 }

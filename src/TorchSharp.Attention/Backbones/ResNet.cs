@@ -261,6 +261,24 @@ public sealed class ResNet : FeatureNetwork, IEncoder
 
     internal override ChannelMap ToChannelMap() => ResNetChannels.Of(this);
 
+    internal override void CountEncoder(FunctionCount count)
+    {
+        long stem = count.Values(_conv1);
+        count.Map(stem, inPlace: true);
+        if (Options.Stem == ResNetStem.Standard)
+        {
+            ValueList<long> shape = count.Shape(_conv1);
+            count.Pool(stem, shape[0] * shape[1] * ((shape[2] + 1) / 2) * ((shape[3] + 1) / 2), 9);
+        }
+    }
+
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        CountEncoder(count);
+        ValueList<long> last = count.Shape(_stages[^1]);
+        count.Reduce(count.Values(_stages[^1]), last[0] * last[1]);
+    }
+
     private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
 
     Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)

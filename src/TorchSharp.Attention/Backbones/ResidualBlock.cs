@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 /// It asks the placement for an attention at each of its positions and knows none by name. A branch module in place of a convolution has
 /// that convolution's key, and its norm is not there. Fused, convolutions have biases and no norms.
 /// </summary>
-internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
+internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "conv1")]
     private readonly nn.Module<Tensor, Tensor> _conv1;
@@ -102,6 +102,16 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>max(map + shortcut, 0), written over the map: one pass over memory where the kernels can.</summary>
+    public void Count(FunctionCount count, Tensor[] inputs)
+    {
+        if (_conv1 is not BranchModule) count.Map(count.Values(_conv1), inPlace: true);
+        if (_conv2 is not BranchModule && _conv3 is not null) count.Map(count.Values(_conv2), inPlace: true);
+        long end = count.Values(_conv3 ?? _conv2);
+        if (_addsOver) count.CombineInPlace(end, end);
+        else count.Combine(end, end, end);
+        count.Map(end, inPlace: true);
+    }
+
     private static Tensor AddRectified(Tensor map, Tensor shortcut)
     {
         bool tracked = is_grad_enabled() && (map.requires_grad || shortcut.requires_grad);

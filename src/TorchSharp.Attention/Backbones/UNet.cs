@@ -138,6 +138,12 @@ public sealed class UNet : FeatureNetwork
     }
 
     /// <summary>The decoder's maps, finest first, then the bottleneck's.</summary>
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        _backbone?.CountEncoder(count);
+        foreach (UNetStage level in _levels) level.Count(count, pools: _backbone is null && Options.DownSampling == UNetDownSampling.MaxPool);
+    }
+
     private protected override Tensor[] ComputeFeatures(Tensor input) => Run(input);
 
     private Tensor[] Run(Tensor input)

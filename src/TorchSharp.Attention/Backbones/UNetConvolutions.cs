@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Twice: convolution, norm, ReLU.</summary>
-internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>
+internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
@@ -41,11 +41,17 @@ internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>
         return Drop(UNetNorms.Apply(_norm2, _conv2.call(map))).relu_().MoveToOuterDisposeScope();
     }
 
+    public void Count(FunctionCount count, Tensor[] inputs)
+    {
+        count.Map(count.Values(_conv1), inPlace: true);
+        count.Map(count.Values(_conv2), inPlace: true);
+    }
+
     private Tensor Drop(Tensor map) => training && _dropout > 0 ? nn.functional.dropout(map, _dropout, training: true) : map;
 }
 
 /// <summary>What MONAI makes of a concatenated map: 3×3 convolution, instance norm without parameters, PReLU.</summary>
-internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>
+internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "conv")]
     private readonly Conv2d _conv;
@@ -71,6 +77,8 @@ internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>
         if (training && _dropout > 0) map = nn.functional.dropout(map, _dropout, training: true);
         return _act.call(map).MoveToOuterDisposeScope();
     }
+
+    public void Count(FunctionCount count, Tensor[] inputs) => count.Normalise(count.Values(_conv));
 }
 
 /// <summary>The norms of a <see cref="UNet"/>.</summary>

@@ -6,6 +6,7 @@ namespace TorchSharp.Attention;
 internal sealed class UNetStage
 {
     private readonly int _number;
+    private readonly int _skipChannels;
     private readonly DoubleConvolution? _encoder;
     private readonly UpSampling _up;
     private readonly nn.Module<Tensor, Tensor> _decoder;
@@ -17,6 +18,7 @@ internal sealed class UNetStage
     public UNetStage(UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement, bool fused)
     {
         _number = number;
+        _skipChannels = level.SkipChannels;
         Feature = level.Feature;
         Stride = level.Stride;
         if (options.Encoder is null) _encoder = new DoubleConvolution(above, level.Width, stride, options, fused);
@@ -52,6 +54,16 @@ internal sealed class UNetStage
         }
     }
 
+    /// <summary>Counts the functions of <see cref="Decode"/> and of the pooling after <see cref="Encode"/>.</summary>
+    public void Count(FunctionCount count, bool pools)
+    {
+        ValueList<long> up = count.Shape(_up);
+        if (_skipChannels > 0) count.Copy(count.Values(_up) / up[1] * (up[1] + _skipChannels));
+        if (!pools) return;
+        ValueList<long> map = count.Shape(_encoder!);
+        count.Pool(count.Values(_encoder!), map[0] * map[1] * (map[2] / Stride) * (map[3] / Stride), (long)Stride * Stride);
+    }
+
     public Tensor Encode(Tensor map)
     {
         if (_encoder is not null) map = _encoder.call(map);
@@ -62,7 +74,7 @@ internal sealed class UNetStage
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor size = skip ?? image;
-        Tensor map = _up.To(deeper, size.size(2), size.size(3));
+        Tensor map = _up.call(deeper, size);
         if (skip is not null)
         {
             map = cat([_skip is null ? skip : _skip.call(skip, map), map], 1);

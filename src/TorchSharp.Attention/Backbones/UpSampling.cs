@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Doubles the resolution (or as the level's stride says) and changes the channels; the result has exactly the size that is asked for.</summary>
-internal sealed class UpSampling : nn.Module<Tensor, Tensor>
+internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "conv")]
     private readonly nn.Module<Tensor, Tensor> _conv;
@@ -13,13 +13,11 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor>
     private readonly nn.Module<Tensor, Tensor>? _norm;
 
     private readonly UNetUpSampling _kind;
-    private readonly int _stride;
 
     public UpSampling(int input, UNetLevel level, UNetOptions options, bool fused)
         : base(nameof(UpSampling))
     {
         _kind = options.UpSampling;
-        _stride = level.Stride;
         switch (_kind)
         {
             case UNetUpSampling.Bilinear:
@@ -27,27 +25,28 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor>
                 break;
             case UNetUpSampling.TransposedBlock:
                 _conv = nn.ConvTranspose2d(
-                    input, level.Width, options.UpKernelSize, stride: _stride, padding: options.UpKernelSize / 2, output_padding: _stride - 1,
+                    input, level.Width, options.UpKernelSize, stride: level.Stride, padding: options.UpKernelSize / 2, output_padding: level.Stride - 1,
                     bias: UNetNorms.HasBias(options, fused));
                 _norm = UNetNorms.Create(level.Width, options, fused);
                 break;
             default:
-                _conv = nn.ConvTranspose2d(input, level.Width, _stride, stride: _stride);
+                _conv = nn.ConvTranspose2d(input, level.Width, level.Stride, stride: level.Stride);
                 break;
         }
 
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor input) => To(input, _stride * input.size(2), _stride * input.size(3));
-
     /// <summary>
     /// Sizes that are not divisible by two lose a row or column on the way down; here it comes back. Bilinear: interpolation to
     /// the size. Transposed: the last row and column are repeated, or cut where there is one too many.
     /// </summary>
-    public Tensor To(Tensor map, long height, long width)
+    /// <param name="map">The map.</param>
+    /// <param name="like">A map of the size that is asked for.</param>
+    public override Tensor forward(Tensor map, Tensor like)
     {
         using DisposeScope scope = NewDisposeScope();
+        long height = like.size(2), width = like.size(3);
         if (_kind == UNetUpSampling.Bilinear)
         {
             // The 1×1 convolution commutes with interpolation; before it, it has a quarter of the work.
@@ -67,5 +66,19 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor>
         }
 
         return doubled.MoveToOuterDisposeScope();
+    }
+
+    public void Count(FunctionCount count, Tensor[] inputs)
+    {
+        ValueList<long> shape = count.Shape(_conv);
+        long height = inputs[1].size(2), width = inputs[1].size(3), channels = shape[0] * shape[1], values = count.Values(_conv);
+        if (_kind == UNetUpSampling.Bilinear)
+        {
+            count.Resize(values, channels * height * width, 7);
+            return;
+        }
+
+        if (_kind == UNetUpSampling.TransposedBlock) count.Map(values, inPlace: true);
+        if (shape[2] < height || shape[3] < width) count.Pad(channels * Math.Min(shape[2], height) * Math.Min(shape[3], width), channels * height * width);
     }
 }

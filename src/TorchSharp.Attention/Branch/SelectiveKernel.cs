@@ -132,6 +132,12 @@ public sealed class SelectiveKernel : BranchModule
     /// <summary>Width of the selection's bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountBranches(FunctionCount count, long output)
+    {
+        count.Copy(_paths.Count * output);
+        return _paths.Count * output;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeBranches(Tensor input)
     {
@@ -143,7 +149,7 @@ public sealed class SelectiveKernel : BranchModule
     protected override Tensor ComputeWeights(Tensor branches) => _attn.call(branches);
 
     /// <summary>A convolution that keeps the size (or divides it by the stride), its norm and its activation.</summary>
-    private sealed class KernelPath : nn.Module<Tensor, Tensor>
+    private sealed class KernelPath : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "conv")]
         private readonly Conv2d _conv;
@@ -171,10 +177,12 @@ public sealed class SelectiveKernel : BranchModule
             using DisposeScope scope = NewDisposeScope();
             return _replaced.Activate(_bn.CallAnyBatch(_conv.call(input))).MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_conv), _replaced.ActivatesInPlace);
     }
 
     /// <summary>From the paths, (N, M, C, H, W), to their weights, (N, M, C, 1, 1).</summary>
-    private sealed class Selection : nn.Module<Tensor, Tensor>
+    private sealed class Selection : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "fc_reduce")]
         private readonly Conv2d _reduce;
@@ -205,6 +213,15 @@ public sealed class SelectiveKernel : BranchModule
             Tensor squeezed = paths.sum(1).mean([2, 3], keepdim: true);
             Tensor logits = _select.call(_bn.CallAnyBatch(_reduce.call(squeezed)).relu_());
             return logits.view(logits.size(0), _paths, _channels, 1, 1).softmax(1).MoveToOuterDisposeScope();
+        }
+
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            long values = inputs[0].numel(), channels = inputs[0].size(0) * _channels;
+            count.Reduce(values, values / _paths);
+            count.Reduce(values / _paths, channels);
+            count.Map(count.Values(_reduce), inPlace: true);
+            count.Softmax(channels * _paths);
         }
     }
 }

@@ -143,6 +143,19 @@ public sealed class SplitAttention : BranchModule
     /// <summary>Width of the bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountBranches(FunctionCount count, long output)
+    {
+        long branches = _options.Radix * output, selected = count.Values(_fc2), channels = selected / _options.Radix;
+        count.Map(branches, Convolution.ActivatesInPlace);
+        if (_depthwise && _options.Radix > 1 && Channels > 1) count.Copy(branches);
+        count.Reduce(branches, output);
+        count.Reduce(output, channels);
+        count.Map(count.Values(_fc1), inPlace: true);
+        if (_options.Radix == 1) count.Map(selected);
+        else count.Softmax(selected);
+        return branches;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeBranches(Tensor input)
     {

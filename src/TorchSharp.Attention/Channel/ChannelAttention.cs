@@ -91,6 +91,16 @@ public sealed class ChannelAttention : GateModule
     /// <summary>Width of the bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long channels = ChannelSummary.Count(count, input, Reads);
+        count.Map(count.Values(_fc1));
+        count.Map(count.Values(_fc1));
+        count.Combine(channels, channels, channels);
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 

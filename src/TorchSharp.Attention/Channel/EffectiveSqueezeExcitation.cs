@@ -63,6 +63,19 @@ public sealed class EffectiveSqueezeExcitation : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long channels = ChannelSummary.Count(count, input, Reads);
+        if (_options.MaxPool)
+        {
+            count.Combine(channels, channels, channels);
+            count.Map(channels);
+        }
+
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("fc.weight", 0), ("fc.weight", 1), ("fc.bias", 0));
 

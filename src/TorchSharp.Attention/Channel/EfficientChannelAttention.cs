@@ -167,6 +167,19 @@ public sealed class EfficientChannelAttention : GateModule
     /// <summary>Kernel size over the channels.</summary>
     public int KernelSize { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long channels = ChannelSummary.Count(count, input, Reads);
+        if (_conv2 is not null) count.Map(count.Values(_conv));
+        if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
+        {
+            count.Copy(input.size(0) * (_conv2 is null ? 1 : _conv.out_channels) * (Channels + (2 * (KernelSize / 2))));
+        }
+
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of() with
     {

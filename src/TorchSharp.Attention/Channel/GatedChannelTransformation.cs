@@ -81,6 +81,31 @@ public sealed class GatedChannelTransformation : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), channels = samples * Channels;
+        bool squares = _norm == GctNorm.L2;
+        count.Map(values);
+        count.Reduce(values, channels);
+        if (squares)
+        {
+            count.Map(channels);
+            count.Map(channels);
+        }
+
+        count.Combine(channels, channels, Channels);
+        count.Map(channels);
+        count.Reduce(channels, samples);
+        count.Map(samples);
+        if (squares) count.Map(samples);
+        count.Combine(channels, Channels, samples);
+        count.Combine(channels, channels, channels);
+        count.Combine(channels, channels, Channels);
+        count.Map(channels);
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("embedding", 1), ("gamma", 1), ("beta", 1)) with
     {

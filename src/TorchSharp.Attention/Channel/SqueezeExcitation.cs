@@ -98,6 +98,20 @@ public sealed class SqueezeExcitation : GateModule
     /// <summary>Width of the bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long channels = ChannelSummary.Count(count, input, Reads);
+        if (_options.MaxPool)
+        {
+            count.Combine(channels, channels, channels);
+            count.Map(channels);
+        }
+
+        count.Map(count.Values(_fc1));
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 

@@ -75,6 +75,19 @@ public sealed class StyleRecalibration : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long channels = ChannelSummary.Count(count, input, Reads);
+        count.Map(channels);
+        count.Map(channels);
+        count.Map(channels);
+        count.Combine(channels, channels, Channels);
+        count.Combine(channels, channels, Channels);
+        count.Combine(channels, channels, channels);
+        count.Map(channels);
+        return channels;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("cfc", 0)).And(ChannelLayout.Norm("bn"));
 

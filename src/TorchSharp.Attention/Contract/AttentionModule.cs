@@ -24,7 +24,7 @@ public interface IAttentionModule
 /// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a weighted
 /// sum over positions that is added to the input or replaces it). Derive from those.
 /// </remarks>
-public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule
+public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
@@ -114,6 +114,13 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
 
     /// <summary>Whether somebody listens to this module's calls.</summary>
     internal bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
+
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
+
+    /// <summary>Counts the functions of <see cref="Attend"/> for an input.</summary>
+    private protected virtual void CountFunctions(FunctionCount count, Tensor input)
+    {
+    }
 
     /// <summary>The same scale, for the pass that holds several modules together.</summary>
     internal Tensor? StartScale => _alpha;

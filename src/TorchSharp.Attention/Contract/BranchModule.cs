@@ -91,7 +91,7 @@ public abstract record BranchAttentionOptions : AttentionOptions
 /// An attention over competing convolutions: y = Σ_m w_m(x) · b_m(x), b_1 … b_M convolutions of the input, each with its norm and
 /// activation, w (N, M, C′, 1, 1) their weights. It replaces a convolution: (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉).
 /// </summary>
-public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
+public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
 {
     /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
     /// <param name="channels">Channels of the input.</param>
@@ -170,6 +170,24 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <summary>Their weights, in the base's dispose scope: (N, M, C′, 1, 1).</summary>
     /// <param name="branches">What <see cref="ComputeBranches"/> returned.</param>
     protected abstract Tensor ComputeWeights(Tensor branches);
+
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
+    {
+        Tensor input = inputs[0];
+        long size = ((input.size(2) + Stride - 1) / Stride) * ((input.size(3) + Stride - 1) / Stride);
+        long output = input.size(0) * OutputChannels * size, branches = CountBranches(count, output);
+        long weights = branches / size;
+        count.Combine(branches, branches, weights);
+        count.Reduce(branches, output);
+    }
+
+    /// <summary>
+    /// Counts the functions of <see cref="ComputeBranches"/> and <see cref="ComputeWeights"/>; returns the number of the branches' values, 0
+    /// where nobody says.
+    /// </summary>
+    /// <param name="count">Adds them up.</param>
+    /// <param name="output">Number of values of the module's output.</param>
+    private protected virtual long CountBranches(FunctionCount count, long output) => 0;
 
     /// <summary>Weights as the paper or its released code starts them. Without an override: convolutions Kaiming normal, biases zero.</summary>
     protected virtual void InitializeAsPaper()

@@ -90,6 +90,43 @@ internal static class DotProduct
             nameof(keyPaddingMask));
     }
 
+    /// <summary>The functions of <see cref="Context"/>; returns the number of values that all queries gather.</summary>
+    /// <param name="count">Adds them up.</param>
+    /// <param name="rows">Batch times heads.</param>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">S.</param>
+    /// <param name="keyWidth">d.</param>
+    /// <param name="valueWidth">e.</param>
+    /// <param name="scale">Null for 1 / √d.</param>
+    /// <param name="bias">Number of the bias' values.</param>
+    /// <param name="dense">Whether the channels of queries, keys and values lie side by side; otherwise they are laid out so.</param>
+    public static long CountContext(
+        FunctionCount count, long rows, long queries, long keys, long keyWidth, long valueWidth, double? scale = null, long bias = 0, bool dense = false)
+    {
+        long width = Math.Max(keyWidth, valueWidth), query = rows * queries * width, key = rows * keys * width;
+        if (Math.Abs(((scale ?? 1 / Math.Sqrt(keyWidth)) * Math.Sqrt(width)) - 1) > 1e-15) count.Map(query);
+        Laid(rows * queries * keyWidth, query, keyWidth);
+        Laid(rows * keys * keyWidth, key, keyWidth);
+        Laid(rows * keys * valueWidth, key, valueWidth);
+
+        // Fused, the logits are computed, but never held.
+        long logits = rows * queries * keys;
+        count.Add((bias > 0 ? 4 : 3) * logits, (2 * query) + (2 * key) + bias, query);
+        return rows * queries * valueWidth;
+
+        void Laid(long from, long to, long own)
+        {
+            if (own < width) count.Pad(from, to);
+            else if (!dense) count.Copy(to);
+        }
+    }
+
+    /// <summary>The functions of <see cref="Map"/>: several heads are laid out side by side.</summary>
+    public static void CountMap(FunctionCount count, long values, long heads)
+    {
+        if (heads > 1) count.Copy(values);
+    }
+
     private static Tensor Widened(Tensor tensor, long width)
         => tensor.size(-1) == width ? tensor : nn.functional.pad(tensor, [0, width - tensor.size(-1)]);
 

@@ -86,6 +86,20 @@ public abstract class GateModule : AttentionModule
         => training && Options.Dropout > 0 ? nn.functional.dropout(refined, Options.Dropout, training: true) : refined;
 
     internal Tensor EffectiveGate(Tensor input) => AttentionStart.Blend(ComputeGate(input), IdentityScale);
+
+    /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
+    private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
+
+    /// <summary>The same with the identity start's blend.</summary>
+    internal long CountEffectiveGate(FunctionCount count, Tensor input)
+    {
+        long gate = CountGate(count, input);
+        AttentionStart.CountBlend(count, gate, IdentityScale);
+        return gate;
+    }
+
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+        => count.Combine(input.numel(), input.numel(), CountEffectiveGate(count, input));
 }
 
 /// <summary>
@@ -129,6 +143,24 @@ public abstract class ContextModule : AttentionModule
     /// <summary>The attention weights of a checked input, in the base's dispose scope.</summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeWeights(Tensor input);
+
+    /// <summary>Counts the functions of <see cref="ComputeContext"/>; returns the number of the context's values, 0 where nobody says.</summary>
+    private protected virtual long CountContext(FunctionCount count, Tensor input) => 0;
+
+    private protected sealed override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), context = CountContext(count, input);
+        if (IdentityScale is null)
+        {
+            if (_residual) count.Combine(values, values, context);
+            return;
+        }
+
+        if (!_residual) count.Combine(values, context, values);
+        long change = _residual && context > 0 ? context : values;
+        count.Combine(change, change, 1);
+        count.Combine(values, values, change);
+    }
 
     /// <summary>Whether the context is added to the input, y = x + c(x); otherwise it replaces the input, y = c(x).</summary>
     public bool IsResidual => _residual;

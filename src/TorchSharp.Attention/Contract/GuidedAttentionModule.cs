@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// A gate that a second map steers: y = x · g(x, guide). Two inputs: the map to refine, (N, C, H, W), and the guide,
 /// (N, G, h, w); a guide of another size is resized bilinearly to H × W.
 /// </summary>
-public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule
+public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
@@ -90,6 +90,19 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         RegisterComponents();
         AttentionStart.Complete(this, Options, ResetParameters);
     }
+
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
+    {
+        (Tensor input, Tensor guide) = (inputs[0], inputs[1]);
+        long values = input.numel(), sized = guide.size(0) * guide.size(1) * input.size(2) * input.size(3);
+        if (sized != guide.numel() || input.size(2) != guide.size(2)) count.Resize(guide.numel(), sized, 7);
+        long gate = CountGate(count, input);
+        AttentionStart.CountBlend(count, gate, _alpha);
+        count.Combine(values, values, gate);
+    }
+
+    /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
+    private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
 
     private Tensor EffectiveGate(Tensor input, Tensor guide)
     {

@@ -40,6 +40,15 @@ internal static class AttentionStart
     public static Tensor Blend(Tensor gate, Tensor? alpha)
         => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).add(Scalars.One);
 
+    /// <summary>The functions of <see cref="Blend"/>.</summary>
+    public static void CountBlend(FunctionCount count, long gate, Tensor? alpha)
+    {
+        if (alpha is null) return;
+        count.Map(gate);
+        count.Combine(gate, gate, 1);
+        count.Map(gate);
+    }
+
     /// <summary>Takes registered components into the module's keeping and starts them as the options say.</summary>
     public static void Complete(nn.Module module, AttentionOptions options, Action reset)
     {

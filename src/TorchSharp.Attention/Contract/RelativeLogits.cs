@@ -51,6 +51,34 @@ internal sealed class RelativeLogits : nn.Module
         return vertical.unsqueeze(5).add(horizontal.unsqueeze(4)).view(batch, heads, height * width, keyHeight * keyWidth);
     }
 
+    /// <summary>The functions of <see cref="For"/>; returns the number of logits.</summary>
+    /// <param name="count">Adds them up.</param>
+    /// <param name="queries">Batch, heads and positions.</param>
+    /// <param name="keyHeight">Rows of keys.</param>
+    /// <param name="keyWidth">Columns of keys.</param>
+    /// <param name="scaled">Whether there is a scale.</param>
+    public long CountFor(FunctionCount count, long queries, long keyHeight, long keyWidth, bool scaled)
+    {
+        long width = _height.size(1), logits = queries * keyHeight * keyWidth;
+        if (scaled) count.Map(queries * width);
+        foreach ((Parameter table, long keys) in new[] { (_height, keyHeight), (_width, keyWidth) })
+        {
+            long offsets = (2 * keys) - 1;
+            if (table.size(0) != offsets)
+            {
+                long shares = offsets * table.size(0);
+                count.Add(0, shares, shares);
+                count.Product(offsets * width, shares, table.numel());
+            }
+
+            count.Product(queries * offsets, queries * width, offsets * width);
+            count.Copy(queries * keys);
+        }
+
+        count.Combine(logits, queries * keyHeight, queries * keyWidth);
+        return logits;
+    }
+
     /// <summary>key − query + keys − 1 for every pair.</summary>
     /// <summary>The embedding of each vertical offset from query to key, (queries, keys, d), and of each horizontal one.</summary>
     public (Tensor Height, Tensor Width) Embeddings(long height, long width, long keyHeight, long keyWidth)

@@ -31,6 +31,9 @@ public sealed record ReplacedConvolution(int Channels, int OutputChannels, int S
     }
 
     /// <summary>The activation of a map that nobody else needs: it may be overwritten.</summary>
+    /// <summary>Whether <see cref="Activate"/> writes over its input.</summary>
+    internal bool ActivatesInPlace => Activation is GateActivation.ReLU or GateActivation.ReLU6;
+
     internal Tensor Activate(Tensor map) => Activation switch
     {
         GateActivation.ReLU => map.relu_(),

@@ -58,7 +58,10 @@ public sealed class AttentionRecorder : IDisposable
     /// <summary>The maps of a module's last forward pass, or the mean, as the options say.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
     /// <exception cref="KeyNotFoundException">No such module is recorded, or no call has reached it yet; the message says which.</exception>
-    public AttentionMaps this[string name] => All(name) is [.., { } last] ? last : throw new KeyNotFoundException(
+    /// <exception cref="ObjectDisposedException">The recorder has been detached, and its maps with it.</exception>
+    public AttentionMaps this[string name] => All(name) is [.., { } last] ? last : _removals.Count == 0
+        ? throw new ObjectDisposedException(nameof(AttentionRecorder), "The recorder was detached, which disposed its maps; clone what shall live longer.")
+        : throw new KeyNotFoundException(
         $"'{name}' is recorded, but no call has reached it yet. Run the network; a parent that runs it by forward() instead of call() hides it from hooks.");
 
     /// <summary>Every kept set of maps of a module, oldest first; empty before its first call.</summary>

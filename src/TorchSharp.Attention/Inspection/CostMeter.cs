@@ -14,6 +14,7 @@ internal static class CostMeter
         bool[] training = [.. nodes.Select(node => node.Module.training)];
         bool kernels = AttentionKernels.Enabled;
         using Tensor random = Generator.Default.get_state();
+        using BufferState buffers = new(model);
         try
         {
             AttentionKernels.Enabled = false;
@@ -39,16 +40,10 @@ internal static class CostMeter
 
     private static void Count(nn.Module<Tensor, Tensor> model, Tensor input, Node[] nodes, ModuleHooks hooks)
     {
-        // Whether a gate was called inside each of the modules that are running: a composition of gates applies none itself.
-        Stack<bool> gates = new();
+        Dictionary<nn.Module, Node> known = new(nodes.Select(node => KeyValuePair.Create(node.Module, node)), ReferenceEqualityComparer.Instance);
         foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
         {
-            hooks.Around(node.Module, _ => gates.Push(false), (_, inputs, output) =>
-            {
-                bool hasGate = gates.Pop();
-                node.Add(inputs, output, hasGate);
-                if ((hasGate || node.Module is GateModule) && gates.TryPop(out bool _)) gates.Push(true);
-            });
+            hooks.Around(node.Module, _ => { }, (_, inputs, output) => node.Add(inputs, output, child => known.GetValueOrDefault(child)?.Shape));
         }
 
         using DisposeScope scope = NewDisposeScope();
@@ -89,7 +84,6 @@ internal static class CostMeter
         private long _strict, _thop, _fvcore, _elementwise, _moved, _kept;
         private int _calls;
         private bool _isCounted, _isLayer;
-        private ValueList<long>? _shape;
 
         public Node(nn.Module module, string path, Node? parent, HashSet<nn.Module> seen, HashSet<IntPtr> parameters)
         {
@@ -113,17 +107,20 @@ internal static class CostMeter
 
         public nn.Module Module { get; }
 
+        /// <summary>Shape of the last output; null where there was none, or several.</summary>
+        public ValueList<long>? Shape { get; private set; }
+
         public long Ticks { get; set; }
 
         public List<double> Times { get; } = [];
 
         public IEnumerable<Node> All() => _children.SelectMany(child => child.All()).Prepend(this);
 
-        public void Add(object?[] inputs, object? output, bool hasGate)
+        public void Add(object?[] inputs, object? output, Func<nn.Module, ValueList<long>?> outputs)
         {
             _calls++;
             Tensor[] read = [.. ModuleHooks.Tensors(inputs)], written = [.. ModuleHooks.Tensors(output)];
-            _shape = written.Length == 1 ? ValueList.Create<long>(written[0].shape) : null;
+            Shape = written.Length == 1 ? ValueList.Create<long>(written[0].shape) : null;
             LayerCost? known = read.Length > 0 && written.Length == 1 ? LayerCost.Of(Module, read[0], written[0]) : null;
             if (known is { } cost)
             {
@@ -141,12 +138,18 @@ internal static class CostMeter
                 _fvcore += products;
             }
 
-            bool applies = written.Length == 1 && !hasGate && Module is GateModule or GuidedAttentionModule or ContextModule { IsResidual: true };
-            if (applies) _elementwise += written[0].numel();
+            if (Module is ICountsFunctions functions)
+            {
+                FunctionCount count = new(outputs);
+                functions.Count(count, read);
+                _elementwise += count.Elementwise;
+                _moved += count.Moved * read[0].ElementSize;
+                _kept += count.Kept * read[0].ElementSize;
+                return;
+            }
 
-            bool isLayer = _children.Count == 0 && !applies;
-            if (known is { IsView: true } || !(isLayer || applies)) return;
-            _moved += (isLayer ? _stateBytes : 0) + read.Concat(written).Sum(Bytes);
+            if (_children.Count > 0 || known is { IsView: true }) return;
+            _moved += _stateBytes + read.Concat(written).Sum(Bytes);
             if (!IsInPlace) _kept += written.Sum(Bytes);
         }
 
@@ -160,7 +163,7 @@ internal static class CostMeter
                 Description = Module is IAttentionModule attention ? $"{Module.GetName()}({attention.Channels})" : ModuleTree.Describe(Module),
                 IsAttention = Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention,
                 Coverage = Coverage(isOurs, ours),
-                IsPlain = IsContainer || _isLayer || _calls == 0,
+                IsPlain = IsContainer || _isLayer || _calls == 0 || (ours && Module is ICountsFunctions),
                 Calls = _calls,
                 Parameters = _parameters + children.Sum(child => child.Parameters),
                 Counts =
@@ -172,7 +175,7 @@ internal static class CostMeter
                 ElementwiseOperations = _elementwise + children.Sum(child => child.ElementwiseOperations),
                 BytesMoved = _moved + children.Sum(child => child.BytesMoved),
                 ActivationBytes = _kept + children.Sum(child => child.ActivationBytes),
-                OutputShape = _shape,
+                OutputShape = Shape,
                 Milliseconds = Times.Count == 0 ? null : Milliseconds(children),
                 Children = children,
             };

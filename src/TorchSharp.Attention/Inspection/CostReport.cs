@@ -143,7 +143,7 @@ internal static class CostReport
 
         if (!cost.Modules.All(module => module.IsPlain))
         {
-            text.Append("element-wise, moved and kept are of layers and of applying attention; functions that a forward calls are not seen\n");
+            text.Append("element-wise, moved and kept are those of layers and of this library; functions that other forwards call are not seen\n");
         }
 
         string[] partly = [.. cost.Modules.Where(module => module.Coverage == CostCoverage.Functional).Select(module => module.Description).Distinct()];

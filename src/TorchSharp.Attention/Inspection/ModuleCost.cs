@@ -70,15 +70,21 @@ public sealed record ModuleCost
     public long MultiplyAccumulates => Operations(CostConvention.Strict);
 
     /// <summary>
-    /// Operations on single values: biases, norms, activations, pooling, interpolation, and what attentions of this library do to apply
-    /// themselves. Functions in a <c>forward</c> (additions of shortcuts, means) are not seen.
+    /// Operations on single values: biases, norms, activations, pooling, softmax, interpolation, and the functions of this library's own modules and
+    /// networks (additions of shortcuts, means, applying a gate). Functions in the <c>forward</c> of other classes are not seen.
     /// </summary>
     public long ElementwiseOperations { get; internal init; }
 
-    /// <summary>Bytes that its layers read (inputs, parameters, buffers) and write (outputs), every call from and to memory.</summary>
+    /// <summary>
+    /// Bytes that its layers and functions read (inputs, parameters, buffers) and write (outputs), every call from and to memory. Views move nothing,
+    /// nor do indices and masks count. Functions as for <see cref="ElementwiseOperations"/>.
+    /// </summary>
     public long BytesMoved { get; internal init; }
 
-    /// <summary>Bytes of the outputs of its layers, all calls together: what a training step keeps of them for its backward pass, about.</summary>
+    /// <summary>
+    /// Bytes of the outputs of its layers and functions, all calls together, but for those written over their input: what a training step keeps for
+    /// its backward pass, about. Functions as for <see cref="ElementwiseOperations"/>.
+    /// </summary>
     public long ActivationBytes { get; internal init; }
 
     /// <summary>Shape of the output of its last call; null where it was not called or has several outputs.</summary>

@@ -63,6 +63,17 @@ internal readonly struct ChannelSummary
         return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
     }
 
+    /// <summary>The functions of <see cref="Of(Tensor, ChannelReads)"/>; returns the number of pooled channels.</summary>
+    public static long Count(FunctionCount count, Tensor map, ChannelReads reads)
+    {
+        long values = map.numel(), channels = map.size(0) * map.size(1);
+        count.Reduce(values, channels);
+        if (reads.HasFlag(ChannelReads.SquaredDeviations)) count.Combine(values, values, channels);
+        if (reads.HasFlag(ChannelReads.SquaredDeviations) || reads.HasFlag(ChannelReads.Squares)) count.Map(values);
+        if (reads != ChannelReads.Mean) count.Reduce(values, channels);
+        return channels;
+    }
+
     /// <summary>From the kernel's stacked results, (1 or 2, N, C, 1, 1).</summary>
     public static ChannelSummary Of(Tensor stacked, MapView view)
         => new(view.Positions, null, null, view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked);

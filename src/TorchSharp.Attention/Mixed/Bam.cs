@@ -116,6 +116,15 @@ public sealed class Bam : GateModule
     /// <summary>Width of both branches in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel();
+        count.Combine(values, count.Values(_channel), count.Values(_spatial));
+        count.Map(values);
+        count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("channel.fc1", bias: true, "channel.fc2")
         .And(ChannelLayout.Of(("spatial.reduce.conv.weight", 1)))
@@ -133,7 +142,7 @@ public sealed class Bam : GateModule
 
     private static BatchNorm2d? NormIf(bool present, int channels) => present ? nn.BatchNorm2d(channels) : null;
 
-    private sealed class ChannelBranch : nn.Module<Tensor, Tensor>
+    private sealed class ChannelBranch : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "fc1")]
         private readonly Conv2d _fc1;
@@ -166,6 +175,12 @@ public sealed class Bam : GateModule
             logits = _fc2.call(logits.relu());
             if (_output is not null) logits = _output.CallAnyBatch(logits);
             return logits.MoveToOuterDisposeScope();
+        }
+
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            count.Reduce(inputs[0].numel(), inputs[0].size(0) * inputs[0].size(1));
+            count.Map(count.Values(_fc1));
         }
     }
 
@@ -222,7 +237,7 @@ public sealed class Bam : GateModule
         }
 
         /// <summary>A convolution, its norm if any, and ReLU.</summary>
-        private sealed class Hidden : nn.Module<Tensor, Tensor>
+        private sealed class Hidden : nn.Module<Tensor, Tensor>, ICountsFunctions
         {
             [ComponentName(Name = "conv")]
             private readonly Conv2d _conv;
@@ -245,6 +260,8 @@ public sealed class Bam : GateModule
                 if (_bn is not null) map = _bn.CallAnyBatch(map);
                 return map.relu().MoveToOuterDisposeScope();
             }
+
+            public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_conv));
         }
     }
 }

@@ -163,6 +163,15 @@ public sealed class Cbam : GateModule
 
     internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
 
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        // One after the other, the halves are called, and count themselves.
+        if (_order != CbamOrder.Parallel) return;
+        long values = input.numel();
+        count.Combine(values, values, _channel.CountEffectiveGate(count, input));
+        count.Combine(values, values, _spatial.CountEffectiveGate(count, input));
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => _spatial.ChannelLayout is { } spatial
         ? _channel.ChannelLayout!.Within("channel").And(spatial.Within("spatial"))

@@ -138,6 +138,20 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel();
+        long channel = _channel?.CountEffectiveGate(count, input) ?? 0, spatial = _spatial is null ? 0 : count.Values(_spatial);
+        if (_spatial is not null) count.Map(spatial);
+        if (_channel is null) return spatial;
+        if (_spatial is null) return channel;
+        count.Combine(values, channel, spatial);
+        if (_options.Merge != ScseMerge.Maximum) return values;
+        count.Combine(values, channel, spatial);
+        count.Combine(values, values, values, values);
+        return values;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => (_channel?.ChannelLayout!.Within("cSE") ?? ChannelLayout.Of())
         .And(_spatial is null ? ChannelLayout.Of() : ChannelLayout.Of(("sSE.conv.weight", 1)));

@@ -124,6 +124,20 @@ public sealed class CoordinateAttention : GateModule
     /// <summary>Width of the bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2), columns = channels * input.size(3);
+        count.Reduce(values, rows);
+        count.Reduce(values, columns);
+        count.Copy(rows + columns);
+        count.Map(count.Values(_conv1));
+        count.Map(rows);
+        count.Map(columns);
+        count.Combine(values, rows, columns);
+        if (_options.Residual) count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("conv1", _options.Bias, "conv_h", "conv_w");
 

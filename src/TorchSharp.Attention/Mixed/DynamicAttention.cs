@@ -152,6 +152,26 @@ public sealed class DynamicAttention : AttentionModule
         return total?.MoveToOuterDisposeScope();
     }
 
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), routes = samples * _attentions.Count;
+        count.Map(routes);
+        count.Softmax(routes);
+        if (!_options.HardRouting)
+        {
+            for (int k = 0; k < _attentions.Count; k++)
+            {
+                count.Combine(values, values, samples);
+                if (k > 0) count.Combine(values, values, values);
+            }
+        }
+
+        if (IdentityScale is null) return;
+        count.Combine(values, values, values);
+        count.Combine(values, values, 1);
+        count.Combine(values, values, values);
+    }
+
     /// <inheritdoc/>
     protected override Tensor Attend(Tensor input)
     {
@@ -216,7 +236,7 @@ public sealed class DynamicAttention : AttentionModule
     }
 
     /// <summary>From a map, (N, C, H, W), to logits, (N, K).</summary>
-    private sealed class Router : nn.Module<Tensor, Tensor>
+    private sealed class Router : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "fc1")]
         private readonly Conv2d _fc1;
@@ -236,6 +256,12 @@ public sealed class DynamicAttention : AttentionModule
         {
             using DisposeScope scope = NewDisposeScope();
             return _fc2.call(_fc1.call(input.mean([2, 3], keepdim: true)).relu_()).flatten(1).MoveToOuterDisposeScope();
+        }
+
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            count.Reduce(inputs[0].numel(), inputs[0].size(0) * inputs[0].size(1));
+            count.Map(count.Values(_fc1), inPlace: true);
         }
     }
 

@@ -107,6 +107,22 @@ public sealed class EfficientLocalAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), channels = input.size(0) * Channels;
+        long[] strips = [channels * input.size(2), channels * input.size(3)];
+        foreach (long strip in strips)
+        {
+            count.Reduce(values, strip);
+            if (_options.Activation is not null) count.Map(strip);
+            count.Map(strip);
+        }
+
+        count.Combine(values, strips[0], strips[1]);
+        if (_options.Residual) count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
 

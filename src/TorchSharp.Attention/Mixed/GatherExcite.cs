@@ -176,6 +176,36 @@ public sealed class GatherExcite : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), channels = input.size(0) * Channels, gathered;
+        if (_gather is not null)
+        {
+            gathered = count.Values(_gather);
+        }
+        else
+        {
+            long stride = Math.Max(1, _options.Extent), window = (2 * stride) - 1;
+            gathered = _options.Extent == 0 ? channels : channels * ((input.size(2) + stride - 1) / stride) * ((input.size(3) + stride - 1) / stride);
+            for (int pool = 0; pool < (_options.MaxPool ? 2 : 1); pool++)
+            {
+                if (_options.Extent == 0) count.Reduce(values, gathered);
+                else count.Pool(values, gathered, window * window);
+            }
+
+            if (_options.MaxPool)
+            {
+                count.Combine(gathered, gathered, gathered);
+                count.Map(gathered);
+            }
+        }
+
+        bool sized = _options.Extent > 0 || _options.PadWholeMap;
+        if (sized) count.Resize(gathered, values, 0);
+        count.Map(sized ? values : gathered);
+        return sized ? values : gathered;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
@@ -229,7 +259,7 @@ public sealed class GatherExcite : GateModule
     }
 
     /// <summary>Depthwise convolutions and their norms, conv1, norm1, conv2, ….</summary>
-    private sealed class Gatherer : nn.Module<Tensor, Tensor>
+    private sealed class Gatherer : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         private readonly (Conv2d Conv, BatchNorm2d Norm)[] _steps;
         private readonly GateActivation _activation;
@@ -270,9 +300,14 @@ public sealed class GatherExcite : GateModule
 
             return map.MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            foreach ((Conv2d conv, _) in _steps[..^1]) count.Map(count.Values(conv));
+        }
     }
 
-    private sealed class Bottleneck : nn.Module<Tensor, Tensor>
+    private sealed class Bottleneck : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "fc1")]
         private readonly Conv2d _fc1;
@@ -297,5 +332,7 @@ public sealed class GatherExcite : GateModule
             using DisposeScope scope = NewDisposeScope();
             return _fc2.call(_activation.Apply(_fc1.call(input))).MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_fc1));
     }
 }

@@ -119,6 +119,11 @@ public sealed class LightCbam : GateModule
 
     internal override GateParts? Decompose() => new(_channel, _spatial);
 
+    /// <summary>The halves are called, and count themselves.</summary>
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {

@@ -178,6 +178,24 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
         return 2 * ReducedChannels * input.size(0) * input.size(2) * input.size(3);
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), channels = samples * Channels, positions = samples * input.size(2) * input.size(3);
+        long reduced = samples * ReducedChannels, projected = positions * ReducedChannels;
+        count.Softmax(positions);
+        count.Product(reduced, projected, positions);
+        count.Map(channels);
+        if (_options.Layout == PolarizedLayout.Sequential) count.Combine(values, values, channels);
+        count.Reduce(values, channels);
+        if (_options.SpatialSoftmax == PolarizedSoftmax.Query) count.Softmax(reduced);
+        if (_options.SpatialSoftmax == PolarizedSoftmax.Values) count.Softmax(projected);
+        count.Product(positions, reduced, projected);
+        if (_options.SpatialSoftmax == PolarizedSoftmax.Product) count.Softmax(positions);
+        count.Map(positions);
+        count.Combine(values, channels, positions);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
 

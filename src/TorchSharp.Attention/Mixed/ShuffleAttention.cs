@@ -115,6 +115,25 @@ public sealed class ShuffleAttention : GateModule
         return refined.reshape(samples, 2, Channels / 2, height, width).transpose(1, 2).reshape(samples, Channels, height, width);
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), part = values / 2, channels = input.size(0) * Channels / 2, half = Channels / (2 * _options.Groups);
+        count.Reduce(part, channels);
+        count.Combine(channels, channels, half);
+        count.Combine(channels, channels, half);
+        count.Combine(part, part, half);
+        count.Combine(part, part, half);
+        count.Copy(values);
+        count.Map(values);
+        return values;
+    }
+
+    private protected override void CountFunctions(FunctionCount count, Tensor input)
+    {
+        base.CountFunctions(count, input);
+        if (_options.Shuffle && Channels > 2) count.Copy(input.numel());
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {

@@ -53,6 +53,21 @@ public sealed class SimAm : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), channels = input.size(0) * Channels;
+        count.Reduce(values, channels);
+        count.Combine(values, values, channels);
+        count.Map(values);
+        count.Reduce(values, channels);
+        count.Map(channels);
+        count.Map(channels);
+        count.Combine(values, values, channels);
+        count.Map(values);
+        count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of();
 

@@ -92,6 +92,21 @@ public sealed class SimpleCoordinateAttention : GateModule
     /// <summary>Width of the bottleneck in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0);
+        foreach (long length in new[] { input.size(2), input.size(3) })
+        {
+            count.Reduce(values, samples * Channels * length);
+            count.Map(samples * ReducedChannels * length);
+        }
+
+        count.Combine(values, samples * Channels * input.size(2), samples * Channels * input.size(3));
+        count.Map(values);
+        if (_options.Residual) count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc_h", "fc_w");
 

@@ -86,6 +86,17 @@ public sealed class StripAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2), columns = channels * input.size(3);
+        count.Reduce(values, rows);
+        count.Reduce(values, columns);
+        count.Combine(values, rows, columns);
+        count.Map(values);
+        if (_options.Residual) count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {

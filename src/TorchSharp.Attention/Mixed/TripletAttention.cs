@@ -91,6 +91,16 @@ public sealed class TripletAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        using Tensor columns = input.permute(0, 2, 1, 3), rows = input.permute(0, 3, 2, 1);
+        long values = input.numel(), first = _cw.CountEffectiveGate(count, columns), second = _hc.CountEffectiveGate(count, rows);
+        count.Combine(values, first, second);
+        if (_hw is not null) count.Combine(values, values, _hw.CountEffectiveGate(count, input));
+        count.Map(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
 

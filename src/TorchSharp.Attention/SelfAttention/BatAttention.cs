@@ -93,6 +93,11 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        return input.numel();
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
@@ -109,7 +114,7 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
         return input.size(0) * 2 * _transform.Blocks * _width * height * width;
     }
 
-    private sealed class ConvNormReLU : nn.Module<Tensor, Tensor>
+    private sealed class ConvNormReLU : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "conv")]
         private readonly Conv2d _conv;
@@ -130,9 +135,11 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
             using DisposeScope scope = NewDisposeScope();
             return _norm.CallAnyBatch(_conv.call(input)).relu().MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_conv));
     }
 
-    private sealed class Transform : nn.Module<Tensor, Tensor>
+    private sealed class Transform : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "conv1")]
         private readonly ConvNormReLU _groups;
@@ -179,6 +186,30 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
         }
 
         /// <summary>(N, groups, L, L).</summary>
+        public void Count(FunctionCount count, Tensor[] inputs)
+        {
+            Tensor input = inputs[0];
+            (long height, long width) = Padded(input);
+            long samples = input.size(0), channels = input.size(1), values = samples * channels * height * width, groups = samples * _count * height * width;
+            long matrix = samples * _count * Blocks * Blocks, rows = matrix / Blocks, spread = samples * channels * Blocks * Blocks;
+            bool padded = height != input.size(2) || width != input.size(3);
+            if (padded) count.Pad(count.Values(_groups), groups);
+            count.Reduce(groups, rows);
+            count.Reduce(groups, groups / height);
+            count.Reduce(groups / height, rows);
+            for (int side = 0; side < 2; side++)
+            {
+                count.Map(matrix);
+                count.Reduce(matrix, rows);
+                count.Combine(matrix, matrix, rows);
+                if (channels > _count) count.Copy(spread);
+            }
+
+            if (padded) count.Pad(input.numel(), values);
+            count.Product(values, spread, values);
+            count.Product(values, spread, values);
+        }
+
         public Tensor Weights(Tensor input)
         {
             using DisposeScope scope = NewDisposeScope();

@@ -93,6 +93,15 @@ public sealed class BottleneckAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long height = input.size(2), width = input.size(3), rows = input.size(0) * _heads;
+        long bias = _positions.CountFor(count, rows * height * width, height, width, _positionScale is not null);
+        long valueWidth = Channels / _heads, values = DotProduct.CountContext(count, rows, height * width, height * width, _keyWidth, valueWidth, bias: bias);
+        DotProduct.CountMap(count, values, _heads);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -51,6 +51,14 @@ public sealed class ChannelSelfAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), positions = input.size(2) * input.size(3);
+        DotProduct.CountContext(count, input.size(0), Channels, Channels, positions, positions, _scale, dense: true);
+        count.Combine(values, values, 1);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -81,6 +81,28 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), height = input.size(2), width = input.size(3);
+        long queries = samples * height * width * _width, down = samples * height * width * height, across = samples * height * width * width;
+        for (int pass = 0; pass < _recurrence; pass++)
+        {
+            if (pass > 0) count.Combine(values, values, values);
+            count.Product(down, queries, queries);
+            count.Map(down);
+            count.Product(across, queries, queries);
+            count.Copy(down + across);
+            count.Softmax(down + across);
+            count.Product(values, down, values);
+            count.Product(values, across, values);
+            count.Combine(values, values, values);
+            count.Combine(values, values, 1);
+            if (pass > 0) count.Combine(values, values, values);
+        }
+
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -66,7 +66,7 @@ public sealed record CrossAttentionOptions
 /// Synthesis with Latent Diffusion Models", 2021, arXiv:2112.10752. The forward path is fused and never holds the weights. Layers start
 /// as PyTorch's.
 /// </remarks>
-public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
+public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "q")]
     private readonly Linear _query;
@@ -175,6 +175,16 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>
     public override string ToString() => $"{GetName()}({Channels}, context {ContextChannels}, {Options})";
 
     /// <summary>A map's positions as a sequence, (N, L, C); a sequence as it is.</summary>
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
+    {
+        (Tensor input, Tensor context) = (inputs[0], inputs[1]);
+        long values = input.numel(), places = context.dim() == 4 ? context.size(2) * context.size(3) : context.size(1);
+        DotProduct.CountContext(
+            count, input.size(0) * Options.Heads, input.size(2) * input.size(3), places, HeadWidth, HeadWidth, dense: true);
+        if (_gamma is not null) count.Combine(values, values, 1);
+        if (Options.Residual) count.Combine(values, values, values);
+    }
+
     private static Tensor Places(Tensor tensor) => tensor.dim() == 4 ? tensor.flatten(2).transpose(1, 2) : tensor;
 
     /// <summary>(N, heads, L, d).</summary>

@@ -108,6 +108,26 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), channels = samples * Channels, positions = samples * input.size(2) * input.size(3);
+        if (_attention is null)
+        {
+            count.Reduce(values, channels);
+        }
+        else
+        {
+            count.Softmax(positions);
+            count.Product(channels, values, positions);
+        }
+
+        if (_scale is null) return channels;
+        count.Map(channels);
+        count.Combine(values, values, channels);
+        if (_add is not null) count.Combine(values, values, channels);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
@@ -144,7 +164,7 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
     long IFunctionalCost.MultiplyAccumulates(Tensor input) => _attention is null ? 0 : input.numel();
 
     /// <summary>W₂ δ(LN(W₁ z)).</summary>
-    private sealed class Bottleneck : nn.Module<Tensor, Tensor>
+    private sealed class Bottleneck : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         [ComponentName(Name = "fc1")]
         private readonly Conv2d _fc1;
@@ -174,6 +194,8 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
             Tensor normed = _norm.call(_fc1.call(input).flatten(1)).unsqueeze(-1).unsqueeze(-1);
             return _fc2.call(_activation.Apply(normed)).MoveToOuterDisposeScope();
         }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_fc1));
 
         public void ZeroLast()
         {

@@ -91,6 +91,27 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        (long down, long across) = Blocks(input);
+        long samples = input.size(0), blocks = samples * down * across, valueWidth = Channels / _heads, keys = _heads * _keyWidth;
+        bool apart = new[] { samples, down, across }.Count(size => size > 1) > 1;
+        CountCut(_query, 0);
+        CountCut(_keyValue, _halo);
+        long slots = _block * _block, rows = blocks * _heads;
+        long bias = _positions.CountFor(count, rows * slots, _window, _window, _positionScale is not null);
+        long values = DotProduct.CountContext(count, rows, slots, _window * _window, _keyWidth, valueWidth, bias: bias);
+        if (across > 1 || _heads > 1) count.Copy(values);
+        return input.numel();
+
+        void CountCut(Conv2d layer, long around)
+        {
+            long size = _block + (2 * around), channels = layer.out_channels;
+            count.Pad(count.Values(layer), samples * channels * ((down * _block) + (2 * around)) * ((across * _block) + (2 * around)));
+            if (apart) count.Copy(blocks * channels * size * size);
+        }
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

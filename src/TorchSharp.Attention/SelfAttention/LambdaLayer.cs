@@ -90,6 +90,20 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long samples = input.size(0), positions = input.size(2) * input.size(3), values = input.numel();
+        long keys = samples * _keyWidth * positions, queries = keys * _heads, projected = samples * _valueWidth * positions, state = samples * _keyWidth * _valueWidth;
+        count.Softmax(keys);
+        count.Product(state, keys, projected);
+        count.Product(values, queries, state);
+        count.Affine(keys * _valueWidth, projected, _local.weight!.numel(), _keyWidth);
+        count.Product(values, queries, keys * _valueWidth);
+        count.Combine(values, values, values);
+        count.Copy(values);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

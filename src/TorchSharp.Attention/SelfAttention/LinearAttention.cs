@@ -66,6 +66,25 @@ public sealed class LinearAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), rows = input.size(0) * _heads, width = Channels / _heads, totals = rows * input.size(2) * input.size(3);
+        long state = rows * width * width;
+        for (int part = 0; part < 2; part++)
+        {
+            for (int function = 0; function < 3; function++) count.Map(values);
+            count.Combine(values, values, values);
+        }
+
+        count.Product(state, values, values);
+        count.Reduce(values, rows * width);
+        count.Product(values, state, values);
+        count.Product(totals, rows * width, values);
+        count.Map(totals);
+        count.Combine(values, values, totals);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -52,7 +52,7 @@ public sealed record MultiHeadAttentionOptions
 /// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. The forward path is fused and never holds the weights. A query
 /// that may see no key gets a zero context. Starts with Xavier uniform projections, zero biases, and the output layer's own start.
 /// </remarks>
-public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>
+public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions
 {
     [ComponentName(Name = "in_proj_weight")]
     private readonly Parameter? _in;
@@ -186,6 +186,20 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     public override string ToString() => $"{GetName()}({Width}, {Options})";
 
     /// <summary>(N, heads, length, d): the queries (0), keys (1) or values (2) of a sequence.</summary>
+    void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
+    {
+        (Tensor query, Tensor key, Tensor value) = (inputs[0], inputs[1], inputs[2]);
+        foreach (Tensor sequence in new[] { query, key, value })
+        {
+            long values = sequence.size(0) * sequence.size(1) * Width, weights = sequence.size(2) * Width;
+            if (_bias is null) count.Product(values, sequence.numel(), weights);
+            else count.Affine(values, sequence.numel(), weights, Width);
+        }
+
+        long width = Width / Options.Heads;
+        DotProduct.CountContext(count, query.size(0) * Options.Heads, query.size(1), key.size(1), width, width, dense: true);
+    }
+
     private Tensor Project(Tensor sequence, int part)
     {
         Tensor weight = _in is null ? (part == 0 ? _queryWeight! : part == 1 ? _keyWeight! : _valueWeight!) : _in.narrow(0, part * Width, Width);

@@ -125,6 +125,24 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
         _ => 1,
     };
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long samples = input.size(0), positions = input.size(2) * input.size(3), projected = samples * positions * _width;
+        if (_options.Pairwise == NonLocalPairwise.DotProduct)
+        {
+            long state = samples * _width * _width;
+            count.Product(state, projected, projected);
+            count.Map(projected);
+            count.Product(projected, projected, state);
+        }
+        else
+        {
+            DotProduct.CountContext(count, samples, positions, positions, _width, _width, Scale);
+        }
+
+        return input.numel();
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -70,6 +70,14 @@ public sealed class PositionAttention : ContextModule, IFunctionalCost
         Complete();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long positions = input.size(2) * input.size(3), values = input.numel();
+        DotProduct.CountContext(count, input.size(0), positions, positions, _width, Channels, scale: 1);
+        count.Combine(values, values, 1);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

@@ -130,6 +130,16 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     /// <summary>Channels of each head.</summary>
     public int HeadWidth { get; }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long samples = input.size(0), positions = input.size(2) * input.size(3), values = input.numel();
+        long bias = _position?.CountBetween(count, input.size(2), input.size(3)) ?? 0;
+        DotProduct.CountContext(count, samples * Heads, positions, positions, HeadWidth, HeadWidth, bias: bias);
+        DotProduct.CountMap(count, samples * positions * Heads * HeadWidth, Heads);
+        if (_gamma is not null) count.Combine(values, values, 1);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
@@ -171,7 +181,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     private Tensor[] Project(Tensor input) => DotProduct.Heads(_qkv.call(input), 3, Heads);
 
     /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>
-    private sealed class RelativePositionBias : nn.Module<Tensor, Tensor>
+    private sealed class RelativePositionBias : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         private const int Width = 128;
 
@@ -194,6 +204,24 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
         {
             using DisposeScope scope = NewDisposeScope();
             return _fc2.call(_fc1.call(input).relu()).MoveToOuterDisposeScope();
+        }
+
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_fc1));
+
+        /// <summary>The functions of <see cref="Between"/>; returns the number of its values.</summary>
+        public long CountBetween(FunctionCount count, long height, long width)
+        {
+            long[] offsets = [(2 * height) - 1, (2 * width) - 1];
+            foreach (long offset in offsets)
+            {
+                for (int function = 0; function < 4; function++) count.Map(offset);
+                count.Combine(offset, offset, offset);
+            }
+
+            count.Copy(2 * offsets[0] * offsets[1]);
+            long pairs = height * width * height * width * _fc2.weight!.size(0);
+            count.Copy(pairs);
+            return pairs;
         }
 
         /// <summary>(1, heads, L, L): the bias of each query position (row) for each key position (column).</summary>

@@ -103,6 +103,45 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
 
     private int HeadWidth => Channels / _options.Heads;
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        long values = input.numel(), samples = input.size(0), rows = samples * _options.Heads, width = HeadWidth;
+        count.Map(values);
+        if (_options.Pattern == SparsePattern.TopK)
+        {
+            long length = input.size(2) * input.size(3), top = rows * length * Math.Min(_options.TopKeys, length);
+            long atOnce = Math.Clamp(LogitsAtOnce / Math.Max(1, rows * length), 1, length);
+            count.Copy(values);
+            count.Product(rows * length * length, values, values);
+            count.Reduce(rows * length * length, top);
+            count.Softmax(top);
+            count.Copy(top * width);
+            count.Product(values, top, top * width);
+            if (atOnce < length) count.Copy(values);
+        }
+        else
+        {
+            (long blocks, long length, long positions) = Grid(input.size(2) * input.size(3));
+            long all = rows * blocks * length, cut = all * width, near = all * length, far = all * blocks;
+            if (blocks * length > positions)
+            {
+                for (int part = 0; part < 3; part++) count.Pad(values, cut);
+            }
+
+            count.Product(near, cut, cut);
+            count.Product(far, cut, cut);
+            count.Copy(near + far);
+            count.Map(near + far);
+            count.Softmax(near + far);
+            count.Product(cut, near, cut);
+            count.Product(cut, far, cut);
+            count.Combine(cut, cut, cut);
+        }
+
+        DotProduct.CountMap(count, values, _options.Heads);
+        return values;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {

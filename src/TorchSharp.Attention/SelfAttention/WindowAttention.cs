@@ -135,6 +135,21 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         return Attend(windows, Bias()).MoveToOuterDisposeScope();
     }
 
+    private protected override long CountContext(FunctionCount count, Tensor input)
+    {
+        Grid grid = new(input, _options);
+        long samples = input.size(0), heads = _options.Heads, pairs = Slots * Slots * heads, blocks = grid.IsPlain ? 1 : grid.Windows;
+        grid.CountCut(count, input);
+        count.Copy(pairs);
+        if (!grid.IsPlain) count.Map(blocks * pairs);
+        long rows = samples * grid.Windows * heads, cut = rows * Slots * (Channels / heads);
+        if (blocks > 1 && heads > 1) count.Copy(3 * cut);
+        DotProduct.CountContext(count, rows, Slots, Slots, Channels / heads, Channels / heads, bias: blocks * pairs, dense: true);
+        if (blocks > 1) DotProduct.CountMap(count, cut, heads); // Otherwise what is gathered lies as the queries do.
+        grid.CountJoin(count, cut);
+        return input.numel();
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
@@ -262,6 +277,24 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         }
 
         /// <summary>The way back.</summary>
+        /// <summary>The functions of <see cref="Cut"/> on a map with its channels last.</summary>
+        public void CountCut(FunctionCount count, Tensor input)
+        {
+            long channels = input.size(0) * input.size(1), cut = channels * Height * Width;
+            bool pads = Height > _mapHeight || Width > _mapWidth, rolls = _down > 0 || _across > 0;
+            if (pads) count.Pad(input.numel(), cut);
+            if (rolls) count.Copy(cut);
+            bool view = Width == _window && (pads || rolls || input.size(0) == 1 || Height == _window);
+            if (!view) count.Copy(cut);
+        }
+
+        /// <summary>The functions of <see cref="Join"/>.</summary>
+        public void CountJoin(FunctionCount count, long values)
+        {
+            if (Width > _window) count.Copy(values);
+            if (_down > 0 || _across > 0) count.Copy(values);
+        }
+
         public Tensor Join(Tensor windows)
         {
             long n = windows.size(0) / Windows, channels = windows.size(2);

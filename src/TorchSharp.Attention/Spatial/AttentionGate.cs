@@ -67,6 +67,15 @@ public sealed class AttentionGate : GuidedAttentionModule
     /// <summary>Width of the common space in channels.</summary>
     public int ReducedChannels { get; }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long joined = count.Values(_guide), positions = count.Values(_psi);
+        count.Combine(joined, joined, joined);
+        count.Map(joined);
+        count.Map(positions);
+        return positions;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input, Tensor guide)
         => _psi.call(_guide.call(guide).add(_input.call(input)).relu()).sigmoid();

@@ -116,6 +116,11 @@ public sealed class LargeKernelAttention : GateModule
             groups: channels, bias: options.Bias);
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        return input.numel();
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {

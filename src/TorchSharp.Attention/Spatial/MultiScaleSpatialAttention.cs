@@ -88,10 +88,22 @@ public sealed class MultiScaleSpatialAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long positions = SpatialPooling.Count(count, input);
+        long scales = _scales.Count, gates = scales * positions;
+        count.Copy(gates);
+        count.Map(gates);
+        count.Softmax(scales);
+        count.Combine(gates, gates, scales);
+        count.Reduce(gates, positions);
+        return positions;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        Tensor pooled = cat([input.mean([1], keepdim: true), input.amax([1], keepdim: true)], 1);
+        Tensor pooled = SpatialPooling.Of(input);
         Tensor gates = _options.Gate.Apply(cat([.. _scales.Select(scale => scale.call(pooled))], 1));
         return gates.mul(_fusion.softmax(0).view(1, -1, 1, 1)).sum(1, keepdim: true);
     }

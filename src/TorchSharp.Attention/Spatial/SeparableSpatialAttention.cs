@@ -78,10 +78,17 @@ public sealed class SeparableSpatialAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long positions = SpatialPooling.Count(count, input);
+        count.Map(positions);
+        return positions;
+    }
+
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        Tensor pooled = cat([input.mean([1], keepdim: true), input.amax([1], keepdim: true)], 1);
+        Tensor pooled = SpatialPooling.Of(input);
         Tensor logits = _mix.call(_row.call(_column.call(pooled)));
         return _options.Gate.Apply(_bn is null ? logits : _bn.CallAnyBatch(logits));
     }

@@ -90,6 +90,15 @@ public sealed class SpatialAttention : GateModule
         Complete();
     }
 
+    private protected override long CountGate(FunctionCount count, Tensor input)
+    {
+        long positions = SpatialPooling.Count(count, input);
+        if (_options.MapOrder == SpatialMapOrder.Average) count.Reduce(2 * positions, positions);
+        if (_options.MapOrder == SpatialMapOrder.MaxMean) count.Copy(2 * positions);
+        count.Map(positions);
+        return positions;
+    }
+
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => _options.MapOrder == SpatialMapOrder.Average ? null : ChannelLayout.Of() with
     {
@@ -107,7 +116,7 @@ public sealed class SpatialAttention : GateModule
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
-        => ExcitePositions(cat([input.mean([1], keepdim: true), input.amax([1], keepdim: true)], 1));
+        => ExcitePositions(SpatialPooling.Of(input));
 
     internal override GateParts? Decompose() => new(null, this);
 

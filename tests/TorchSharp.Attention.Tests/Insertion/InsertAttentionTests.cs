@@ -229,6 +229,19 @@ public sealed class InsertAttentionTests
     }
 
     [Fact]
+    public void A_buffer_that_the_dry_pass_writes_is_put_back()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using CountingNetwork network = new();
+        Tensor x = randn(1, 3, 5, 5);
+        InsertionPlan.After("conv", Cbam).DryRun(network, x);
+        using InsertionHandle handle = network.InsertAttention(InsertionPlan.After("conv", Cbam), x);
+        Assert.Equal(0, network.Calls);
+        network.call(x);
+        Assert.Equal(1, network.Calls);
+    }
+
+    [Fact]
     public void A_disposed_network_takes_its_attentions_along()
     {
         foreach (string name in new[] { "sequential", "fields" })
@@ -423,6 +436,24 @@ public sealed class InsertAttentionTests
             long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
             for (int i = 0; i < steps; i++) step();
             Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        }
+    }
+
+    /// <summary>Counts its calls in a buffer, in evaluation, too.</summary>
+    private sealed class CountingNetwork : nn.Module<Tensor, Tensor>
+    {
+        private readonly Conv2d conv = nn.Conv2d(3, 8, 3);
+        private readonly Tensor calls = zeros(1);
+
+        public CountingNetwork()
+            : base("CountingNetwork") => RegisterComponents();
+
+        public float Calls => calls.item<float>();
+
+        public override Tensor forward(Tensor x)
+        {
+            using (no_grad()) calls.add_(ones(1));
+            return conv.call(x);
         }
     }
 

@@ -183,6 +183,8 @@ public sealed class AttentionRecorderTests
         using AttentionRecorder recorder = AttentionRecorder.Attach(network);
         Assert.Contains("Recorded are: 0.", Assert.Throws<KeyNotFoundException>(() => recorder["x"]).Message, StringComparison.Ordinal);
         Assert.Contains("no call has reached it", Assert.Throws<KeyNotFoundException>(() => recorder["0"]).Message, StringComparison.Ordinal);
+        recorder.Dispose();
+        Assert.Contains("detached", Assert.Throws<ObjectDisposedException>(() => recorder["0"]).Message, StringComparison.Ordinal);
     }
 
     private static Dictionary<string, double[]> Train(Row row, Tensor x, Tensor? guide, bool record)
