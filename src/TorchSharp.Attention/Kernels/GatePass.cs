@@ -17,6 +17,8 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
 
     public bool PooledNeedsGradient { get; set; }
 
+    public bool ResidualNeedsGradient { get; set; }
+
     /// <summary>Whether a second derivative was asked for: from then on every step answers with libtorch's operations.</summary>
     public bool Composed { get; set; }
 
