@@ -401,6 +401,8 @@ public sealed class KernelTests : IDisposable
         a.GradY = memory.Take(bytes);
         a.Residual = memory.Take(bytes);
         a.Y = memory.Take(bytes);
+        a.End = memory.Take(bytes);
+        a.GradEnd = memory.Take(bytes);
         a.ChannelGate = Channels();
         a.ChannelMax = Channels();
         a.ChannelShift = Channels();
@@ -420,20 +422,26 @@ public sealed class KernelTests : IDisposable
         MapKernels.OverPositions<ChannelDot>(view, a);
         MapKernels.OverPositions<ChannelGradient>(view, a);
         MapKernels.OverPositions<GatedChannelGradient>(view, a);
+        MapKernels.OverPositions<BehindEnd<ChannelDot>>(view, a);
+        MapKernels.OverPositions<BehindEnd<ChannelGradient>>(view, a);
         a.First = Positions();
         a.Second = Positions();
         a.ResultStride = positions;
         MapKernels.OverChannels<Pooling>(view, a);
         MapKernels.OverChannels<GatedPooling>(view, a);
         MapKernels.OverChannels<PositionGradient>(view, a);
+        MapKernels.OverChannels<BehindEnd<PositionGradient>>(view, a);
         MapKernels.Write<ApplyChannel>(view, a);
         MapKernels.Write<ApplyBoth>(view, a);
         MapKernels.Write<AddRectified<ApplyChannel>>(view, a);
         MapKernels.Write<AddRectified<ApplyBoth>>(view, a);
         MapKernels.Write<InputGradient>(view, a);
-        MapKernels.Write<PeakedInputGradient>(view, a);
-        MapKernels.Write<SignedInputGradient>(view, a);
-        MapKernels.Write<GatedInputGradient>(view, a);
+        MapKernels.Write<PooledInputGradient<OfMaximum>>(view, a);
+        MapKernels.Write<PooledInputGradient<OfMoments>>(view, a);
+        MapKernels.Write<GatedInputGradient<OfMean>>(view, a);
+        MapKernels.Write<GatedInputGradient<OfMaximum>>(view, a);
+        MapKernels.Write<GatedInputGradient<OfMoments>>(view, a);
+        MapKernels.Write<PooledInputGradient<OfMagnitudes>>(view, a);
     }
 
     private static Tensor Random(Trial trial, ScalarType type, bool ties = false)

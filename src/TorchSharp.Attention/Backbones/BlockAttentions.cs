@@ -52,7 +52,7 @@ internal sealed class BlockAttentions
     /// <summary>Whether an attention stands at a position.</summary>
     public bool Has(AttentionPosition position) => _attentions.ContainsKey(position);
 
-    /// <summary>max(attention(map) + shortcut, 0) in one pass over memory, in inference where the attention can; otherwise null.</summary>
+    /// <summary>max(attention(map) + shortcut, 0) in one pass over memory where the attention can; otherwise null.</summary>
     public Tensor? TryEnd(Tensor map, Tensor shortcut)
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
             ? gate.TryEndBlock(map, shortcut)

@@ -95,7 +95,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         if (_conv3 is not null) y = _bn3.Norm(_conv3.call(y));
 
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
-        Tensor end = _attentions.TryEnd(y, shortcut)
+        Tensor end = (training && _dropPath > 0 ? null : _attentions.TryEnd(y, shortcut))
             ?? (_addsOver ? AddRectified(y, shortcut) : null)
             ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).add(shortcut).relu_();
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();

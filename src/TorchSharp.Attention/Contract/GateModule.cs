@@ -66,10 +66,17 @@ public abstract class GateModule : AttentionModule
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
 
     /// <summary>
-    /// The end of a residual block in inference, max(refined + residual, 0), in one pass over a map that is nobody else's; null where it takes
-    /// several.
+    /// The end of a residual block, max(refined + residual, 0), in one pass over a map that is nobody else's, which inference writes over; null
+    /// where it takes several.
     /// </summary>
-    internal Tensor? TryEndBlock(Tensor input, Tensor residual) => TryOwned(input, residual);
+    internal Tensor? TryEndBlock(Tensor input, Tensor residual)
+    {
+        if (!training && !is_grad_enabled()) return TryOwned(input, residual);
+        if (HasHooks || (training && Options is not { Dropout: 0, StochasticDrop: 0 })) return null;
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        return FusedGate.TryRun(this, input, overwrite: false, residual)?.MoveToOuterDisposeScope();
+    }
 
     private Tensor? TryOwned(Tensor input, Tensor? residual)
     {

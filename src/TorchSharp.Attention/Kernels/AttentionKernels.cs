@@ -5,8 +5,8 @@ namespace TorchSharp.Attention;
 /// they fit (CPU, float32 or bfloat16, contiguous or channels-last maps) and give the composed operations' results up to rounding.
 /// </summary>
 /// <remarks>
-/// A map that was given to a gate must not be changed in place before the backward pass. With libtorch's operations that is an exception; on the
-/// kernels, as in any custom function of TorchSharp, it ends the process.
+/// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an exception; on the
+/// kernels its message speaks of an invalid gradient, and the reason is written to <see cref="System.Diagnostics.Trace"/>.
 /// In inference, a block of our networks may write over the maps between its own layers: a hook there that keeps a map should keep a clone.
 /// </remarks>
 public static class AttentionKernels

@@ -59,49 +59,78 @@ internal readonly unsafe struct InputGradient : IElementwise
             + TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
 }
 
-/// <summary>The same where a maximum or a second moment was pooled too.</summary>
-internal readonly unsafe struct PeakedInputGradient : IElementwise
+/// <summary>What the poolings over positions send back to an element. Nothing is multiplied by zero: an infinite x would make that NaN.</summary>
+internal unsafe interface IPooledGradient
+{
+    static abstract TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout;
+}
+
+/// <summary>A mean alone.</summary>
+internal readonly unsafe struct OfMean : IPooledGradient
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
-        where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
-    {
-        TVector x = TStorage.Load<TVector>(a->X, element);
-        return InputGradient.At<TVector, TStorage, TLayout>(a, element, row, start, column) + Pooled<TVector, TLayout>(a, x, row, start, column);
-    }
+        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
+}
 
-    /// <summary>What a pooled second moment and a pooled maximum send back.</summary>
+/// <summary>A mean and a maximum.</summary>
+internal readonly unsafe struct OfMaximum : IPooledGradient
+{
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Pooled<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         where TLayout : struct, IMapLayout
-        => (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x)
+        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column)
             + TVector.WhereEqual(
                 x,
                 TLayout.Channel<TVector>(a->ChannelMax, row, start, column),
                 TLayout.Channel<TVector>(a->ChannelPeak, row, start, column));
 }
 
-/// <summary>The same where Σ |x| was pooled: it sends back the sign of x, nothing where x is zero.</summary>
-internal readonly unsafe struct SignedInputGradient : IElementwise
+/// <summary>A mean and a second moment.</summary>
+internal readonly unsafe struct OfMoments : IPooledGradient
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column) + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
+}
+
+/// <summary>A mean and Σ |x|: it sends back the sign of x, nothing where x is zero.</summary>
+internal readonly unsafe struct OfMagnitudes : IPooledGradient
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+    {
+        TVector zero = TVector.All(0), slope = TLayout.Channel<TVector>(a->ChannelSlope, row, start, column);
+        return TLayout.Channel<TVector>(a->ChannelShift, row, start, column)
+            + TVector.WhereLess(zero, x, slope, TVector.WhereLess(x, zero, zero - slope, zero));
+    }
+}
+
+/// <summary>Backward of a channel gate where more than a mean was pooled.</summary>
+internal readonly unsafe struct PooledInputGradient<TPooled> : IElementwise
+    where TPooled : struct, IPooledGradient
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
-    {
-        TVector x = TStorage.Load<TVector>(a->X, element), zero = TVector.All(0);
-        TVector slope = TLayout.Channel<TVector>(a->ChannelSlope, row, start, column);
-        return InputGradient.At<TVector, TStorage, TLayout>(a, element, row, start, column)
-            + TVector.WhereLess(zero, x, slope, TVector.WhereLess(x, zero, zero - slope, zero));
-    }
+        => (TStorage.Load<TVector>(a->GradY, element) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column))
+            + TPooled.At<TVector, TLayout>(a, TStorage.Load<TVector>(a->X, element), row, start, column);
 }
 
 /// <summary>Backward of a channel and a spatial gate: dx = du · c, and what the poolings over positions send back.</summary>
-internal readonly unsafe struct GatedInputGradient : IElementwise
+internal readonly unsafe struct GatedInputGradient<TPooled> : IElementwise
+    where TPooled : struct, IPooledGradient
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
@@ -111,8 +140,7 @@ internal readonly unsafe struct GatedInputGradient : IElementwise
     {
         TVector x = TStorage.Load<TVector>(a->X, element), gate = TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         TVector du = Gradient.OfGated<TVector, TStorage, TLayout>(a, x * gate, element, row, start, column);
-        return (du * gate) + TLayout.Channel<TVector>(a->ChannelShift, row, start, column)
-            + PeakedInputGradient.Pooled<TVector, TLayout>(a, x, row, start, column);
+        return (du * gate) + TPooled.At<TVector, TLayout>(a, x, row, start, column);
     }
 }
 

@@ -124,11 +124,12 @@ internal static class FusedGate
     {
         if (!AttentionKernels.Enabled) return null;
         if (module.Decompose() is not { } parts) return MixedGate.TryRun(module, input, overwrite, residual);
-        if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view)) return null;
+        if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || (view.Half && Widens(module))) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
-        if (!Learns(module, input)) return Infer(pass, input, overwrite, residual);
-        return view.Elements < SmallestTrained ? null : Train(pass, input);
+        bool learns = Learns(module, input);
+        if (!learns && !(is_grad_enabled() && residual is { requires_grad: true })) return Infer(pass, input, overwrite, residual);
+        return learns && view.Elements >= SmallestTrained ? Train(pass, input, residual) : null;
     }
 
     /// <summary>Whether a backward pass may follow.</summary>
@@ -139,6 +140,17 @@ internal static class FusedGate
 
     private static bool FitsHalf(GateModule module, GateModule? half)
         => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, StochasticDrop: 0 });
+
+    /// <summary>A float32 gate makes a bfloat16 map float32, as libtorch multiplies them.</summary>
+    private static bool Widens(GateModule module)
+    {
+        foreach (Modules.Parameter parameter in module.parameters())
+        {
+            if (parameter.dtype != ScalarType.BFloat16) return true;
+        }
+
+        return false;
+    }
 
     private static bool HasGradients(GateModule module)
     {
@@ -159,11 +171,12 @@ internal static class FusedGate
         return pass.Apply(input, channel, spatial, overwrite, residual);
     }
 
-    private static Tensor Train(GatePass pass, Tensor input)
+    private static Tensor Train(GatePass pass, Tensor input, Tensor? residual)
     {
         try
         {
-            return TrainSteps(pass, input);
+            // A leaf would copy a gradient that somebody else holds, as TorchSharp does; a view hands on one that nobody does.
+            return TrainSteps(pass, input.is_leaf && input.requires_grad ? input.view(input.shape) : input, residual);
         }
         finally
         {
@@ -171,9 +184,10 @@ internal static class FusedGate
         }
     }
 
-    private static Tensor TrainSteps(GatePass pass, Tensor input)
+    private static Tensor TrainSteps(GatePass pass, Tensor input, Tensor? residual)
     {
         pass.InputNeedsGradient = input.requires_grad;
+        pass.ResidualNeedsGradient = residual is { requires_grad: true };
         Tensor? channel = null, spatial = null;
         if (pass.Parts.Channel is { } first)
         {
@@ -183,18 +197,12 @@ internal static class FusedGate
 
         if (pass.Parts.Spatial is { } second)
         {
-            pass.PooledPositions = channel is null ? PoolPositionsFunction.apply(input, pass) : PoolPositionsFunction.apply(input, channel, pass);
+            pass.PooledPositions = PoolPositionsFunction.apply(input, channel!, pass);
             pass.PooledNeedsGradient = pass.PooledPositions.requires_grad;
             spatial = SpatialGate(second, pass.PooledPositions, pass.View);
         }
 
-        return (channel, spatial) switch
-        {
-            ({ } c, { } s) => ApplyFunction.apply(input, c, s, pass),
-            ({ } c, null) => ApplyFunction.apply(input, c, pass),
-            (_, { } s) => ApplyFunction.apply(input, s, pass),
-            _ => throw new InvalidOperationException("A gate has at least one part."),
-        };
+        return ApplyFunction.apply(input, channel!, spatial!, residual!, pass);
     }
 
     /// <summary>(N, C, 1, 1) in float32.</summary>

@@ -19,19 +19,35 @@ internal sealed unsafe class GateBackward : IDisposable
     private readonly Tensor? _pooledChannels;
     private readonly Tensor? _positionMax;
     private readonly List<Tensor> _kept = [];
+    private Tensor? _end;
+    private Tensor? _endGradient;
     private Tensor? _ties;
     private Tensor? _channelTies;
     private Tensor? _shift;
     private Tensor? _peak;
 
-    /// <summary>Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions.</summary>
+    /// <summary>
+    /// Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions and, where the step
+    /// was a residual block's end, its output.
+    /// </summary>
     public GateBackward(MapView view, ChannelReads reads, List<Tensor> saved, Tensor gradient)
     {
         using DisposeScope scope = NewDisposeScope();
         _view = view;
         _reads = reads;
         _input = saved[0].detach();
-        _gradient = view.Align(gradient);
+        _end = saved[5]?.detach();
+        if (_end is null)
+        {
+            _gradient = view.Align(gradient);
+        }
+        else
+        {
+            _endGradient = view.Align(gradient).DetachFromDisposeScope();
+            _end.DetachFromDisposeScope();
+            view.Like(_input, out _gradient);
+        }
+
         _channel = saved[1]?.detach() ?? MapView.New([view.Batch, view.Channels]).fill_(Scalars.One);
         _spatial = saved[2]?.detach();
         _pooledChannels = saved[3]?.detach();
@@ -48,13 +64,18 @@ internal sealed unsafe class GateBackward : IDisposable
 
     private bool ReadsMaximum => _reads.HasFlag(ChannelReads.Maximum);
 
+    /// <summary>The gradient before the ReLU of a residual block, there once the first reduction has run: the shortcut's too.</summary>
+    public Tensor ResidualGradient() => _gradient.alias();
+
     /// <summary>The spatial gate's gradient, (N, 1, H, W), and how many channels share each position's maximum.</summary>
     public Tensor SpatialGradient(long height, long width)
     {
         Tensor gradient = MapView.New([_view.Batch, 1, height, width]);
         _ties = Keep(MapView.New([_view.Batch, _view.Positions]));
         MapArguments a = Arguments(gradient, _ties, _view.Positions);
-        MapKernels.OverChannels<PositionGradient>(_view, a, maps: 2);
+        if (_end is null) MapKernels.OverChannels<PositionGradient>(_view, a, maps: 2);
+        else MapKernels.OverChannels<BehindEnd<PositionGradient>>(_view, a, maps: 4);
+        ForgetEnd();
         return gradient;
     }
 
@@ -76,15 +97,19 @@ internal sealed unsafe class GateBackward : IDisposable
         MapArguments a = Arguments(gradient, ties, _view.Channels);
         if (_spatial is null && !ReadsMaximum)
         {
-            MapKernels.OverPositions<ChannelDot>(_view, a, maps: 2);
+            if (_end is null) MapKernels.OverPositions<ChannelDot>(_view, a, maps: 2);
+            else MapKernels.OverPositions<BehindEnd<ChannelDot>>(_view, a, maps: 4);
+            ForgetEnd();
             return gradient.MoveToOuterDisposeScope();
         }
 
         // No value equals NaN: where no maximum was pooled, nothing is a maximum.
         Tensor maximum = ReadsMaximum ? _pooledChannels!.select(0, 1) : MapView.New([_view.Batch, _view.Channels]).fill_(_none);
         a.ChannelMax = MapView.Pointer(maximum);
-        if (_spatial is null) MapKernels.OverPositions<ChannelGradient>(_view, a, maps: 2);
-        else MapKernels.OverPositions<GatedChannelGradient>(_view, a, maps: 2);
+        if (_spatial is not null) MapKernels.OverPositions<GatedChannelGradient>(_view, a, maps: 2);
+        else if (_end is null) MapKernels.OverPositions<ChannelGradient>(_view, a, maps: 2);
+        else MapKernels.OverPositions<BehindEnd<ChannelGradient>>(_view, a, maps: 4);
+        ForgetEnd();
         _channelTies = Keep(ties);
         return gradient.MoveToOuterDisposeScope();
     }
@@ -122,16 +147,33 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelSlope = MapView.Pointer(slope);
         a.ChannelPeak = MapView.Pointer(peak);
         a.ChannelMax = MapView.Pointer(maximum);
-        if (_spatial is not null) MapKernels.Write<GatedInputGradient>(_view, a, maps: 3);
-        else if (_reads is ChannelReads.Mean) MapKernels.Write<InputGradient>(_view, a, maps: 2);
-        else if (_reads.HasFlag(ChannelReads.Magnitudes)) MapKernels.Write<SignedInputGradient>(_view, a, maps: 3);
-        else MapKernels.Write<PeakedInputGradient>(_view, a, maps: 3);
+        if (ReadsMaximum) Write<OfMaximum>(a);
+        else if (_reads.HasFlag(ChannelReads.Magnitudes)) Write<OfMagnitudes>(a);
+        else if ((_reads & (ChannelReads.SquaredDeviations | ChannelReads.Squares)) != 0) Write<OfMoments>(a);
+        else if (_spatial is null) MapKernels.Write<InputGradient>(_view, a, maps: 2);
+        else MapKernels.Write<GatedInputGradient<OfMean>>(_view, a, maps: 3);
         return gradient.MoveToOuterDisposeScope();
+    }
+
+    private void Write<TPooled>(MapArguments a)
+        where TPooled : struct, IPooledGradient
+    {
+        if (_spatial is null) MapKernels.Write<PooledInputGradient<TPooled>>(_view, a, maps: 3);
+        else MapKernels.Write<GatedInputGradient<TPooled>>(_view, a, maps: 3);
     }
 
     public void Dispose()
     {
+        ForgetEnd();
         foreach (Tensor tensor in _kept) tensor.Dispose();
+    }
+
+    /// <summary>The first reduction has read the block's output and its gradient: nobody needs them any more.</summary>
+    private void ForgetEnd()
+    {
+        _end?.Dispose();
+        _endGradient?.Dispose();
+        _end = _endGradient = null;
     }
 
     private MapArguments Arguments(Tensor? first, Tensor? second, nint stride)
@@ -139,6 +181,12 @@ internal sealed unsafe class GateBackward : IDisposable
         MapArguments a = _view.Arguments();
         a.X = MapView.Pointer(_input);
         a.GradY = MapView.Pointer(_gradient);
+        if (_end is not null)
+        {
+            a.End = MapView.Pointer(_end);
+            a.GradEnd = MapView.Pointer(_endGradient!);
+        }
+
         a.First = first is null ? null : MapView.Pointer(first);
         a.Second = second is null ? null : MapView.Pointer(second);
         a.ResultStride = stride;

@@ -10,6 +10,8 @@ internal static class GateDerivatives
 {
     private static readonly Scalar _two = 2.0.ToScalar();
 
+    private static readonly Scalar _zero = 0.0.ToScalar();
+
     public static Tensor PooledChannels(Tensor input, Tensor pooled, Tensor gradient, ChannelReads reads)
     {
         using Scalar share = (1.0 / (input.size(2) * input.size(3))).ToScalar();
@@ -39,6 +41,14 @@ internal static class GateDerivatives
         Tensor? dc = channel is null ? null : (spatial is null ? product : product.mul(spatial)).sum([2, 3], keepdim: true);
         Tensor? ds = spatial is null ? null : (channel is null ? product : product.mul(channel)).sum([1], keepdim: true);
         return (gradient.mul(gate).to_type(input.dtype), dc?.to_type(ScalarType.Float32), ds?.to_type(ScalarType.Float32));
+    }
+
+    /// <summary>The gradient before the ReLU at the end of a residual block.</summary>
+    public static Tensor BehindEnd(Tensor end, Tensor gradient)
+    {
+        Tensor off;
+        using (no_grad()) off = end.le(_zero);
+        return gradient.masked_fill(off, _zero);
     }
 
     /// <summary>One over the number of elements that share a maximum where an element is one, else zero.</summary>

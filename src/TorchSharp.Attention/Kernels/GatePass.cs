@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// order: <see cref="ApplyFunction"/>, <see cref="PoolPositionsFunction"/>, <see cref="PoolChannelsFunction"/>. The first of the forward
 /// steps writes the input's gradient, all of it, in one pass; the others pass none back.
 /// </summary>
-internal sealed unsafe class GatePass(GateParts parts, MapView view)
+internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackwardPass
 {
     public GateParts Parts { get; } = parts;
 
@@ -16,6 +16,8 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
     public bool InputNeedsGradient { get; set; }
 
     public bool PooledNeedsGradient { get; set; }
+
+    public bool ResidualNeedsGradient { get; set; }
 
     /// <summary>Whether a second derivative was asked for: from then on every step answers with libtorch's operations.</summary>
     public bool Composed { get; set; }
@@ -27,6 +29,12 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view)
 
     /// <summary>Set from the backward of the last step to the backward of the first.</summary>
     public GateBackward? Backward { get; set; }
+
+    public void Forget()
+    {
+        Backward?.Dispose();
+        Backward = null;
+    }
 
     /// <summary>Mean and, where the gate reads one, a second value of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
     public Tensor PoolChannels(Tensor input)

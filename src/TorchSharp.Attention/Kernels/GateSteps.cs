@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
@@ -16,13 +18,12 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         Tensor input = (Tensor)vars[0];
         GatePass pass = (GatePass)vars[1];
         Tensor pooled = pass.PoolChannels(input);
-        GateSteps.Save(ctx, pass, input, pooled);
+        GateSteps.Save(ctx, pass, vars, input, pooled);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
     {
-        GatePass pass = GateSteps.PassOf(ctx);
         ChannelReads reads = pass.Parts.Channel!.Reads;
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is null)
@@ -30,13 +31,13 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
             return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(saved[0], saved[1], grad_output, reads), null]);
         }
 
-        Tensor gradient = pass.Backward!.InputGradient(grad_output);
+        Tensor gradient = pass.Backward.InputGradient(grad_output);
         GateSteps.Finish(pass, [.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
-    }
+    });
 }
 
-/// <summary>(x, c or nothing, pass) to the pooled positions of x · c.</summary>
+/// <summary>(x, c or null, pass) to the pooled positions of x · c.</summary>
 internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositionsFunction>
 {
     public override string Name => nameof(PoolPositionsFunction);
@@ -44,16 +45,15 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         Tensor input = (Tensor)vars[0];
-        GatePass pass = (GatePass)vars[^1];
-        Tensor? channel = vars.Length == 3 ? (Tensor)vars[1] : null;
+        Tensor? channel = (Tensor?)vars[1];
+        GatePass pass = (GatePass)vars[2];
         Tensor pooled = pass.PoolPositions(input, channel, input.size(2), input.size(3));
-        GateSteps.Save(ctx, pass, input, channel!, pooled);
+        GateSteps.Save(ctx, pass, vars, input, channel!, pooled);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
     {
-        GatePass pass = GateSteps.PassOf(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         bool gated = pass.Parts.Channel is not null;
         if (is_grad_enabled() || pass.Composed || pass.Backward is not { } backward)
@@ -61,7 +61,7 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
             return GateSteps.Composed([.. saved, grad_output], () =>
             {
                 (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(saved[0], gated ? saved[1] : null, saved[2], grad_output);
-                return gated ? [dx, dc, null] : [dx, null];
+                return [dx, dc, null];
             });
         }
 
@@ -71,11 +71,13 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         Tensor[] done = [.. saved, grad_output];
         if (gated && pass.InputNeedsGradient) GateSteps.Dispose(done);
         else GateSteps.Finish(pass, done);
-        return gated ? GateSteps.Return(null, channel, null) : GateSteps.Return(input, null);
-    }
+        return GateSteps.Return(input, channel, null);
+    });
 }
 
-/// <summary>(x, the gates, pass) to y = x · c · s.</summary>
+/// <summary>
+/// (x, c or null, s or null, residual or null, pass) to y = x · c · s, or to the end of a residual block, y = max(x · c · s + residual, 0).
+/// </summary>
 internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
 {
     public override string Name => nameof(ApplyFunction);
@@ -83,50 +85,50 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         Tensor input = (Tensor)vars[0];
-        GatePass pass = (GatePass)vars[^1];
-        (Tensor? channel, Tensor? spatial) = GatesOf(pass, (Tensor)vars[1], vars.Length == 4 ? (Tensor)vars[2] : null);
-        GateSteps.Save(ctx, pass, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!);
-        return pass.Apply(input, channel, spatial);
+        Tensor? channel = (Tensor?)vars[1], spatial = (Tensor?)vars[2], residual = (Tensor?)vars[3];
+        GatePass pass = (GatePass)vars[4];
+        Tensor output = pass.Apply(input, channel, spatial, residual: residual);
+        Tensor? end = residual is null ? null : output;
+        GateSteps.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!);
+        return output;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
     {
-        GatePass pass = GateSteps.PassOf(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
-        (Tensor input, Tensor? channel, Tensor? spatial) = (saved[0], saved[1], saved[2]);
         GateSteps.Finish(pass);
         pass.Composed |= is_grad_enabled();
-        if (pass.Composed)
-        {
-            return GateSteps.Composed([.. saved, grad_output], () =>
-            {
-                (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(input, channel, spatial, grad_output);
-                return channel is not null && spatial is not null ? [dx, dc, ds, null] : [dx, dc ?? ds, null];
-            });
-        }
+        if (pass.Composed) return GateSteps.Composed([.. saved, grad_output], () => Derive(pass, saved, grad_output));
 
-        long height = input.size(2), width = input.size(3);
+        long height = saved[0].size(2), width = saved[0].size(3);
         GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Reads ?? ChannelReads.Nothing, saved, grad_output);
-        if (pass.Parts.Spatial is null)
-        {
-            Tensor dc = backward.ChannelGradient();
-            if (!pass.InputNeedsGradient) GateSteps.Finish(pass);
-            return GateSteps.Return(null, dc, null);
-        }
+        bool spatial = pass.Parts.Spatial is not null;
+        Tensor gradient = spatial ? backward.SpatialGradient(height, width) : backward.ChannelGradient();
+        Tensor? residual = pass.ResidualNeedsGradient ? backward.ResidualGradient() : null;
+        if (!(spatial ? pass.PooledNeedsGradient : pass.InputNeedsGradient)) GateSteps.Finish(pass);
+        return spatial ? GateSteps.Return(null, null, gradient, residual, null) : GateSteps.Return(null, gradient, null, residual, null);
+    });
 
-        Tensor gradient = backward.SpatialGradient(height, width);
-        if (!pass.PooledNeedsGradient) GateSteps.Finish(pass);
-        return pass.Parts.Channel is null ? GateSteps.Return(null, gradient, null) : GateSteps.Return(null, null, gradient, null);
+    private static Tensor?[] Derive(GatePass pass, List<Tensor> saved, Tensor gradient)
+    {
+        Tensor before = saved[5] is null ? gradient : GateDerivatives.BehindEnd(saved[5], gradient);
+        (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(saved[0], saved[1], saved[2], before);
+        return [dx, dc, ds, pass.ResidualNeedsGradient ? before.alias() : null, null];
     }
+}
 
-    private static (Tensor? Channel, Tensor? Spatial) GatesOf(GatePass pass, Tensor first, Tensor? second)
-        => pass.Parts.Channel is null ? (null, first) : (first, second);
+/// <summary>A pass whose backward hands something from step to step.</summary>
+internal interface IBackwardPass
+{
+    /// <summary>Disposes it.</summary>
+    void Forget();
 }
 
 /// <summary>What the three functions share.</summary>
 internal static class GateSteps
 {
     private const string Pass = "pass";
+    private const string Tensors = "tensors";
 
     /// <summary>
     /// Gradients handed to libtorch, whose reference counts them from the next step on. Ours are dropped then: nothing tells when exactly
@@ -135,17 +137,36 @@ internal static class GateSteps
     [ThreadStatic]
     private static List<Tensor>? _handedOver;
 
-    public static void Save(AutogradContext ctx, object pass, params Tensor[] tensors)
+    /// <summary>What the backward of a step needs; <paramref name="arguments"/> are those of the step, the pass last.</summary>
+    public static void Save(AutogradContext ctx, object pass, object[] arguments, params Tensor[] tensors)
     {
         Drop();
         ctx.set_materialize_grads(false);
         ctx.save_for_backward([.. tensors]);
         ctx.save_data(Pass, pass);
+        ctx.save_data(Tensors, Array.ConvertAll(arguments, argument => argument is Tensor));
     }
 
-    public static GatePass PassOf(AutogradContext ctx) => PassOf<GatePass>(ctx);
-
-    public static TPass PassOf<TPass>(AutogradContext ctx) => (TPass)ctx.get_data(Pass);
+    /// <summary>
+    /// Runs the backward of a step. An exception that left it would end the process; instead libtorch gets gradients of a shape that none
+    /// can have, and throws where the caller can catch it.
+    /// </summary>
+    [SuppressMessage("Design", "CA1031", Justification = "Any exception would end the process.")]
+    public static List<Tensor> Guarded<TPass>(AutogradContext ctx, Func<TPass, List<Tensor>> backward)
+        where TPass : class, IBackwardPass
+    {
+        TPass pass = (TPass)ctx.get_data(Pass);
+        try
+        {
+            return backward(pass);
+        }
+        catch (Exception exception)
+        {
+            Trace.TraceError($"The backward pass of an attention failed: {exception.Message}");
+            pass.Forget();
+            return Return(Array.ConvertAll((bool[])ctx.get_data(Tensors), isTensor => isTensor ? MapView.New([0]) : null));
+        }
+    }
 
     public static List<Tensor> Return(params Tensor?[] gradients)
     {
@@ -165,10 +186,9 @@ internal static class GateSteps
     }
 
     /// <summary>The last step of a backward pass: nothing of it is needed any more.</summary>
-    public static void Finish(GatePass pass, params Tensor[] tensors)
+    public static void Finish(IBackwardPass pass, params Tensor[] tensors)
     {
-        pass.Backward?.Dispose();
-        pass.Backward = null;
+        pass.Forget();
         Dispose(tensors);
     }
 

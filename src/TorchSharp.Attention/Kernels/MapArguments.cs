@@ -14,6 +14,10 @@ internal unsafe struct MapArguments
     public void* GradY;
     public void* Residual;
 
+    /// <summary>The output of a residual block, and its gradient.</summary>
+    public void* End;
+    public void* GradEnd;
+
     public int Matrices;
     public int Rows;
     public int Columns;

@@ -6,7 +6,7 @@ namespace TorchSharp.Attention;
 /// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step: <see cref="MixFunction"/> finds the
 /// gradients of the factors, <see cref="MixPoolFunction"/> afterwards writes the input's, all of it, in one pass.
 /// </summary>
-internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, long width)
+internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, long width) : IBackwardPass
 {
     public GateMix Mix { get; } = mix;
 
@@ -23,6 +23,12 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     public Tensor? Pooled { get; set; }
 
     public MixBackward? Backward { get; set; }
+
+    public void Forget()
+    {
+        Backward?.Dispose();
+        Backward = null;
+    }
 
     public bool HasThird => Mix.Kind == MixKind.SumOfThree;
 

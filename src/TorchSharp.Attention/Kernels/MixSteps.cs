@@ -13,13 +13,12 @@ internal sealed class MixPoolFunction : SingleTensorFunction<MixPoolFunction>
         Tensor input = (Tensor)vars[0];
         MixPass pass = (MixPass)vars[1];
         Tensor pooled = pass.Pool(input);
-        GateSteps.Save(ctx, pass, input);
+        GateSteps.Save(ctx, pass, vars, input);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<MixPass>(ctx, pass =>
     {
-        MixPass pass = GateSteps.PassOf<MixPass>(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is not { } backward)
         {
@@ -27,10 +26,10 @@ internal sealed class MixPoolFunction : SingleTensorFunction<MixPoolFunction>
         }
 
         Tensor gradient = backward.InputGradient(grad_output);
-        MixSteps.Finish(pass);
+        pass.Forget();
         GateSteps.Dispose([.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
-    }
+    });
 }
 
 /// <summary>(x, the factors, alpha of an identity start, pass) to y = x · g; of the factors and alpha, those that there are.</summary>
@@ -45,16 +44,15 @@ internal sealed class MixFunction : SingleTensorFunction<MixFunction>
         bool hasSecond = !pass.Mix.HasStrips || pass.HasThird;
         Tensor? second = hasSecond ? (Tensor)vars[2] : null;
         Tensor? alpha = vars.Length == (hasSecond ? 5 : 4) ? (Tensor)vars[^2] : null;
-        GateSteps.Save(ctx, pass, input, first, second!, alpha!, pass.Pooled!);
+        GateSteps.Save(ctx, pass, vars, input, first, second!, alpha!, pass.Pooled!);
         return pass.Apply(input, first, second, alpha?.ToSingle());
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<MixPass>(ctx, pass =>
     {
-        MixPass pass = GateSteps.PassOf<MixPass>(ctx);
         List<Tensor> saved = ctx.get_saved_variables();
         (Tensor? second, Tensor? alpha) = (saved[2], saved[3]);
-        MixSteps.Finish(pass);
+        pass.Forget();
         pass.Composed |= is_grad_enabled();
         if (pass.Composed)
         {
@@ -73,23 +71,17 @@ internal sealed class MixFunction : SingleTensorFunction<MixFunction>
         Tensor? dAlpha = backward.AlphaGradient();
         bool last = !pass.Mix.ReadsAnything || !pass.InputNeedsGradient;
         Tensor? dx = last && pass.InputNeedsGradient ? backward.InputGradient(null) : null;
-        if (last) MixSteps.Finish(pass);
+        if (last) pass.Forget();
         List<Tensor?> gradients = [dx, dFirst];
         if (hasSecond) gradients.Add(dSecond);
         if (dAlpha is not null) gradients.Add(dAlpha);
         return GateSteps.Return([.. gradients, null]);
-    }
+    });
 }
 
 /// <summary>What the two functions share.</summary>
 internal static class MixSteps
 {
-    public static void Finish(MixPass pass)
-    {
-        pass.Backward?.Dispose();
-        pass.Backward = null;
-    }
-
     /// <summary>
     /// The gradients of composed operations, which can be differentiated again where grad mode is on: the operations run once more.
     /// </summary>

@@ -12,7 +12,7 @@ internal static class MixedGate
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
         if (module.Mix is not { } mix || !MapView.TryOf(input, out MapView view)) return null;
-        if (residual is not null && !view.Matches(residual)) return null;
+        if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
         MixPass pass = new(mix, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
         return view.Elements < FusedGate.SmallestTrained ? null : Train(module, pass, input);

@@ -179,6 +179,28 @@ internal readonly unsafe struct GatedChannelGradient : IReduction
     }
 }
 
+/// <summary>
+/// Backward of the end of a residual block, max(x · g + residual, 0), on the way of another reduction: writes the gradient before the ReLU,
+/// which that reduction reads.
+/// </summary>
+internal readonly unsafe struct BehindEnd<TReduction> : IReduction
+    where TReduction : struct, IReduction
+{
+    public static SecondResult Second => TReduction.Second;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void At<TVector, TStorage, TLayout>(
+        MapArguments* a, nint element, nint row, nint start, nint column, ref TVector first, ref TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector gradient = TVector.Behind(TStorage.Load<TVector>(a->End, element), TStorage.Load<TVector>(a->GradEnd, element));
+        TStorage.Store(gradient, a->GradY, element);
+        TReduction.At<TVector, TStorage, TLayout>(a, element, row, start, column, ref first, ref second);
+    }
+}
+
 internal static unsafe class Gradient
 {
     /// <summary>du for u = x · c: dy · s, and what the poolings over channels send back.</summary>

@@ -41,6 +41,9 @@ internal interface ISimd<TSelf>
     /// <summary>a where a &gt; 0 or a is NaN, else 0, as ReLU.</summary>
     static abstract TSelf Rectify(TSelf a);
 
+    /// <summary>What ReLU sends back: the gradient where its result is &gt; 0 or NaN, else 0.</summary>
+    static abstract TSelf Behind(TSelf rectified, TSelf gradient);
+
     /// <summary><paramref name="then"/> where a = b, else 0.</summary>
     static abstract TSelf WhereEqual(TSelf a, TSelf b, TSelf then);
 
@@ -122,6 +125,10 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
         => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(a._value, Vector512<float>.Zero), Vector512<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd512 Behind(Simd512 rectified, Simd512 gradient)
+        => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(rectified._value, Vector512<float>.Zero), Vector512<float>.Zero, gradient._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 WhereEqual(Simd512 a, Simd512 b, Simd512 then)
         => new(Vector512.ConditionalSelect(Vector512.Equals(a._value, b._value), then._value, Vector512<float>.Zero));
 
@@ -198,6 +205,10 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 Rectify(Simd256 a)
         => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(a._value, Vector256<float>.Zero), Vector256<float>.Zero, a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd256 Behind(Simd256 rectified, Simd256 gradient)
+        => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(rectified._value, Vector256<float>.Zero), Vector256<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 WhereEqual(Simd256 a, Simd256 b, Simd256 then)
@@ -281,6 +292,10 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
         => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(a._value, Vector128<float>.Zero), Vector128<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Simd128 Behind(Simd128 rectified, Simd128 gradient)
+        => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(rectified._value, Vector128<float>.Zero), Vector128<float>.Zero, gradient._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 WhereEqual(Simd128 a, Simd128 b, Simd128 then)
         => new(Vector128.ConditionalSelect(Vector128.Equals(a._value, b._value), then._value, Vector128<float>.Zero));
 
@@ -341,6 +356,8 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
     public static Simd1 Larger(Simd1 a, Simd1 b) => a._value > b._value ? a : b;
 
     public static Simd1 Rectify(Simd1 a) => a._value <= 0 ? new(0) : a;
+
+    public static Simd1 Behind(Simd1 rectified, Simd1 gradient) => rectified._value <= 0 ? new(0) : gradient;
 
     public static Simd1 WhereEqual(Simd1 a, Simd1 b, Simd1 then) => a._value == b._value ? then : new(0);
 
