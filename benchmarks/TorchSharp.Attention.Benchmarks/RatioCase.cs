@@ -17,7 +17,8 @@ internal static class RatioCases
     /// <summary>Every case that a name may match, built only when it is.</summary>
     public static IEnumerable<(string Name, Func<RatioCase> Create)> All()
     {
-        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct"])
+        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct",
+            "bam", "scse", "coord", "scoord", "ela", "strip", "triplet", "simam", "psa", "gct-l1", "cbam-parallel"])
         {
             foreach (string map in Maps)
             {
@@ -149,7 +150,13 @@ internal static class RatioCases
         return (GateModule)Options(kind).Create(int.Parse(shape.Split('x')[1]));
     }
 
-    private static AttentionOptions Options(string kind) => kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind);
+    private static AttentionOptions Options(string kind) => kind switch
+    {
+        "cbam" => CbamOptions.Timm,
+        "cbam-parallel" => CbamOptions.Timm with { Order = CbamOrder.Parallel },
+        "gct-l1" => new GatedChannelTransformationOptions { Norm = GctNorm.L1 },
+        _ => AttentionCatalog.Create(kind),
+    };
 
     private static Tensor Map(string shape, string layout)
     {
@@ -159,7 +166,7 @@ internal static class RatioCases
 
     private static int Reads(string kind) => kind switch
     {
-        "cbam" or "lcbam" => 3,
+        "cbam" or "lcbam" or "cbam-parallel" or "triplet" or "bam" or "scse" => 3,
         _ => 2,
     };
 

@@ -20,9 +20,12 @@ internal static class Ratios
         torch.set_num_threads(Option(arguments, "--threads=", Math.Min(2, Environment.ProcessorCount)));
         Console.WriteLine($"# {torch.get_num_threads()} threads, {AttentionKernels.Description}, {rounds} rounds");
         Console.WriteLine($"{"case",-26} {"shape",-17} {"layout",-6} {"way",-10} {"ms",9} {"ratio",7} {"25 %",7} {"75 %",7} {"to floor",8}");
+        bool warm = false;
         foreach ((string name, Func<RatioCase> create) in RatioCases.All().Where(one => one.Name.Contains(filter, StringComparison.Ordinal)))
         {
             RatioCase one = create();
+            if (!warm) WarmUp(one);
+            warm = true;
             Measure(one, rounds);
             one.Dispose();
         }
@@ -62,6 +65,16 @@ internal static class Ratios
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
                 $"{row.Case,-26} {row.Shape,-17} {row.Layout,-6} {row.Way,-10} {row.Milliseconds,9:0.0000} {row.Ratio,7:0.000} {row.LowerQuartile,7:0.000} {row.UpperQuartile,7:0.000} {row.ToFloor,8:0.00}"));
+        }
+    }
+
+    /// <summary>What all cases share is compiled in steps while it runs: the first case must not pay for it.</summary>
+    private static void WarmUp(RatioCase one)
+    {
+        for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 1;)
+        {
+            one.Reset();
+            foreach ((string _, Action run) in one.Ways) run();
         }
     }
 

@@ -92,11 +92,14 @@ public sealed class KernelTests : IDisposable
             {
                 foreach ((string name, Modules.Parameter parameter) in module.named_parameters())
                 {
-                    parameter.requires_grad = !inputLearns && name.GetHashCode(StringComparison.Ordinal) % 2 == trial.Seed % 2;
+                    parameter.requires_grad = !inputLearns && name[..Math.Max(0, name.LastIndexOf('.'))].Sum(letter => letter) % 2 == Math.Abs(trial.Seed % 2);
                 }
 
                 if (!inputLearns && !module.parameters().Any(parameter => parameter.requires_grad)) continue;
                 List<Tensor> expected = Trial.Gradients(module, x, weights, fused: false, inputLearns);
+
+                // libtorch's own batch norm now and then answers with NaN where a part of what it could learn is frozen.
+                if (expected.Exists(one => one.isnan().any().ToBoolean())) continue;
                 List<Tensor> actual = Trial.Gradients(module, x, weights, fused: true, inputLearns);
                 for (int i = 0; i < expected.Count; i++) Trial.Near(expected[i], actual[i], trial.Training ? 3e-3 : 3e-4);
             }

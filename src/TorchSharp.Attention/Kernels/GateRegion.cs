@@ -36,6 +36,9 @@ internal unsafe struct GateRegion
 {
     private const int MostPhases = 16;
 
+    /// <summary>Weights that a core's cache holds beside its samples.</summary>
+    private const long MostWeightsApart = 128 * 1024;
+
     private MapArguments _map;
     private delegate*<MapArguments*, int, int, void> _poolChannels;
     private delegate*<MapArguments*, int, int, void> _poolPositions;
@@ -49,6 +52,8 @@ internal unsafe struct GateRegion
     private float* _positions;
     private int _batch;
     private int _groups;
+    private int _groupSize;
+    private long _scratch;
     private int _stepCount;
     private int _phaseCount;
     private int _bytesOfValue;
@@ -124,34 +129,40 @@ internal unsafe struct GateRegion
         long passes = (channel ? 1 : 0) + (spatial ? 1 : 0) + 1 + (_map.Residual is null ? 0 : 1);
         int threads = NativeTeam.ThreadsFor((long)_batch * _map.Rows, view.Bytes * passes);
 
+        // Whole samples a thread need no barriers; but then every thread reads all of the layers' weights.
+        bool apart = threads > 1 && _batch >= threads && (_batch % threads == 0 || _batch >= 4 * threads) && program.Weights <= MostWeightsApart;
+        int hands = apart ? threads : 1, batch = (_batch + hands - 1) / hands;
+
         // Groups of equal size, each at least as large as the layers' weights, which every group reads again.
         long sample = Math.Max(1, view.Bytes / _batch);
-        long group = Math.Clamp(Math.Max(GroupBytes, sizeof(float) * program.Weights) / sample, 1, _batch);
-        _groups = (int)((_batch + group - 1) / group);
-        int most = (_batch + _groups - 1) / _groups;
+        long group = Math.Clamp(Math.Max(GroupBytes / hands, sizeof(float) * program.Weights) / sample, 1, batch);
+        _groupSize = (int)group;
+        _groups = (int)((batch + group - 1) / group);
+        int most = (batch + _groups - 1) / _groups;
 
         int channels = view.Channels, positions = view.Positions, widest = 0;
         foreach (GateStep step in steps) widest = Math.Max(widest, step.Outputs);
         long pooled = channel ? 2L * most * channels : 0, hidden = 2L * most * Math.Max(channels, widest);
-        long parts = 2L * (most + threads) * Math.Max(view.Pixels ? channels : 0, spatial && !view.Pixels ? positions : 0);
+        long parts = 2L * (most + (apart ? 1 : threads)) * Math.Max(view.Pixels ? channels : 0, spatial && !view.Pixels ? positions : 0);
         long maps = spatial ? 3L * most * positions : 0;
-        float[] scratch = ArrayPool<float>.Shared.Rent((int)(pooled + (2 * hidden) + parts + maps + (5 * Line)));
+        _scratch = Lines(pooled) + (2 * Lines(hidden)) + Lines(parts) + Lines(maps);
+        float[] scratch = ArrayPool<float>.Shared.Rent((int)((_scratch * hands) + Line));
         fixed (float* origin = scratch)
         fixed (GateStep* first = steps)
         {
             _steps = first;
             _stepCount = steps.Length;
-            float* next = Aligned(origin);
-            _pooled = Take(ref next, pooled);
-            _first = Take(ref next, hidden);
-            _second = Take(ref next, hidden);
-            _parts = Take(ref next, parts);
-            _positions = Take(ref next, maps);
+            _pooled = (float*)(((nint)origin + (4 * Line) - 1) & ~((4 * Line) - 1));
+            _first = _pooled + Lines(pooled);
+            _second = _first + Lines(hidden);
+            _parts = _second + Lines(hidden);
+            _positions = _parts + Lines(parts);
             _convolution = program.Convolution;
             _positionFunction = program.PositionFunction;
             _positionAlpha = program.PositionAlpha;
             GateRegion* region = (GateRegion*)Unsafe.AsPointer(ref this);
-            NativeTeam.RunPhases(&Phases<TVector>, region, 1 + (_groups * _phaseCount), threads);
+            if (apart) NativeTeam.RunPhases(&Apart<TVector>, region, 1, threads);
+            else NativeTeam.RunPhases(&Phases<TVector>, region, 1 + (_groups * _phaseCount), threads);
         }
 
         ArrayPool<float>.Shared.Return(scratch);
@@ -160,14 +171,8 @@ internal unsafe struct GateRegion
     /// <summary>Floats of a cache line.</summary>
     private const int Line = 16;
 
-    private static float* Aligned(float* pointer) => (float*)(((nint)pointer + (4 * Line) - 1) & ~((4 * Line) - 1));
-
-    private static float* Take(ref float* next, long count)
-    {
-        float* taken = next;
-        next = Aligned(next + count);
-        return taken;
-    }
+    /// <summary>So many values in whole lines.</summary>
+    private static long Lines(long count) => (count + Line - 1) / Line * Line;
 
     private void Order(int steps, bool channel, bool spatial)
     {
@@ -183,6 +188,27 @@ internal unsafe struct GateRegion
     {
         _stepOf[_phaseCount] = (byte)step;
         _phases[_phaseCount++] = (byte)phase;
+    }
+
+    /// <summary>A thread's own samples, as a batch of their own.</summary>
+    private static void Apart<TVector>(GateRegion* a, int phase, int thread, int threads)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        int first = (int)((long)a->_batch * thread / threads);
+        GateRegion own = *a;
+        own._batch = (int)((long)a->_batch * (thread + 1) / threads) - first;
+        if (own._batch == 0) return;
+        own._groups = (own._batch + own._groupSize - 1) / own._groupSize;
+        nint bytes = (nint)first * a->_map.Rows * a->_map.Columns * a->_bytesOfValue, floats = (nint)(thread * a->_scratch);
+        own._map.X = (byte*)own._map.X + bytes;
+        own._map.Y = (byte*)own._map.Y + bytes;
+        if (own._map.Residual is not null) own._map.Residual = (byte*)own._map.Residual + bytes;
+        own._pooled += floats;
+        own._first += floats;
+        own._second += floats;
+        own._parts += floats;
+        own._positions += floats;
+        for (int current = 0; current <= own._groups * own._phaseCount; current++) Phases<TVector>(&own, current, 0, 1);
     }
 
     /// <summary>The first pass over a group goes with the last one over the group before it: they share no buffers.</summary>
