@@ -137,7 +137,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
 
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
-        Grid grid = new(input, _options);
+        Grid grid = new(input.size(2), input.size(3), _options);
         long samples = input.size(0), heads = _options.Heads, pairs = Slots * Slots * heads, blocks = grid.IsPlain ? 1 : grid.Windows;
         grid.CountCut(count, input);
         count.Copy(pairs);
@@ -281,7 +281,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         public void CountCut(FunctionCount count, Tensor input)
         {
             long channels = input.size(0) * input.size(1), cut = channels * Height * Width;
-            bool pads = Height > _mapHeight || Width > _mapWidth, rolls = _down > 0 || _across > 0;
+            bool pads = Height > _mapHeight || Width > _mapWidth, rolls = Down > 0 || Across > 0;
             if (pads) count.Pad(input.numel(), cut);
             if (rolls) count.Copy(cut);
             bool view = Width == _window && (pads || rolls || input.size(0) == 1 || Height == _window);
@@ -292,7 +292,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         public void CountJoin(FunctionCount count, long values)
         {
             if (Width > _window) count.Copy(values);
-            if (_down > 0 || _across > 0) count.Copy(values);
+            if (Down > 0 || Across > 0) count.Copy(values);
         }
 
         public Tensor Join(Tensor windows)
