@@ -45,6 +45,10 @@ internal sealed class InsertionSpot
         return spot;
     }
 
+    /// <summary>What stands before and after a submodule, in the order in which it acts; nothing where nothing was inserted.</summary>
+    public static (IReadOnlyList<AttentionModule> Before, IReadOnlyList<AttentionModule> After) Around(nn.Module module)
+        => Spots.TryGetValue(module, out InsertionSpot? spot) ? (spot._before, spot._after) : ([], []);
+
     /// <summary>Takes an attention away, and the hooks with the last one.</summary>
     public void Remove(AttentionModule attention)
     {

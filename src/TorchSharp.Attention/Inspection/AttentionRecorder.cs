@@ -134,7 +134,7 @@ public sealed class AttentionRecorder : IDisposable
     }
 
     /// <summary>The attentions of a network that no gate contains, in the network's order.</summary>
-    private static IEnumerable<(string Name, nn.Module Module)> Attentions(nn.Module model)
+    internal static IEnumerable<(string Name, nn.Module Module)> Attentions(nn.Module model)
     {
         HashSet<nn.Module> parts = [], seen = [];
         foreach ((string name, nn.Module module) in model.named_modules().Prepend(("", model)))

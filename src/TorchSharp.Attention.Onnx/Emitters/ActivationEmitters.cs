@@ -1,0 +1,44 @@
+using TorchSharp.Modules;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>TorchSharp's activations.</summary>
+internal static class ActivationEmitters
+{
+    public static OnnxEmitters WithActivations(this OnnxEmitters emitters) => emitters
+        .With<ReLU>((context, _, x) => context.Relu(x))
+        .With<ReLU6>((context, _, x) => context.Clip(x, 0, 6))
+        .With<Hardtanh>((context, module, x) => context.Clip(x, module.min_val, module.max_val))
+        .With<LeakyReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", module.negative_slope)))
+        .With<PReLU>((context, module, x) => context.PRelu(x, module.weight))
+        .With<ELU>((context, module, x) => context.Elementwise("Elu", x, ("alpha", module.alpha)))
+        .With<CELU>((context, module, x) => context.Elementwise("Celu", x, ("alpha", module.alpha)))
+        .With<SELU>((context, _, x) => context.Elementwise("Selu", x))
+        .With<GELU>((context, module, x) => module.approximate == GELU.Approximate.tanh ? TanhGelu(context, x) : context.Gelu(x))
+        .With<SiLU>((context, _, x) => context.Mul(x, context.Sigmoid(x)))
+        .With<Sigmoid>((context, _, x) => context.Sigmoid(x))
+        .With<LogSigmoid>((context, _, x) => context.Mul(context.Elementwise("Softplus", context.Mul(x, -1)), -1))
+        .With<Hardsigmoid>((context, _, x) => context.HardSigmoid(x))
+        .With<Hardswish>((context, _, x) => context.HardSwish(x))
+        .With<Tanh>((context, _, x) => context.Elementwise("Tanh", x))
+        .With<Softmax>((context, module, x) => context.Softmax(x, (int)module.dim))
+        .With<Softmax2d>((context, _, x) => context.Softmax(x, -3))
+        .With<LogSoftmax>((context, module, x) => context.Elementwise("LogSoftmax", x, ("axis", module.dim)))
+        .With<Softplus>((context, module, x) => context.Mul(context.Elementwise("Softplus", context.Mul(x, module.beta)), 1 / module.beta))
+        .With<Softsign>((context, _, x) => context.Elementwise("Softsign", x))
+        .With<Mish>((context, _, x) => context.Mul(x, context.Elementwise("Tanh", context.Elementwise("Softplus", x))))
+        .With<GLU>((context, module, x) =>
+        {
+            long half = context.Fixed(x[(int)module.dim], "GLU halves this axis") / 2;
+            IReadOnlyList<OnnxValue> halves = context.Split(x, (int)module.dim, half, half);
+            return context.Mul(halves[0], context.Sigmoid(halves[1]));
+        });
+
+    /// <summary>x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 x³))).</summary>
+    private static OnnxValue TanhGelu(OnnxContext context, OnnxValue x)
+    {
+        OnnxValue cube = context.Mul(context.Mul(x, x), x);
+        OnnxValue inner = context.Mul(context.Add(x, context.Mul(cube, 0.044715)), Math.Sqrt(2 / Math.PI));
+        return context.Mul(context.Mul(x, 0.5), context.Add(context.Elementwise("Tanh", inner), 1));
+    }
+}

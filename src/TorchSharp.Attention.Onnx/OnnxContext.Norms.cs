@@ -1,0 +1,119 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <content>Norms, padding, resizing, and what attentions share.</content>
+public sealed partial class OnnxContext
+{
+    /// <summary>A norm by running statistics.</summary>
+    internal OnnxValue Norm(NormBase norm, OnnxValue x)
+    {
+        if (norm.running_mean is null || norm.running_var is null)
+        {
+            throw Refuse("it has no running statistics, so its output depends on the whole batch. Build it with track_running_stats: true.");
+        }
+
+        OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null ? null : Parameter(norm.bias);
+        int channels = (int)norm.running_mean.size(0);
+        float[] ones = new float[channels];
+        Array.Fill(ones, 1);
+        return Node(
+            "BatchNormalization",
+            [x, scale ?? Constant(ones, channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
+            x.Shape, ("epsilon", norm.eps));
+    }
+
+    /// <summary>Each channel of each sample to mean 0 and variance 1, then scale and shift.</summary>
+    internal OnnxValue InstanceNorm(OnnxValue x, Tensor? scale, Tensor? shift, double eps)
+    {
+        int channels = (int)x[1].Size;
+        float[] ones = new float[channels];
+        Array.Fill(ones, 1);
+        return Node(
+            "InstanceNormalization",
+            [x, scale is null ? Constant(ones, channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
+            x.Shape, ("epsilon", eps));
+    }
+
+    /// <summary>x · scale + shift, along an axis.</summary>
+    internal OnnxValue ScaleAndShift(OnnxValue x, Tensor? scale, Tensor? shift, int axis)
+    {
+        if (scale is not null) x = Mul(x, Along(Parameter(scale, "weight")));
+        return shift is null ? x : Add(x, Along(Parameter(shift, "bias")));
+
+        OnnxValue Along(OnnxValue values) => x.Rank - axis == 1 ? values : Reshape(values, [values[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - axis - 1)]);
+    }
+
+    /// <summary>Adds values at the ends of axes.</summary>
+    /// <param name="x">The input.</param>
+    /// <param name="mode">constant (zeros), reflect, edge, or wrap.</param>
+    /// <param name="first">How many before each axis.</param>
+    /// <param name="last">How many after each axis.</param>
+    public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last)
+    {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(last);
+        if (first.Concat(last).All(count => count == 0)) return Given(x);
+        if (mode == "wrap")
+        {
+            // No operator of set 17 wraps.
+            for (int i = 0; i < x.Rank; i++)
+            {
+                OnnxValue[] parts =
+                [
+                    .. first[i] > 0 ? [Slice(x, i, -first[i], long.MaxValue)] : Array.Empty<OnnxValue>(), x,
+                    .. last[i] > 0 ? [Slice(x, i, 0, last[i])] : Array.Empty<OnnxValue>(),
+                ];
+                x = Concat(i, parts);
+            }
+
+            return x;
+        }
+
+        OnnxLength[] shape = [.. Given(x).Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
+        return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank)], [(shape, x.ElementType)], ("mode", mode))[0];
+    }
+
+    /// <summary>A map (N, C, H, W) in another size.</summary>
+    /// <param name="x">The map.</param>
+    /// <param name="height">The height.</param>
+    /// <param name="width">The width.</param>
+    /// <param name="bilinear">True for bilinear (corners not aligned), false for the nearest value.</param>
+    public OnnxValue Resize(OnnxValue x, OnnxLength height, OnnxLength width, bool bilinear)
+    {
+        ArgumentNullException.ThrowIfNull(height);
+        ArgumentNullException.ThrowIfNull(width);
+        OnnxLength[] shape = [Given(x)[0], x[1], height, width];
+        (string, object)[] attributes = bilinear
+            ? [("mode", "linear"), ("coordinate_transformation_mode", "half_pixel")]
+            : [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
+        return Node("Resize", [x, null, null, Lengths(shape)], shape, attributes);
+    }
+
+    /// <summary>1 + alpha · (gate − 1): the identity start of a gate.</summary>
+    internal OnnxValue Blend(OnnxValue gate, Tensor? alpha) => alpha is null ? gate : Add(Mul(Add(gate, -1), Parameter(alpha, "alpha")), 1);
+
+    /// <summary>A factor of a map as the outputs that a recorder would have: of channels, of positions, or of every element.</summary>
+    internal void MapFactor(OnnxValue x, OnnxValue factor)
+    {
+        if (!WantsMaps) return;
+        if (IsOne(factor[1]) && (!IsOne(x[1]) || !IsOne(factor[2]) || !IsOne(factor[3])))
+        {
+            Map(AttentionMapKind.Spatial, Squeeze(Expand(factor, x[0], 1, x[2], x[3]), 1));
+        }
+        else if (IsOne(factor[2]) && IsOne(factor[3]))
+        {
+            Map(AttentionMapKind.Channel, Flatten(Expand(factor, x[0], factor[1], 1, 1)));
+        }
+        else
+        {
+            OnnxValue whole = Expand(factor, x.Shape);
+            Map(AttentionMapKind.Element, whole);
+            Map(AttentionMapKind.Channel, Reduce("ReduceMean", whole, [2, 3], keep: false));
+            Map(AttentionMapKind.Spatial, Reduce("ReduceMean", whole, [1], keep: false));
+        }
+    }
+
+    private static bool IsOne(OnnxLength length) => length is { IsDynamic: false, Size: 1 };
+}

@@ -1,0 +1,242 @@
+using System.Runtime.CompilerServices;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention.Onnx;
+
+// How emitters work
+// -----------------
+// A module is described once, by an emitter: a function of this context, the module and the values that it is called with, which adds nodes
+// and returns the values that the module would return. OnnxEmitters says which emitter a type has:
+//
+//     OnnxEmitters.Default.With<MyNet>((context, net, x) => context.Call("head", context.Relu(context.Call("body", x))))
+//
+// Within an emitter:
+//   Call(child or "key", x)    writes a submodule by its own emitter, and the attentions that InsertAttention put around it; Call is to emitters
+//                              what call is to forward.
+//   Parameter("weight")        a parameter or buffer of the module, or Parameter(tensor): an initialiser that is named by its state-dict key.
+//   Constant(…)                other numbers.
+//   Relu(x), Conv(x, …), …     operators that work out the shape of what they return (OnnxContext.Operators.cs);
+//   Node("Op", inputs, …)      any other operator; the caller says the shape.
+//   x[1], x.Rank               lengths of axes. They may be dynamic: Reshape, Expand and Lengths take them as they are; who needs the number
+//                              asks Fixed(x[2], "why"), which ends in a report note (the axis gets the example's size) or an error.
+// Gates and contexts describe less: OnnxEmitters.WithGate returns the gate, WithContext the context; identity start, multiplication, residual and
+// the maps as outputs are added for all of them alike. WantsMaps says whether weights are asked for; Map(kind, value) hands them over.
+
+/// <summary>
+/// What an emitter writes with: it adds nodes and constants to the graph and writes submodules. Names of nodes and constants follow the path of the module that is
+/// being written.
+/// </summary>
+public sealed partial class OnnxContext
+{
+    private readonly OnnxGraph _graph;
+    private readonly OnnxEmitters _emitters;
+    private readonly bool _convert;
+    private readonly Dictionary<nn.Module, string> _paths = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<IntPtr, string> _keys = [];
+    private readonly Dictionary<IntPtr, OnnxValue> _parameters = [];
+    private readonly Dictionary<string, OnnxValue> _lengths = [];
+    private readonly Stack<(nn.Module Module, string Path)> _stack = new();
+    private readonly HashSet<nn.Module> _mapped = new(ReferenceEqualityComparer.Instance);
+
+    internal OnnxContext(OnnxGraph graph, nn.Module model, OnnxEmitters emitters, bool convert, IEnumerable<nn.Module> mapped)
+    {
+        (_graph, _emitters, _convert) = (graph, emitters, convert);
+        _mapped.UnionWith(mapped);
+        _paths.Add(model, "");
+        foreach ((string name, nn.Module module) in model.named_modules()) _paths.TryAdd(module, name);
+        foreach ((string name, Modules.Parameter parameter) in model.named_parameters()) _keys.TryAdd(parameter.Handle, name);
+        foreach ((string name, Tensor buffer) in model.named_buffers()) _keys.TryAdd(buffer.Handle, name);
+    }
+
+    /// <summary>The module that is being written.</summary>
+    public nn.Module Module => _stack.Peek().Module;
+
+    /// <summary>Its path in the network, as <c>named_modules</c> has it; "" for the network itself.</summary>
+    public string Path => _stack.Peek().Path;
+
+    /// <summary>Whether the maps of this module are to be outputs: an attention then hands them over by <see cref="Map"/>.</summary>
+    public bool WantsMaps => _mapped.Contains(Module);
+
+    /// <summary>The maps handed over so far.</summary>
+    internal List<(string Path, AttentionMapKind Kind, OnnxValue Value)> Maps { get; } = [];
+
+    /// <summary>Writes a submodule with one input and one output.</summary>
+    /// <param name="module">The submodule.</param>
+    /// <param name="input">What it is called with.</param>
+    /// <returns>What it returns.</returns>
+    /// <exception cref="NotSupportedException">No emitter is known for the submodule, or for its settings.</exception>
+    public OnnxValue Call(nn.Module module, OnnxValue input) => Call(module, [input]) is [OnnxValue output] ? output : throw new NotSupportedException(
+        $"{Named(module, PathOf(module))} does not return one value; use the overload for several.");
+
+    /// <summary>Writes a child of the current module by its key.</summary>
+    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="input">What it is called with.</param>
+    /// <returns>What it returns.</returns>
+    /// <exception cref="ArgumentException">There is no such child.</exception>
+    /// <exception cref="NotSupportedException">No emitter is known for the child, or for its settings.</exception>
+    public OnnxValue Call(string key, OnnxValue input) => Call(Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name)), input);
+
+    /// <summary>Writes a submodule.</summary>
+    /// <param name="module">The submodule.</param>
+    /// <param name="inputs">What it is called with.</param>
+    /// <returns>What it returns.</returns>
+    /// <exception cref="NotSupportedException">No emitter is known for the submodule, or for its settings.</exception>
+    public IReadOnlyList<OnnxValue> Call(nn.Module module, params IReadOnlyList<OnnxValue> inputs)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        ArgumentNullException.ThrowIfNull(inputs);
+        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
+        if (before.Count > 0) inputs = [Chain(before, inputs[0]), .. inputs.Skip(1)];
+        IReadOnlyList<OnnxValue> outputs = Enter(module, path => _emitters.Find(module, Named(module, path))(this, module, inputs));
+        return after.Count > 0 ? [Chain(after, outputs[0]), .. outputs.Skip(1)] : outputs;
+    }
+
+    /// <summary>
+    /// Writes the inside of a child as part of the current module's emitter: for children whose types have no emitter of their own.
+    /// </summary>
+    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="write">Writes it; meanwhile the child is the current module.</param>
+    /// <exception cref="ArgumentException">There is no such child.</exception>
+    public OnnxValue Within(string key, Func<OnnxValue> write)
+    {
+        ArgumentNullException.ThrowIfNull(write);
+        return Enter(Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name)), _ => write());
+    }
+
+    /// <summary>Writes a child of the current module where there is one; otherwise its input passes.</summary>
+    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="input">What it is called with.</param>
+    public OnnxValue CallIfAny(string key, OnnxValue input) => Child(key) is { } child ? Call(child, input) : input;
+
+    /// <summary>A child of the current module by its key; null where there is none.</summary>
+    /// <param name="key">The child's name, as in state-dict keys.</param>
+    public nn.Module? Child(string key) => Module.named_children().FirstOrDefault(child => child.name == key).module;
+
+    /// <summary>A parameter or buffer of the current module by its name; an error where there is none.</summary>
+    /// <param name="name">Its name in the module.</param>
+    /// <exception cref="ArgumentException">There is no such parameter or buffer.</exception>
+    public OnnxValue Parameter(string name) => Parameter(Tensor(name) ?? throw Missing(
+        name, "parameter or buffer", Module.named_parameters(recurse: false).Select(own => own.name)), name);
+
+    /// <summary>A tensor as a constant: under its state-dict key where it is part of the network, otherwise under the current module's path.</summary>
+    /// <param name="tensor">The values; floating point. They are copied now.</param>
+    /// <param name="name">Its name in the module.</param>
+    /// <exception cref="NotSupportedException">Its type is not float32, and the options do not allow to convert.</exception>
+    public OnnxValue Parameter(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        if (_parameters.TryGetValue(tensor.Handle, out OnnxValue? known)) return known;
+        bool part = _keys.TryGetValue(tensor.Handle, out string? key);
+        key ??= Below(Path, name.Split('.', ' ')[^1].TrimEnd('!').TrimStart('_'));
+        if (tensor.dtype != ScalarType.Float32 && !(_convert && tensor.is_floating_point()))
+        {
+            throw new NotSupportedException(
+                $"'{key}' is {tensor.dtype}. ONNX files are written in float32: bring the network to float32 with .to(ScalarType.Float32), or set " +
+                $"{nameof(OnnxExportOptions)}.{nameof(OnnxExportOptions.ConvertToFloat32)} to write its values rounded to float32.");
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        Tensor values = tensor.detach().cpu().to_type(ScalarType.Float32).contiguous();
+        OnnxValue value = _graph.Initializer(key, tensor.shape, OnnxElementType.Real, values.bytes.ToArray());
+        if (part) _parameters.Add(tensor.Handle, value);
+        return value;
+    }
+
+    /// <summary>Numbers as a constant.</summary>
+    /// <param name="values">The numbers, row by row.</param>
+    /// <param name="shape">Length of each axis; none for a scalar.</param>
+    public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Real);
+
+    /// <summary>Whole numbers as a constant.</summary>
+    /// <param name="values">The numbers, row by row.</param>
+    /// <param name="shape">Length of each axis; none for a scalar.</param>
+    public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Whole);
+
+    /// <summary>Adds a node with one output.</summary>
+    /// <param name="op">The operator, of operator set 17.</param>
+    /// <param name="inputs">Its inputs; null for one that is left out.</param>
+    /// <param name="shape">The output's shape.</param>
+    /// <param name="attributes">Settings: int, long, bool, float, double, string, or lists of ints, longs or floats.</param>
+    public OnnxValue Node(string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<OnnxLength> shape, params (string Name, object Value)[] attributes)
+        => Node(op, inputs, [(shape, OnnxElementType.Real)], attributes)[0];
+
+    /// <summary>Adds a node.</summary>
+    /// <param name="op">The operator, of operator set 17.</param>
+    /// <param name="inputs">Its inputs; null for one that is left out.</param>
+    /// <param name="outputs">Shape and type of each output.</param>
+    /// <param name="attributes">Settings: int, long, bool, float, double, string, or lists of ints, longs or floats.</param>
+    public IReadOnlyList<OnnxValue> Node(
+        string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<(IReadOnlyList<OnnxLength> Shape, OnnxElementType Type)> outputs,
+        params (string Name, object Value)[] attributes)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(op);
+        ArgumentNullException.ThrowIfNull(inputs);
+        ArgumentNullException.ThrowIfNull(outputs);
+        ArgumentNullException.ThrowIfNull(attributes);
+        return _graph.Node(op, Below(Path, op), inputs, outputs, attributes);
+    }
+
+    /// <summary>
+    /// A length whose number is needed while the graph is written. Where it depends on a dynamic axis, that axis gets the example's size: a note
+    /// in the report, or an error, as the options say.
+    /// </summary>
+    /// <param name="length">The length.</param>
+    /// <param name="reason">What needs it, for the report: "windows are padded to a multiple of 7".</param>
+    public long Fixed(OnnxLength length, string reason)
+    {
+        ArgumentNullException.ThrowIfNull(length);
+        return length.IsDynamic ? throw new FixedAxisException(length.Axes, $"{Named(Module, Path)}: {reason}") : length.Size;
+    }
+
+    /// <summary>Refuses a setting or a module that cannot be written.</summary>
+    /// <param name="reason">What it is and what would do instead.</param>
+    public NotSupportedException Refuse(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
+
+    /// <summary>Makes an attention's map an output.</summary>
+    /// <param name="kind">What it weighs.</param>
+    /// <param name="map">The map, in the shape that <see cref="AttentionMapKind"/> says.</param>
+    public void Map(AttentionMapKind kind, OnnxValue map)
+    {
+        if (WantsMaps) Maps.Add((Path, kind, map));
+    }
+
+    /// <summary>The gate of a gate module inside the current one, identity start included, without multiplying.</summary>
+    internal OnnxValue Gate(GateModule module, OnnxValue input) => Enter(module, path => _emitters.FindGate(module, Named(module, path))(this, module, input));
+
+    /// <summary>A tensor of the current module by its name.</summary>
+    internal Tensor? Tensor(string name)
+        => Module.named_parameters(recurse: false).FirstOrDefault(own => own.name == name).parameter
+            ?? Module.named_buffers(recurse: false).FirstOrDefault(own => own.name == name).buffer;
+
+    internal static string Below(string path, string name) => path.Length == 0 ? name : $"{path}/{name}";
+
+    private OnnxValue Chain(IReadOnlyList<AttentionModule> attentions, OnnxValue map) => attentions.Aggregate(map, (x, attention) => Call(attention, x));
+
+    private T Enter<T>(nn.Module module, Func<string, T> write)
+    {
+        string path = PathOf(module);
+        if (_stack.Any(entry => ReferenceEquals(entry.Module, module))) throw new NotSupportedException($"{Named(module, path)} contains itself.");
+        _stack.Push((module, path));
+        try
+        {
+            return write(path);
+        }
+        finally
+        {
+            _stack.Pop();
+        }
+    }
+
+    private string PathOf(nn.Module module) => _paths.TryGetValue(module, out string? path) ? path : _stack.Count == 0 ? "" : Below(Path, module.GetName());
+
+    private ArgumentException Missing(string name, string what, IEnumerable<string> present)
+        => new($"{Named(Module, Path)} has no {what} '{name}'. There are: {string.Join(", ", present)}.", nameof(name));
+
+    private static string Named(nn.Module module, string path) => path.Length == 0 ? module.GetType().Name : $"{module.GetType().Name} '{path}'";
+}
+
+/// <summary>An axis that was asked to be dynamic needs the example's size.</summary>
+internal sealed class FixedAxisException(ulong axes, string reason) : Exception(reason)
+{
+    public ulong Axes { get; } = axes;
+}

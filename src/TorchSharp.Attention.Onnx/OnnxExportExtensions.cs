@@ -1,0 +1,60 @@
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>Writes networks as ONNX files.</summary>
+public static class OnnxExportExtensions
+{
+    /// <summary>Writes a network as an ONNX file with the default settings: see the overload with options.</summary>
+    /// <param name="model">The network, or a module alone.</param>
+    /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
+    /// <param name="exampleInput">An input: its shape is what the file takes, except for the batch.</param>
+    /// <returns>What was written, and its error.</returns>
+    /// <inheritdoc cref="ExportOnnx(nn.Module, string, Tensor, OnnxExportOptions)" path="/exception"/>
+    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput) => model.ExportOnnx(path, [exampleInput], null);
+
+    /// <summary>
+    /// Writes a network as an ONNX file (operator set 17, IR version 8), runs the file in ONNX Runtime on random inputs of several shapes and
+    /// compares it with the network. The file computes what the network does in evaluation mode; the network stays as it is, its mode included.
+    /// Attentions that <see cref="InsertionExtensions.InsertAttention"/> put around submodules are part of it; other hooks are not.
+    /// </summary>
+    /// <param name="model">The network, or a module alone.</param>
+    /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
+    /// <param name="exampleInput">An input: its shape is what the file takes, except for dynamic axes.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <returns>What was written, and its error.</returns>
+    /// <exception cref="ArgumentException">The example or an option does not fit.</exception>
+    /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
+    /// <exception cref="OnnxVerificationException">The file computes something else. It is not kept.</exception>
+    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput, OnnxExportOptions? options)
+        => model.ExportOnnx(path, [exampleInput], options);
+
+    /// <summary>The same for a network with several inputs.</summary>
+    /// <param name="model">The network, or a module alone.</param>
+    /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
+    /// <param name="exampleInputs">The inputs, in the order of <c>forward</c>.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <returns>What was written, and its error.</returns>
+    /// <exception cref="ArgumentException">An example or an option does not fit.</exception>
+    /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
+    /// <exception cref="OnnxVerificationException">The file computes something else. It is not kept.</exception>
+    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, IReadOnlyList<Tensor> exampleInputs, OnnxExportOptions? options)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ArgumentNullException.ThrowIfNull(exampleInputs);
+        if (exampleInputs.Count == 0) throw new ArgumentException("exampleInputs is empty; give a tensor for each input.", nameof(exampleInputs));
+        foreach (Tensor example in exampleInputs)
+        {
+            ArgumentNullException.ThrowIfNull(example, nameof(exampleInputs));
+            if (example.dim() == 0 || example.numel() == 0 || !example.is_floating_point())
+            {
+                throw new ArgumentException($"An example input is {example.dtype} {Check.Shape(example)}; it must be floating point, with a batch axis and not empty.", nameof(exampleInputs));
+            }
+        }
+
+        options ??= new OnnxExportOptions();
+        options.Validate();
+        return new OnnxExporter(model, exampleInputs, options).Run(path);
+    }
+}

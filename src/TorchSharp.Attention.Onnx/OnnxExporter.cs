@@ -1,0 +1,279 @@
+using System.Globalization;
+using System.Text.Json;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>One export: writes the graph, saves it, runs it beside the network.</summary>
+internal sealed class OnnxExporter
+{
+    private readonly nn.Module _model;
+    private readonly IReadOnlyList<Tensor> _examples;
+    private readonly OnnxExportOptions _options;
+    private readonly List<string> _notes = [];
+    private readonly List<(int Input, int Axis, string Symbol)> _dynamic = [];
+    private List<(string Path, AttentionMapKind Kind, string Output)> _maps = [];
+    private OnnxGraph _graph = null!;
+    private IReadOnlyList<OnnxValue> _inputs = [], _outputs = [];
+
+    public OnnxExporter(nn.Module model, IReadOnlyList<Tensor> examples, OnnxExportOptions options)
+    {
+        (_model, _examples, _options) = (model, examples, options);
+        for (int input = 0; input < examples.Count; input++)
+        {
+            foreach ((OnnxDynamicAxes flag, int axis, string name) in AxesOf(examples[input].dim()))
+            {
+                // All inputs share the batch; every other axis is its own.
+                if (options.DynamicAxes.HasFlag(flag)) _dynamic.Add((input, axis, flag == OnnxDynamicAxes.Batch || input == 0 ? name : $"{name}{input + 1}"));
+            }
+        }
+    }
+
+    public OnnxExportReport Run(string path)
+    {
+        WriteGraph();
+        IReadOnlyList<OnnxCheck> checks = [];
+        string? data = OnnxModelFile.Save(_graph.Model, path, _options.ExternalDataThreshold, _options.Verify ? file => checks = Verify(file) : null);
+        return new OnnxExportReport
+        {
+            Path = path,
+            DataPath = data,
+            Opset = OnnxGraph.Opset,
+            IrVersion = OnnxGraph.IrVersion,
+            Inputs = [.. _inputs.Select(Line)],
+            Outputs = [.. _outputs.Select(Line)],
+            Nodes = _graph.Model.Graph.Node.Count,
+            Bytes = new FileInfo(path).Length + (data is null ? 0 : new FileInfo(data).Length),
+            Checks = checks,
+            Notes = _notes,
+        };
+    }
+
+    /// <summary>Writes the graph, again with an axis less wherever a module needs its size.</summary>
+    private void WriteGraph()
+    {
+        while (true)
+        {
+            try
+            {
+                TryWriteGraph();
+                return;
+            }
+            catch (FixedAxisException e)
+            {
+                string[] symbols = [.. Symbols().Where((_, i) => (e.Axes >> i & 1) != 0)];
+                if (_options.RequireDynamicAxes)
+                {
+                    throw new NotSupportedException(
+                        $"{string.Join(" and ", symbols)} cannot stay dynamic: {e.Message}. Leave it out of DynamicAxes, or set RequireDynamicAxes to false.", e);
+                }
+
+                _notes.Add($"{string.Join(" and ", symbols)} fixed at the example's size: {e.Message}.");
+                _dynamic.RemoveAll(axis => symbols.Contains(axis.Symbol));
+            }
+        }
+    }
+
+    private void TryWriteGraph()
+    {
+        _graph = new OnnxGraph(_model.GetName());
+        string[] symbols = Symbols(), names = Names(_options.InputNames, "input", _examples.Count, nameof(OnnxExportOptions.InputNames));
+        _inputs = [.. _examples.Select((example, input) =>
+        {
+            long[] shape = example.shape;
+            return _graph.Input(names[input], [.. shape.Select((size, axis) =>
+                _dynamic.Find(entry => entry.Input == input && entry.Axis == axis).Symbol is { } symbol
+                    ? OnnxLength.Read(names[input], axis, size, 1UL << Array.IndexOf(symbols, symbol), symbol)
+                    : size)]);
+        })];
+        OnnxContext context = new(
+            _graph, _model, _options.Emitters, _options.ConvertToFloat32, _options.AttentionMaps ? AttentionRecorder.Attentions(_model).Select(entry => entry.Module) : []);
+        IReadOnlyList<OnnxValue> outputs = context.Call(_model, _inputs);
+        names = Names(_options.OutputNames, "output", outputs.Count, nameof(OnnxExportOptions.OutputNames));
+        _maps = [.. context.Maps.Select(map => (map.Path, map.Kind, OnnxContext.Below(map.Path, map.Kind.ToString())))];
+        _outputs =
+        [
+            .. outputs.Select((output, i) => _graph.Output(output, names[i])),
+            .. context.Maps.Select((map, i) => _graph.Output(map.Value, _maps[i].Output)),
+        ];
+        WriteMetadata();
+    }
+
+    private void WriteMetadata()
+    {
+        _graph.Metadata("torchsharp_attention.version", OnnxGraph.Version);
+        _graph.Metadata("torchsharp_attention.model", _model.GetName());
+        if (Plan() is { } plan) _graph.Metadata("torchsharp_attention.plan", plan);
+        if (_model is IAttentionModule attention) _graph.Metadata("torchsharp_attention.options", attention.Options.ToJson());
+        if (_options.ClassNames is { } classes) _graph.Metadata("class_names", JsonSerializer.Serialize(classes.ToArray()));
+        if (_options.Normalization is { } normalization)
+        {
+            _graph.Metadata("normalization.mean", JsonSerializer.Serialize(normalization.Mean.ToArray()));
+            _graph.Metadata("normalization.std", JsonSerializer.Serialize(normalization.Deviation.ToArray()));
+        }
+
+        foreach ((string key, string value) in _options.Metadata ?? new Dictionary<string, string>()) _graph.Metadata(key, value);
+    }
+
+    private string? Plan()
+    {
+        AttentionPlan? plan = _model switch
+        {
+            ResNet network => network.Options.Attention,
+            MobileNetV2 network => network.Options.Attention,
+            UNet network => network.Options.Attention,
+            _ => null,
+        };
+        if (plan is null) return null;
+        if (plan.Rules.All(rule => rule.Predicate is null)) return plan.ToJson();
+        _notes.Add("the plan is not in the metadata, because a rule has a predicate, which is code.");
+        return null;
+    }
+
+    private List<OnnxCheck> Verify(string file)
+    {
+        using OnnxSession session = new(file);
+        using EvaluationMode evaluation = new(_model);
+        using IDisposable quiet = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        List<OnnxCheck> checks = [];
+        Random random = new(20260101);
+        foreach (IReadOnlyList<long[]> shapes in Shapes())
+        {
+            using DisposeScope each = NewDisposeScope();
+            Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i]))];
+            if (Expect(inputs, required: checks.Count == 0) is not { } expected) continue;
+            IReadOnlyDictionary<string, Tensor> found = session.Run([.. inputs.Select((input, i) => (_inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
+            ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>([.. shapes.Select(shape => ValueList.Create<long>(shape))]);
+            foreach ((string output, Tensor value) in expected) checks.Add(Compare(said, output, value, found[output]));
+        }
+
+        if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= _options.Tolerance))
+        {
+            throw new OnnxVerificationException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"The file computes something else than {_model.GetName()}: output '{worst.Output}' at input {string.Join(", ", worst.InputShapes)} differs by " +
+                $"{worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {_options.Tolerance:0.##e+0} is allowed. No file was written. Hooks that change " +
+                $"outputs are not exported; otherwise the emitter of a module is wrong, or the tolerance too strict."), checks);
+        }
+
+        return checks;
+    }
+
+    /// <summary>What the network returns, by the names of the file's outputs; null where it refuses a size that is not the example's.</summary>
+    private List<(string Output, Tensor Value)>? Expect(Tensor[] inputs, bool required)
+    {
+        try
+        {
+            using AttentionRecorder? recorder = _maps.Count > 0 ? AttentionRecorder.Attach(_model) : null;
+            List<(string, Tensor)> expected = [.. ModelCall.Run(_model, inputs).Select((value, i) => (_outputs[i].Name, value))];
+            if (recorder is not null) expected.AddRange(_maps.Select(map => (map.Output, recorder[map.Path][map.Kind]!.clone())));
+            return expected;
+        }
+        catch (Exception e) when (!required && e is ArgumentException or System.Runtime.InteropServices.ExternalException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The example's shapes, then others wherever axes are dynamic.</summary>
+    private IEnumerable<IReadOnlyList<long[]>> Shapes()
+    {
+        yield return [.. _examples.Select(example => example.shape)];
+        if (_dynamic.Count == 0) yield break;
+        yield return Changed(size => size + 1, size => size + size / 2, size => size);
+        if (_dynamic.Exists(axis => axis.Symbol != "batch")) yield return Changed(size => size == 1 ? 2 : 1, size => size, size => 2 * size);
+    }
+
+    private long[][] Changed(Func<long, long> batch, Func<long, long> height, Func<long, long> width)
+    {
+        long[][] shapes = [.. _examples.Select(example => example.shape)];
+        foreach ((int input, int axis, string symbol) in _dynamic)
+        {
+            ref long size = ref shapes[input][axis];
+            size = (symbol == "batch" ? batch : symbol.StartsWith("width", StringComparison.Ordinal) ? width : height)(size);
+        }
+
+        return shapes;
+    }
+
+    private string[] Symbols() => [.. _dynamic.Select(entry => entry.Symbol).Distinct()];
+
+    private static IEnumerable<(OnnxDynamicAxes Flag, int Axis, string Name)> AxesOf(long rank)
+    {
+        yield return (OnnxDynamicAxes.Batch, 0, "batch");
+        if (rank == 4) yield return (OnnxDynamicAxes.Height, 2, "height");
+        if (rank == 4) yield return (OnnxDynamicAxes.Width, 3, "width");
+        if (rank == 3) yield return (OnnxDynamicAxes.Length, 1, "length");
+        if (rank == 3) yield return (OnnxDynamicAxes.Width, 2, "width");
+    }
+
+    private static string[] Names(ValueList<string>? given, string otherwise, int count, string option)
+    {
+        if (given is null) return count == 1 ? [otherwise] : [.. Enumerable.Range(1, count).Select(i => $"{otherwise}{i}")];
+        return given.Count == count && given.Distinct().Count() == count
+            ? [.. given]
+            : throw new ArgumentException($"{option} is {given}; give {count} different names.", option);
+    }
+
+    private static Tensor Noise(Random random, long[] shape, Tensor like)
+    {
+        float[] values = new float[shape.Aggregate(1L, (a, b) => a * b)];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+        }
+
+        return tensor(values, shape).to(like.dtype, like.device);
+    }
+
+    private static OnnxCheck Compare(ValueList<ValueList<long>> shapes, string output, Tensor expected, Tensor found)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        if (!expected.shape.AsSpan().SequenceEqual(found.shape)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
+        if (expected.numel() == 0) return new OnnxCheck(shapes, output, 0, 0);
+        Tensor exact = expected.cpu().to_type(ScalarType.Float64), other = found.to_type(ScalarType.Float64);
+        double difference = exact.sub(other).abs().max().item<double>(), scale = exact.abs().max().item<double>();
+        if (!double.IsFinite(difference) || !double.IsFinite(scale)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
+        return new OnnxCheck(shapes, output, difference, difference == 0 ? 0 : difference / scale);
+    }
+
+    private static string Line(OnnxValue value) => $"{value.Name} ({string.Join(", ", value.Shape.Select(length => length.IsDynamic ? length.Symbol ?? "?" : length.Size.ToString(CultureInfo.InvariantCulture)))})";
+}
+
+/// <summary>Evaluation mode, and back to each module's own.</summary>
+internal sealed class EvaluationMode : IDisposable
+{
+    private readonly List<(nn.Module Module, bool Training)> _modes = [];
+
+    public EvaluationMode(nn.Module model)
+    {
+        foreach (nn.Module module in model.modules().Prepend(model)) _modes.Add((module, module.training));
+        model.eval();
+    }
+
+    public void Dispose()
+    {
+        // Parents first: they set their children's.
+        foreach ((nn.Module module, bool training) in _modes)
+        {
+            if (module.training != training) module.train(training);
+        }
+    }
+}
+
+/// <summary>Calls modules of several shapes.</summary>
+internal static class ModelCall
+{
+    public static IReadOnlyList<Tensor> Run(nn.Module model, IReadOnlyList<Tensor> inputs) => (model, inputs) switch
+    {
+        (nn.Module<Tensor, Tensor> one, [var x]) => [one.call(x)],
+        (nn.Module<Tensor, Tensor, Tensor> two, [var a, var b]) => [two.call(a, b)],
+        (nn.Module<Tensor, Tensor, Tensor, Tensor> three, [var a, var b, var c]) => [three.call(a, b, c)],
+        (nn.Module<Tensor, (Tensor, Tensor)> pair, [var x]) => Both(pair.call(x)),
+        _ => throw new ArgumentException(
+            $"{model.GetName()} cannot be called with {inputs.Count} tensors, or returns something else than tensors. Set Verify to false to export it unseen.", nameof(inputs)),
+    };
+
+    private static Tensor[] Both((Tensor First, Tensor Second) pair) => [pair.First, pair.Second];
+}

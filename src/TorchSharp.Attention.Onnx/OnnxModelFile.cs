@@ -1,0 +1,153 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Google.Protobuf;
+using TorchSharp.Attention.Onnx.Schema;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>Model files on disk. Large weights lie in a file beside the model, whose name is new each time, so that an old model never meets new weights.</summary>
+internal static class OnnxModelFile
+{
+    // Smaller tensors stay in the model file: shapes and scalars are wanted while a graph is prepared.
+    private const int SmallTensor = 1024;
+
+    // What mapping a file asks of an offset.
+    private const int Page = 4096;
+
+    /// <summary>Reads a model; weights in another file are brought in.</summary>
+    /// <exception cref="InvalidDataException">The file is no model, or names weights that are not there.</exception>
+    public static ModelProto Load(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ModelProto model;
+        try
+        {
+            using FileStream stream = File.OpenRead(path);
+            model = ModelProto.Parser.ParseFrom(stream);
+        }
+        catch (InvalidProtocolBufferException e)
+        {
+            throw new InvalidDataException($"'{path}' is no ONNX file: {e.Message}", e);
+        }
+
+        if (model.Graph is null) throw new InvalidDataException($"'{path}' holds no graph, so it is no ONNX model.");
+        foreach (TensorProto tensor in model.Graph.Initializer)
+        {
+            if (tensor.DataLocation == TensorProto.Types.DataLocation.External) BringIn(tensor, path);
+        }
+
+        return model;
+    }
+
+    /// <summary>Writes a model: on failure nothing is left, and an old file stays.</summary>
+    /// <param name="model">The model, with all weights in it. It is not changed.</param>
+    /// <param name="path">The file.</param>
+    /// <param name="threshold">Bytes of weights above which they get a file of their own.</param>
+    /// <param name="check">Looks at the file under its temporary name, in the same folder; an exception ends the writing.</param>
+    /// <returns>The file with the weights; null where there is none.</returns>
+    public static string? Save(ModelProto model, string path, long threshold = 1_900_000_000, Action<string>? check = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        string full = Path.GetFullPath(path), folder = Path.GetDirectoryName(full)!;
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
+        string temporary = $"{full}.{Path.GetRandomFileName()}.tmp";
+        bool external = model.Graph.Initializer.Sum(tensor => (long)tensor.RawData.Length) > threshold;
+        string? data = null;
+        try
+        {
+            ModelProto written = model;
+            if (external)
+            {
+                data = $"{full}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.data";
+                written = WriteData(model, data);
+            }
+
+            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.Write))
+            {
+                written.WriteTo(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            check?.Invoke(temporary);
+            string[] old = DataOf(full);
+            File.Move(temporary, full, overwrite: true);
+            foreach (string file in old.Where(file => file != data)) AtomicFile.TryDelete(file);
+            return data;
+        }
+        catch
+        {
+            AtomicFile.TryDelete(temporary);
+            if (data is not null) AtomicFile.TryDelete(data);
+            throw;
+        }
+    }
+
+    /// <summary>Writes large tensors to a file; returns a model that names them.</summary>
+    private static ModelProto WriteData(ModelProto model, string path)
+    {
+        ModelProto shell = new(model) { Graph = new GraphProto { Name = model.Graph.Name } };
+        shell.Graph.Node.AddRange(model.Graph.Node);
+        shell.Graph.Input.AddRange(model.Graph.Input);
+        shell.Graph.Output.AddRange(model.Graph.Output);
+        shell.Graph.ValueInfo.AddRange(model.Graph.ValueInfo);
+        using FileStream stream = new(path, FileMode.CreateNew, FileAccess.Write);
+        foreach (TensorProto tensor in model.Graph.Initializer)
+        {
+            if (tensor.RawData.Length < SmallTensor)
+            {
+                shell.Graph.Initializer.Add(tensor);
+                continue;
+            }
+
+            stream.Position = (stream.Position + Page - 1) / Page * Page;
+            TensorProto outside = new() { Name = tensor.Name, DataType = tensor.DataType, DataLocation = TensorProto.Types.DataLocation.External };
+            outside.Dims.AddRange(tensor.Dims);
+            outside.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(path) });
+            outside.ExternalData.Add(new StringStringEntryProto { Key = "offset", Value = stream.Position.ToString(CultureInfo.InvariantCulture) });
+            outside.ExternalData.Add(new StringStringEntryProto { Key = "length", Value = tensor.RawData.Length.ToString(CultureInfo.InvariantCulture) });
+            shell.Graph.Initializer.Add(outside);
+            stream.Write(tensor.RawData.Span);
+        }
+
+        stream.Flush(flushToDisk: true);
+        return shell;
+    }
+
+    private static void BringIn(TensorProto tensor, string path)
+    {
+        string? location = Entry(tensor, "location");
+        if (location is null || Path.IsPathRooted(location) || location.Split('/', '\\').Contains(".."))
+        {
+            throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' lie in '{location}', which is no file beside the model.");
+        }
+
+        string file = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, location);
+        if (!File.Exists(file)) throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' should lie in '{location}', which does not exist.");
+        using FileStream stream = File.OpenRead(file);
+        long offset = Number(Entry(tensor, "offset"), 0), length = Number(Entry(tensor, "length"), stream.Length - offset);
+        if (offset < 0 || length is < 0 or > int.MaxValue || offset + length > stream.Length)
+        {
+            throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' should lie at {offset} + {length} of '{location}', which has {stream.Length} bytes.");
+        }
+
+        byte[] values = new byte[length];
+        stream.Position = offset;
+        stream.ReadExactly(values);
+        tensor.RawData = UnsafeByteOperations.UnsafeWrap(values);
+        tensor.ExternalData.Clear();
+        tensor.ClearDataLocation();
+
+        long Number(string? text, long otherwise) => text is null ? otherwise
+            : long.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out long number) ? number
+            : throw new InvalidDataException($"'{path}': '{text}' of '{tensor.Name}' is no number.");
+    }
+
+    /// <summary>Files with weights that an earlier model of this name left, by the names that this class gives.</summary>
+    private static string[] DataOf(string path)
+    {
+        string folder = Path.GetDirectoryName(path)!, name = Path.GetFileName(path);
+        return [.. Directory.EnumerateFiles(folder, $"{name}.????????.data")];
+    }
+
+    private static string? Entry(TensorProto tensor, string key) => tensor.ExternalData.FirstOrDefault(entry => entry.Key == key)?.Value;
+}
