@@ -1,4 +1,5 @@
 using System.Globalization;
+using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
@@ -83,6 +84,8 @@ public sealed class PruningPlan
 
     private static ModelCost Cost(BackboneOptions options, ValueList<long> inputShape)
     {
+        // A convolution with a bias leaves a tensor behind in its constructor.
+        using DisposeScope scope = NewDisposeScope();
         using FeatureNetwork network = NetworkCopy.Build(options.Create);
         return ModelCost.Measure(network, [.. inputShape]);
     }
