@@ -46,6 +46,9 @@ internal sealed class BlockAttentions
         return owned && attention is GateModule gate ? gate.RefineOwned(map) : attention.call(map);
     }
 
+    /// <summary>The key of a position's attention in its block.</summary>
+    public static string KeyOf(AttentionPosition position) => Array.Find(Keys, entry => entry.Position == position).Key;
+
     /// <summary>Whether an attention stands at a position.</summary>
     public bool Has(AttentionPosition position) => _attentions.ContainsKey(position);
 

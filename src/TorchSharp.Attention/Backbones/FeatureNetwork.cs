@@ -62,6 +62,9 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>Counts the functions of a forward.</summary>
     private protected abstract void CountFunctions(FunctionCount count, Tensor input);
 
+    /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
+    internal virtual ChannelMap? ToChannelMap() => null;
+
     private protected abstract Tensor[] ComputeFeatures(Tensor input);
 }
 
@@ -100,6 +103,17 @@ public abstract record BackboneOptions
     /// <summary>Builds the network.</summary>
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
     public abstract FeatureNetwork Create();
+
+    /// <summary>These options as JSON, every property written: what it takes, beside saved weights, to build the network again.</summary>
+    /// <param name="indented">True for one property a line.</param>
+    /// <exception cref="InvalidOperationException">A rule of the plan has a predicate.</exception>
+    public string ToJson(bool indented = false) => BackboneJson.Write(this, indented);
+
+    /// <summary>Reads what <see cref="ToJson"/> wrote. Properties that are left out keep their defaults.</summary>
+    /// <param name="json">A JSON object with the property <c>network</c>.</param>
+    /// <exception cref="ArgumentException">The network or a property is unknown, or a value has the wrong type.</exception>
+    /// <exception cref="System.Text.Json.JsonException">The text is not JSON.</exception>
+    public static BackboneOptions FromJson(string json) => BackboneJson.Read(json);
 
     /// <summary>Builds the network without what follows its feature pyramid.</summary>
     /// <param name="fused">Whether convolutions have biases in place of batch norms.</param>

@@ -22,12 +22,12 @@ internal static class InferenceCopy
                 $"This {source.GetName()} is fused already: {nameof(FeatureNetwork.IsFused)} is true. Fuse the network that it was made from.");
         }
 
-        (ScalarType type, Device device) = Place(source);
+        (ScalarType type, Device device) = NetworkCopy.Place(source, "fusing");
         using IDisposable quiet = no_grad();
 
         // The scope also ends what the constructors of layers leave behind: a convolution with a bias leaves one tensor.
         using DisposeScope scope = NewDisposeScope();
-        TNetwork copy = Build(create);
+        TNetwork copy = NetworkCopy.Build(create);
         try
         {
             copy.to(type);
@@ -43,34 +43,6 @@ internal static class InferenceCopy
             copy.Dispose();
             throw;
         }
-    }
-
-    /// <summary>Layers start with random weights, which are overwritten at once: a seeded run must not notice.</summary>
-    private static TNetwork Build<TNetwork>(Func<TNetwork> create)
-    {
-        using Tensor random = get_rng_state();
-        try
-        {
-            return create();
-        }
-        finally
-        {
-            set_rng_state(random);
-        }
-    }
-
-    private static (ScalarType Type, Device Device) Place(FeatureNetwork source)
-    {
-        Parameter first = source.parameters().First();
-        foreach ((string name, Parameter parameter) in source.named_parameters())
-        {
-            if (parameter.dtype == first.dtype && parameter.device.ToString() == first.device.ToString()) continue;
-            throw new InvalidOperationException(
-                $"This {source.GetName()} has values of several types or devices: its first parameter is {first.dtype} on {first.device}, '{name}' is " +
-                $"{parameter.dtype} on {parameter.device}. Bring all to one with .to(…) before fusing.");
-        }
-
-        return (first.dtype, first.device);
     }
 
     private static void Fill(nn.Module copy, nn.Module source)

@@ -21,6 +21,9 @@ public sealed record MobileNetV2Options : BackboneOptions
     /// <summary>For images of about 32 pixels: stride 1 instead of 2 in the stem and in stage 2. Default false.</summary>
     public bool SmallImages { get; init; }
 
+    /// <summary>Channels layer by layer, as pruning leaves them. Default null: they follow from the table and the width multiplier.</summary>
+    public MobileNetV2Widths? Widths { get; init; }
+
     /// <inheritdoc/>
     public override void Validate()
     {
@@ -34,6 +37,7 @@ public sealed record MobileNetV2Options : BackboneOptions
 
         Check.Positive(RoundingDivisor);
         Check.Probability(Dropout, oneAllowed: false);
+        if (Widths is not null) MobileNetV2Block.Validate(this);
     }
 
     /// <inheritdoc/>
@@ -57,10 +61,7 @@ public sealed record MobileNetV2Options : BackboneOptions
 /// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
 public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 {
-    // The paper's table 2: expansion, channels, blocks and stride of each stage; and the features that end each resolution.
-    private static readonly (int Expansion, int Channels, int Blocks, int Stride)[] Table =
-        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
-
+    // The stages that end each resolution.
     private static readonly int[] PyramidStages = [1, 2, 3, 5, 7];
 
     [ComponentName(Name = "features")]
@@ -69,7 +70,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     [ComponentName(Name = "classifier")]
     private readonly Sequential? _classifier;
 
-    private readonly nn.Module<Tensor, Tensor>?[] _stageEnds = new nn.Module<Tensor, Tensor>?[Table.Length];
+    private readonly nn.Module<Tensor, Tensor>?[] _stageEnds = new nn.Module<Tensor, Tensor>?[MobileNetV2Block.Stages];
 
     /// <summary>Builds the network.</summary>
     /// <param name="options">Its shape; null for the paper's network.</param>
@@ -85,22 +86,16 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), Sites(options));
 
-        int width = Width(32, options);
-        _features.Add(new ConvNormReLU6(options.InputChannels, width, 3, options.SmallImages ? 1 : 2, fused));
-        foreach (Block block in Blocks(options))
-        {
-            _features.Add(new InvertedResidual(block, placement, fused));
-            width = block.Output;
-        }
-
+        MobileNetV2Widths widths = MobileNetV2Block.WidthsOf(options);
+        _features.Add(new ConvNormReLU6(options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2, fused));
+        foreach (MobileNetV2Block block in MobileNetV2Block.All(options)) _features.Add(new InvertedResidual(block, placement, fused));
         if (!encoder)
         {
-            int last = Round(1280 * Math.Max(1.0, options.WidthMultiplier), options);
-            _features.Add(new ConvNormReLU6(width, last, 1, 1, fused));
-            _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(last, options.Classes));
+            _features.Add(new ConvNormReLU6(widths.Stages[^1], widths.Last, 1, 1, fused));
+            _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(widths.Last, options.Classes));
         }
 
-        for (int stage = 1; stage <= Table.Length; stage++)
+        for (int stage = 1; stage <= MobileNetV2Block.Stages; stage++)
         {
             _stageEnds[stage - 1] = placement.Create(AttentionPosition.StageEnd, stage);
             if (_stageEnds[stage - 1] is { } end) register_module($"stage{stage}_attn", end);
@@ -131,7 +126,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         List<AttentionSite> sites = [];
-        foreach (Block block in Blocks(options))
+        foreach (MobileNetV2Block block in MobileNetV2Block.All(options))
         {
             sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
             {
@@ -141,7 +136,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
                 Activation = GateActivation.ReLU6,
             });
             Add(AttentionPosition.Before, block.Input);
-            if (block.Expansion != 1) Add(AttentionPosition.AfterExpand, block.Hidden);
+            if (block.Expands) Add(AttentionPosition.AfterExpand, block.Hidden);
             Add(AttentionPosition.AfterDepthwise, block.Hidden);
             Add(AttentionPosition.BeforeAdd, block.Output);
             if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
@@ -178,7 +173,9 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     }
 
     internal static ValueList<int> PyramidChannels(MobileNetV2Options options) =>
-        ValueList.Create<int>([.. PyramidStages.Select(stage => Width(Table[stage - 1].Channels, options))]);
+        ValueList.Create<int>([.. PyramidStages.Select(stage => MobileNetV2Block.WidthsOf(options).Stages[stage - 1])]);
+
+    internal override ChannelMap ToChannelMap() => MobileNetV2Channels.Of(this);
 
     private protected override void CountFunctions(FunctionCount count, Tensor input)
     {
@@ -199,9 +196,9 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     {
         Tensor map = _features[0].call(IsFused ? MapLayout.Fastest(input) : input);
         int feature = 1, level = 0;
-        for (int stage = 1; stage <= Table.Length; stage++)
+        for (int stage = 1; stage <= MobileNetV2Block.Stages; stage++)
         {
-            for (int i = 0; i < Table[stage - 1].Blocks; i++) map = _features[feature++].call(map);
+            for (int i = 0; i < MobileNetV2Block.InStageOf(stage); i++) map = _features[feature++].call(map);
             if (_stageEnds[stage - 1] is { } end) map = end.call(map);
             if (stage != PyramidStages[level]) continue;
             map = refine(level, map);
@@ -210,33 +207,6 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         }
 
         return map;
-    }
-
-    private static IEnumerable<Block> Blocks(MobileNetV2Options options)
-    {
-        int width = Width(32, options);
-        for (int stage = 1; stage <= Table.Length; stage++)
-        {
-            (int expansion, int channels, int blocks, int stride) = Table[stage - 1];
-            int output = Width(channels, options);
-            for (int i = 0; i < blocks; i++)
-            {
-                bool strided = i == 0 && stride == 2 && !(options.SmallImages && stage == 2);
-                yield return new Block(stage, i, blocks, width, output, expansion, strided ? 2 : 1);
-                width = output;
-            }
-        }
-    }
-
-    private static int Width(int channels, MobileNetV2Options options) => Round(channels * options.WidthMultiplier, options);
-
-    private static int Round(double channels, MobileNetV2Options options) => ChannelReduction.MakeDivisible(channels, options.RoundingDivisor);
-
-    private sealed record Block(int Stage, int Index, int InStage, int Input, int Output, int Expansion, int Stride)
-    {
-        public int Hidden => Input * Expansion;
-
-        public bool HasShortcut => Stride == 1 && Input == Output;
     }
 
     /// <summary>Convolution, norm, ReLU6; keys 0 and 1. Fused without the norm.</summary>
@@ -276,11 +246,11 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         private readonly bool _hasShortcut;
         private readonly int _depthwise;
 
-        public InvertedResidual(Block block, AttentionPlacement placement, bool fused)
+        public InvertedResidual(MobileNetV2Block block, AttentionPlacement placement, bool fused)
             : base(nameof(InvertedResidual))
         {
             _hasShortcut = block.HasShortcut;
-            if (block.Expansion != 1) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1, fused));
+            if (block.Expands) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1, fused));
             _depthwise = _layers.Count;
 
             // A branch has the norm and activation of the convolution that it replaces, and that convolution's key.

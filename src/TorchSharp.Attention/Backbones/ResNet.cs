@@ -50,6 +50,9 @@ public sealed record ResNetOptions : BackboneOptions
     /// <summary>Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.</summary>
     public double DropPath { get; init; }
 
+    /// <summary>Channels layer by layer, as pruning leaves them. Default null: they follow from the planes.</summary>
+    public ResNetWidths? Widths { get; init; }
+
     /// <summary>Planes of each stage, with the default filled in.</summary>
     public ValueList<int> PlanesOfStages() => StagePlanes ?? ValueList.Create<int>([.. Enumerable.Range(0, Layers.Count).Select(i => 64 << i)]);
 
@@ -69,6 +72,7 @@ public sealed record ResNetOptions : BackboneOptions
 
         foreach (int planes in PlanesOfStages()) Check.Positive(planes, nameof(StagePlanes));
         Check.Positive(StemWidth);
+        Widths?.Validate(this);
         Check.Probability(DropPath, oneAllowed: false);
     }
 
@@ -80,12 +84,11 @@ public sealed record ResNetOptions : BackboneOptions
     internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
     {
         Validate();
-        ValueList<int> planes = PlanesOfStages();
-        int expansion = ResidualBlock.Expansion(Block);
+        ResNetWidths widths = Widths ?? ResNetWidths.Of(this);
         bool small = Stem == ResNetStem.Small;
         return (
-            ValueList.Create<int>([StemWidth, .. planes.Select(p => p * expansion)]),
-            ValueList.Create<int>([small ? 1 : 2, .. planes.Select((_, i) => (small ? 1 : 4) << i)]));
+            ValueList.Create<int>([widths.Stem, .. widths.Stages]),
+            ValueList.Create<int>([small ? 1 : 2, .. widths.Stages.Select((_, i) => (small ? 1 : 4) << i)]));
     }
 }
 
@@ -126,26 +129,25 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         Options = options;
         AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), Sites(options));
 
-        ValueList<int> planes = _planes = options.PlanesOfStages();
-        int expansion = ResidualBlock.Expansion(options.Block);
+        ResNetBlockShape[] shapes = [.. ResNetBlockShape.All(options)];
+        int stem = shapes[0].Input;
+        _planes = ValueList.Create<int>([.. shapes.Where(shape => shape.Index == 0).Select(shape => shape.Inner1)]);
         bool small = options.Stem == ResNetStem.Small;
         _conv1 = small
-            ? nn.Conv2d(options.InputChannels, options.StemWidth, 3, padding: 1, bias: fused)
-            : nn.Conv2d(options.InputChannels, options.StemWidth, 7, stride: 2, padding: 3, bias: fused);
+            ? nn.Conv2d(options.InputChannels, stem, 3, padding: 1, bias: fused)
+            : nn.Conv2d(options.InputChannels, stem, 7, stride: 2, padding: 3, bias: fused);
         register_module("conv1", _conv1);
-        if (!fused) register_module("bn1", _bn1 = nn.BatchNorm2d(options.StemWidth));
+        if (!fused) register_module("bn1", _bn1 = nn.BatchNorm2d(stem));
 
         _stages = new Sequential[options.Layers.Count];
         _stageEnds = new nn.Module<Tensor, Tensor>?[_stages.Length];
-        int width = options.StemWidth, block = 0, blocks = options.Layers.Sum();
+        int block = 0;
         for (int stage = 1; stage <= _stages.Length; stage++)
         {
             nn.Module<Tensor, Tensor>[] members = new nn.Module<Tensor, Tensor>[options.Layers[stage - 1]];
             for (int i = 0; i < members.Length; i++, block++)
             {
-                members[i] = new ResidualBlock(
-                    options.Block, width, planes[stage - 1], StrideOf(stage, i), TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i, fused);
-                width = planes[stage - 1] * expansion;
+                members[i] = new ResidualBlock(shapes[block], TorchSharp.Attention.DropPath.At(options.DropPath, block, shapes.Length), placement, fused);
             }
 
             register_module($"layer{stage}", _stages[stage - 1] = nn.Sequential(members));
@@ -153,7 +155,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder
             if (_stageEnds[stage - 1] is { } end) register_module($"layer{stage}_attn", end);
         }
 
-        if (!encoder) _fc = nn.Linear(width, options.Classes);
+        if (!encoder) _fc = nn.Linear(shapes[^1].Output, options.Classes);
         (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
         if (fused) return;
@@ -206,32 +208,24 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         List<AttentionSite> sites = [];
-        ValueList<int> planes = options.PlanesOfStages();
-        int input = options.StemWidth;
-        for (int stage = 1; stage <= options.Layers.Count; stage++)
+        foreach (ResNetBlockShape block in ResNetBlockShape.All(options))
         {
-            int blocks = options.Layers[stage - 1];
-            int inner = planes[stage - 1], output = inner * ResidualBlock.Expansion(options.Block);
-            for (int block = 0; block < blocks; block++)
+            bool basic = block.Kind == ResNetBlock.Basic;
+            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, basic ? block.Input : block.Inner1)
             {
-                bool basic = options.Block == ResNetBlock.Basic;
-                sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, stage, block, blocks, basic ? input : inner)
-                {
-                    OutputChannels = inner,
-                    Stride = StrideOf(stage, block),
-                });
-                Add(AttentionPosition.Before, input);
-                Add(AttentionPosition.AfterConv1, inner);
-                Add(AttentionPosition.AfterConv2, inner);
-                Add(AttentionPosition.BeforeAdd, output);
-                Add(AttentionPosition.Shortcut, output);
-                Add(AttentionPosition.After, output);
-                input = output;
+                OutputChannels = basic ? block.Inner1 : block.Inner2,
+                Stride = block.Stride,
+            });
+            Add(AttentionPosition.Before, block.Input);
+            Add(AttentionPosition.AfterConv1, block.Inner1);
+            Add(AttentionPosition.AfterConv2, block.Inner2);
+            Add(AttentionPosition.BeforeAdd, block.Output);
+            Add(AttentionPosition.Shortcut, block.Output);
+            Add(AttentionPosition.After, block.Output);
+            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
 
-                void Add(AttentionPosition position, int channels) => sites.Add(new AttentionSite(position, stage, block, blocks, channels));
-            }
-
-            sites.Add(new AttentionSite(AttentionPosition.StageEnd, stage, 0, 1, output));
+            void Add(AttentionPosition position, int channels) =>
+                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
         }
 
         return sites;
@@ -283,6 +277,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         count.Reduce(count.Values(_stages[^1]), last[0] * last[1]);
     }
 
+    internal override ChannelMap ToChannelMap() => ResNetChannels.Of(this);
+
     private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
 
     Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
@@ -309,8 +305,6 @@ public sealed class ResNet : FeatureNetwork, IEncoder
 
         return map;
     }
-
-    private static int StrideOf(int stage, int block) => block == 0 && stage > 1 ? 2 : 1;
 
     private void ZeroLastNorms()
     {

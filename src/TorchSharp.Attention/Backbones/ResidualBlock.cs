@@ -38,38 +38,36 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     // Whether the map before the addition is a convolution's and nobody else's, to be written over.
     private readonly bool _addsOver;
 
-    public ResidualBlock(
-        ResNetBlock kind, int input, int planes, int stride, double dropPath, AttentionPlacement placement, int stage, int block,
-        bool fused)
-        : base(kind == ResNetBlock.Basic ? "BasicBlock" : "Bottleneck")
+    public ResidualBlock(ResNetBlockShape shape, double dropPath, AttentionPlacement placement, bool fused)
+        : base(shape.Kind == ResNetBlock.Basic ? "BasicBlock" : "Bottleneck")
     {
-        int output = planes * Expansion(kind);
+        (int input, int output, int stride) = (shape.Input, shape.Output, shape.Stride);
         _dropPath = dropPath;
-        BranchModule? replacement = placement.CreateBranch(stage, block);
-        if (kind == ResNetBlock.Basic)
+        BranchModule? replacement = placement.CreateBranch(shape.Stage, shape.Index);
+        if (shape.Kind == ResNetBlock.Basic)
         {
-            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, planes, 3, stride: stride, padding: 1, bias: fused);
-            _conv2 = nn.Conv2d(planes, planes, 3, padding: 1, bias: fused);
+            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, shape.Inner1, 3, stride: stride, padding: 1, bias: fused);
+            _conv2 = nn.Conv2d(shape.Inner1, output, 3, padding: 1, bias: fused);
         }
         else
         {
-            _conv1 = nn.Conv2d(input, planes, 1, bias: fused);
-            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(planes, planes, 3, stride: stride, padding: 1, bias: fused);
-            _conv3 = nn.Conv2d(planes, output, 1, bias: fused);
+            _conv1 = nn.Conv2d(input, shape.Inner1, 1, bias: fused);
+            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(shape.Inner1, shape.Inner2, 3, stride: stride, padding: 1, bias: fused);
+            _conv3 = nn.Conv2d(shape.Inner2, output, 1, bias: fused);
             if (!fused) _bn3 = nn.BatchNorm2d(output);
         }
 
         // A branch module has the norm and activation of the convolution that it replaces.
-        if (!fused && _conv1 is not BranchModule) _bn1 = nn.BatchNorm2d(planes);
-        if (!fused && _conv2 is not BranchModule) _bn2 = nn.BatchNorm2d(planes);
-        if (stride != 1 || input != output)
+        if (!fused && _conv1 is not BranchModule) _bn1 = nn.BatchNorm2d(shape.Inner1);
+        if (!fused && _conv2 is not BranchModule) _bn2 = nn.BatchNorm2d(shape.Inner2);
+        if (shape.HasProjection)
         {
             Conv2d projection = nn.Conv2d(input, output, 1, stride: stride, bias: fused);
             _downsample = fused ? nn.Sequential(projection) : nn.Sequential(projection, nn.BatchNorm2d(output));
         }
 
         RegisterComponents();
-        _attentions = new BlockAttentions(this, placement, stage, block);
+        _attentions = new BlockAttentions(this, placement, shape.Stage, shape.Index);
         _addsOver = fused && !_attentions.Has(AttentionPosition.AfterConv2) && !_attentions.Has(AttentionPosition.BeforeAdd);
     }
 

@@ -47,6 +47,10 @@ public sealed record ChannelAttentionOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new ChannelAttention(channels, this);
 }
 
@@ -96,6 +100,9 @@ public sealed class ChannelAttention : GateModule
         count.Map(channels);
         return channels;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));

@@ -77,6 +77,9 @@ public sealed class EffectiveSqueezeExcitation : GateModule
     }
 
     /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("fc.weight", 0), ("fc.weight", 1), ("fc.bias", 0));
+
+    /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
 
     internal override GateParts? Decompose() => new(this);

@@ -111,6 +111,12 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
         }
     }
 
+    internal int WidthOfHidden(int channels) => HiddenWidth ?? ChannelReduction.MakeDivisible(channels / 8.0, 8);
+
+    /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { KernelSize = KernelFor(channels), HiddenWidth = Mlp ? WidthOfHidden(channels) : HiddenWidth };
+
     /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new EfficientChannelAttention(channels, this);
 }
@@ -146,7 +152,7 @@ public sealed class EfficientChannelAttention : GateModule
         long padding = options.Padding == ChannelPadding.Circular ? 0 : KernelSize / 2;
         if (options.Mlp)
         {
-            int width = options.HiddenWidth ?? ChannelReduction.MakeDivisible(channels / 8.0, 8);
+            int width = options.WidthOfHidden(channels);
             _conv = nn.Conv1d(1, width, 1);
             _conv2 = nn.Conv1d(width, 1, KernelSize, padding: padding);
         }
@@ -173,6 +179,12 @@ public sealed class EfficientChannelAttention : GateModule
         count.Map(channels);
         return channels;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Of() with
+    {
+        Caveat = "the kernel runs over the channels that stay, side by side, so gates near removed channels change",
+    };
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));

@@ -107,6 +107,22 @@ public sealed class GatedChannelTransformation : GateModule
     }
 
     /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("embedding", 1), ("gamma", 1), ("beta", 1)) with
+    {
+        Caveat = _norm == GctNorm.L2 ? "the removed channels' epsilon in the norm over channels is gone" : null,
+    };
+
+    /// <inheritdoc/>
+    protected internal override void OnChannelsRemoved(int channelsBefore)
+    {
+        // The norm is a mean over channels: s / n stays as it was where s grows as much as n.
+        double share = (double)Channels / channelsBefore;
+        using Scalar smaller = (_norm == GctNorm.L2 ? Math.Sqrt(share) : share).ToScalar();
+        _embedding.mul_(smaller);
+        _gamma.div_(smaller);
+    }
+
+    /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => Embed(_norm == GctNorm.L2
         ? input.square().sum([2, 3], keepdim: true).add(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));

@@ -50,6 +50,10 @@ public sealed record SqueezeExcitationOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new SqueezeExcitation(channels, this);
 }
 
@@ -107,6 +111,9 @@ public sealed class SqueezeExcitation : GateModule
         count.Map(channels);
         return channels;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));

@@ -89,6 +89,9 @@ public sealed class StyleRecalibration : GateModule
     }
 
     /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("cfc", 0)).And(ChannelLayout.Norm("bn"));
+
+    /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
 
     internal override GateParts? Decompose() => new(this);

@@ -74,6 +74,21 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, {Options})";
 
+    /// <summary>
+    /// Where the channels lie in the module's weights, so that pruning (<see cref="GatePruning"/>) can take some away; null where it cannot.
+    /// Default null.
+    /// </summary>
+    public virtual ChannelLayout? ChannelLayout => null;
+
+    /// <summary>
+    /// Called, without gradients, on a module that was just filled with the weights of a larger one: corrects what depends on the number of
+    /// channels, such as the weights of a mean over them.
+    /// </summary>
+    /// <param name="channelsBefore">Channels of the larger one.</param>
+    protected internal virtual void OnChannelsRemoved(int channelsBefore)
+    {
+    }
+
     /// <summary>The attention itself, in the base's dispose scope: intermediates need no care.</summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     /// <returns>The refined map, of the same shape.</returns>

@@ -46,6 +46,13 @@ public abstract record AttentionOptions
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
     public abstract AttentionModule Create(int channels);
 
+    /// <summary>
+    /// The same settings with every inner width and kernel that follows from the channels written out as a number, so that a module of fewer
+    /// channels keeps them. An override that has such settings names them; by default there are none.
+    /// </summary>
+    /// <param name="channels">Number of channels that they follow from.</param>
+    public virtual AttentionOptions WithWidthsOf(int channels) => this;
+
     /// <summary>These settings as JSON, kind first, every property written: <c>{"kind":"se","reduction":16,…}</c>.</summary>
     /// <param name="indented">True for one property a line.</param>
     public string ToJson(bool indented = false) => AttentionJson.Write(this, indented);

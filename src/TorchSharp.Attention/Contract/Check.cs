@@ -45,6 +45,17 @@ internal static class Check
             : throw new ArgumentOutOfRangeException(
                 name, value, $"{name} is {value}, which does not divide {channels} channels. Use a divisor of {channels}, such as 1.");
 
+    /// <summary>A list of widths, one for each of several things.</summary>
+    public static void Widths(ValueList<int>? widths, int count, string things, [CallerArgumentExpression(nameof(widths))] string name = "")
+    {
+        if (widths is null || widths.Count != count)
+        {
+            throw new ArgumentException($"{name} is {widths?.ToString() ?? "null"} for {count} {things}; give one number for each.", name);
+        }
+
+        foreach (int width in widths) Positive(width, name);
+    }
+
     public static T Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "")
         where T : struct, Enum
         => Enum.IsDefined(value)

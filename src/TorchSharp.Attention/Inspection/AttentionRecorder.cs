@@ -1,4 +1,3 @@
-using System.Text.RegularExpressions;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -84,13 +83,13 @@ public sealed class AttentionRecorder : IDisposable
         ArgumentNullException.ThrowIfNull(model);
         options ??= new AttentionRecorderOptions();
         Check.Defined(options.Keep);
-        Regex[] patterns = [.. (options.Modules ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(Pattern)];
+        NamePatterns patterns = NamePatterns.Of(options.Modules);
         AttentionRecorder recorder = new(options);
         List<string> present = [];
         foreach ((string name, nn.Module module) in Attentions(model))
         {
             present.Add(name);
-            if (!patterns.Any(pattern => pattern.IsMatch(name))) continue;
+            if (!patterns.Match(name)) continue;
             List<AttentionMaps> kept = [];
             if (MapReading.Listen(module, read => recorder.Receive(kept, read)) is not { } removal) continue;
             recorder._removals.Add(removal);
@@ -129,9 +128,6 @@ public sealed class AttentionRecorder : IDisposable
             yield return (name, module);
         }
     }
-
-    private static Regex Pattern(string pattern) => new(
-        $"^{Regex.Escape(pattern).Replace(@"\*", ".*", StringComparison.Ordinal)}$", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
 
     private static void Forget(List<AttentionMaps> kept)
     {

@@ -70,6 +70,10 @@ public sealed record BamOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new Bam(channels, this);
 }
 
@@ -119,6 +123,11 @@ public sealed class Bam : GateModule
         count.Map(values);
         return values;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("channel.fc1", bias: true, "channel.fc2")
+        .And(ChannelLayout.Of(("spatial.reduce.conv.weight", 1)))
+        .And(((BamOptions)Options).Norm == BamNorm.Output ? ChannelLayout.Norm("channel.bn_out") : ChannelLayout.Of());
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

@@ -99,6 +99,10 @@ public sealed record CbamOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new Cbam(channels, this);
 }
 
@@ -159,6 +163,14 @@ public sealed class Cbam : GateModule
         count.Combine(values, values, _channel.CountEffectiveGate(count, input));
         count.Combine(values, values, _spatial.CountEffectiveGate(count, input));
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => _spatial.ChannelLayout is { } spatial
+        ? _channel.ChannelLayout!.Within("channel").And(spatial.Within("spatial"))
+        : null;
+
+    /// <inheritdoc/>
+    protected internal override void OnChannelsRemoved(int channelsBefore) => _spatial.OnChannelsRemoved(channelsBefore);
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

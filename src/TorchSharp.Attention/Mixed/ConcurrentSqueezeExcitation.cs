@@ -94,6 +94,10 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => Parts == ScseParts.Spatial ? this : this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new ConcurrentSqueezeExcitation(channels, this);
 }
 
@@ -146,6 +150,10 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
         count.Combine(values, values, values, values);
         return values;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => (_channel?.ChannelLayout!.Within("cSE") ?? ChannelLayout.Of())
+        .And(_spatial is null ? ChannelLayout.Of() : ChannelLayout.Of(("sSE.conv.weight", 1)));
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

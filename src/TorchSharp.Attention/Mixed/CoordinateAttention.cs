@@ -71,6 +71,10 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ReducedFor(channels) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new CoordinateAttention(channels, this);
 }
 
@@ -131,6 +135,9 @@ public sealed class CoordinateAttention : GateModule
         if (_options.Residual) count.Map(values);
         return values;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("conv1", _options.Bias, "conv_h", "conv_w");
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

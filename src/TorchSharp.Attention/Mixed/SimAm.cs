@@ -68,6 +68,9 @@ public sealed class SimAm : GateModule
     }
 
     /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Of();
+
+    /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
         Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).square();

@@ -44,6 +44,10 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
     }
 
     /// <inheritdoc/>
+    public override AttentionOptions WithWidthsOf(int channels)
+        => this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+
+    /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new SimpleCoordinateAttention(channels, this);
 }
 
@@ -100,6 +104,9 @@ public sealed class SimpleCoordinateAttention : GateModule
         if (_options.Residual) count.Map(values);
         return values;
     }
+
+    /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc_h", "fc_w");
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)

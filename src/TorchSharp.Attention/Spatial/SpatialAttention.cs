@@ -100,6 +100,21 @@ public sealed class SpatialAttention : GateModule
     }
 
     /// <inheritdoc/>
+    public override ChannelLayout? ChannelLayout => _options.MapOrder == SpatialMapOrder.Average ? null : ChannelLayout.Of() with
+    {
+        Caveat = "exact where some channel that stays is not negative, as everywhere after a ReLU: a removed zero may have been the maximum over channels",
+    };
+
+    /// <inheritdoc/>
+    protected internal override void OnChannelsRemoved(int channelsBefore)
+    {
+        // The mean is over fewer channels, and their sum is what it was.
+        using Scalar share = ((double)Channels / channelsBefore).ToScalar();
+        using Tensor mean = _conv.Weight.narrow(1, _options.MapOrder == SpatialMapOrder.MeanMax ? 0 : 1, 1);
+        mean.mul_(share);
+    }
+
+    /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
         => ExcitePositions(SpatialPooling.Of(input));
 
@@ -137,6 +152,8 @@ public sealed class SpatialAttention : GateModule
             if (options.Norm) _bn = nn.BatchNorm2d(1, momentum: options.NormMomentum);
             RegisterComponents();
         }
+
+        public Tensor Weight => _conv2d.weight!;
 
         public bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
 

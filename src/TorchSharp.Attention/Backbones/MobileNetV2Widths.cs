@@ -1,0 +1,21 @@
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// Channels of a <see cref="MobileNetV2"/> layer by layer, where they are not those of its table: what pruning leaves
+/// (<see cref="GatePruning"/>). A value. Expansions, strides and shortcuts stay as the table and
+/// <see cref="MobileNetV2Options.WidthMultiplier"/> make them.
+/// </summary>
+public sealed record MobileNetV2Widths
+{
+    /// <summary>Channels of the stem.</summary>
+    public required int Stem { get; init; }
+
+    /// <summary>Expanded channels of each of the 17 blocks. A block without expansion has as many as its input.</summary>
+    public required ValueList<int> Expanded { get; init; }
+
+    /// <summary>Output channels of each of the seven stages.</summary>
+    public required ValueList<int> Stages { get; init; }
+
+    /// <summary>Channels of the last 1×1 convolution, in front of the classifier.</summary>
+    public required int Last { get; init; }
+}

@@ -1,0 +1,38 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What every copy of a network needs: one place for its values, and random numbers that do not notice.</summary>
+internal static class NetworkCopy
+{
+    /// <summary>Layers start with random weights, which are overwritten at once: a seeded run must not notice.</summary>
+    public static TNetwork Build<TNetwork>(Func<TNetwork> create)
+    {
+        using Tensor random = get_rng_state();
+        try
+        {
+            return create();
+        }
+        finally
+        {
+            set_rng_state(random);
+        }
+    }
+
+    /// <summary>The one type and device of a network's values.</summary>
+    /// <exception cref="InvalidOperationException">There are several.</exception>
+    public static (ScalarType Type, Device Device) Place(FeatureNetwork source, string purpose)
+    {
+        Parameter first = source.parameters().First();
+        foreach ((string name, Parameter parameter) in source.named_parameters())
+        {
+            if (parameter.dtype == first.dtype && parameter.device.ToString() == first.device.ToString()) continue;
+            throw new InvalidOperationException(
+                $"This {source.GetName()} has values of several types or devices: its first parameter is {first.dtype} on {first.device}, '{name}' is " +
+                $"{parameter.dtype} on {parameter.device}. Bring all to one with .to(…) before {purpose}.");
+        }
+
+        return (first.dtype, first.device);
+    }
+}
