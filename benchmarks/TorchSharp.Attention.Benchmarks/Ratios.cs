@@ -81,7 +81,7 @@ internal static class Ratios
 
     private static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
 
-    private static int Option(string[] arguments, string name, int otherwise) =>
+    internal static int Option(string[] arguments, string name, int otherwise) =>
         arguments.FirstOrDefault(argument => argument.StartsWith(name, StringComparison.Ordinal)) is { } given
             ? int.Parse(given[name.Length..], CultureInfo.InvariantCulture)
             : otherwise;

@@ -3,6 +3,7 @@ using QuickStart.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Training;
+using TorchSharp.Attention.Visualization;
 
 namespace AblationSample;
 
@@ -30,7 +31,7 @@ internal static class SampleRun
     /// <summary>Plans in their short form. SE stands for every other gate where the question is the place or the width.</summary>
     private static readonly (string Question, string[] Plans)[] Questions =
     [
-        ("which attention", ["se:reduction=4", "eca", "cbam:reduction=4,kernel=3", "simam"]),
+        ("which attention", ["se:reduction=4", "eca", "cbam:reduction=4,kernel=3", "bam:reduction=4@stage-end:1,2,3", "coord:reduction=4", "simam"]),
         ("which position", ["se:reduction=4@before", "se:reduction=4@shortcut", "se:reduction=4@after"]),
         ("which reduction", ["se:reduction=2", "se:reduction=8", "se:reduction=16"]),
     ];
@@ -73,9 +74,10 @@ internal static class SampleRun
         output.WriteLine();
         output.WriteLine(report.ToTable());
         report.Save(options.Out);
+        using (Picture front = AblationPicture.Draw(report)) front.SavePng(Path.Combine(options.Out, "front.png"));
         if (!options.Quick) Answer(report, output);
         output.WriteLine();
-        output.WriteLine($"Table, runs and plot: {Path.Combine(options.Out, "summary.csv")}, runs.csv, front.svg");
+        output.WriteLine($"Table, runs and plot: {Path.Combine(options.Out, "summary.csv")}, runs.csv, front.svg, front.png");
         return report;
     }
 

@@ -150,15 +150,14 @@ internal static class Sections
             subject.Network.call(input).Dispose();
         }
 
-        // A stage's own attention is registered beside the stage and acts after its blocks.
-        AttentionMaps[] pairs = [.. maps.Names.OrderBy(name => !name.Contains('.', StringComparison.Ordinal)).Select(name => maps[name]).Where(map => map.PairwiseWeights is not null && map.QueryGrid is not null && map.QueryGrid == map.KeyGrid)];
+        string[] pairs = [.. maps.CallOrder.Where(name => maps[name] is { PairwiseWeights: not null, QueryGrid: { } queries, KeyGrid: { } keys } && queries == keys)];
         if (pairs.Length == 0) return;
-        AttentionMaps shown = pairs[^1];
-        AttentionMaps[] stack = [.. pairs.Where(map => map.KeyGrid == shown.KeyGrid)];
+        AttentionMaps shown = maps[pairs[^1]];
+        string[] stack = [.. pairs.Where(name => maps[name].KeyGrid == shown.KeyGrid)];
         (int height, int width) = shown.KeyGrid!.Value;
         int heads = (int)shown.PairwiseWeights!.size(1);
         using DisposeScope scope = NewDisposeScope();
-        Tensor rollout = PairwiseMaps.Rollout([.. stack.Select(map => map.PairwiseWeights!)]).mean([1]).view(-1, height, width);
+        Tensor rollout = PairwiseMaps.RolloutOf(maps, stack).mean([1]).view(-1, height, width);
         List<IReadOnlyList<Picture>> rows = [];
         for (int i = 0; i < images.Length; i++)
         {

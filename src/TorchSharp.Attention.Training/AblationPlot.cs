@@ -4,61 +4,65 @@ using System.Text;
 
 namespace TorchSharp.Attention.Training;
 
-/// <summary>Cost against score as SVG: text that any browser draws, with its own fonts and without native libraries.</summary>
+/// <summary>
+/// Cost against score, as marks that the visualization package draws as well, and as SVG: text that any browser draws, with its own fonts and
+/// without native libraries. Works on what is public of a report alone: the visualization package compiles it in.
+/// </summary>
 internal static class AblationPlot
 {
-    private const double Width = 900, Height = 520, Left = 80, Right = 620, Top = 50, Bottom = 450, LabelX = 660, LineHeight = 17;
+    public const int Width = 900, Height = 520;
 
-    public static string Svg(AblationReport report, bool higherIsBetter)
+    private const double Left = 80, Right = 620, Top = 50, Bottom = 450, LabelX = 660, LineHeight = 17;
+    private const string Best = "#0072b2", Other = "#777777", Frame = "#555555";
+
+    /// <summary>The picture's marks, first ones first.</summary>
+    public static IReadOnlyList<PlotMark> Marks(AblationReport report)
     {
         AblationRow[] rows = [.. report.Rows];
         Axis cost = Axis.Over(rows.Select(row => row.MultiplyAccumulates / 1e6), Left, Right);
         Axis score = Axis.Over(rows.SelectMany(row => new[] { row.Score.Low ?? row.Score.Mean, row.Score.High ?? row.Score.Mean }), Bottom, Top);
-
-        StringBuilder svg = new();
-        Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" width=\"{Width}\" height=\"{Height}\" font-family=\"sans-serif\" font-size=\"13\">");
-        Add($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>");
-        Add($"<text x=\"{Left}\" y=\"28\" font-size=\"16\">Score and cost, means of {rows.Max(row => row.Runs)} seeds, {report.Confidence:0.#%} intervals</text>");
+        List<PlotMark> marks =
+        [
+            new PlotText(Left, 28, Text($"Score and cost, means of {rows.Max(row => row.Runs)} seeds, {report.Confidence:0.#%} intervals"), Size: 16),
+        ];
         foreach (double tick in cost.Ticks)
         {
-            Add($"<line x1=\"{cost.At(tick):F1}\" x2=\"{cost.At(tick):F1}\" y1=\"{Top}\" y2=\"{Bottom}\" stroke=\"#e5e5e5\"/>");
-            Add($"<text x=\"{cost.At(tick):F1}\" y=\"{Bottom + 20}\" text-anchor=\"middle\">{tick:G6}</text>");
+            marks.Add(new PlotLine(cost.At(tick), Top, cost.At(tick), Bottom, "#e5e5e5"));
+            marks.Add(new PlotText(cost.At(tick), Bottom + 20, Text($"{tick:G6}"), Anchor: PlotAnchor.Middle));
         }
 
         foreach (double tick in score.Ticks)
         {
-            Add($"<line x1=\"{Left}\" x2=\"{Right}\" y1=\"{score.At(tick):F1}\" y2=\"{score.At(tick):F1}\" stroke=\"#e5e5e5\"/>");
-            Add($"<text x=\"{Left - 8}\" y=\"{score.At(tick) + 4:F1}\" text-anchor=\"end\">{tick:G6}</text>");
+            marks.Add(new PlotLine(Left, score.At(tick), Right, score.At(tick), "#e5e5e5"));
+            marks.Add(new PlotText(Left - 8, score.At(tick) + 4, Text($"{tick:G6}"), Anchor: PlotAnchor.End));
         }
 
-        Add($"<rect x=\"{Left}\" y=\"{Top}\" width=\"{Right - Left}\" height=\"{Bottom - Top}\" fill=\"none\" stroke=\"#555\"/>");
-        Add($"<text x=\"{(Left + Right) / 2}\" y=\"{Bottom + 44}\" text-anchor=\"middle\">million multiply-accumulates</text>");
-        Add($"<text transform=\"translate(22 {(Top + Bottom) / 2}) rotate(-90)\" text-anchor=\"middle\">score, {(higherIsBetter ? "higher" : "lower")} is better</text>");
+        marks.AddRange(
+        [
+            new PlotLine(Left, Top, Right, Top, Frame), new PlotLine(Left, Bottom, Right, Bottom, Frame),
+            new PlotLine(Left, Top, Left, Bottom, Frame), new PlotLine(Right, Top, Right, Bottom, Frame),
+            new PlotText((Left + Right) / 2, Bottom + 44, "million multiply-accumulates", Anchor: PlotAnchor.Middle),
+            new PlotText(22, (Top + Bottom) / 2, $"score, {(report.HigherIsBetter ? "higher" : "lower")} is better", Anchor: PlotAnchor.Middle, Upwards: true),
+        ]);
 
         AblationRow[] front = [.. rows.Where(row => row.IsOnFront).OrderBy(row => row.MultiplyAccumulates)];
-        string line = string.Join(' ', front.Select(row => FormattableString.Invariant($"{X(row):F1},{Y(row):F1}")));
-        Add($"<polyline points=\"{line}\" fill=\"none\" stroke=\"#0072b2\" stroke-width=\"2\" stroke-dasharray=\"6 4\"/>");
+        for (int i = 1; i < front.Length; i++) marks.Add(new PlotLine(X(front[i - 1]), Y(front[i - 1]), X(front[i]), Y(front[i]), Best, 2, Dashed: true));
 
         AblationRow[] ordered = [.. rows.OrderBy(Y)];
         double[] labels = Spread([.. ordered.Select(Y)]);
         for (int i = 0; i < ordered.Length; i++)
         {
             AblationRow row = ordered[i];
-            string colour = row.IsOnFront ? "#0072b2" : "#777777";
-            Add($"<line x1=\"{X(row):F1}\" y1=\"{Y(row):F1}\" x2=\"{LabelX - 5}\" y2=\"{labels[i]:F1}\" stroke=\"{colour}\" stroke-opacity=\"0.35\"/>");
-            if (row.Score.Low is double low && row.Score.High is double high)
-            {
-                Add($"<line x1=\"{X(row):F1}\" x2=\"{X(row):F1}\" y1=\"{score.At(low):F1}\" y2=\"{score.At(high):F1}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
-            }
-
-            Add($"<circle cx=\"{X(row):F1}\" cy=\"{Y(row):F1}\" r=\"5\" fill=\"{colour}\" stroke=\"white\"/>");
-            string weight = row.IsOnFront ? " font-weight=\"bold\"" : "";
-            Add($"<text x=\"{LabelX}\" y=\"{labels[i] + 4:F1}\" fill=\"{(row.IsOnFront ? colour : "#333333")}\"{weight}>{SecurityElement.Escape(Short(row.Variant))}</text>");
+            string colour = row.IsOnFront ? Best : Other;
+            marks.Add(new PlotLine(X(row), Y(row), LabelX - 5, labels[i], colour, Opacity: 0.35));
+            if (row.Score.Low is double low && row.Score.High is double high) marks.Add(new PlotLine(X(row), score.At(low), X(row), score.At(high), colour, 1.5));
+            marks.Add(new PlotDot(X(row), Y(row), 5, colour));
+            marks.Add(new PlotText(LabelX, labels[i] + 4, Short(row.Variant), row.IsOnFront ? Best : "#333333", Bold: row.IsOnFront));
         }
 
-        Add($"<text x=\"{LabelX}\" y=\"{Height - 26}\" font-size=\"11\">bold, dashed: nothing scores higher</text>");
-        Add($"<text x=\"{LabelX}\" y=\"{Height - 12}\" font-size=\"11\">for as little (by the means alone)</text>");
-        return svg.Append("</svg>\n").ToString();
+        marks.Add(new PlotText(LabelX, Height - 26, "bold, dashed: nothing scores higher", Size: 11));
+        marks.Add(new PlotText(LabelX, Height - 12, "for as little (by the means alone)", Size: 11));
+        return marks;
 
         // Of equal costs one stands beside the other, so that no interval hides another.
         double X(AblationRow row)
@@ -68,6 +72,36 @@ internal static class AblationPlot
         }
 
         double Y(AblationRow row) => score.At(row.Score.Mean);
+
+        static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+    }
+
+    public static string Svg(AblationReport report)
+    {
+        StringBuilder svg = new();
+        Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" width=\"{Width}\" height=\"{Height}\" font-family=\"sans-serif\">");
+        Add($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>");
+        foreach (PlotMark mark in Marks(report))
+        {
+            switch (mark)
+            {
+                case PlotLine line:
+                    string dashes = line.Dashed ? " stroke-dasharray=\"6 4\"" : "";
+                    Add($"<line x1=\"{line.X0:F1}\" y1=\"{line.Y0:F1}\" x2=\"{line.X1:F1}\" y2=\"{line.Y1:F1}\" stroke=\"{line.Colour}\" stroke-width=\"{line.Width}\" stroke-opacity=\"{line.Opacity}\"{dashes}/>");
+                    break;
+                case PlotDot dot:
+                    Add($"<circle cx=\"{dot.X:F1}\" cy=\"{dot.Y:F1}\" r=\"{dot.Radius}\" fill=\"{dot.Colour}\" stroke=\"white\"/>");
+                    break;
+                case PlotText text:
+                    string place = text.Upwards ? FormattableString.Invariant($"transform=\"translate({text.X} {text.Y}) rotate(-90)\"") : FormattableString.Invariant($"x=\"{text.X:0.#}\" y=\"{text.Y:0.#}\"");
+                    string anchor = text.Anchor switch { PlotAnchor.Middle => " text-anchor=\"middle\"", PlotAnchor.End => " text-anchor=\"end\"", _ => "" };
+                    string weight = text.Bold ? " font-weight=\"bold\"" : "";
+                    Add($"<text {place} font-size=\"{text.Size}\" fill=\"{text.Colour}\"{anchor}{weight}>{SecurityElement.Escape(text.Words)}</text>");
+                    break;
+            }
+        }
+
+        return svg.Append("</svg>\n").ToString();
 
         void Add(FormattableString text) => svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
     }

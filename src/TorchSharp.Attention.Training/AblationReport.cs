@@ -25,7 +25,6 @@ public sealed record AblationRow(
 public sealed class AblationReport
 {
     private readonly double _level;
-    private readonly bool _higherIsBetter;
 
     internal AblationReport(
         IReadOnlyList<AblationVariant> variants, IReadOnlyList<AblationRun> runs, string baseline, double confidence, bool higherIsBetter)
@@ -34,7 +33,7 @@ public sealed class AblationReport
         Baseline = baseline;
         Confidence = confidence;
         _level = 1 - confidence;
-        _higherIsBetter = higherIsBetter;
+        HigherIsBetter = higherIsBetter;
 
         ILookup<string, AblationRun> byVariant = runs.ToLookup(run => run.Variant);
         Dictionary<int, double> plain = byVariant[baseline].ToDictionary(run => run.Seed, run => run.Outcome.Score);
@@ -66,6 +65,9 @@ public sealed class AblationReport
 
     /// <summary>Confidence of the intervals.</summary>
     public double Confidence { get; }
+
+    /// <summary>Whether a larger score is a better one.</summary>
+    public bool HigherIsBetter { get; }
 
     /// <summary>Aligned lines: mean, interval, difference to the baseline, what the test says, cost; an asterisk for the front.</summary>
     public string ToTable()
@@ -112,8 +114,9 @@ public sealed class AblationReport
         return text.ToString();
     }
 
-    /// <summary>The front as a picture: cost to the right, score upwards, intervals as bars, the front as a dashed line. A self-contained SVG.</summary>
-    public string ToSvg() => AblationPlot.Svg(this, _higherIsBetter);
+    /// <summary>The front as a picture: cost to the right, score upwards, intervals as bars, the front as a dashed line. A self-contained SVG; the package
+    /// TorchSharp.Attention.Visualization draws the same as PNG.</summary>
+    public string ToSvg() => AblationPlot.Svg(this);
 
     /// <summary>Writes <c>summary.csv</c>, <c>runs.csv</c>, <c>summary.txt</c> and <c>front.svg</c>, each whole or not at all.</summary>
     /// <param name="folder">Where to; made if it is not there.</param>
@@ -138,12 +141,12 @@ public sealed class AblationReport
         { Difference: null } => "baseline",
         { AdjustedPValue: null } => "one seed says nothing",
         { AdjustedPValue: { } p } when p >= _level => "within noise",
-        _ => row.Difference!.Mean > 0 == _higherIsBetter ? "better" : "worse",
+        _ => row.Difference!.Mean > 0 == HigherIsBetter ? "better" : "worse",
     };
 
     private bool Dominates(AblationRow one, AblationRow other)
     {
-        double gain = (one.Score.Mean - other.Score.Mean) * (_higherIsBetter ? 1 : -1);
+        double gain = (one.Score.Mean - other.Score.Mean) * (HigherIsBetter ? 1 : -1);
         return gain >= 0 && one.MultiplyAccumulates <= other.MultiplyAccumulates && (gain > 0 || one.MultiplyAccumulates < other.MultiplyAccumulates);
     }
 

@@ -184,7 +184,7 @@ public static class ClassActivation
     }
 
     /// <summary>Evaluation mode, and afterwards each module's own again.</summary>
-    private sealed class EvaluationMode : IDisposable
+    internal sealed class EvaluationMode : IDisposable
     {
         private readonly (nn.Module Module, bool Training)[] _modes;
 

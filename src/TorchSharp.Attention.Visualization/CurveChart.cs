@@ -6,12 +6,13 @@ namespace TorchSharp.Attention.Visualization;
 /// <summary>Curves as SVG that a browser draws by itself.</summary>
 internal static class CurveChart
 {
-    private const int Width = 640, Height = 280, Left = 56, Right = 150, Top = 30, Bottom = 40;
+    private const int Plot = 434, Left = 56, Least = 280, Top = 30, Bottom = 40, Line = 18, KeyRoom = 44;
 
     // Okabe and Ito's, told apart with any colour vision.
     private static readonly string[] Colors = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 
-    public static string Svg(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves)
+    /// <summary>The first point stands for step <paramref name="first"/>, each further one for <paramref name="every"/> steps more.</summary>
+    public static string Svg(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves, long first = 1, long every = 1)
     {
         double[] finite = [.. curves.SelectMany(curve => curve.Values).Where(double.IsFinite)];
         if (finite.Length == 0) throw new ArgumentException($"The curves '{title}' hold no number.", nameof(curves));
@@ -20,23 +21,26 @@ internal static class CurveChart
         double low = Math.Floor(finite.Min() / step) * step, high = Math.Ceiling(finite.Max() / step) * step;
         if (high <= low) high = low + step;
 
+        // The words beside the curves may need more room than most do; the curves keep theirs.
+        int right = Math.Max(150, KeyRoom + (7 * curves.Max(curve => curve.Name.Length)));
+        int width = Left + Plot + right, height = Math.Max(Least, Top + Bottom + (Line * curves.Count));
         StringBuilder svg = new();
-        svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{Width}\" height=\"{Height}\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\" role=\"img\">");
+        svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\" role=\"img\">");
         svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{Left}\" y=\"16\" font-size=\"14\" font-weight=\"bold\">{HtmlReport.Escape(title)}</text>");
         for (double y = low; y <= high + (step / 2); y += step)
         {
-            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Y(y):0.0}H{Width - Right}\" stroke=\"#ddd\"/><text x=\"{Left - 8}\" y=\"{Y(y) + 4:0.0}\" text-anchor=\"end\">{Label(y, step)}</text>");
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Y(y):0.0}H{Left + Plot}\" stroke=\"#ddd\"/><text x=\"{Left - 8}\" y=\"{Y(y) + 4:0.0}\" text-anchor=\"end\">{Label(y, step)}</text>");
         }
 
-        int every = Math.Max(1, (int)Step(points - 1, 8));
+        int apart = Math.Max(1, (int)Step(points - 1, 8));
         for (int i = 0; i < points; i++)
         {
-            if (i != 0 && (i + 1) % every != 0) continue;
-            svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{X(i):0.0}\" y=\"{Height - Bottom + 18}\" text-anchor=\"middle\">{i + 1}</text>");
+            if (i != 0 && (i + 1) % apart != 0) continue;
+            svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{X(i):0.0}\" y=\"{height - Bottom + 18}\" text-anchor=\"middle\">{first + (i * every)}</text>");
         }
 
-        svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Height - Bottom}H{Width - Right}\" stroke=\"#222\"/>");
-        svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - 6}\" text-anchor=\"middle\">{HtmlReport.Escape(axis)}</text>");
+        svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {height - Bottom}H{Left + Plot}\" stroke=\"#222\"/>");
+        svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{Left + (Plot / 2)}\" y=\"{height - 6}\" text-anchor=\"middle\">{HtmlReport.Escape(axis)}</text>");
         for (int c = 0; c < curves.Count; c++) Curve(c);
         return svg.Append("</svg>").ToString();
 
@@ -59,14 +63,16 @@ internal static class CurveChart
                 if (points <= 40) svg.Append(CultureInfo.InvariantCulture, $"<circle cx=\"{X(i):0.0}\" cy=\"{Y(value):0.0}\" r=\"2.5\" fill=\"{color}\"/>");
             }
 
-            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>");
-            int key = Top + 8 + (c * 18);
-            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Width - Right + 12} {key}h20\" stroke=\"{color}\" stroke-width=\"2\"/><text x=\"{Width - Right + 38}\" y=\"{key + 4}\">{HtmlReport.Escape(curves[c].Name)}</text>");
+            // The colours come round again, dashed.
+            string dashes = c < Colors.Length ? "" : " stroke-dasharray=\"5 3\"";
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-linejoin=\"round\"{dashes}/>");
+            int key = Top + 8 + (c * Line);
+            svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left + Plot + 12} {key}h20\" stroke=\"{color}\" stroke-width=\"2\"{dashes}/><text x=\"{Left + Plot + 38}\" y=\"{key + 4}\">{HtmlReport.Escape(curves[c].Name)}</text>");
         }
 
-        double X(int i) => Left + ((Width - Right - Left) * (points == 1 ? 0.5 : (double)i / (points - 1)));
+        double X(int i) => Left + (Plot * (points == 1 ? 0.5 : (double)i / (points - 1)));
 
-        double Y(double value) => Height - Bottom - ((Height - Bottom - Top) * (value - low) / (high - low));
+        double Y(double value) => height - Bottom - ((height - Bottom - Top) * (value - low) / (high - low));
     }
 
     /// <summary>1, 2 or 5 times a power of ten, so that a range has about so many steps.</summary>

@@ -42,15 +42,21 @@ internal static class Drawing
     /// <summary>A line of text whose vertical middle is given; too long a line loses its end.</summary>
     public static void Text(SKCanvas canvas, string text, float x, float middle, SKTextAlign align = SKTextAlign.Left, float most = float.MaxValue, float size = TextSize)
     {
-        using SKFont font = new(Face.Value, size) { Subpixel = true, Edging = SKFontEdging.Antialias };
-        using SKPaint paint = new() { Color = Ink, IsAntialias = true };
-        if (font.MeasureText(text) > most)
+        if (Width(text, size) > most)
         {
-            while (text.Length > 1 && font.MeasureText(text + "…") > most) text = text[..^1];
+            while (text.Length > 1 && Width(text + "…", size) > most) text = text[..^1];
             text += "…";
         }
 
-        canvas.DrawText(text, x, middle + (size * 0.36f), align, font, paint);
+        Words(canvas, text, x, middle + (size * 0.36f), align, size, Ink);
+    }
+
+    /// <summary>A line of text on its baseline.</summary>
+    public static void Words(SKCanvas canvas, string text, float x, float baseline, SKTextAlign align, float size, SKColor color, bool bold = false)
+    {
+        using SKFont font = new(Face.Value, size) { Subpixel = true, Edging = SKFontEdging.Antialias, Embolden = bold };
+        using SKPaint paint = new() { Color = color, IsAntialias = true };
+        canvas.DrawText(text, x, baseline, align, font, paint);
     }
 
     public static void Line(SKCanvas canvas, float x0, float y0, float x1, float y1, SKColor color, float width = 1)

@@ -100,6 +100,21 @@ public sealed class HtmlReport
             $"<figcaption>{Escape(caption)}</figcaption></figure>");
     }
 
+    /// <summary>Where a network looks: <see cref="AttentionOverlays.Draw"/>, stored in the report.</summary>
+    /// <param name="model">A network from (N, C, H, W) to (N, classes).</param>
+    /// <param name="images">The images, as the network takes them.</param>
+    /// <param name="layer">The layer of Grad-CAM, by name; null to leave it out.</param>
+    /// <param name="mean">What normalising subtracted from the images, a channel; null for nothing.</param>
+    /// <param name="std">What it then divided by, a channel; null for nothing.</param>
+    /// <exception cref="ArgumentException">There is no such layer, or the images do not fit.</exception>
+    public HtmlReport Overlays(
+        torch.nn.Module<torch.Tensor, torch.Tensor> model, torch.Tensor images, string? layer = null, IReadOnlyList<double>? mean = null, IReadOnlyList<double>? std = null)
+    {
+        using Picture picture = AttentionOverlays.Draw(model, images, layer, mean, std);
+        string gradCam = layer is null ? "" : $" Grad-CAM: what speaks for the class that the network chooses, at {layer}.";
+        return Picture(picture, $"Where the network looks.{gradCam} Attentions: what they let through; the scale of each map is its own.");
+    }
+
     /// <summary>Curves over steps or epochs, which count from 1.</summary>
     /// <param name="title">What the values are, such as "loss".</param>
     /// <param name="axis">What the points are, such as "epoch".</param>
@@ -107,6 +122,36 @@ public sealed class HtmlReport
     /// <exception cref="ArgumentException">There is no finite value.</exception>
     public HtmlReport Curves(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves)
         => Add($"<figure>{CurveChart.Svg(title, axis, curves)}</figure>");
+
+    /// <summary>What a monitor saw during training: curves of the gates and of the weights of pairs, and the alerts with their advice.</summary>
+    /// <param name="monitor">The monitor, which may be disposed.</param>
+    public HtmlReport Watched(GateMonitor monitor)
+    {
+        ArgumentNullException.ThrowIfNull(monitor);
+        long[] steps = [.. monitor.Readings.Select(reading => reading.Step).Distinct()];
+        if (steps.Length == 0) return Text("The monitor has not looked at any step yet.");
+        long every = steps.Length == 1 ? 1 : steps[1] - steps[0];
+        Over("mean of the gates", reading => reading.Mean);
+        Over("deviation of the gates", reading => reading.Deviation);
+        Over("entropy of the weights of pairs", reading => reading.Map == AttentionMapKind.Pairwise ? reading.Entropy : null);
+        if (monitor.AlertHistory.Count == 0) return Text("No alert was raised.");
+        Table(["alert", "step", "statistic", "value", "threshold"], monitor.AlertHistory.Select(alert => (IReadOnlyList<string>)
+        [
+            $"{Name(alert.Module, alert.Map)}: {alert.Kind}", Whole(alert.Step), alert.Statistic, Number(alert.Value), Number(alert.Threshold),
+        ]));
+        foreach (string advice in monitor.AlertHistory.Select(alert => $"{alert.Kind}. {alert.Advice}").Distinct()) Text(advice);
+        return this;
+
+        void Over(string title, Func<GateReading, double?> number)
+        {
+            (string, IReadOnlyList<double>)[] curves = [.. monitor.Readings.Where(reading => number(reading) is not null)
+                .GroupBy(reading => Name(reading.Module, reading.Map))
+                .Select(group => (group.Key, (IReadOnlyList<double>)[.. steps.Select(step => group.FirstOrDefault(reading => reading.Step == step) is { } found ? number(found) ?? double.NaN : double.NaN)]))];
+            if (curves.Length > 0) Add($"<figure>{CurveChart.Svg(title, "step", curves, steps[0], every)}</figure>");
+        }
+
+        static string Name(string module, AttentionMapKind map) => $"{(module.Length == 0 ? "attention" : module)} {map.ToString().ToLowerInvariant()}";
+    }
 
     /// <summary>The report as one HTML text.</summary>
     public string ToHtml() =>

@@ -36,7 +36,7 @@ public static class PairwiseMaps
     /// Attention rollout: what each position of the last layer gathers of each position of the first layer's input, Â_n · … · Â_1 with
     /// Â = (1 − r) · A + r · I, A a layer's weights as mean over heads, rows made to sum to 1.
     /// </summary>
-    /// <param name="weights">(N, heads, L, L) of each layer, in the network's order; L must be the same in all.</param>
+    /// <param name="weights">(N, heads, L, L) of each layer, in the order in which the network runs them; L must be the same in all.</param>
     /// <param name="residual">Share r of the path that goes round the attention. Default 0.5, the paper's; 0 where the context replaces its input.</param>
     /// <returns>(N, L, L), rows sum to 1, owned by the caller.</returns>
     /// <exception cref="ArgumentException">There are no weights, shapes differ, or the share is not in [0, 1].</exception>
@@ -67,6 +67,38 @@ public static class PairwiseMaps
 
         return product!.MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// Attention rollout over what a recorder holds, in the order in which the network ran the layers; see
+    /// <see cref="Rollout(IReadOnlyList{Tensor}, double)"/>.
+    /// </summary>
+    /// <param name="maps">A recorder after a forward pass.</param>
+    /// <param name="names">Which modules, in any order; null for all that have weights between the positions of one map.</param>
+    /// <param name="residual">Share of the path that goes round the attention. Default 0.5, the paper's.</param>
+    /// <returns>(N, L, L), rows sum to 1, owned by the caller.</returns>
+    /// <exception cref="KeyNotFoundException">A name is not recorded, or no call has reached it.</exception>
+    /// <exception cref="ArgumentException">No layer has weights between the positions of one map, a named one has none, or sizes differ.</exception>
+    public static Tensor RolloutOf(AttentionRecorder maps, IEnumerable<string>? names = null, double residual = 0.5)
+    {
+        ArgumentNullException.ThrowIfNull(maps);
+        HashSet<string>? chosen = names is null ? null : [.. names];
+        foreach (string name in chosen ?? [])
+        {
+            if (!IsSquare(maps[name])) throw new ArgumentException($"'{name}' has no weights between the positions of one map; it has {string.Join(", ", maps[name].Kinds)}.", nameof(names));
+        }
+
+        string[] layers = [.. maps.CallOrder.Where(name => chosen?.Contains(name) ?? IsSquare(maps[name]))];
+        if (layers.Length == 0) throw new ArgumentException("No recorded module that was called has weights between the positions of one map.", nameof(maps));
+        string sizes = string.Join(", ", layers.Select(name => $"{name} {maps[name].KeyGrid!.Value.Height} × {maps[name].KeyGrid!.Value.Width}"));
+        if (layers.Select(name => maps[name].KeyGrid).Distinct().Count() > 1)
+        {
+            throw new ArgumentException($"Rollout multiplies weights over one map, and these differ: {sizes}. Name layers of one size.", nameof(names));
+        }
+
+        return Rollout([.. layers.Select(name => maps[name].PairwiseWeights!)], residual);
+    }
+
+    private static bool IsSquare(AttentionMaps maps) => maps is { PairwiseWeights: not null, QueryGrid: { } queries, KeyGrid: { } keys } && queries == keys;
 
     private static void Within(int value, long count, string name)
     {

@@ -1,8 +1,10 @@
-// Restores TorchSharp.Attention from its package, builds a CBAM-ResNet and trains two steps.
+// Restores the packages, builds a CBAM-ResNet, trains two watched steps, compares two variants, and writes a report.
 using System.Reflection;
 using System.Runtime.InteropServices;
 using TorchSharp;
 using TorchSharp.Attention;
+using TorchSharp.Attention.Training;
+using TorchSharp.Attention.Visualization;
 using static TorchSharp.torch;
 
 torch.manual_seed(0);
@@ -10,6 +12,7 @@ using ResNet network = ResNet.ResNet18(classes: 10, AttentionPlan.Of(new CbamOpt
 using optim.Optimizer optimizer = optim.SGD(network.parameters(), learningRate: 0.01, momentum: 0.9);
 using Tensor images = randn(4, 3, 64, 64);
 using Tensor labels = tensor(new long[] { 1, 3, 5, 7 });
+using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 1 });
 List<float> losses = [];
 for (int step = 0; step < 2; step++)
 {
@@ -19,9 +22,20 @@ for (int step = 0; step < 2; step++)
     loss.backward();
     optimizer.step();
     losses.Add(loss.item<float>());
+    monitor.Step();
 }
+
+string folder = Directory.CreateTempSubdirectory("package-consumer").FullName;
+AblationReport ablation = Ablation.Run(
+    [new("plain", AttentionPlan.None), new("eca", AttentionPlan.Parse("eca"))], [1, 2],
+    (variant, seed, _) => new AblationOutcome(0.5 + (seed / 10.0) + (variant.Plan.Rules.Count / 100.0), 1, 1), new AblationOptions { Folder = folder });
+using Picture front = AblationPicture.Draw(ablation);
+string report = Path.Combine(folder, "report.html");
+new HtmlReport("Package consumer").Watched(monitor).Overlays(network, images, layer: "layer3").Picture(front, "An ablation").Save(report);
+long size = new FileInfo(report).Length;
+Directory.Delete(folder, recursive: true);
 
 string version = typeof(ResNet).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 Console.WriteLine(FormattableString.Invariant(
-    $"{RuntimeInformation.FrameworkDescription}, TorchSharp.Attention {version}: loss {losses[0]:F4} -> {losses[1]:F4}"));
-return losses.All(float.IsFinite) && losses[1] < losses[0] ? 0 : 1;
+    $"{RuntimeInformation.FrameworkDescription}, TorchSharp.Attention {version}: loss {losses[0]:F4} -> {losses[1]:F4}, {monitor.Readings.Count} readings, {ablation.Runs.Count} runs, report of {size} bytes"));
+return losses.All(float.IsFinite) && losses[1] < losses[0] && monitor.Readings.Count == 16 && ablation.Runs.Count == 4 && size > 50_000 ? 0 : 1;

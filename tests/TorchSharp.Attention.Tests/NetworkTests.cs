@@ -328,7 +328,8 @@ public sealed class NetworkTests
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(1, 3, 8, 8);
         Tensor skip = Call("encoder2", nn.functional.max_pool2d(Call("encoder1", x), 2, 2));
-        Tensor up = Call("up2", Call("bottleneck", nn.functional.max_pool2d(skip, 2, 2)));
+        Tensor deepest = Call("bottleneck", nn.functional.max_pool2d(skip, 2, 2));
+        Tensor up = ((nn.Module<Tensor, Tensor, Tensor>)modules["up2"]).call(deepest, skip);
         Tensor expected = Call("decoder2", cat([gate.call(skip, up), up], 1));
         Assert.True(expected.allclose(network.Features(x)[1], 1e-6, 1e-6));
 

@@ -38,6 +38,28 @@ public sealed class PairwiseAndReportTests
         }
     }
 
+    /// <summary>A network that registers its attentions from the last to the first: rollout takes them as they were called.</summary>
+    [Fact]
+    public void Rollout_follows_the_calls_and_not_the_registration()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using Backwards network = new();
+        using AttentionRecorder maps = AttentionRecorder.Attach(network);
+        network.call(randn(2, 8, 3, 4));
+        Assert.Equal(["last", "pooled", "first"], maps.Names);
+        Tensor first = maps["first"].PairwiseWeights!, last = maps["last"].PairwiseWeights!;
+        double[] called = PairwiseMaps.Rollout([first, last]).data<float>().Select(value => (double)value).ToArray();
+        double[] registered = PairwiseMaps.Rollout([last, first]).data<float>().Select(value => (double)value).ToArray();
+        double[] recorded = PairwiseMaps.RolloutOf(maps, ["last", "first"]).data<float>().Select(value => (double)value).ToArray();
+        Assert.Equal(called, recorded);
+        Assert.True(called.Zip(registered).Max(pair => Math.Abs(pair.First - pair.Second)) > 1e-3);
+
+        Assert.Contains("first 3 × 4", Assert.Throws<ArgumentException>(() => PairwiseMaps.RolloutOf(maps)).Message, StringComparison.Ordinal);
+        Assert.Throws<KeyNotFoundException>(() => PairwiseMaps.RolloutOf(maps, ["none"]));
+        maps.Clear();
+        Assert.Contains("No recorded module", Assert.Throws<ArgumentException>(() => PairwiseMaps.RolloutOf(maps)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_positions_row_becomes_a_map()
     {
@@ -106,5 +128,43 @@ public sealed class PairwiseAndReportTests
         Assert.Equal(["0", "2", "4", "6", "8", "10"], root.Elements().Where(e => (string?)e.Attribute("text-anchor") == "end").Select(e => e.Value));
         Assert.Throws<ArgumentException>(() => CurveChart.Svg("loss", "epoch", [("a", [double.NaN])]));
         Assert.Equal([1, 2, 5, 10, 0.2], [CurveChart.Step(5, 5), CurveChart.Step(9, 5), CurveChart.Step(11, 5), CurveChart.Step(30, 5), CurveChart.Step(0.9, 5)]);
+    }
+
+    [Fact]
+    public void What_was_watched_is_in_the_report()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using Cbam gate = new(8, new CbamOptions { Reduction = 2, KernelSize = 3, Initialization = AttentionInitialization.Identity });
+        using GateMonitor monitor = GateMonitor.Attach(gate, new GateMonitorOptions { Every = 5, Patience = 1 });
+        Assert.Contains("not looked", new HtmlReport("r").Watched(monitor).ToHtml(), StringComparison.Ordinal);
+        for (int i = 0; i < 10; i++)
+        {
+            gate.call(randn(2, 8, 4, 4));
+            monitor.Step();
+        }
+
+        string html = new HtmlReport("r").Watched(monitor).ToHtml();
+        Assert.Contains("mean of the gates", html, StringComparison.Ordinal);
+        Assert.Contains(">attention channel<", html, StringComparison.Ordinal);
+        Assert.Contains("text-anchor=\"middle\">5</text>", html, StringComparison.Ordinal);
+        Assert.Contains("text-anchor=\"middle\">10</text>", html, StringComparison.Ordinal);
+        Assert.DoesNotContain("entropy of the weights", html, StringComparison.Ordinal);
+        Assert.Contains("<td>attention spatial: Identity</td><td>5</td>", html, StringComparison.Ordinal);
+        Assert.Contains("<p>Identity. The gate started as the identity", html, StringComparison.Ordinal);
+    }
+
+    private sealed class Backwards : nn.Module<Tensor, Tensor>
+    {
+        private readonly SelfAttention2d last = new(8, new SelfAttention2dOptions { Heads = 2 }), pooled = new(8, new SelfAttention2dOptions { Heads = 2 });
+        private readonly SelfAttention2d first = new(8, new SelfAttention2dOptions { Heads = 2 });
+
+        public Backwards()
+            : base(nameof(Backwards)) => RegisterComponents();
+
+        public override Tensor forward(Tensor input)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return pooled.call(nn.functional.avg_pool2d(last.call(first.call(input)), 2)).MoveToOuterDisposeScope();
+        }
     }
 }

@@ -29,6 +29,12 @@ public sealed record AttentionRecorderOptions
 
     /// <summary>Whether maps of another device are copied to the CPU. Default false.</summary>
     public bool CopyToCpu { get; init; }
+
+    /// <summary>
+    /// How many samples of a batch are recorded, the first ones; null for all, the default. It bounds time and memory: weights of pairs grow with
+    /// the square of the positions. Gates and contexts alone; those whose norms are at work on the batch's own statistics are recorded whole.
+    /// </summary>
+    public int? Samples { get; init; }
 }
 
 /// <summary>
@@ -48,12 +54,20 @@ public sealed class AttentionRecorder : IDisposable
     private readonly List<Action> _removals = [];
     private readonly Dictionary<string, List<AttentionMaps>> _maps = [];
     private readonly List<string> _names = [];
+    private readonly Dictionary<string, long> _calls = [];
+    private long _call;
     private bool _reading;
 
     private AttentionRecorder(AttentionRecorderOptions options) => _options = options;
 
     /// <summary>Names of the modules that are recorded, as <c>named_modules</c> has them; "" is the network itself.</summary>
     public IReadOnlyList<string> Names => _names;
+
+    /// <summary>
+    /// Names of the modules that a call has reached since the recorder was attached or cleared, in the order of their last calls: after one forward
+    /// pass, the order in which the network ran them, which need not be the order in which it registered them.
+    /// </summary>
+    public IReadOnlyList<string> CallOrder => [.. _calls.OrderBy(call => call.Value).Select(call => call.Key)];
 
     /// <summary>The maps of a module's last forward pass, or the mean, as the options say.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
@@ -83,6 +97,7 @@ public sealed class AttentionRecorder : IDisposable
         ArgumentNullException.ThrowIfNull(model);
         options ??= new AttentionRecorderOptions();
         Check.Defined(options.Keep);
+        if (options.Samples is int samples) Check.Positive(samples, nameof(options.Samples));
         NamePatterns patterns = NamePatterns.Of(options.Modules);
         AttentionRecorder recorder = new(options);
         List<string> present = [];
@@ -91,7 +106,7 @@ public sealed class AttentionRecorder : IDisposable
             present.Add(name);
             if (!patterns.Match(name)) continue;
             List<AttentionMaps> kept = [];
-            if (MapReading.Listen(module, read => recorder.Receive(kept, read)) is not { } removal) continue;
+            if (MapReading.Listen(module, options.Samples, read => recorder.Receive(name, kept, read)) is not { } removal) continue;
             recorder._removals.Add(removal);
             recorder._maps.Add(name, kept);
             recorder._names.Add(name);
@@ -107,6 +122,7 @@ public sealed class AttentionRecorder : IDisposable
     public void Clear()
     {
         foreach (List<AttentionMaps> kept in _maps.Values) Forget(kept);
+        _calls.Clear();
     }
 
     /// <summary>Stops recording and disposes all maps; the network is as it was before.</summary>
@@ -136,7 +152,7 @@ public sealed class AttentionRecorder : IDisposable
     }
 
     /// <summary>Reading a module calls modules inside it; those calls are no forward passes.</summary>
-    private void Receive(List<AttentionMaps> kept, Func<AttentionMaps> read)
+    private void Receive(string name, List<AttentionMaps> kept, Func<AttentionMaps> read)
     {
         if (_reading) return;
         _reading = true;
@@ -145,6 +161,7 @@ public sealed class AttentionRecorder : IDisposable
             AttentionMaps maps = read();
             if (_options.CopyToCpu) maps.ToCpu();
             Keep(kept, maps);
+            _calls[name] = _call++;
         }
         finally
         {

@@ -11,16 +11,17 @@ internal static class MapReading
     /// random numbers.
     /// </summary>
     /// <param name="module">The module.</param>
+    /// <param name="samples">How many samples of a batch are read, the first ones; null for all.</param>
     /// <param name="receive">Gets what reads the maps; it may leave it.</param>
     /// <returns>What ends the listening; null where the module is no attention.</returns>
-    public static Action? Listen(nn.Module module, Action<Func<AttentionMaps>> receive)
+    public static Action? Listen(nn.Module module, int? samples, Action<Func<AttentionMaps>> receive)
     {
         switch (module)
         {
             case GateModule gate:
-                return gate.register_forward_hook((_, input, output) => Pass(output, () => OfGate(gate, input))).remove;
+                return gate.register_forward_hook((_, input, output) => Pass(output, () => OfGate(gate, First(input)))).remove;
             case ContextModule context:
-                return context.register_forward_hook((_, input, output) => Pass(output, () => OfContext(context, input))).remove;
+                return context.register_forward_hook((_, input, output) => Pass(output, () => OfContext(context, First(input)))).remove;
             case DynamicAttention dynamic:
                 return dynamic.register_forward_hook(
                     (_, input, output) => Pass(output, () => Of(dynamic, input, AttentionMapKind.Branch, dynamic.Weights(input).unsqueeze(2)))).remove;
@@ -41,6 +42,8 @@ internal static class MapReading
                 return null;
         }
 
+        Tensor First(Tensor input) => samples is int most && most < input.size(0) && !UsesBatchStatistics(module) ? input.narrow(0, 0, most) : input;
+
         Tensor Pass(Tensor output, Func<AttentionMaps> read)
         {
             receive(() =>
@@ -53,6 +56,8 @@ internal static class MapReading
             return output;
         }
     }
+
+    private static bool UsesBatchStatistics(nn.Module module) => module.modules().Any(child => child is NormBase { training: true });
 
     private static AttentionMaps OfGate(GateModule gate, Tensor input)
     {

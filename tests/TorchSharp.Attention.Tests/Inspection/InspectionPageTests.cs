@@ -5,7 +5,7 @@ public sealed class InspectionPageTests
 {
     [Fact]
     public void The_page_shows_what_runs_here()
-        => ReadmeTests.Shows(Path.Combine("docs", "inspection.md"), Path.Combine("Inspection", "InspectionPageTests.cs"), ["record", "statistics"]);
+        => ReadmeTests.Shows(Path.Combine("docs", "inspection.md"), Path.Combine("Inspection", "InspectionPageTests.cs"), ["record", "statistics", "watch"]);
 
     [Fact]
     public void Its_snippets_run()
@@ -29,5 +29,37 @@ public sealed class InspectionPageTests
         IReadOnlyList<int> dead = statistics.Dead;
         // end statistics
         Assert.True(shut + open <= 1 && varies >= 0 && dead.Count <= 256);
+    }
+
+    [Fact]
+    public void A_training_is_watched()
+    {
+        string folder = Directory.CreateTempSubdirectory("watched").FullName;
+        using ResNet network = new(new ResNetOptions { Layers = [1, 1], StagePlanes = [8, 16], Stem = ResNetStem.Small, Classes = 10, Attention = AttentionPlan.Of(new CbamOptions { Reduction = 4 }) });
+        using optim.Optimizer optimizer = optim.SGD(network.parameters(), 0.01);
+        IEnumerable<(Tensor, Tensor)> batches = Enumerable.Range(0, 50).Select(_ => (randn(2, 3, 8, 8), tensor(new long[] { 1, 2 })));
+
+        // begin watch
+        using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions
+        {
+            Every = 50,                                                    // steps; those between cost nothing
+            Log = Console.WriteLine,
+            Csv = Path.Combine(folder, "gates.csv"),
+            TensorBoard = utils.tensorboard.SummaryWriter(folder),
+        });
+        monitor.AlertRaised += (_, alert) => Console.Error.WriteLine(alert.Advice);
+        foreach ((Tensor images, Tensor labels) in batches)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            optimizer.zero_grad();
+            nn.functional.cross_entropy(network.call(images), labels).backward();
+            optimizer.step();
+            monitor.Step();                                                // at the end of each training step
+        }
+        // end watch
+        Assert.Equal(4, monitor.Readings.Count);
+        monitor.Dispose();
+        Assert.Equal(2, Directory.GetFiles(folder).Length);
+        Directory.Delete(folder, recursive: true);
     }
 }

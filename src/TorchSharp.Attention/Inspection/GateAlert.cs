@@ -1,0 +1,48 @@
+using System.Globalization;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What is the matter with an attention.</summary>
+public enum GateAlertKind
+{
+    /// <summary>Nearly all values of a gate are near 0, where a sigmoid passes hardly any gradient.</summary>
+    Shut,
+
+    /// <summary>Nearly all values of a gate are near 1, where a sigmoid passes hardly any gradient.</summary>
+    Open,
+
+    /// <summary>A gate that started as the identity still is one.</summary>
+    Identity,
+
+    /// <summary>A gate has the same value everywhere.</summary>
+    Uniform,
+
+    /// <summary>A gate keeps many channels shut for every sample.</summary>
+    Sparse,
+
+    /// <summary>Weights of pairs or of branches are alike: a mean.</summary>
+    UniformWeights,
+
+    /// <summary>Each query looks at one key, or all goes through one branch.</summary>
+    CollapsedWeights,
+
+    /// <summary>A map holds values that are no finite numbers.</summary>
+    NotFinite,
+}
+
+/// <summary>A warning of a <see cref="GateMonitor"/>, with what usually helps.</summary>
+/// <param name="Step">The step that raised it.</param>
+/// <param name="Module">The module's name.</param>
+/// <param name="Map">Which of its maps.</param>
+/// <param name="Kind">What is the matter.</param>
+/// <param name="Statistic">The statistic that tells it, in words.</param>
+/// <param name="Value">Its value.</param>
+/// <param name="Threshold">The option's value that it passed.</param>
+/// <param name="Advice">What to try.</param>
+public sealed record GateAlert(
+    long Step, string Module, AttentionMapKind Map, GateAlertKind Kind, string Statistic, double Value, double Threshold, string Advice)
+{
+    /// <summary>One line, as the log has it.</summary>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture, $"step {Step}: ALERT {GateReading.NameOf(Module, Map)}: {Statistic} is {Value:0.####} (threshold {Threshold:0.####}). {Advice}");
+}

@@ -1,0 +1,92 @@
+using System.Globalization;
+using System.Text;
+
+namespace TorchSharp.Attention;
+
+/// <summary>What a <see cref="GateMonitor"/> saw of one map of one module at one step. Numbers that a kind of map does not have are null.</summary>
+public sealed record GateReading
+{
+    /// <summary>The training step, from 1.</summary>
+    public required long Step { get; init; }
+
+    /// <summary>The module's name, as <c>named_modules</c> has it.</summary>
+    public required string Module { get; init; }
+
+    /// <summary>What the map weighs. A gate that is no product of a channel gate and a spatial gate is read element by element.</summary>
+    public required AttentionMapKind Map { get; init; }
+
+    /// <summary>Mean of all values; of branches too. Null for weights of pairs.</summary>
+    public double? Mean { get; init; }
+
+    /// <summary>Standard deviation of all values over units and samples.</summary>
+    public double? Deviation { get; init; }
+
+    /// <summary>Root of the mean variance over samples: near 0 for a gate that is the same for every sample.</summary>
+    public double? DeviationOverSamples { get; init; }
+
+    /// <summary>Smallest value.</summary>
+    public double? Minimum { get; init; }
+
+    /// <summary>Largest value.</summary>
+    public double? Maximum { get; init; }
+
+    /// <summary>Share of values below <see cref="GateStatistics.Low"/>.</summary>
+    public double? Shut { get; init; }
+
+    /// <summary>Share of values above <see cref="GateStatistics.High"/>.</summary>
+    public double? Open { get; init; }
+
+    /// <summary>Share of channels that no sample opens beyond <see cref="GateStatistics.Low"/>.</summary>
+    public double? Dead { get; init; }
+
+    /// <summary>Hoyer's sparsity, as <see cref="GateStatistics.Sparsity"/>.</summary>
+    public double? Sparsity { get; init; }
+
+    /// <summary>Entropy over its maximum, mean over samples; for weights of pairs over queries and heads too.</summary>
+    public double? Entropy { get; init; }
+
+    /// <summary>Weights of pairs: the largest share in a row, mean over rows and heads. Branches: the largest mean weight of a branch.</summary>
+    public double? Peak { get; init; }
+
+    /// <summary>Weights of pairs: mean distance from query to key, in positions; null where positions are not known.</summary>
+    public double? Distance { get; init; }
+
+    /// <summary>Values that were no finite numbers; they count nowhere else.</summary>
+    public long NotFinite { get; init; }
+
+    /// <summary>Names and values of the numbers that the map has.</summary>
+    internal IEnumerable<(string Name, double? Value)> Numbers =>
+    [
+        ("mean", Mean), ("deviation", Deviation), ("deviationOverSamples", DeviationOverSamples), ("minimum", Minimum), ("maximum", Maximum),
+        ("shut", Shut), ("open", Open), ("dead", Dead), ("sparsity", Sparsity), ("entropy", Entropy), ("peak", Peak), ("distance", Distance),
+        ("notFinite", NotFinite),
+    ];
+
+    /// <summary>One line, as the log has it.</summary>
+    public override string ToString()
+    {
+        StringBuilder line = new(string.Create(CultureInfo.InvariantCulture, $"step {Step}: {Name}"));
+        Add("mean", Mean, "0.000");
+        Add("deviation", Deviation, "0.000");
+        Add("over samples", DeviationOverSamples, "0.000");
+        Add("shut", Shut, "0.0 %");
+        Add("open", Open, "0.0 %");
+        Add("dead", Dead, "0.0 %");
+        if (Map is AttentionMapKind.Pairwise) Add("entropy", Entropy, "0.000");
+        Add("peak", Peak, "0.000");
+        Add("distance", Distance, "0.00");
+        if (NotFinite > 0) Add("not finite", NotFinite, "0");
+        return line.ToString();
+
+        void Add(string name, double? value, string format)
+        {
+            if (value is double number) line.Append(", ").Append(name).Append(' ').Append(number.ToString(format, CultureInfo.InvariantCulture));
+        }
+    }
+
+    /// <summary>Module and map in words; the network itself has no name.</summary>
+    internal string Name => NameOf(Module, Map);
+
+    internal static string NameOf(string module, AttentionMapKind map)
+        => $"{(module.Length == 0 ? "attention" : module)} {map switch { AttentionMapKind.Channel => "channel", AttentionMapKind.Spatial => "spatial", AttentionMapKind.Element => "element", AttentionMapKind.Pairwise => "pairwise", _ => "branch" }}";
+}
