@@ -79,7 +79,7 @@ public sealed record OnnxExportOptions
     /// <summary>Largest error that passes: the greatest difference of an output, over its greatest magnitude. Default 1e-4.</summary>
     public double Tolerance { get; init; } = 1e-4;
 
-    /// <summary>Which modules can be written, and how. Default all of the library and TorchSharp's common layers.</summary>
+    /// <summary>Which modules can be written, and how. Default <see cref="OnnxEmitters.Default"/>.</summary>
     public OnnxEmitters Emitters { get; init; } = OnnxEmitters.Default;
 
     internal void Validate()

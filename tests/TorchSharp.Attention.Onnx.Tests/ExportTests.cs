@@ -36,14 +36,20 @@ public sealed class ExportTests
         string path = folder.File("resnet.onnx");
         using ResNet model = new ResNetOptions
         {
-            Layers = [1, 1], StagePlanes = [8, 16], StemWidth = 8, Classes = 4, Stem = ResNetStem.Small,
+            Layers = [1, 1],
+            StagePlanes = [8, 16],
+            StemWidth = 8,
+            Classes = 4,
+            Stem = ResNetStem.Small,
             Attention = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }),
         }.Create();
         Disturb(model);
         using Tensor example = randn(1, 3, 24, 20);
         OnnxExportReport report = model.ExportOnnx(path, example, new OnnxExportOptions
         {
-            DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, AttentionMaps = true, ClassNames = ["a", "b", "c", "d"],
+            DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size,
+            AttentionMaps = true,
+            ClassNames = ["a", "b", "c", "d"],
             Normalization = OnnxNormalization.ImageNet,
         });
 

@@ -65,6 +65,9 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>Counts the functions of a forward.</summary>
     private protected abstract void CountFunctions(FunctionCount count, Tensor input);
 
+    /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
+    internal virtual ChannelMap? ToChannelMap() => null;
+
     private protected abstract Tensor[] ComputeFeatures(Tensor input);
 }
 

@@ -279,6 +279,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         count.Reduce(count.Values(_stages[^1]), last[0] * last[1]);
     }
 
+    internal override ChannelMap ToChannelMap() => ResNetChannels.Of(this);
+
     private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
 
     Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)

@@ -119,6 +119,7 @@ public sealed class Bam : GateModule
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
         long values = input.numel();
+        count.Reduce(values, input.size(0) * Channels);
         count.Combine(values, count.Values(_channel), count.Values(_spatial));
         count.Map(values);
         count.Map(values);
@@ -177,11 +178,7 @@ public sealed class Bam : GateModule
             return logits.MoveToOuterDisposeScope();
         }
 
-        public void Count(FunctionCount count, Tensor[] inputs)
-        {
-            count.Reduce(inputs[0].numel(), inputs[0].size(0) * inputs[0].size(1));
-            count.Map(count.Values(_fc1));
-        }
+        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_fc1));
     }
 
     private sealed class SpatialBranch : nn.Module<Tensor, Tensor>
