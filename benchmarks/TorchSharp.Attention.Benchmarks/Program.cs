@@ -1,5 +1,6 @@
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2] [--csv=docs/benchmarks/x.csv]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- report docs/benchmarks docs/benchmarks.md
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- memory [filter]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- watch [--rounds=9] [--batch=16] [--size=224] [--threads=2]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*Module*' --job short]
 using BenchmarkDotNet.Configs;
@@ -9,6 +10,7 @@ using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using TorchSharp.Attention.Benchmarks;
 
 if (args is ["ratios", ..]) return Ratios.Run(args[1..]);
+if (args is ["memory", ..]) return KeptMemory.Run(args[1..]);
 if (args is ["watch", ..]) return Watching.Run(args[1..]);
 if (args is ["report", ..]) return RatioReport.Run(args[1..]);
 

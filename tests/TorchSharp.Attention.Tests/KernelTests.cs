@@ -491,7 +491,9 @@ public sealed class KernelTests : IDisposable
             Tensor weights = randn_like(x);
             List<Tensor> expected = Gradients(module, x, weights, fused: false), actual = Gradients(module, x, weights, fused: true);
             Assert.Equal(expected.Count, actual.Count);
-            for (int i = 0; i < expected.Count; i++) Near(expected[i], actual[i], Training ? 3e-3 : 3e-4);
+            using GateModule exactModule = Build(ScalarType.Float64);
+            List<Tensor> exact = Gradients(exactModule, x.to_type(ScalarType.Float64), weights.to_type(ScalarType.Float64), fused: false);
+            for (int i = 0; i < expected.Count; i++) NearOrAsGood(exact[i], expected[i], actual[i], Training ? 3e-3 : 3e-4);
             return true;
         }
 
@@ -522,6 +524,14 @@ public sealed class KernelTests : IDisposable
         {
             AttentionKernels.Enabled = fused;
             return module.call(x);
+        }
+
+        /// <summary>A batch norm of two values has gradients that no float32 knows well: then composed operations set the measure.</summary>
+        public static void NearOrAsGood(Tensor exact, Tensor composed, Tensor actual, double tolerance)
+        {
+            if (exact.numel() == 0) return;
+            double scale = Math.Max(1, exact.abs().max().ToDouble()), composedError = exact.sub(composed).abs().max().ToDouble();
+            Near(exact, actual, Math.Max(tolerance, 10 * composedError / scale));
         }
 
         public static void Near(Tensor expected, Tensor actual, double tolerance)

@@ -52,9 +52,6 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>The network as a tree of modules with parameter counts; attention is marked with ◆.</summary>
     public override string ToString() => ModuleTree.Format(this);
 
-    /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
-    internal virtual ChannelMap? ToChannelMap() => null;
-
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 
     /// <summary>Counts the functions on the way to the last map.</summary>

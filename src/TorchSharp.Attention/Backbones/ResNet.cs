@@ -259,8 +259,6 @@ public sealed class ResNet : FeatureNetwork, IEncoder
         return _fc!.call(last.mean([2, 3])).MoveToOuterDisposeScope();
     }
 
-    internal override ChannelMap ToChannelMap() => ResNetChannels.Of(this);
-
     internal override void CountEncoder(FunctionCount count)
     {
         long stem = count.Values(_conv1);

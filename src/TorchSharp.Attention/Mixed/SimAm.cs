@@ -60,8 +60,7 @@ public sealed class SimAm : GateModule
         count.Combine(values, values, channels);
         count.Map(values);
         count.Reduce(values, channels);
-        count.Map(channels);
-        count.Map(channels);
+        for (int i = 0; i < 3; i++) count.Map(channels);
         count.Combine(values, values, channels);
         count.Map(values);
         count.Map(values);

@@ -95,9 +95,17 @@ public sealed class TripletAttention : GateModule
     {
         using Tensor columns = input.permute(0, 2, 1, 3), rows = input.permute(0, 3, 2, 1);
         long values = input.numel(), first = _cw.CountEffectiveGate(count, columns), second = _hc.CountEffectiveGate(count, rows);
+        foreach (long strip in (ReadOnlySpan<long>)[first, second])
+        {
+            count.Copy(2 * strip);
+            count.Map(strip);
+        }
+
         count.Combine(values, first, second);
-        if (_hw is not null) count.Combine(values, values, _hw.CountEffectiveGate(count, input));
-        count.Map(values);
+        if (_hw is null) return values;
+        long third = _hw.CountEffectiveGate(count, input);
+        count.Map(third);
+        count.Combine(values, values, third);
         return values;
     }
 
