@@ -7,6 +7,9 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>One export: writes the graph, saves it, runs it beside the network.</summary>
 internal sealed class OnnxExporter
 {
+    /// <summary>Metadata with the paths of all attention modules, as JSON.</summary>
+    public const string AttentionsKey = "torchsharp_attention.attentions";
+
     private readonly nn.Module _model;
     private readonly IReadOnlyList<Tensor> _examples;
     private readonly OnnxExportOptions _options;
@@ -105,6 +108,8 @@ internal sealed class OnnxExporter
         _graph.Metadata("torchsharp_attention.model", _model.GetName());
         if (Plan() is { } plan) _graph.Metadata("torchsharp_attention.plan", plan);
         if (_model is IAttentionModule attention) _graph.Metadata("torchsharp_attention.options", attention.Options.ToJson());
+        string[] attentions = [.. AttentionRecorder.Attentions(_model).Select(entry => entry.Name)];
+        if (attentions.Length > 0) _graph.Metadata(AttentionsKey, JsonSerializer.Serialize(attentions));
         if (_options.ClassNames is { } classes) _graph.Metadata("class_names", JsonSerializer.Serialize(classes.ToArray()));
         if (_options.Normalization is { } normalization)
         {

@@ -94,9 +94,10 @@ public static class ClassActivation
         Tensor? activations = null;
         var hook = layer.register_forward_hook((_, _, output) =>
         {
-            // The hook runs in the scope of the layer's parent, which ends before the leaf is needed.
+            // The hook runs in the scope of the layer's parent, which ends before the leaf is needed. Attach, because MoveToOtherDisposeScope loses a
+            // tensor that is in that scope already.
             Tensor leaf = output.detach().clone();
-            leaf.MoveToOtherDisposeScope(scope);
+            scope.Attach(leaf);
             activations = gradients ? leaf.requires_grad_() : leaf;
 
             // What follows may write over what it gets: a ReLU in place does.

@@ -89,6 +89,20 @@ public sealed class ClassActivationTests
         Assert.False(input.requires_grad);
     }
 
+    /// <summary>Where no layer opens a dispose scope, the hook runs in the scope of the whole computation, which must free the leaf too.</summary>
+    [Theory]
+    [InlineData(ClassActivationMethod.GradCam)]
+    [InlineData(ClassActivationMethod.ScoreCam)]
+    public void Nothing_is_left_of_a_network_without_dispose_scopes(ClassActivationMethod method)
+    {
+        using SmallNet network = new();
+        using Tensor input = rand(2, 1, 8, 8);
+        ClassActivation.Compute(network, input, "stage1", method).Dispose();
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (int i = 0; i < 10; i++) ClassActivation.Compute(network, input, "stage1", method).Dispose();
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
     [Fact]
     public void It_works_on_the_librarys_networks_with_fused_attention()
     {

@@ -1,0 +1,33 @@
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>How the range of a value that is written with eight bits follows from what calibration saw of it.</summary>
+public enum CalibrationMethod
+{
+    /// <summary>From the smallest to the largest value seen. Nothing is cut off; one outlier makes all steps coarse.</summary>
+    MinMax,
+
+    /// <summary>Cuts off the same small share of values at either end (<see cref="QuantizationOptions.Percentile"/>).</summary>
+    Percentile,
+
+    /// <summary>
+    /// The cut whose 256 steps lose the least information: minimal Kullback–Leibler divergence Σ p log(p / q) of the seen distribution p, with what is cut
+    /// off piled at the ends, from its quantized form q.
+    /// </summary>
+    Entropy,
+}
+
+/// <summary>How a sigmoid, the last step of most gates, is quantized.</summary>
+public enum SigmoidQuantization
+{
+    /// <summary>
+    /// Its output has the range [0, 1] whatever calibration saw, so that 0 and 1 are exact: a closed gate closes, an open one leaves the map as it is. Its input is cut to
+    /// [−8, 8], beyond which the output does not move by a step.
+    /// </summary>
+    FixedRange,
+
+    /// <summary>Output and input have the ranges that calibration saw, as any other value.</summary>
+    Calibrated,
+
+    /// <summary>The sigmoid and the multiplication by its output stay in float.</summary>
+    None,
+}

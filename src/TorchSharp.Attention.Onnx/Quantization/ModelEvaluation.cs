@@ -1,0 +1,96 @@
+using TorchSharp.Attention.Onnx.Schema;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>The float model's outputs on some batches, and how far other models are from them.</summary>
+internal sealed class ModelEvaluation
+{
+    private readonly IReadOnlyList<OnnxBatch> _batches;
+    private readonly int _threads;
+    private readonly List<float[]> _outputs;
+    private readonly List<int> _classes;
+
+    /// <exception cref="ArgumentException">There is no batch, or labels do not fit the rows.</exception>
+    public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads)
+    {
+        (_batches, _threads) = ([.. batches], threads);
+        if (_batches.Count == 0) throw new ArgumentException("There is no batch to measure on; give at least one.", nameof(batches));
+        HasLabels = _batches.All(batch => batch.Labels is not null);
+        (_outputs, _classes) = Run(model);
+        if (HasLabels && _batches.Sum(batch => batch.Labels!.Count) != _classes.Count)
+        {
+            throw new ArgumentException(
+                $"The batches have {_batches.Sum(batch => batch.Labels!.Count)} labels, but the model's first output has {_classes.Count} rows; give one label a row.", nameof(batches));
+        }
+
+        FloatAccuracy = Accuracy(_classes);
+    }
+
+    /// <summary>Whether all batches have labels.</summary>
+    public bool HasLabels { get; }
+
+    /// <summary>Accuracy of the float model; null without labels.</summary>
+    public double? FloatAccuracy { get; }
+
+    /// <summary>Runs another model on the same batches.</summary>
+    public QuantizationEffect Measure(ModelProto model)
+    {
+        (List<float[]> outputs, List<int> classes) = Run(model);
+        double signal = 0, noise = 0;
+        for (int i = 0; i < outputs.Count; i++)
+        {
+            for (int j = 0; j < outputs[i].Length; j++)
+            {
+                double value = _outputs[i][j], difference = value - outputs[i][j];
+                signal += value * value;
+                noise += difference * difference;
+            }
+        }
+
+        double agreement = classes.Zip(_classes).Count(pair => pair.First == pair.Second) / (double)Math.Max(1, classes.Count);
+        return new QuantizationEffect(signal > 0 ? Math.Sqrt(noise / signal) : noise > 0 ? double.PositiveInfinity : 0, agreement, Accuracy(classes));
+    }
+
+    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model)
+    {
+        using RuntimeModel runtime = new(model, _threads);
+        List<float[]> outputs = [];
+        List<int> classes = [];
+        string first = runtime.Outputs.Keys.First();
+        foreach (OnnxBatch batch in _batches)
+        {
+            runtime.Run(batch, (name, values, shape) =>
+            {
+                outputs.Add(values.ToArray());
+                if (name == first && shape.Length > 1) classes.AddRange(Largest(values, shape));
+            });
+        }
+
+        return (outputs, classes);
+    }
+
+    /// <summary>Where axis 1 is largest, for each row and each position.</summary>
+    private static List<int> Largest(ReadOnlySpan<float> values, long[] shape)
+    {
+        int channels = (int)shape[1], inner = (int)shape.Skip(2).Aggregate(1L, (product, length) => product * length);
+        List<int> largest = [];
+        for (int row = 0; row < shape[0]; row++)
+        {
+            for (int position = 0; position < inner; position++)
+            {
+                int best = 0;
+                for (int channel = 1; channel < channels; channel++)
+                {
+                    if (values[(((row * channels) + channel) * inner) + position] > values[(((row * channels) + best) * inner) + position]) best = channel;
+                }
+
+                largest.Add(best);
+            }
+        }
+
+        return largest;
+    }
+
+    private double? Accuracy(List<int> classes)
+        => HasLabels ? classes.Zip(_batches.SelectMany(batch => batch.Labels!)).Count(pair => pair.First == pair.Second) / (double)Math.Max(1, classes.Count) : null;
+}

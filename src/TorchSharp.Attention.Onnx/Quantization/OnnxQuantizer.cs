@@ -1,0 +1,116 @@
+using TorchSharp.Attention.Onnx.Schema;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 13 or later, not only on those of this library.</summary>
+public static class OnnxQuantizer
+{
+    /// <summary>Metadata that says how a file was quantized.</summary>
+    internal const string Key = "torchsharp_attention.quantization";
+
+    /// <summary>
+    /// Static quantization: x ≈ s · (q − z) for every value between integer nodes, with scales s and zero points z from calibration (Jacob et al., <i>Quantization and Training of Neural
+    /// Networks for Efficient Integer-Arithmetic-Only Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights are int8 around zero with a scale an output channel,
+    /// activations have eight bits with one scale a value, biases int32. The file is in quantize–dequantize form and is run by ONNX Runtime with integer kernels; the report counts them.
+    /// </summary>
+    /// <param name="inputPath">The float model.</param>
+    /// <param name="outputPath">The quantized model; it appears only when it is whole and loads, an old one is replaced.</param>
+    /// <param name="calibration">What typical inputs are: some hundred images, normalised as in training. Read once, one batch in memory at a time.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <returns>What was written.</returns>
+    /// <exception cref="FileNotFoundException">There is no such model.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
+    /// <exception cref="ArgumentException">There is no calibration batch, one does not fit, a value in the network is not finite, the operator set is too old, the model is quantized already, or an option
+    /// names what the model lacks.</exception>
+    public static QuantizationReport Quantize(string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        ArgumentNullException.ThrowIfNull(calibration);
+        options ??= new QuantizationOptions();
+        PreparedModel prepared = PreparedModel.Read(inputPath, options).Calibrate(calibration);
+        return Write(prepared, outputPath, options, keep: null, fallenBack: []);
+    }
+
+    /// <summary>
+    /// Static quantization within a budget: first <see cref="OnnxSensitivity"/> measures what each attention and layer costs, then parts go back to float, the costliest first, until the
+    /// quantized model loses no more than allowed on the given batches.
+    /// </summary>
+    /// <param name="inputPath">The float model.</param>
+    /// <param name="outputPath">The quantized model.</param>
+    /// <param name="calibration">What typical inputs are.</param>
+    /// <param name="budget">What may be lost, and on which batches it is measured.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <returns>What was written; <see cref="QuantizationReport.FallenBack"/> names what stayed in float.</returns>
+    /// <exception cref="FileNotFoundException">There is no such model.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
+    /// <exception cref="ArgumentException">As without a budget, or accuracy is asked for and batches have no labels.</exception>
+    public static QuantizationReport QuantizeWithin(
+        string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationBudget budget, QuantizationOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        ArgumentNullException.ThrowIfNull(calibration);
+        ArgumentNullException.ThrowIfNull(budget);
+        options ??= new QuantizationOptions();
+        budget.Validate();
+        PreparedModel prepared = PreparedModel.Read(inputPath, options).Calibrate(calibration);
+        IReadOnlyList<SensitivityGroup> kept = QuantizationFallback.Choose(prepared, budget, options);
+        HashSet<string> nodes = [.. kept.SelectMany(group => group.Nodes)];
+        return Write(prepared, outputPath, options, node => nodes.Contains(node.Name) ? "costs more than the budget" : null, [.. kept.Select(group => group.Name)]);
+    }
+
+    /// <summary>
+    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights are int8 around zero with a scale an output; each input gets its scale from its own
+    /// extremes while the model runs. No calibration; everything else stays in float. For transformers and other networks whose time goes into matrix products; convolutions are not touched.
+    /// Written in standard operators (DynamicQuantizeLinear, MatMulInteger), which ONNX Runtime fuses.
+    /// </summary>
+    /// <param name="inputPath">The float model.</param>
+    /// <param name="outputPath">The quantized model.</param>
+    /// <param name="options">Settings; those of activations and sigmoids have no meaning here. Null for the defaults.</param>
+    /// <returns>What was written.</returns>
+    /// <exception cref="FileNotFoundException">There is no such model.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
+    /// <exception cref="ArgumentException">There is no linear layer with constant weights, the operator set is too old, the model is quantized already, or an option names what the model lacks.</exception>
+    public static QuantizationReport QuantizeDynamic(string inputPath, string outputPath, QuantizationOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        options ??= new QuantizationOptions();
+        PreparedModel prepared = PreparedModel.Read(inputPath, options);
+        (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
+        return Save(prepared, quantized, outputPath, kept, [], "dynamic");
+    }
+
+    private static QuantizationReport Write(
+        PreparedModel prepared, string outputPath, QuantizationOptions options, Func<NodeProto, string?>? keep, IReadOnlyList<string> fallenBack)
+    {
+        (QuantizationPlan plan, ModelProto quantized) = prepared.Quantize(keep);
+        return Save(prepared, quantized, outputPath, plan.Kept, fallenBack, $"static, {options.Method}, uint8 activations, sigmoid {options.Sigmoid}");
+    }
+
+    private static QuantizationReport Save(
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> fallenBack, string how)
+    {
+        quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
+        IReadOnlyDictionary<string, int> written = RuntimeGraph.Count(quantized), runtime = RuntimeGraph.Operators(quantized);
+        string? data = OnnxModelFile.Save(quantized, outputPath);
+        int convolutions = written.GetValueOrDefault("Conv"), products = Sum(written, "Gemm", "MatMul", "MatMulInteger");
+        return new QuantizationReport
+        {
+            Path = outputPath,
+            FloatBytes = prepared.Source.CalculateSize(),
+            Bytes = new FileInfo(outputPath).Length + (data is null ? 0 : new FileInfo(data).Length),
+            FoldedBatchNorms = prepared.FoldedBatchNorms,
+            Convolutions = convolutions,
+            IntegerConvolutions = Sum(runtime, "QLinearConv", "ConvInteger", "com.microsoft.QLinearConv"),
+            Products = products,
+            IntegerProducts = Sum(
+                runtime, "QLinearMatMul", "MatMulInteger", "com.microsoft.QGemm", "com.microsoft.MatMulIntegerToFloat", "com.microsoft.DynamicQuantizeMatMul"),
+            FloatOperators = RuntimeGraph.Count(prepared.Source),
+            Operators = written,
+            RuntimeOperators = runtime,
+            Kept = kept,
+            FallenBack = fallenBack,
+        };
+    }
+
+    private static int Sum(IReadOnlyDictionary<string, int> operators, params string[] names) => names.Sum(name => operators.GetValueOrDefault(name));
+}

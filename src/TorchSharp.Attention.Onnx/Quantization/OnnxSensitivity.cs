@@ -1,0 +1,61 @@
+using TorchSharp.Attention.Onnx.Schema;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>Where quantization costs: measured part by part, before anything is written.</summary>
+public static class OnnxSensitivity
+{
+    /// <summary>
+    /// Quantizes each attention and each layer alone, and everything but it, and compares the outputs with the float model's; then all of it, with each treatment of sigmoids. Attentions are those that
+    /// the file's metadata names, as in files of this library.
+    /// </summary>
+    /// <param name="modelPath">The float model.</param>
+    /// <param name="calibration">What typical inputs are.</param>
+    /// <param name="evaluation">Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory and run twice a row of the report.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <param name="groups">More groups, by name: a pattern for names of nodes, as in <see cref="QuantizationOptions.ExcludeNames"/>. For files without metadata. Null for none.</param>
+    /// <returns>The table.</returns>
+    /// <exception cref="FileNotFoundException">There is no such model.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
+    /// <exception cref="ArgumentException">As <see cref="OnnxQuantizer.Quantize(string, string, IEnumerable{OnnxBatch}, QuantizationOptions?)"/>, or a group matches nothing.</exception>
+    public static SensitivityReport Measure(
+        string modelPath, IEnumerable<OnnxBatch> calibration, IEnumerable<OnnxBatch> evaluation, QuantizationOptions? options = null,
+        IReadOnlyDictionary<string, string>? groups = null)
+    {
+        ArgumentNullException.ThrowIfNull(calibration);
+        ArgumentNullException.ThrowIfNull(evaluation);
+        options ??= new QuantizationOptions();
+        PreparedModel prepared = PreparedModel.Read(modelPath, options).Calibrate(calibration);
+        ModelEvaluation measured = new(prepared.Model, evaluation, options.Threads);
+        (QuantizationPlan plan, ModelProto whole) = prepared.Quantize();
+        QuantizationEffect all = measured.Measure(whole);
+        bool sigmoids = prepared.Model.Graph.Node.Any(IsSigmoid);
+        List<SensitivityRow> rows = [];
+        foreach (SensitivityGroup group in SensitivityGroup.Of(prepared, plan, groups))
+        {
+            bool gate = prepared.Model.Graph.Node.Any(node => IsSigmoid(node) && group.Nodes.Contains(node.Name));
+            rows.Add(new SensitivityRow(
+                group.Name,
+                group.Kind,
+                Only(prepared, measured, group),
+                measured.Measure(prepared.Quantize(node => group.Nodes.Contains(node.Name) ? "kept" : null).Quantized),
+                gate ? Sigmoids(mode => Only(prepared, measured, group, mode)) : null));
+        }
+
+        return new SensitivityReport
+        {
+            FloatAccuracy = measured.FloatAccuracy,
+            All = all,
+            Rows = rows,
+            AllBySigmoid = sigmoids ? Sigmoids(mode => measured.Measure(prepared.Quantize(sigmoid: mode).Quantized)) : null,
+        };
+    }
+
+    internal static QuantizationEffect Only(PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
+        => measured.Measure(prepared.Quantize(node => group.Nodes.Contains(node.Name) ? null : "outside", alone: true, sigmoid).Quantized);
+
+    private static bool IsSigmoid(NodeProto node) => NodeGraph.Is(node, "Sigmoid");
+
+    private static SigmoidEffects Sigmoids(Func<SigmoidQuantization, QuantizationEffect> measure)
+        => new(measure(SigmoidQuantization.FixedRange), measure(SigmoidQuantization.Calibrated), measure(SigmoidQuantization.None));
+}

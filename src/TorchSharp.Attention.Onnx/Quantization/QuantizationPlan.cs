@@ -1,0 +1,134 @@
+using TorchSharp.Attention.Onnx.Schema;
+
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>Which nodes become integer ones, with which parameters of the values between them, and why the others do not.</summary>
+internal sealed class QuantizationPlan
+{
+    private readonly NodeGraph _graph;
+    private readonly IReadOnlyDictionary<string, ObservedValue> _observed;
+    private readonly QuantizationOptions _options;
+    // By identity: protobuf compares messages by their content.
+    private readonly Dictionary<NodeProto, NodeRule> _rules = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<NodeProto, NodeProto> _bounds = new(ReferenceEqualityComparer.Instance);
+    private readonly HashSet<NodeProto> _absorbed = new(ReferenceEqualityComparer.Instance);
+    private readonly HashSet<string> _integer = [];
+    private readonly Dictionary<string, AffineParameters> _parameters = [];
+
+    /// <summary>Decides node by node, in the order in which they run.</summary>
+    /// <param name="graph">The prepared model.</param>
+    /// <param name="observed">What calibration saw.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="excluded">Why a node is to stay in float; null for one that need not.</param>
+    /// <param name="alone">Whether a node is quantized even where its input is float: to see what a part of the network costs by itself.</param>
+    public QuantizationPlan(
+        NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed, QuantizationOptions options, Func<NodeProto, string?> excluded, bool alone = false)
+    {
+        (_graph, _observed, _options) = (graph, observed, options);
+        List<KeptNode> kept = [];
+        foreach (NodeProto node in graph.Graph.Node)
+        {
+            // Arithmetic on sizes and indices is no business of quantization.
+            if (!node.Output.Any(observed.ContainsKey) || _absorbed.Contains(node)) continue;
+            (NodeRule rule, string reason) = QuantizationRules.Of(node, graph, observed);
+            string? why = rule == NodeRule.None ? reason : excluded(node) ?? Obstacle(node, rule, alone);
+            if (why is not null)
+            {
+                kept.Add(new KeptNode(node.Name, node.OpType, why));
+                continue;
+            }
+
+            _rules.Add(node, rule);
+            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null)
+            {
+                _bounds.Add(node, next);
+                _absorbed.Add(next);
+            }
+
+            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node)) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            if (node.Output.Count > 1) _integer.UnionWith(node.Output);
+        }
+
+        Kept = kept;
+    }
+
+    /// <summary>The nodes that stay in float, in the order of the graph.</summary>
+    public IReadOnlyList<KeptNode> Kept { get; }
+
+    /// <summary>A node's rule; <see cref="NodeRule.None"/> for one that stays in float.</summary>
+    public NodeRule RuleOf(NodeProto node) => _rules.GetValueOrDefault(node);
+
+    /// <summary>Whether a ReLU or clip has become the range of the node before it.</summary>
+    public bool IsAbsorbed(NodeProto node) => _absorbed.Contains(node);
+
+    /// <summary>The value that an integer node makes: its own output, or that of the ReLU or clip that it absorbs.</summary>
+    public string OutputOf(NodeProto node) => _bounds.TryGetValue(node, out NodeProto? bound) ? bound.Output[0] : node.Output[0];
+
+    /// <summary>Whether a value comes out of its producer as integers.</summary>
+    public bool IsInteger(string value) => _integer.Contains(value);
+
+    /// <summary>Whether a value exists as integers: it comes so, or an integer node reads it.</summary>
+    public bool IsQuantized(string value) => IsInteger(value) || (_observed.ContainsKey(value) && _graph.Consumers(value).Any(node => _rules.ContainsKey(node)));
+
+    /// <summary>Scale and zero point of a value.</summary>
+    public AffineParameters ParametersOf(string value)
+    {
+        if (_parameters.TryGetValue(value, out AffineParameters known)) return known;
+        AffineParameters parameters = _graph.Producer(value) is { } producer && RuleOf(producer) == NodeRule.Passing && IsInteger(value)
+            ? ParametersOf(producer.Input[0])
+            : AffineParameters.Asymmetric(RangeOf(value), signed: false);
+        _parameters.Add(value, parameters);
+        return parameters;
+    }
+
+    /// <summary>The range that a value is quantized to.</summary>
+    internal ValueRange RangeOf(string value)
+    {
+        bool fixedGates = _options.Sigmoid != SigmoidQuantization.Calibrated;
+        NodeProto? source = Source(value);
+        if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
+        if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
+        ValueRange range = ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
+        if (QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds) range = range.Cut(bounds);
+        IReadOnlyList<NodeProto> consumers = _graph.Consumers(value);
+        return fixedGates && consumers.Count > 0 && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid")) ? range.Cut(ValueRange.GateInput) : range;
+    }
+
+    private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
+    {
+        if (!_observed.ContainsKey(node.Input[0])) return "its input is no float value";
+        if (rule == NodeRule.ChannelMean && _observed[node.Input[0]].Shape[1] < 1) return "its channels are unknown";
+        if (_options.Sigmoid == SigmoidQuantization.None)
+        {
+            if (NodeGraph.Is(node, "Sigmoid")) return "sigmoids stay in float";
+            if (NodeGraph.Is(node, "Mul") && node.Input.Any(input => NodeGraph.Is(Source(input), "Sigmoid"))) return "multiplies by a sigmoid";
+        }
+
+        if (rule == NodeRule.Weighted || alone) return null;
+        IEnumerable<string> inputs = rule is NodeRule.Pair or NodeRule.Concat ? node.Input : [node.Input[0]];
+        return inputs.Any(IsInteger) ? null : "nothing before it is integer";
+    }
+
+    /// <summary>
+    /// A convolution's output must be integer for its kernel. A linear layer's need not: where the next thing is no integer node (softmax, the model's output), the
+    /// kernel hands over floats, and nothing is rounded.
+    /// </summary>
+    private bool NeedsIntegerOutput(NodeProto node)
+    {
+        if (node.OpType == "Conv") return true;
+        string output = OutputOf(node);
+        return !_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None);
+    }
+
+    /// <summary>The node that computed a value's numbers, past those that only move them.</summary>
+    private NodeProto? Source(string value)
+    {
+        NodeProto? producer = _graph.Producer(value);
+        while (producer is not null && producer.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity")
+        {
+            producer = _graph.Producer(producer!.Input[0]);
+        }
+
+        return producer;
+    }
+}

@@ -1,0 +1,76 @@
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>A layer's weights as int8 around zero, and its bias as int32 in steps of input scale · weight scale, so that a kernel adds it to its sums as it is.</summary>
+internal sealed record QuantizedWeights
+{
+    /// <summary>Half of what 32 bits hold, so that the sum of products has the other half.</summary>
+    private const double LargestBias = 1 << 30;
+
+    /// <summary>The weights, in the order of the float ones.</summary>
+    public required sbyte[] Values { get; init; }
+
+    /// <summary>One scale, or one for each output.</summary>
+    public required float[] Scales { get; init; }
+
+    /// <summary>Shape of the scales: none for one, their number for several.</summary>
+    public required long[] ScaleDims { get; init; }
+
+    /// <summary>The bias; null where the layer has none.</summary>
+    public int[]? Bias { get; init; }
+
+    /// <summary>Scales of the bias.</summary>
+    public float[] BiasScales { get; init; } = [];
+
+    /// <summary>Quantizes a layer.</summary>
+    /// <param name="weights">The weights.</param>
+    /// <param name="dims">Their shape.</param>
+    /// <param name="axis">The axis that counts the outputs.</param>
+    /// <param name="bias">The bias; null without.</param>
+    /// <param name="inputScale">Scale of the layer's input.</param>
+    /// <param name="perChannel">Whether each output has a scale of its own.</param>
+    /// <param name="most">The largest level: 127, or 63 with a bit to spare.</param>
+    public static QuantizedWeights Of(float[] weights, IReadOnlyList<long> dims, int axis, float[]? bias, float inputScale, bool perChannel, int most)
+    {
+        int outputs = (int)dims[axis];
+        int inner = (int)dims.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
+        float[] scales = perChannel ? ChannelScales(weights, outputs, inner, most) : [AffineParameters.SymmetricScale(weights, most)];
+        if (bias is not null)
+        {
+            // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones.
+            for (int i = 0; i < outputs; i++)
+            {
+                int own = perChannel ? i : 0;
+                double least = Math.Abs((double)bias[i]) / LargestBias / inputScale;
+                if (scales[own] < least) scales[own] = (float)least;
+            }
+        }
+
+        sbyte[] values = new sbyte[weights.Length];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (sbyte)Math.Clamp(AffineParameters.Nearest(weights[i], scales[perChannel ? i / inner % outputs : 0]), -most, most);
+        }
+
+        float[] biasScales = bias is null ? [] : [.. scales.Select(scale => scale * inputScale)];
+        return new QuantizedWeights
+        {
+            Values = values,
+            Scales = scales,
+            ScaleDims = perChannel ? [outputs] : [],
+            Bias = bias?.Select((value, i) => (int)Math.Clamp(Math.Round((double)value / biasScales[perChannel ? i : 0]), -LargestBias, LargestBias)).ToArray(),
+            BiasScales = biasScales,
+        };
+    }
+
+    private static float[] ChannelScales(float[] weights, int outputs, int inner, int most)
+    {
+        double[] reach = new double[outputs];
+        for (int i = 0; i < weights.Length; i++)
+        {
+            int output = i / inner % outputs;
+            reach[output] = Math.Max(reach[output], Math.Abs(weights[i]));
+        }
+
+        return [.. reach.Select(most1 => AffineParameters.SymmetricScale([(float)most1], most))];
+    }
+}

@@ -1,0 +1,88 @@
+using System.Text.Json;
+
+namespace TorchSharp.Attention.Onnx.Tests;
+
+/// <summary>From a network to an eight-bit file: exported by this library, quantized, run.</summary>
+public sealed class QuantizedNetworkTests : IDisposable
+{
+    private static readonly QuantizationOptions _options = new() { Threads = 1 };
+
+    private readonly TestFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void A_resnet_with_squeeze_and_excitation_runs_as_integers_from_its_input_to_its_logits()
+    {
+        string path = Exported(AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 })), quantized = _folder.File("int8.onnx");
+        Assert.Equal(["layer1.0.attn", "layer2.0.attn"], AttentionsOf(path));
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options);
+
+        // Six of the blocks and the stem, one shortcut, two for each gate.
+        Assert.Equal((10, 10), (report.Convolutions, report.IntegerConvolutions));
+        Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
+        Assert.Equal(6, report.FoldedBatchNorms);
+        Assert.Empty(report.Kept);
+        Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "Conv" or "Gemm" or "MatMul" or "Sigmoid" or "Mul" or "Add" or "Relu");
+        Assert.Equal((2, 2), (report.RuntimeOperators["com.microsoft.QLinearSigmoid"], report.RuntimeOperators["com.microsoft.QLinearMul"]));
+        QuantizationEffect effect = new ModelEvaluation(OnnxModelFile.Load(path), Batches(9, 4), 1).Measure(OnnxModelFile.Load(quantized));
+        Assert.True(effect.Sqnr > 25, $"{effect.Sqnr} dB");
+        Assert.Equal(AttentionsOf(path), AttentionsOf(quantized));
+    }
+
+    [Fact]
+    public void The_sensitivity_report_has_a_row_for_each_attention_of_the_network()
+    {
+        string path = Exported(AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }));
+        SensitivityReport report = OnnxSensitivity.Measure(path, Batches(1, 2), Batches(9, 2), _options);
+        Assert.Equal(["layer1.0.attn", "layer2.0.attn"], report.Rows.Where(row => row.Kind == "attention").Select(row => row.Name));
+        Assert.All(report.Rows, row => Assert.Equal(row.Kind == "attention", row.Sigmoids is not null));
+        Assert.Equal(["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2.0.conv2", "layer2.0.downsample.0", "fc"],
+            report.Rows.Where(row => row.Kind == "layer").Select(row => row.Name).Order(StringComparer.Ordinal).OrderBy(name => name == "fc"));
+        Assert.NotNull(report.AllBySigmoid);
+    }
+
+    [Fact]
+    public void A_plain_network_names_no_attention()
+    {
+        string path = Exported(AttentionPlan.None);
+        Assert.DoesNotContain(OnnxModelFile.Load(path).MetadataProps, entry => entry.Key == OnnxExporter.AttentionsKey);
+    }
+
+    [Fact]
+    public void An_attention_alone_is_one_part()
+    {
+        using SqueezeExcitation module = new(16);
+        ExportTests.Disturb(module);
+        using Tensor example = randn(1, 16, 8, 8);
+        string path = _folder.File("se.onnx");
+        module.ExportOnnx(path, example);
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 16, 8, 8);
+        SensitivityRow row = Assert.Single(OnnxSensitivity.Measure(path, batches, batches, _options).Rows);
+        Assert.Equal(("", "attention"), (row.Name, row.Kind));
+    }
+
+    private string Exported(AttentionPlan plan)
+    {
+        manual_seed(3);
+        using ResNet model = new ResNetOptions
+        {
+            Layers = [1, 1],
+            StagePlanes = [8, 16],
+            StemWidth = 8,
+            Classes = 4,
+            Stem = ResNetStem.Small,
+            Attention = plan,
+        }.Create();
+        ExportTests.Disturb(model);
+        using Tensor example = randn(1, 3, 16, 16);
+        string path = _folder.File("float.onnx");
+        model.ExportOnnx(path, example);
+        return path;
+    }
+
+    private static string[] AttentionsOf(string path)
+        => JsonSerializer.Deserialize<string[]>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxExporter.AttentionsKey).Value)!;
+
+    private static OnnxBatch[] Batches(int seed, int count) => QuantizationGraphs.Batches(seed, count, 16, 3, 16, 16);
+}
