@@ -7,6 +7,9 @@ internal sealed record RatioCase(string Name, string Shape, string Layout, IRead
 {
     /// <summary>Called before each sample, outside the time.</summary>
     public Action Reset { get; init; } = () => { };
+
+    /// <summary>The largest difference between the ways' results, relative to the largest value.</summary>
+    public Func<double> Difference { get; init; } = () => 0;
 }
 
 /// <summary>The cases of the paired comparison.</summary>
@@ -71,6 +74,11 @@ internal static class RatioCases
             },
             () => Free(module, owner, x, scratch))
         {
+            Difference = () =>
+            {
+                using IDisposable quiet = no_grad();
+                return Between(fused => Computed(module, x, fused));
+            },
             Reset = () =>
             {
                 using IDisposable quiet = no_grad();
@@ -96,7 +104,14 @@ internal static class RatioCases
                 x.clone().Dispose();
                 for (int i = 0; i < reads - 1 + ((2 * reads) - 1); i++) x.sum().Dispose();
             },
-            () => Free(module, x, dy));
+            () => Free(module, x, dy))
+        {
+            Difference = () => Between(fused =>
+            {
+                Step(module, x, dy, fused);
+                return x.grad!.detach().clone();
+            }),
+        };
     }
 
     private static RatioCase Network(string network, string kind, int batch, bool training)
@@ -120,7 +135,10 @@ internal static class RatioCases
             "nchw",
             ways,
             null,
-            () => Free(plain, refined, plainCopy, refinedCopy, images));
+            () => Free(plain, refined, plainCopy, refinedCopy, images))
+        {
+            Difference = () => FromDouble(refined, Build(network, AttentionPlan.Of(Options(kind))), images),
+        };
 
         void Run(FeatureNetwork one, bool fused)
         {
@@ -169,6 +187,45 @@ internal static class RatioCases
         "cbam" or "lcbam" or "cbam-parallel" or "triplet" or "bam" or "scse" => 3,
         _ => 2,
     };
+
+    private static Tensor Computed(nn.Module<Tensor, Tensor> module, Tensor x, bool fused)
+    {
+        AttentionKernels.Enabled = fused;
+        return module.call(x);
+    }
+
+    /// <summary>How far logits, or in training a gradient of the first layer, are from those of a copy in float64.</summary>
+    private static double FromDouble(FeatureNetwork network, FeatureNetwork copy, Tensor images)
+    {
+        using FeatureNetwork exact = copy;
+        using DisposeScope scope = NewDisposeScope();
+        exact.load_state_dict(network.state_dict());
+        exact.to(ScalarType.Float64);
+        exact.train(network.training);
+        return Between(fused => Result(fused ? network : exact, fused ? images : images.to_type(ScalarType.Float64)));
+
+        static Tensor Result(FeatureNetwork one, Tensor x)
+        {
+            AttentionKernels.Enabled = true;
+            if (!one.training)
+            {
+                using IDisposable quiet = no_grad();
+                return one.call(x);
+            }
+
+            one.zero_grad();
+            one.call(x).square().mean().backward();
+            return one.parameters().First().grad!.clone();
+        }
+    }
+
+    private static double Between(Func<bool, Tensor> compute)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor composed = compute(false), fused = compute(true);
+        double difference = composed.sub(fused).abs().max().ToDouble() / composed.abs().max().ToDouble();
+        return double.IsNaN(difference) ? double.PositiveInfinity : difference;
+    }
 
     private static void Infer(GateModule module, Tensor x, bool fused)
     {
