@@ -115,5 +115,53 @@ public sealed partial class OnnxContext
         }
     }
 
+    /// <summary>Mean over positions, or the average of mean and maximum: (N, C, 1, 1).</summary>
+    internal OnnxValue Squeezed(OnnxValue x, bool maximum)
+        => maximum ? Mul(Add(Mean(x, 2, 3), Max(x, 2, 3)), 0.5) : Mean(x, 2, 3);
+
+    /// <summary>H · W − 1, at least 1, as a number.</summary>
+    internal OnnxValue PositionsLessOne(OnnxValue x)
+    {
+        OnnxLength positions = x[2] * x[3];
+        return positions.IsDynamic ? Broadcasting("Max", Add(Number(positions), -1), Scalar(1)) : Scalar(Math.Max(1, positions.Size - 1));
+    }
+
+    /// <summary>A length as a number to compute with.</summary>
+    /// <param name="length">The length.</param>
+    public OnnxValue Number(OnnxLength length)
+    {
+        ArgumentNullException.ThrowIfNull(length);
+        return length.IsDynamic ? Node("Cast", [Lengths(length)], [1], ("to", (long)OnnxElementType.Real)) : Scalar(length.Size);
+    }
+
+    /// <summary>A map cut to the height and width of another, or its last row and column repeated.</summary>
+    internal OnnxValue FittedTo(OnnxValue map, OnnxValue like)
+    {
+        for (int axis = 2; axis <= 3; axis++)
+        {
+            OnnxLength wanted = like[axis];
+            if (map[axis].Equals(wanted)) continue;
+            if (!map[axis].IsDynamic && !wanted.IsDynamic)
+            {
+                long missing = wanted.Size - map[axis].Size;
+                if (missing < 0) map = Slice(map, axis, 0, wanted.Size);
+                if (missing > 0) map = Pad(map, "edge", new long[4], axis == 2 ? [0, 0, missing, 0] : [0, 0, 0, missing]);
+                continue;
+            }
+
+            // Only the run knows which of the two it takes; the other then does nothing.
+            OnnxLength[] cut = [.. map.Shape], shape = [.. map.Shape];
+            cut[axis] = Unknown(Math.Min(map[axis].Size, wanted.Size), map[axis].Axes | wanted.Axes);
+            map = Node("Slice", [map, Constant([0L], 1), Lengths(wanted), Constant([(long)axis], 1)], cut);
+            OnnxValue rest = Node("Sub", [Lengths(wanted), Lengths(map[axis])], [([1], OnnxElementType.Whole)])[0];
+            OnnxValue none = Constant(new long[4 + axis], 4 + axis);
+            OnnxValue[] pads = axis == 2 ? [none, rest, Constant([0L], 1)] : [none, rest];
+            shape[axis] = wanted;
+            map = Node("Pad", [map, Node("Concat", pads, [([8], OnnxElementType.Whole)], ("axis", 0L))[0]], shape, ("mode", "edge"));
+        }
+
+        return map;
+    }
+
     private static bool IsOne(OnnxLength length) => length is { IsDynamic: false, Size: 1 };
 }

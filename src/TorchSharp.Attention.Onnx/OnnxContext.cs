@@ -37,6 +37,7 @@ public sealed partial class OnnxContext
     private readonly Dictionary<string, OnnxValue> _lengths = [];
     private readonly Stack<(nn.Module Module, string Path)> _stack = new();
     private readonly HashSet<nn.Module> _mapped = new(ReferenceEqualityComparer.Instance);
+    private int _unmapped;
 
     internal OnnxContext(OnnxGraph graph, nn.Module model, OnnxEmitters emitters, bool convert, IEnumerable<nn.Module> mapped)
     {
@@ -55,7 +56,7 @@ public sealed partial class OnnxContext
     public string Path => _stack.Peek().Path;
 
     /// <summary>Whether the maps of this module are to be outputs: an attention then hands them over by <see cref="Map"/>.</summary>
-    public bool WantsMaps => _mapped.Contains(Module);
+    public bool WantsMaps => _unmapped == 0 && _mapped.Contains(Module);
 
     /// <summary>The maps handed over so far.</summary>
     internal List<(string Path, AttentionMapKind Kind, OnnxValue Value)> Maps { get; } = [];
@@ -101,6 +102,20 @@ public sealed partial class OnnxContext
     {
         ArgumentNullException.ThrowIfNull(write);
         return Enter(Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name)), _ => write());
+    }
+
+    /// <summary>The same for a child that is called: the attentions that were inserted around it are written too.</summary>
+    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="input">What it is called with.</param>
+    /// <param name="write">Writes it; meanwhile the child is the current module.</param>
+    /// <exception cref="ArgumentException">There is no such child.</exception>
+    public OnnxValue Within(string key, OnnxValue input, Func<OnnxValue, OnnxValue> write)
+    {
+        ArgumentNullException.ThrowIfNull(write);
+        nn.Module child = Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name));
+        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(child);
+        OnnxValue given = Chain(before, input);
+        return Chain(after, Enter(child, _ => write(given)));
     }
 
     /// <summary>Writes a child of the current module where there is one; otherwise its input passes.</summary>
@@ -202,6 +217,20 @@ public sealed partial class OnnxContext
 
     /// <summary>The gate of a gate module inside the current one, identity start included, without multiplying.</summary>
     internal OnnxValue Gate(GateModule module, OnnxValue input) => Enter(module, path => _emitters.FindGate(module, Named(module, path))(this, module, input));
+
+    /// <summary>Writes something whose attentions have no maps.</summary>
+    internal OnnxValue WithoutMaps(Func<OnnxValue> write)
+    {
+        _unmapped++;
+        try
+        {
+            return write();
+        }
+        finally
+        {
+            _unmapped--;
+        }
+    }
 
     /// <summary>A tensor of the current module by its name.</summary>
     internal Tensor? Tensor(string name)

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Which types of modules can be written, and how. A value: <c>With</c> returns a larger set. <see cref="Default"/> has TorchSharp's common layers,
-/// <see cref="ResNet"/> and <see cref="SqueezeExcitation"/>; whatever else is refused by name until it has an emitter.
+/// Which types of modules can be written, and how. A value: <c>With</c> returns a larger set. <see cref="Default"/> has TorchSharp's common layers and
+/// every module and network of the library; whatever else is refused by name until it has an emitter.
 /// </summary>
 /// <remarks>
 /// A type's emitter also serves a class derived from it, unless that class, or one between, has a <c>forward</c> of its own.
@@ -20,7 +20,7 @@ public sealed class OnnxEmitters
         ImmutableDictionary<Type, Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>>> emitters,
         ImmutableDictionary<Type, Func<OnnxContext, nn.Module, OnnxValue, OnnxValue>> gates) => (_emitters, _gates) = (emitters, gates);
 
-    /// <summary>TorchSharp's common layers, <see cref="ResNet"/> and <see cref="SqueezeExcitation"/>.</summary>
+    /// <summary>TorchSharp's common layers, and every module and network of the library.</summary>
     public static OnnxEmitters Default { get; } = new OnnxEmitters(
             ImmutableDictionary<Type, Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>>>.Empty,
             ImmutableDictionary<Type, Func<OnnxContext, nn.Module, OnnxValue, OnnxValue>>.Empty)

@@ -10,6 +10,15 @@ namespace TorchSharp.Attention.Onnx;
 /// <param name="RelativeError">The same over the greatest magnitude of the network's output.</param>
 public sealed record OnnxCheck(ValueList<ValueList<long>> InputShapes, string Output, double AbsoluteError, double RelativeError);
 
+/// <summary>A shape that was not compared, because the network refused it.</summary>
+/// <param name="InputShapes">Shape of each input.</param>
+/// <param name="Reason">What the network said.</param>
+public sealed record OnnxSkippedCheck(ValueList<ValueList<long>> InputShapes, string Reason)
+{
+    /// <summary>Shapes and reason.</summary>
+    public override string ToString() => $"{string.Join(", ", InputShapes)}: {Reason}";
+}
+
 /// <summary>What an export wrote, and how exactly the file computes what the network does.</summary>
 public sealed record OnnxExportReport
 {
@@ -40,6 +49,9 @@ public sealed record OnnxExportReport
     /// <summary>What was compared; empty where the options turned verification off.</summary>
     public required IReadOnlyList<OnnxCheck> Checks { get; init; }
 
+    /// <summary>Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was.</summary>
+    public required IReadOnlyList<OnnxSkippedCheck> Skipped { get; init; }
+
     /// <summary>What differs from what was asked for, such as an axis that could not stay dynamic.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
 
@@ -63,6 +75,7 @@ public sealed record OnnxExportReport
             text.AppendLine("  not verified");
         }
 
+        foreach (OnnxSkippedCheck skipped in Skipped) text.AppendLine(CultureInfo.InvariantCulture, $"  not compared, since the network refuses it: {skipped}");
         foreach (string note in Notes) text.AppendLine(CultureInfo.InvariantCulture, $"  note: {note}");
         return text.ToString();
     }

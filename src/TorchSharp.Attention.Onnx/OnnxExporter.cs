@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Microsoft.ML.OnnxRuntime;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Onnx;
@@ -15,6 +16,7 @@ internal sealed class OnnxExporter
     private readonly OnnxExportOptions _options;
     private readonly List<string> _notes = [];
     private readonly List<(int Input, int Axis, string Symbol)> _dynamic = [];
+    private readonly List<OnnxSkippedCheck> _skipped = [];
     private List<(string Path, AttentionMapKind Kind, string Output)> _maps = [];
     private OnnxGraph _graph = null!;
     private IReadOnlyList<OnnxValue> _inputs = [], _outputs = [];
@@ -48,6 +50,7 @@ internal sealed class OnnxExporter
             Nodes = _graph.Model.Graph.Node.Count,
             Bytes = new FileInfo(path).Length + (data is null ? 0 : new FileInfo(data).Length),
             Checks = checks,
+            Skipped = _skipped,
             Notes = _notes,
         };
     }
@@ -143,14 +146,18 @@ internal sealed class OnnxExporter
         using DisposeScope scope = NewDisposeScope();
         List<OnnxCheck> checks = [];
         Random random = new(20260101);
-        foreach (IReadOnlyList<long[]> shapes in Shapes())
+        Compare(Sizes(size => size, size => size, size => size), required: true);
+        if (_dynamic.Count > 0) Compare(Sizes(size => size + 1, size => size + size / 2, size => size));
+        if (_dynamic.Exists(axis => axis.Symbol != "batch")) Compare(Sizes(size => size == 1 ? 2 : 1, size => size, size => 2 * size));
+
+        // A network may refuse sizes; then others are tried, and an axis that nothing was compared along is no dynamic axis.
+        if (Unseen().Length > 0) Compare(Sizes(size => size + 1, size => 2 * size, size => 2 * size));
+        if (Unseen().Length > 0) Compare(Sizes(size => size + 1, size => size, size => size));
+        if (Unseen() is { Length: > 0 } unseen)
         {
-            using DisposeScope each = NewDisposeScope();
-            Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i]))];
-            if (Expect(inputs, required: checks.Count == 0) is not { } expected) continue;
-            IReadOnlyDictionary<string, Tensor> found = session.Run([.. inputs.Select((input, i) => (_inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
-            ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>([.. shapes.Select(shape => ValueList.Create<long>(shape))]);
-            foreach ((string output, Tensor value) in expected) checks.Add(Compare(said, output, value, found[output]));
+            throw new OnnxVerificationException(
+                $"{string.Join(" and ", unseen)} could not be checked: {_model.GetName()} refuses other sizes than the example's. No file was written. Leave what cannot " +
+                $"change out of DynamicAxes, or give an example of another size. Refused: {string.Join("; ", _skipped)}", checks);
         }
 
         if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= _options.Tolerance))
@@ -163,10 +170,33 @@ internal sealed class OnnxExporter
         }
 
         return checks;
+
+        void Compare(long[][] shapes, bool required = false)
+        {
+            using DisposeScope each = NewDisposeScope();
+            ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>([.. shapes.Select(shape => ValueList.Create<long>(shape))]);
+            if (checks.Exists(check => check.InputShapes == said) || _skipped.Exists(skipped => skipped.InputShapes == said)) return;
+            Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i]))];
+            if (Expect(inputs, said, required) is not { } expected) return;
+            IReadOnlyDictionary<string, Tensor> found;
+            try
+            {
+                found = session.Run([.. inputs.Select((input, i) => (_inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
+            }
+            catch (OnnxRuntimeException e)
+            {
+                throw new OnnxVerificationException($"ONNX Runtime cannot run the file on input {string.Join(", ", said)}, which {_model.GetName()} takes: {e.Message}", checks);
+            }
+
+            foreach ((string output, Tensor value) in expected) checks.Add(Difference(said, output, value, found[output]));
+        }
+
+        string[] Unseen() => [.. Symbols().Where(symbol => _dynamic.Where(axis => axis.Symbol == symbol).All(
+            axis => checks.TrueForAll(check => check.InputShapes[axis.Input][axis.Axis] == _examples[axis.Input].size(axis.Axis))))];
     }
 
     /// <summary>What the network returns, by the names of the file's outputs; null where it refuses a size that is not the example's.</summary>
-    private List<(string Output, Tensor Value)>? Expect(Tensor[] inputs, bool required)
+    private List<(string Output, Tensor Value)>? Expect(Tensor[] inputs, ValueList<ValueList<long>> shapes, bool required)
     {
         try
         {
@@ -177,20 +207,13 @@ internal sealed class OnnxExporter
         }
         catch (Exception e) when (!required && e is ArgumentException or System.Runtime.InteropServices.ExternalException)
         {
+            _skipped.Add(new OnnxSkippedCheck(shapes, e.Message.Split('\n')[0]));
             return null;
         }
     }
 
-    /// <summary>The example's shapes, then others wherever axes are dynamic.</summary>
-    private IEnumerable<IReadOnlyList<long[]>> Shapes()
-    {
-        yield return [.. _examples.Select(example => example.shape)];
-        if (_dynamic.Count == 0) yield break;
-        yield return Changed(size => size + 1, size => size + size / 2, size => size);
-        if (_dynamic.Exists(axis => axis.Symbol != "batch")) yield return Changed(size => size == 1 ? 2 : 1, size => size, size => 2 * size);
-    }
-
-    private long[][] Changed(Func<long, long> batch, Func<long, long> height, Func<long, long> width)
+    /// <summary>The example's shapes with other dynamic axes.</summary>
+    private long[][] Sizes(Func<long, long> batch, Func<long, long> height, Func<long, long> width)
     {
         long[][] shapes = [.. _examples.Select(example => example.shape)];
         foreach ((int input, int axis, string symbol) in _dynamic)
@@ -232,7 +255,7 @@ internal sealed class OnnxExporter
         return tensor(values, shape).to(like.dtype, like.device);
     }
 
-    private static OnnxCheck Compare(ValueList<ValueList<long>> shapes, string output, Tensor expected, Tensor found)
+    private static OnnxCheck Difference(ValueList<ValueList<long>> shapes, string output, Tensor expected, Tensor found)
     {
         using DisposeScope scope = NewDisposeScope();
         if (!expected.shape.AsSpan().SequenceEqual(found.shape)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
@@ -275,6 +298,9 @@ internal static class ModelCall
         (nn.Module<Tensor, Tensor> one, [var x]) => [one.call(x)],
         (nn.Module<Tensor, Tensor, Tensor> two, [var a, var b]) => [two.call(a, b)],
         (nn.Module<Tensor, Tensor, Tensor, Tensor> three, [var a, var b, var c]) => [three.call(a, b, c)],
+        (CrossAttention cross, [var map, var context]) => [cross.call(map, context)],
+        (MultiHeadAttention heads, [var sequence]) => [heads.call(sequence)],
+        (MultiHeadAttention heads, [var query, var key, var value]) => [heads.call(query, key, value)],
         (nn.Module<Tensor, (Tensor, Tensor)> pair, [var x]) => Both(pair.call(x)),
         _ => throw new ArgumentException(
             $"{model.GetName()} cannot be called with {inputs.Count} tensors, or returns something else than tensors. Set Verify to false to export it unseen.", nameof(inputs)),

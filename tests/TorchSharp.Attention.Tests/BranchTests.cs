@@ -3,49 +3,16 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>Branch modules: formulas, gradients, memory, types, properties, and their place in a residual network.</summary>
 public sealed class BranchTests
 {
-    private static readonly (string Name, BranchAttentionOptions Options, ReplacedConvolution Convolution)[] Rows =
-    [
-        ("sk", new SelectiveKernelOptions(), new(6, 6)),
-        ("sk, timm", SelectiveKernelOptions.Timm, new(6, 8)),
-        ("sk, stride 2", new SelectiveKernelOptions { MinimumReducedChannels = 3 }, new(4, 6, 2)),
-        ("sk, split, stride 2", new SelectiveKernelOptions { SplitInput = true, Reduction = 2, MinimumReducedChannels = 1 }, new(6, 4, 2)),
-        ("sk, large kernels", new SelectiveKernelOptions { DilatedKernels = false, ReducedChannels = 2 }, new(4, 4)),
-        ("sk, three paths", new SelectiveKernelOptions { KernelSizes = [3, 5, 7], ReducedChannels = 3, SplitInput = true }, new(6, 4)),
-        ("sk, groups, dilation", new SelectiveKernelOptions { Groups = 2, Dilation = 2, ReducedChannels = 3 }, new(4, 6)),
-        ("sk, dilation, stride 3", new SelectiveKernelOptions { Dilation = 2, DilatedKernels = false, ReducedChannels = 2 }, new(3, 4, 3)),
-        ("splat", new SplitAttentionOptions(), new(6, 6)),
-        ("splat, timm", SplitAttentionOptions.Timm, new(6, 4)),
-        ("splat, no norm, bias", new SplitAttentionOptions { Norm = false, Bias = true, ReducedChannels = 4 }, new(4, 6)),
-        ("splat, stride 2", new SplitAttentionOptions { MinimumReducedChannels = 1, Reduction = 3 }, new(4, 4, 2)),
-        ("splat, radix 1", new SplitAttentionOptions { Radix = 1, ReducedChannels = 4 }, new(5, 6)),
-        ("splat, radix 3", new SplitAttentionOptions { Radix = 3, ReducedChannels = 4 }, new(6, 4)),
-        ("splat, groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 6 }, new(8, 6)),
-        ("splat, groups, radix 1", new SplitAttentionOptions { Groups = 2, Radix = 1, ReducedChannels = 6 }, new(4, 6, 2)),
-        ("splat, kernel 5, dilation", new SplitAttentionOptions { KernelSize = 5, Dilation = 2, ReducedChannels = 4 }, new(4, 4)),
-        ("splat, kernel 1", new SplitAttentionOptions { KernelSize = 1, ReducedChannels = 4 }, new(4, 4, 2)),
-        ("sk, depthwise", new SelectiveKernelOptions { ReducedChannels = 3 }, Depthwise(4, 4)),
-        ("sk, depthwise, stride 2, two outputs a channel", new SelectiveKernelOptions { KernelSizes = [3, 5, 7], ReducedChannels = 3 }, Depthwise(3, 6, 2)),
-        ("sk, depthwise, split", SelectiveKernelOptions.Timm, Depthwise(6, 6)),
-        ("sk, grouped convolution", new SelectiveKernelOptions { ReducedChannels = 3 }, new(6, 4) { Groups = 2 }),
-        ("sk, grouped convolution, split", new SelectiveKernelOptions { ReducedChannels = 3, SplitInput = true }, new(8, 4) { Groups = 4 }),
-        ("sk, depthwise convolution, own groups", new SelectiveKernelOptions { ReducedChannels = 3, Groups = 2 }, Depthwise(4, 4)),
-        ("splat, depthwise", new SplitAttentionOptions { ReducedChannels = 4 }, Depthwise(5, 5)),
-        ("splat, depthwise, radix 3, stride 2, two outputs a channel", new SplitAttentionOptions { Radix = 3, ReducedChannels = 4 }, Depthwise(3, 6, 2)),
-        ("splat, depthwise, radix 1, bias", new SplitAttentionOptions { Radix = 1, ReducedChannels = 4, Bias = true }, Depthwise(4, 4)),
-        ("splat, grouped convolution", new SplitAttentionOptions { ReducedChannels = 4 }, new(8, 4) { Groups = 2, Activation = GateActivation.SiLU }),
-        ("splat, depthwise convolution, own groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 4 }, Depthwise(8, 8)),
-    ];
-
     private static readonly (int N, int H, int W)[] Shapes = [(1, 5, 7), (3, 4, 3), (1, 1, 1), (2, 1, 1), (2, 9, 2)];
 
-    public static TheoryData<string> Names => [.. Rows.Select(row => row.Name)];
+    public static TheoryData<string> Names => [.. BranchRow.All.Select(row => row.Name)];
 
     public static TheoryData<string, ScalarType> Types
     {
         get
         {
             TheoryData<string, ScalarType> types = [];
-            foreach ((string name, _, _) in Rows)
+            foreach ((string name, _, _) in BranchRow.All)
             {
                 types.Add(name, ScalarType.Float32);
                 types.Add(name, ScalarType.BFloat16);
@@ -502,7 +469,7 @@ public sealed class BranchTests
 
     private static BranchModule Build(string name, int seed, bool training = false, ScalarType dtype = ScalarType.Float64, double dropout = 0)
     {
-        (_, BranchAttentionOptions options, ReplacedConvolution convolution) = Rows.Single(row => row.Name == name);
+        (_, BranchAttentionOptions options, ReplacedConvolution convolution) = BranchRow.All.Single(row => row.Name == name);
         BranchModule module = (options with { Dropout = dropout }).Create(convolution);
         if (dtype != ScalarType.Float32) module.to(dtype);
         Subject.Randomize(module, seed);
@@ -514,7 +481,4 @@ public sealed class BranchTests
 
     private static DenseMap Oracle(BranchModule module, DenseMap x, OracleState state)
         => BranchOracle.Forward((BranchAttentionOptions)module.Options, x, module.Convolution, state, module.training);
-
-    private static ReplacedConvolution Depthwise(int channels, int outputs, int stride = 1)
-        => new(channels, outputs, stride) { Groups = channels, Activation = GateActivation.ReLU6 };
 }

@@ -1,14 +1,30 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>The library's networks and their blocks.</summary>
 internal static class BackboneEmitters
 {
     public static OnnxEmitters WithBackbones(this OnnxEmitters emitters) => emitters
-        .With<ResNet>((context, module, x) => context.Call("fc", context.Reduce("ReduceMean", Stages(context, module, x, (_, map) => map)[^1], [2, 3], keep: false)))
-        .With<ResidualBlock>(Write);
+        .With<ResNet>((context, module, x) => context.Call("fc", Pooled(context, Pyramid(context, module, x, (_, map) => map)[^1])))
+        .With<MobileNetV2>(Write)
+        .With<UNet>(Write)
+        .With<ResidualBlock>(Write)
+        .WithMany<GuidedSequence>(Write)
+        .WithMany<UpSampling>(Write)
+        .With<DoubleConvolution>((context, _, x) => Twice(context, Twice(context, x, 1), 2))
+        .With<MergeConvolution>((context, _, x) => context.Call("act", context.InstanceNorm(context.Call("conv", x), null, null, 1e-5)));
 
-    /// <summary>The pyramid of a ResNet, each map refined before the next stage reads it.</summary>
-    private static List<OnnxValue> Stages(OnnxContext context, ResNet module, OnnxValue x, Func<int, OnnxValue, OnnxValue> refine)
+    /// <summary>The pyramid of a network, each map refined before the next level reads it.</summary>
+    private static List<OnnxValue> Pyramid(OnnxContext context, FeatureNetwork network, OnnxValue x, Func<int, OnnxValue, OnnxValue> refine) => network switch
+    {
+        ResNet module => Pyramid(context, module, x, refine),
+        MobileNetV2 module => Pyramid(context, module, x, refine),
+        _ => throw context.Refuse($"{network.GetName()} is unknown as an encoder."),
+    };
+
+    private static List<OnnxValue> Pyramid(OnnxContext context, ResNet module, OnnxValue x, Func<int, OnnxValue, OnnxValue> refine)
     {
         OnnxValue map = refine(0, context.Relu(context.CallIfAny("bn1", context.Call("conv1", x))));
         List<OnnxValue> maps = [map];
@@ -20,6 +36,52 @@ internal static class BackboneEmitters
         }
 
         return maps;
+    }
+
+    private static List<OnnxValue> Pyramid(OnnxContext context, MobileNetV2 module, OnnxValue x, Func<int, OnnxValue, OnnxValue> refine)
+    {
+        OnnxValue map = Feature(context, 0, x, ConvNormReLU6);
+        List<OnnxValue> maps = [];
+        int feature = 1;
+        foreach (MobileNetV2Block block in MobileNetV2Block.All(module.Options))
+        {
+            map = Feature(context, feature++, map, (_, given) => InvertedResidual(context, block, given));
+            if (block.Index < block.InStage - 1) continue;
+            map = context.CallIfAny($"stage{block.Stage}_attn", map);
+            if (Array.IndexOf(MobileNetV2.PyramidStages, block.Stage) is >= 0 and int level) maps.Add(map = refine(level, map));
+        }
+
+        return maps;
+    }
+
+    private static OnnxValue Write(OnnxContext context, MobileNetV2 module, OnnxValue x)
+    {
+        OnnxValue last = Pyramid(context, module, x, (_, map) => map)[^1];
+        int features = context.Child("features")!.children().Count();
+        return context.Call("classifier", Pooled(context, Feature(context, features - 1, last, ConvNormReLU6)));
+    }
+
+    /// <summary>A member of MobileNetV2's sequence.</summary>
+    private static OnnxValue Feature(OnnxContext context, int index, OnnxValue x, Func<OnnxContext, OnnxValue, OnnxValue> write)
+        => context.Within("features", () => context.Within($"{index}", x, map => write(context, map)));
+
+    private static OnnxValue ConvNormReLU6(OnnxContext context, OnnxValue x) => context.Clip(context.CallIfAny("1", context.Call("0", x)), 0, 6);
+
+    private static OnnxValue InvertedResidual(OnnxContext context, MobileNetV2Block block, OnnxValue input)
+    {
+        nn.Module[] layers = [.. context.Child("conv")!.children()];
+        int depthwise = block.Expands ? 1 : 0;
+        OnnxValue x = context.CallIfAny("attn_before", input), y = x;
+        if (block.Expands) y = context.CallIfAny("attn_expand", Layer(0, y));
+        y = context.CallIfAny("attn_depthwise", Layer(depthwise, y));
+        for (int i = depthwise + 1; i < layers.Length; i++) y = Layer(i, y);
+        y = context.CallIfAny("attn", y);
+        if (block.HasShortcut) y = context.Add(y, context.CallIfAny("attn_shortcut", x));
+        return context.CallIfAny("attn_after", y);
+
+        OnnxValue Layer(int index, OnnxValue map) => layers[index] is Conv2d or BatchNorm2d or Sequential
+            ? context.Call(layers[index], map)
+            : context.Within("conv", () => context.Within($"{index}", map, own => ConvNormReLU6(context, own)));
     }
 
     private static OnnxValue Write(OnnxContext context, ResidualBlock module, OnnxValue input)
@@ -41,4 +103,71 @@ internal static class BackboneEmitters
             return rectify ? context.Relu(convolved) : convolved;
         }
     }
+
+    private static OnnxValue Write(OnnxContext context, UNet module, OnnxValue image)
+    {
+        UNetOptions options = module.Options;
+        IReadOnlyList<UNetLevel> levels = options.Levels().Levels;
+        OnnxValue?[] skips = new OnnxValue?[levels.Count];
+        OnnxValue map = image;
+        if (context.Child("encoder") is FeatureNetwork backbone)
+        {
+            // While the encoder is written, it is the current module, so that this network's own children are called as objects.
+            nn.Module?[] ends = [.. levels.Select((_, i) => context.Child($"encoder{i + 1}_attn"))];
+            context.Within("encoder", () =>
+            {
+                List<OnnxValue> pyramid = Pyramid(context, backbone, image, (feature, given) =>
+                    levels.ToList().FindIndex(level => level.Feature == feature) is >= 0 and int i && ends[i] is { } end ? context.Call(end, given) : given);
+                for (int i = 0; i < skips.Length; i++) skips[i] = levels[i].Feature is int feature ? pyramid[feature] : null;
+                return map = pyramid[^1];
+            });
+        }
+        else
+        {
+            for (int i = 0; i < skips.Length; i++)
+            {
+                skips[i] = map = context.CallIfAny($"encoder{i + 1}_attn", context.Call($"encoder{i + 1}", map));
+                if (options.DownSampling == UNetDownSampling.MaxPool) map = context.MaxPool(map, [levels[i].Stride], [levels[i].Stride], [0]);
+            }
+
+            map = context.Call("bottleneck", map);
+        }
+
+        map = context.CallIfAny("bottleneck_attn", map);
+        for (int i = skips.Length - 1; i >= 0; i--)
+        {
+            map = context.Call(context.Child($"up{i + 1}")!, [map, skips[i] ?? image])[0];
+            if (skips[i] is { } skip)
+            {
+                if (context.Child($"skip{i + 1}_attn") is { } gate) skip = context.Call(gate, [skip, map])[0];
+                map = context.CallIfAny($"concat{i + 1}_attn", context.Concat(1, skip, map));
+            }
+
+            map = context.CallIfAny($"decoder{i + 1}_attn", context.Call($"decoder{i + 1}", map));
+        }
+
+        return context.Call("head", map);
+    }
+
+    /// <summary>Attentions at a skip, one after the other; those of one input do not look at the guide.</summary>
+    private static OnnxValue[] Write(OnnxContext context, GuidedSequence module, IReadOnlyList<OnnxValue> inputs)
+    {
+        OnnxValue map = inputs[0];
+        foreach (nn.Module child in module.children()) map = child is GuidedAttentionModule ? context.Call(child, [map, inputs[1]])[0] : context.Call(child, map);
+        return [map];
+    }
+
+    /// <summary>The deeper map in the size of another.</summary>
+    private static OnnxValue[] Write(OnnxContext context, UpSampling module, IReadOnlyList<OnnxValue> inputs)
+    {
+        OnnxValue map = context.Call("conv", inputs[0]), like = inputs[1];
+        if (module.Kind == UNetUpSampling.Bilinear) return [context.Resize(map, like[2], like[3], bilinear: true)];
+        if (module.Kind == UNetUpSampling.TransposedBlock) map = context.Relu(context.CallIfAny("norm", map));
+        return [context.FittedTo(map, like)];
+    }
+
+    private static OnnxValue Twice(OnnxContext context, OnnxValue x, int number)
+        => context.Relu(context.CallIfAny($"norm{number}", context.Call($"conv{number}", x)));
+
+    private static OnnxValue Pooled(OnnxContext context, OnnxValue map) => context.Reduce("ReduceMean", map, [2, 3], keep: false);
 }

@@ -38,6 +38,7 @@ internal static class LayerEmitters
     {
         OnnxValue weight = context.Parameter(module.weight!);
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
+        context.Fixed(x[-1], "its weight has as many columns");
         if (x.Rank == 2) return context.Node("Gemm", [x, weight, bias], [x[0], weight[0]], ("transB", 1L));
         OnnxValue product = context.MatMul(x, context.Transpose(weight, 1, 0));
         return bias is null ? product : context.Add(product, bias);
@@ -119,6 +120,7 @@ internal static class LayerEmitters
     private static OnnxValue Write(OnnxContext context, LayerNorm module, OnnxValue x)
     {
         long[] shape = module.normalized_shape;
+        for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++) context.Fixed(x[axis], "it normalizes over this axis");
         float[] ones = new float[shape.Aggregate(1L, (a, b) => a * b)];
         Array.Fill(ones, 1);
         return context.Node(

@@ -62,7 +62,7 @@ public sealed record MobileNetV2Options : BackboneOptions
 public sealed class MobileNetV2 : FeatureNetwork, IEncoder
 {
     // The stages that end each resolution.
-    private static readonly int[] PyramidStages = [1, 2, 3, 5, 7];
+    internal static readonly int[] PyramidStages = [1, 2, 3, 5, 7];
 
     [ComponentName(Name = "features")]
     private readonly ModuleList<nn.Module<Tensor, Tensor>> _features = [];

@@ -37,6 +37,9 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
         RegisterComponents();
     }
 
+    /// <summary>How it comes to more positions.</summary>
+    public UNetUpSampling Kind => _kind;
+
     /// <summary>
     /// Sizes that are not divisible by two lose a row or column on the way down; here it comes back. Bilinear: interpolation to
     /// the size. Transposed: the last row and column are repeated, or cut where there is one too many.
