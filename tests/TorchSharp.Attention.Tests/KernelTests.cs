@@ -376,6 +376,41 @@ public sealed class KernelTests : IDisposable
         threads: 1);
 
     [Fact]
+    public void The_small_convolutions_gradients_are_libtorchs() => Gen.Select(Gen.Int[1, 3], Gen.Int[1, 40], Gen.Int[1, 120], Gen.Int[0, 5], Gen.Enum<SpatialMapOrder>(), Gen.Int, Gen.Bool)
+        .Sample(
+            (batch, height, width, half, order, seed, infinite) =>
+            {
+                using DisposeScope scope = NewDisposeScope();
+                manual_seed(seed);
+                AttentionKernels.Enabled = true;
+                using Modules.Conv2d conv = nn.Conv2d(order == SpatialMapOrder.Average ? 1 : 2, 1, (2 * half) + 1, padding: half, bias: false);
+                using Modules.Conv2d exact = nn.Conv2d(order == SpatialMapOrder.Average ? 1 : 2, 1, (2 * half) + 1, padding: half, bias: false);
+                exact.load_state_dict(conv.state_dict());
+                exact.to(ScalarType.Float64);
+                Tensor pooled = randn(batch, 2, height, width), dy = randn(batch, 1, height, width);
+                if (infinite) pooled[0, 0, 0, width - 1] = float.PositiveInfinity;
+                Tensor pooled64 = pooled.to_type(ScalarType.Float64).requires_grad_();
+                pooled = pooled.requires_grad_();
+                Tensor maps = order switch
+                {
+                    SpatialMapOrder.Average => pooled64.mean([1], keepdim: true),
+                    SpatialMapOrder.MaxMean => pooled64.flip(1),
+                    _ => pooled64,
+                };
+                exact.call(maps).backward([dy.to_type(ScalarType.Float64)]);
+                PositionConvolutionGradients.TryRun(pooled, order, conv)!.backward([dy]);
+                Trial.Near(pooled64.grad!, pooled.grad!, 1e-5);
+
+                // Only the taps that the infinite value meets are infinite.
+                Tensor expected = exact.weight!.grad!, actual = conv.weight!.grad!;
+                Assert.True(expected.isfinite().equal(actual.isfinite()).all().ToBoolean());
+                Trial.Near(expected.masked_fill(expected.isfinite().logical_not(), 0), actual.masked_fill(actual.isfinite().logical_not(), 0), 1e-5);
+                return true;
+            },
+            iter: 200,
+            threads: 1);
+
+    [Fact]
     public unsafe void Nothing_beyond_a_map_is_read_or_written()
     {
         if (!OperatingSystem.IsLinux()) Assert.Skip("Guard pages are set up by Linux's mmap.");
@@ -421,6 +456,7 @@ public sealed class KernelTests : IDisposable
         MapKernels.OverPositions<Summing>(view, a);
         MapKernels.OverPositions<Pooling>(view, a);
         MapKernels.OverPositions<Moments>(view, a);
+        MapKernels.OverPositions<SquareSums>(view, a);
         MapKernels.OverPositions<Magnitudes>(view, a);
         MapKernels.OverPositions<ChannelDot>(view, a);
         MapKernels.OverPositions<ChannelGradient>(view, a);

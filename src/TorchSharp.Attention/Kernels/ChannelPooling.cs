@@ -16,19 +16,9 @@ internal static unsafe class ChannelPooling
         a.Scale = 1f / view.Positions;
         if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(view, a);
         else if (reads.HasFlag(ChannelReads.SquaredDeviations)) Deviations(view, a);
-        else if (reads.HasFlag(ChannelReads.Squares)) Squares(view, a);
+        else if (reads.HasFlag(ChannelReads.Squares)) MapKernels.OverPositions<SquareSums>(view, a);
         else if (reads.HasFlag(ChannelReads.Magnitudes)) MapKernels.OverPositions<Magnitudes>(view, a);
         else MapKernels.OverPositions<Summing>(view, a);
-    }
-
-    /// <summary>Mean and Σx²: the moments about zero.</summary>
-    private static void Squares(in MapView view, MapArguments a)
-    {
-        fixed (float* origin = new float[(long)view.Batch * view.Channels])
-        {
-            a.ChannelShift = origin;
-            MapKernels.OverPositions<Moments>(view, a);
-        }
     }
 
     /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>

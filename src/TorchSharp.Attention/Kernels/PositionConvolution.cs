@@ -12,7 +12,7 @@ namespace TorchSharp.Attention;
 internal static unsafe class PositionConvolution
 {
     /// <summary>Floats of padded rows on the stack of a thread.</summary>
-    private const int LargestScratch = 12 * 1024;
+    internal const int LargestScratch = 12 * 1024;
 
     /// <summary>The logits, (N, 1, H, W), of pooled positions, (N, 2, H, W); null where libtorch must convolve.</summary>
     public static Tensor? TryRun(Tensor pooled, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm)
@@ -23,13 +23,22 @@ internal static unsafe class PositionConvolution
         Tensor logits = MapView.New([batch, 1, height, width]);
         a.Input = MapView.Pointer(pooled);
         a.Output = MapView.Pointer(logits);
-        delegate*<Arguments*, int, int, void> body =
-            Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
-        NativeTeam.Run(body, &a, batch * a.Blocks, (long)batch * height * width * a.Kernel * a.Kernel);
+        Run(ref a, batch);
         GC.KeepAlive(pooled);
         GC.KeepAlive(convolution);
         GC.KeepAlive(norm);
         return logits;
+    }
+
+    /// <summary>All samples.</summary>
+    public static void Run(ref Arguments arguments, int batch)
+    {
+        fixed (Arguments* a = &arguments)
+        {
+            delegate*<Arguments*, int, int, void> body =
+                Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
+            NativeTeam.Run(body, a, batch * a->Blocks, (long)batch * a->Height * a->Width * a->Kernel * a->Kernel);
+        }
     }
 
     /// <summary>The convolution of maps of a size, without its input and output; false where libtorch must convolve.</summary>
@@ -50,6 +59,8 @@ internal static unsafe class PositionConvolution
             Height = height,
             Width = width,
             Pitch = width + kernel - 1,
+            InputStride = 2 * height * width,
+            OutputStride = height * width,
             Order = order,
             Scale = 1,
         };
@@ -91,7 +102,7 @@ internal static unsafe class PositionConvolution
 
             // Padded rows lie one after the other: a tap is one shift of the whole block. Sums of the padding in between are dropped.
             int count = ((rows - 1) * a->Pitch) + a->Width;
-            float* output = a->Output + (((long)sample * a->Height) + first) * a->Width;
+            float* output = a->Output + ((long)sample * a->OutputStride) + ((long)first * a->Width);
             for (int i = 0; i < count; i += 4 * TVector.Lanes)
             {
                 TVector sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
@@ -127,11 +138,11 @@ internal static unsafe class PositionConvolution
     }
 
     /// <summary>Copies the rows that a block reads, with zeros around the map, in the weights' order of maps.</summary>
-    private static void Pad(Arguments* a, float* scratch, int sample, int first, int rows)
+    internal static void Pad(Arguments* a, float* scratch, int sample, int first, int rows)
     {
         int padding = a->Kernel / 2, padded = rows + a->Kernel - 1;
         long positions = (long)a->Height * a->Width;
-        float* mean = a->Input + (sample * 2 * positions), maximum = mean + positions;
+        float* mean = a->Input + ((long)sample * a->InputStride), maximum = mean + positions;
         new Span<float>(scratch, LargestScratch + 64).Slice(0, Math.Min(LargestScratch + 64, (a->Maps * padded * a->Pitch) + 64)).Clear();
         for (int map = 0; map < a->Maps; map++)
         {
@@ -159,6 +170,8 @@ internal static unsafe class PositionConvolution
         public int Height;
         public int Width;
         public int Pitch;
+        public int InputStride;
+        public int OutputStride;
         public int RowsOfBlock;
         public int Blocks;
         public SpatialMapOrder Order;

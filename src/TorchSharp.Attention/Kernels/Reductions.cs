@@ -68,7 +68,25 @@ internal readonly unsafe struct Moments : IReduction
     {
         TVector x = TStorage.Load<TVector>(a->X, element) - TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
         first += x;
-        second += x * x;
+        second = TVector.MultiplyAdd(x, x, second);
+    }
+}
+
+/// <summary>Sum of x and of x².</summary>
+internal readonly unsafe struct SquareSums : IReduction
+{
+    public static SecondResult Second => SecondResult.Sum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void At<TVector, TStorage, TLayout>(
+        MapArguments* a, nint element, nint row, nint start, nint column, ref TVector first, ref TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector x = TStorage.Load<TVector>(a->X, element);
+        first += x;
+        second = TVector.MultiplyAdd(x, x, second);
     }
 }
 

@@ -165,7 +165,12 @@ public sealed class SpatialAttention : GateModule
             else program.Convolve(_conv2d, _bn, options.MapOrder, options.Gate);
         }
 
-        public Tensor? TryFused(Tensor pooled, SpatialMapOrder order) => PositionConvolution.TryRun(pooled, order, _conv2d, _bn);
+        public Tensor? TryFused(Tensor pooled, SpatialMapOrder order)
+        {
+            if (PositionConvolution.TryRun(pooled, order, _conv2d, _bn) is { } done) return done;
+            if (PositionConvolutionGradients.TryRun(pooled, order, _conv2d) is not { } logits) return null;
+            return _bn is null ? logits : _bn.CallAnyBatch(logits);
+        }
 
         public override Tensor forward(Tensor input)
         {
