@@ -34,17 +34,12 @@ internal static class KeptMemory
         AttentionKernels.Enabled = fused;
         AttentionOptions options = kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind);
         using GateModule module = (GateModule)options.Create(160);
+        using (Tensor small = randn(1, 160, 8, 8).requires_grad_()) module.call(small).sum().backward();
         using Tensor x = randn(4, 160, 128, 128).requires_grad_();
-        double bytes = 4.0 * x.numel(), kept = 0;
-        for (int i = 0; i < 3; i++)
-        {
-            long before = Resident();
-            using Tensor y = module.call(x);
-            kept = ((Resident() - before) / bytes) - 1;
-            y.sum().backward();
-            x.grad = null;
-        }
-
+        long before = Resident();
+        using Tensor y = module.call(x);
+        double kept = ((Resident() - before) / (4.0 * x.numel())) - 1;
+        y.sum().backward();
         return kept;
     }
 

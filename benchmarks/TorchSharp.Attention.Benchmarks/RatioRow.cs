@@ -9,7 +9,10 @@ internal sealed record RatioRow(
 {
     public const string Header = "case,shape,layout,way,milliseconds,ratio,lower_quartile,upper_quartile,to_floor,date,machine,threads,rounds";
 
-    /// <summary>The names of the processor and the number of its cores, as Linux tells them.</summary>
+    /// <summary>What changes the speed of libtorch itself.</summary>
+    private static readonly string[] Limits = ["DNNL_MAX_CPU_ISA", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"];
+
+    /// <summary>The name of the processor, the number of its cores, as Linux tells them, and limits set from outside.</summary>
     public static string ThisMachine { get; } = Describe();
 
     /// <summary>What a later measurement of the same replaces.</summary>
@@ -52,6 +55,7 @@ internal sealed record RatioRow(
         string? name = File.Exists("/proc/cpuinfo")
             ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal))?.Split(':')[1].Trim()
             : null;
-        return $"{name?.Replace(',', ' ') ?? "unknown processor"} {Environment.ProcessorCount} cores";
+        string limits = string.Concat(Limits.Select(limit => Environment.GetEnvironmentVariable(limit) is { } value ? $" {limit}={value}" : ""));
+        return $"{name?.Replace(',', ' ') ?? "unknown processor"} {Environment.ProcessorCount} cores{limits}";
     }
 }

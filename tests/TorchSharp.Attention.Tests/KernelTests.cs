@@ -50,8 +50,9 @@ public sealed class KernelTests : IDisposable
 
     private readonly bool _enabled = AttentionKernels.Enabled;
     private readonly long _smallest = FusedGate.SmallestTrained;
+    private readonly long _smallestInferred = FusedGate.SmallestInferred;
 
-    public KernelTests() => FusedGate.SmallestTrained = 0;
+    public KernelTests() => FusedGate.SmallestTrained = FusedGate.SmallestInferred = 0;
 
     public enum Layout
     {
@@ -66,6 +67,7 @@ public sealed class KernelTests : IDisposable
     {
         AttentionKernels.Enabled = _enabled;
         FusedGate.SmallestTrained = _smallest;
+        FusedGate.SmallestInferred = _smallestInferred;
     }
 
     [Fact]

@@ -28,6 +28,8 @@ public sealed class MemoryTests(ITestOutputHelper output)
         Row row = Row.Named(name);
         long smallest = FusedGate.SmallestTrained;
         FusedGate.SmallestTrained = 0;
+        long smallestInferred = FusedGate.SmallestInferred;
+        FusedGate.SmallestInferred = 0;
         try
         {
             Module(name + ", kernels", row);
@@ -35,6 +37,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
         finally
         {
             FusedGate.SmallestTrained = smallest;
+            FusedGate.SmallestInferred = smallestInferred;
         }
     }
 

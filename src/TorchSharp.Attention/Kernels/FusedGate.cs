@@ -119,6 +119,9 @@ internal static class FusedGate
     /// <summary>Below this many values the autograd functions' own cost outweighs what they save. Tests set it to 0.</summary>
     internal static long SmallestTrained { get; set; } = 16 * 1024;
 
+    /// <summary>The same in inference, where a gate's small steps stay libtorch's. Tests set it to 0.</summary>
+    internal static long SmallestInferred { get; set; } = 12 * 1024;
+
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
     {
@@ -162,9 +165,10 @@ internal static class FusedGate
         return false;
     }
 
-    private static Tensor Infer(GatePass pass, Tensor input, bool overwrite, Tensor? residual)
+    private static Tensor? Infer(GatePass pass, Tensor input, bool overwrite, Tensor? residual)
     {
         if (GateRegion.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
+        if (pass.View.Elements < SmallestInferred) return null;
         Tensor? channel = null, spatial = null;
         if (pass.Parts.Channel is { } first) channel = ChannelGate(first, pass.PoolChannels(input), pass.View);
         if (pass.Parts.Spatial is { } second) spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View);

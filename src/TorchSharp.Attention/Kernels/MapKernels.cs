@@ -8,6 +8,9 @@ internal static unsafe class MapKernels
     /// <summary>Columns of a tile: the results being summed up stay in the nearest cache.</summary>
     internal const int LargestTile = 1024;
 
+    /// <summary>Floats of two cache lines.</summary>
+    private const int Line = 32;
+
     /// <summary>One pair of results a channel, over its positions.</summary>
     public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
@@ -62,25 +65,27 @@ internal static unsafe class MapKernels
     private static void ReduceInParts(
         delegate*<MapArguments*, int, int, void> body, MapArguments* a, SecondResult second, int parts, long bytes)
     {
-        int samples = a->Matrices, columns = a->Columns;
-        long size = (long)samples * parts * columns;
+        // Two threads never write to one cache line, nor to neighbours, which the processor fetches in pairs.
+        int samples = a->Matrices, columns = a->Columns, pitch = (columns + Line - 1) / Line * Line;
+        long size = (long)samples * parts * pitch;
         MapArguments cut = *a;
         cut.Matrices *= parts;
         cut.Rows /= parts;
         cut.Parts = parts;
         cut.Tile = (columns + 15) / 16 * 16;
-        cut.ResultStride = columns;
-        float[] results = System.Buffers.ArrayPool<float>.Shared.Rent((int)(2 * size));
-        fixed (float* first = results)
+        cut.ResultStride = pitch;
+        float[] results = System.Buffers.ArrayPool<float>.Shared.Rent((int)(2 * size) + Line);
+        fixed (float* origin = results)
         {
+            float* first = (float*)(((nint)origin + (sizeof(float) * Line) - 1) / (sizeof(float) * Line) * (sizeof(float) * Line));
             cut.First = first;
             cut.Second = first + size;
             NativeTeam.Run(body, &cut, cut.Matrices, bytes);
             for (int sample = 0; sample < samples; sample++)
             {
-                float* part = first + ((long)sample * parts * columns);
-                Merge(part, columns, parts, a->First + (sample * a->ResultStride), SecondResult.Sum);
-                if (second != SecondResult.None) Merge(part + size, columns, parts, a->Second + (sample * a->ResultStride), second);
+                float* part = first + ((long)sample * parts * pitch);
+                Merge(part, columns, pitch, parts, a->First + (sample * a->ResultStride), SecondResult.Sum);
+                if (second != SecondResult.None) Merge(part + size, columns, pitch, parts, a->Second + (sample * a->ResultStride), second);
             }
         }
 
@@ -88,12 +93,12 @@ internal static unsafe class MapKernels
     }
 
     /// <summary>Adds up the parts' results, or takes the largest; a NaN stays one.</summary>
-    private static void Merge(float* part, int columns, int parts, float* result, SecondResult kind)
+    private static void Merge(float* part, int columns, int pitch, int parts, float* result, SecondResult kind)
     {
         new ReadOnlySpan<float>(part, columns).CopyTo(new Span<float>(result, columns));
         for (int i = 1; i < parts; i++)
         {
-            float* next = part + ((long)i * columns);
+            float* next = part + ((long)i * pitch);
             for (int column = 0; column < columns; column++)
             {
                 result[column] = kind == SecondResult.Maximum ? MathF.Max(result[column], next[column]) : result[column] + next[column];
