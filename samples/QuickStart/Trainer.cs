@@ -34,7 +34,7 @@ internal sealed class Trainer(DataSet data, Normalisation normalisation, int see
 
     /// <summary>Trains; the order and the changes of the images depend on the seed alone, so they are the same for every network.</summary>
     public IReadOnlyList<EpochResult> Train(
-        ResNet network, int epochs, Action<TrainingStep> onBatch, Action<int, EpochResult> onEpoch, CancellationToken stop)
+        FeatureNetwork network, int epochs, Action<TrainingStep> onBatch, Action<int, EpochResult> onEpoch, CancellationToken stop)
     {
         using optim.Optimizer optimizer = optim.AdamW(network.parameters(), PeakRate, weight_decay: WeightDecay);
         Random random = new(seed);
@@ -69,7 +69,7 @@ internal sealed class Trainer(DataSet data, Normalisation normalisation, int see
     }
 
     /// <summary>Share of test images that the network classifies right.</summary>
-    public double Accuracy(ResNet network, CancellationToken stop = default)
+    public double Accuracy(FeatureNetwork network, CancellationToken stop = default)
     {
         network.eval();
         using IDisposable quiet = no_grad();
@@ -86,7 +86,7 @@ internal sealed class Trainer(DataSet data, Normalisation normalisation, int see
     }
 
     /// <summary>The dispose scope frees every tensor of the step; what lives longer (weights, optimizer state) detaches itself.</summary>
-    private (float Loss, long Right) Step(ResNet network, optim.Optimizer optimizer, ReadOnlySpan<int> images, Random random)
+    private (float Loss, long Right) Step(FeatureNetwork network, optim.Optimizer optimizer, ReadOnlySpan<int> images, Random random)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor labels = _train.Labels(images);

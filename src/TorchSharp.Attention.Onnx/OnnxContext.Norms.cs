@@ -47,10 +47,11 @@ public sealed partial class OnnxContext
 
     /// <summary>Adds values at the ends of axes.</summary>
     /// <param name="x">The input.</param>
-    /// <param name="mode">constant (zeros), reflect, edge, or wrap.</param>
+    /// <param name="mode">constant, reflect, edge, or wrap.</param>
     /// <param name="first">How many before each axis.</param>
     /// <param name="last">How many after each axis.</param>
-    public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last)
+    /// <param name="value">The constant. Default 0.</param>
+    public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last, double value = 0)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(last);
@@ -72,7 +73,7 @@ public sealed partial class OnnxContext
         }
 
         OnnxLength[] shape = [.. Given(x).Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
-        return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank)], [(shape, x.ElementType)], ("mode", mode))[0];
+        return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank), value == 0 ? null : Scalar(value)], [(shape, x.ElementType)], ("mode", mode))[0];
     }
 
     /// <summary>A map (N, C, H, W) in another size.</summary>

@@ -27,6 +27,7 @@ public sealed class OnnxEmitters
         .WithLayers()
         .WithActivations()
         .WithPooling()
+        .WithMultiheadAttention()
         .WithChannelAttentions()
         .WithSpatialAttentions()
         .WithMixedAttentions()
@@ -103,14 +104,22 @@ public sealed class OnnxEmitters
     }
 
     internal Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>> Find(nn.Module module, string named)
-        => Find(_emitters, module) ?? throw Unknown(module, named);
+        => Find(_emitters, module.GetType()) ?? throw Unknown(module, named);
 
-    internal Func<OnnxContext, nn.Module, OnnxValue, OnnxValue> FindGate(nn.Module module, string named) => Find(_gates, module) ?? throw Unknown(module, named);
+    /// <summary>Whether modules of a type can be written.</summary>
+    /// <param name="module">The type.</param>
+    public bool Has(Type module)
+    {
+        ArgumentNullException.ThrowIfNull(module);
+        return Find(_emitters, module) is not null;
+    }
 
-    private static T? Find<T>(ImmutableDictionary<Type, T> emitters, nn.Module module)
+    internal Func<OnnxContext, nn.Module, OnnxValue, OnnxValue> FindGate(nn.Module module, string named) => Find(_gates, module.GetType()) ?? throw Unknown(module, named);
+
+    private static T? Find<T>(ImmutableDictionary<Type, T> emitters, Type module)
         where T : class
     {
-        for (Type? type = module.GetType(); type is not null; type = type.BaseType)
+        for (Type? type = module; type is not null; type = type.BaseType)
         {
             if (emitters.TryGetValue(type, out T? emitter)) return emitter;
             if (type.GetMethods(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly).Any(method => method.Name is "forward" or "call")) return null;

@@ -1,8 +1,9 @@
-// Restores the packages, builds a CBAM-ResNet, trains two watched steps, compares two variants, and writes a report.
+// Restores the packages, builds a CBAM-ResNet, trains two watched steps, compares two variants, writes a report, exports to ONNX and quantizes.
 using System.Reflection;
 using System.Runtime.InteropServices;
 using TorchSharp;
 using TorchSharp.Attention;
+using TorchSharp.Attention.Onnx;
 using TorchSharp.Attention.Training;
 using TorchSharp.Attention.Visualization;
 using static TorchSharp.torch;
@@ -33,9 +34,13 @@ using Picture front = AblationPicture.Draw(ablation);
 string report = Path.Combine(folder, "report.html");
 new HtmlReport("Package consumer").Watched(monitor).Overlays(network, images, layer: "layer3").Picture(front, "An ablation").Save(report);
 long size = new FileInfo(report).Length;
+string file = Path.Combine(folder, "network.onnx");
+OnnxExportReport export = network.ExportOnnx(file, images, new OnnxExportOptions { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size });
+QuantizationReport quantized = OnnxQuantizer.Quantize(file, Path.Combine(folder, "network.int8.onnx"), [OnnxBatch.From(images)]);
 Directory.Delete(folder, recursive: true);
 
 string version = typeof(ResNet).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 Console.WriteLine(FormattableString.Invariant(
-    $"{RuntimeInformation.FrameworkDescription}, TorchSharp.Attention {version}: loss {losses[0]:F4} -> {losses[1]:F4}, {monitor.Readings.Count} readings, {ablation.Runs.Count} runs, report of {size} bytes"));
-return losses.All(float.IsFinite) && losses[1] < losses[0] && monitor.Readings.Count == 16 && ablation.Runs.Count == 4 && size > 50_000 ? 0 : 1;
+    $"{RuntimeInformation.FrameworkDescription}, TorchSharp.Attention {version}: loss {losses[0]:F4} -> {losses[1]:F4}, {monitor.Readings.Count} readings, {ablation.Runs.Count} runs, report of {size} bytes, exported with an error of {export.MaxRelativeError:E1}, {quantized.IntegerConvolutions} integer convolutions"));
+return losses.All(float.IsFinite) && losses[1] < losses[0] && monitor.Readings.Count == 16 && ablation.Runs.Count == 4 && size > 50_000
+    && export.MaxRelativeError < 1e-4 && quantized.IntegerConvolutions > 0 ? 0 : 1;

@@ -105,7 +105,7 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
             [[2, row.Channels, 6, 8], [2, row.GuideChannels, 3, 4]], [[1, row.Channels, 5, 7], [1, row.GuideChannels, 5, 7]])
         : new ExportCase(NameOf(row.Options), row.Name, () => row.Options.Create(row.Channels), [[2, row.Channels, 9, 8]], [[1, row.Channels, 6, 7]]);
 
-    private static ExportCase Network(string name, Func<nn.Module> create) => new(name.Split(',')[0], name, create, [[2, 3, 18, 16]], [[1, 3, 24, 15]]);
+    private static ExportCase Network(string name, Func<nn.Module> create) => new(name.Split(' ', ',')[0] switch { "unet" => "UNet", "mobilenetv2" => "MobileNetV2", "resnet" => "ResNet", "attention" => "UNet", string own => own }, name, create, [[2, 3, 18, 16]], [[1, 3, 24, 15]]);
 
     private static string NameOf(AttentionOptions options) => options.GetType().Name[..^"Options".Length];
 }

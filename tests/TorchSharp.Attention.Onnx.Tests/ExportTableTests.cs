@@ -9,15 +9,18 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
 
     public static TheoryData<string> NetworkNames => [.. ExportCase.Networks.Select(one => one.Name)];
 
+    private static Type[] PublicModules
+        => [.. typeof(AttentionModule).Assembly.GetExportedTypes().Where(type => !type.IsAbstract && type.IsSubclassOf(typeof(nn.Module)))];
+
     [Theory]
     [MemberData(nameof(ModuleNames))]
-    public void A_module_computes_the_same(string name) => Export(ExportCase.Modules.Single(one => one.Name == name));
+    public void A_module_computes_the_same(string name) => Export(ExportCase.Modules.Single(one => one.Name == name), name);
 
     [Theory]
     [MemberData(nameof(NetworkNames))]
-    public void A_network_computes_the_same(string name) => Export(ExportCase.Networks.Single(one => one.Name == name));
+    public void A_network_computes_the_same(string name) => Export(ExportCase.Networks.Single(one => one.Name == name), name);
 
-    private void Export(ExportCase one)
+    private void Export(ExportCase one, string name)
     {
         using TestFolder folder = new();
         using DisposeScope scope = NewDisposeScope();
@@ -25,20 +28,46 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
         using nn.Module model = one.Create();
         ExportTests.Disturb(model);
 
-        // All axes open and the maps as outputs; then another size with nothing but the batch open.
+        // All axes open and the maps as outputs; then, for modules and wherever an axis needs the example's size, another size with nothing but the batch open.
         OnnxExportReport open = model.ExportOnnx(folder.File("open.onnx"), Example(one.First), new OnnxExportOptions
         {
             DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size | OnnxDynamicAxes.Length,
             AttentionMaps = true,
             Tolerance = Tolerance,
         });
-        OnnxExportReport plain = model.ExportOnnx(folder.File("plain.onnx"), Example(one.Second), new OnnxExportOptions { Tolerance = Tolerance });
-
         Assert.Empty(open.Skipped);
-        Assert.Empty(plain.Skipped);
-        Assert.Empty(plain.Notes);
-        foreach (OnnxExportReport report in new[] { open, plain }) Assert.InRange(report.MaxRelativeError!.Value, 0, Tolerance);
-        table.Add(one, open, plain);
+        double error = open.MaxRelativeError!.Value;
+        Assert.InRange(error, 0, Tolerance);
+        Assert.True(open.Checks.Select(check => check.InputShapes[0][0]).Distinct().Count() >= 2, "another batch was compared");
+        OnnxFiles.Keep(folder.File("open.onnx"), name);
+        bool fixedSize = open.Notes.Count > 0;
+        if (fixedSize || model is not FeatureNetwork)
+        {
+            OnnxExportReport plain = model.ExportOnnx(folder.File("plain.onnx"), Example(one.Second), new OnnxExportOptions { Tolerance = Tolerance });
+            Assert.Empty(plain.Skipped);
+            Assert.Empty(plain.Notes);
+            error = Math.Max(error, plain.MaxRelativeError!.Value);
+            Assert.InRange(error, 0, Tolerance);
+        }
+
+        table.Add(one, open, error);
+    }
+
+    /// <summary>A public module that nobody gave an emitter would be found out by users.</summary>
+    [Fact]
+    public void Every_public_module_of_the_library_has_an_emitter()
+    {
+        Assert.True(PublicModules.Length > 40);
+        Assert.DoesNotContain(PublicModules, type => !OnnxEmitters.Default.Has(type));
+    }
+
+    [Fact]
+    public void Every_public_module_of_the_library_is_in_the_table()
+    {
+        HashSet<string> groups = [.. ExportCase.All.Select(one => one.Group.Split(' ')[0])];
+        Assert.DoesNotContain(PublicModules, type => !groups.Contains(type.Name));
+        string page = File.ReadAllText(ExportTable.Page);
+        Assert.All(ExportCase.All.Select(one => one.Group).Distinct(), group => Assert.Contains($"\n| `{group}` | ", page, StringComparison.Ordinal));
     }
 
     private static Tensor[] Example(long[][] shapes) => [.. shapes.Select(shape => randn(shape))];

@@ -77,7 +77,8 @@ public sealed class ExportTests
 
         foreach ((string _, Modules.Parameter parameter) in model.named_parameters())
         {
-            if (parameter.dim() <= 1) parameter.add_(randn(parameter.shape).mul(0.2));
+            // Zeros and ones would hide what they are added to and multiplied with.
+            if (parameter.dim() <= 1 || parameter.amax().eq(parameter.amin()).item<bool>()) parameter.add_(randn(parameter.shape).mul(0.2));
         }
     }
 }

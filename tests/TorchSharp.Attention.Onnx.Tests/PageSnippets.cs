@@ -9,8 +9,7 @@ internal static partial class PageSnippets
     /// <summary>The page shows each snippet of the calling file, letter for letter, and no others.</summary>
     public static void Shows(string page, [CallerFilePath] string tests = "")
     {
-        string root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "Attention.sln"))) root = Path.GetDirectoryName(root.TrimEnd(Path.DirectorySeparatorChar))!;
+        string root = Root();
         // Not the compiler's path: continuous builds map it.
         string source = Read(root, "tests", "TorchSharp.Attention.Onnx.Tests", Path.GetFileName(tests)), text = Read(root, "docs", page);
         Dictionary<string, string> run = Snippet().Matches(source).ToDictionary(
@@ -22,7 +21,16 @@ internal static partial class PageSnippets
         Assert.Equal(run.Count, Regex.Count(text, "```csharp"));
     }
 
-    private static string Read(params string[] path) => File.ReadAllText(Path.Combine(path)).ReplaceLineEndings("\n");
+    /// <summary>The repository's folder.</summary>
+    public static string Root()
+    {
+        string root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "Attention.sln"))) root = Path.GetDirectoryName(root.TrimEnd(Path.DirectorySeparatorChar))!;
+        return root;
+    }
+
+    /// <summary>A text file, lines ended by \n alone.</summary>
+    public static string Read(params string[] path) => File.ReadAllText(Path.Combine(path)).ReplaceLineEndings("\n");
 
     [GeneratedRegex(@"// begin (?<name>\w+)\n(?<code>.*?)\n *// end \k<name>\n", RegexOptions.Singleline)]
     private static partial Regex Snippet();

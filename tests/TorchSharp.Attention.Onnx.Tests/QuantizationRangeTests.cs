@@ -95,6 +95,15 @@ public class QuantizationRangeTests
     }
 
     [Fact]
+    public void Entropy_does_not_mind_the_zeros_that_a_relu_makes()
+    {
+        float[] values = QuantizationGraphs.Noise(new Random(8), 100_000), rectified = [.. values.Select(value => Math.Max(0, value))];
+        ValueRange with = ValueRange.Of(Filled([rectified]), CalibrationMethod.Entropy, 0), without = ValueRange.Of(Filled([[.. rectified.Where(value => value > 0)]]), CalibrationMethod.Entropy, 0);
+        Assert.Equal(without.High, with.High);
+        Assert.InRange(with.High, 3, 5);
+    }
+
+    [Fact]
     public void A_value_that_is_always_zero_has_no_range_and_quantizes_to_zero()
     {
         foreach (CalibrationMethod method in Enum.GetValues<CalibrationMethod>())

@@ -25,7 +25,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.Empty(report.Kept);
         Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "Conv" or "Gemm" or "MatMul" or "Sigmoid" or "Mul" or "Add" or "Relu");
         Assert.Equal((2, 2), (report.RuntimeOperators["com.microsoft.QLinearSigmoid"], report.RuntimeOperators["com.microsoft.QLinearMul"]));
-        QuantizationEffect effect = new ModelEvaluation(OnnxModelFile.Load(path), Batches(9, 4), 1).Measure(OnnxModelFile.Load(quantized));
+        QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, Batches(9, 4), threads: 1);
         Assert.True(effect.Sqnr > 25, $"{effect.Sqnr} dB");
         Assert.Equal(AttentionsOf(path), AttentionsOf(quantized));
     }
@@ -60,6 +60,16 @@ public sealed class QuantizedNetworkTests : IDisposable
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 16, 8, 8);
         SensitivityRow row = Assert.Single(OnnxSensitivity.Measure(path, batches, batches, _options).Rows);
         Assert.Equal(("", "attention"), (row.Name, row.Kind));
+    }
+
+    [Fact]
+    public void Files_with_other_outputs_are_not_compared()
+    {
+        string path = Exported(AttentionPlan.None);
+        QuantizationGraphs other = new(1, 17, -1, 3, 16, 16);
+        OnnxModelFile.Save(other.Output(other.Conv("c", "input", 3, 4, 1), -1, 4, 16, 16), _folder.File("other.onnx"));
+        Assert.Contains("cannot be compared", Assert.Throws<ArgumentException>(() => OnnxSensitivity.Compare(path, _folder.File("other.onnx"), Batches(1, 1), 1)).Message, StringComparison.Ordinal);
+        Assert.Equal(0, OnnxSensitivity.Compare(path, path, Batches(1, 1), 1).RelativeError);
     }
 
     private string Exported(AttentionPlan plan)

@@ -21,7 +21,7 @@ public sealed partial class ReadmeTests
     public void A_snippet_of_the_readme_runs(string name) => Snippets[name]();
 
     [Fact]
-    public void The_readme_shows_what_runs_here() => Shows("README.md", "ReadmeTests.cs", Snippets.Keys, "network", "scenario");
+    public void The_readme_shows_what_runs_here() => Shows("README.md", "ReadmeTests.cs", Snippets.Keys, "network", "scenario", "ship");
 
     /// <summary>
     /// Holds the C# of a document against that between "begin" and "end" in a file of these tests: the same snippets, each letter for letter. Tests

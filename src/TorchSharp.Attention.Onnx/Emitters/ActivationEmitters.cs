@@ -8,7 +8,8 @@ internal static class ActivationEmitters
     public static OnnxEmitters WithActivations(this OnnxEmitters emitters) => emitters
         .With<ReLU>((context, _, x) => context.Relu(x))
         .With<ReLU6>((context, _, x) => context.Clip(x, 0, 6))
-        .With<Hardtanh>((context, module, x) => context.Clip(x, module.min_val, module.max_val))
+        .With<Hardtanh>((context, module, x) => Clips(module) ? context.Clip(x, module.min_val, module.max_val) : throw context.Refuse(
+            "TorchSharp's Hardtanh leaves values beyond its bounds as they are. Use ReLU6, or a class of your own that clamps."))
         .With<LeakyReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", module.negative_slope)))
         .With<PReLU>((context, module, x) => context.PRelu(x, module.weight))
         .With<ELU>((context, module, x) => context.Elementwise("Elu", x, ("alpha", module.alpha)))
@@ -25,6 +26,13 @@ internal static class ActivationEmitters
         .With<Softmax2d>((context, _, x) => context.Softmax(x, -3))
         .With<LogSoftmax>((context, module, x) => context.Elementwise("LogSoftmax", x, ("axis", module.dim)))
         .With<Softplus>((context, module, x) => context.Mul(context.Elementwise("Softplus", context.Mul(x, module.beta)), 1 / module.beta))
+        .With<Softmin>((context, module, x) => context.Softmax(context.Mul(x, -1), (int)module.dim))
+        .With<Hardshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", 0f)))
+        .With<Softshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", module.lambda)))
+        .With<Tanhshrink>((context, _, x) => context.Sub(x, context.Elementwise("Tanh", x)))
+        .With<Threshold>((context, module, x) => context.Node(
+            "Where", [context.Node("Greater", [x, context.Scalar(module.threshold)], [(x.Shape, OnnxElementType.Truth)])[0], x, context.Scalar(module.value)], x.Shape))
+        .With<RReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", (module.lower + module.upper) / 2)))
         .With<Softsign>((context, _, x) => context.Elementwise("Softsign", x))
         .With<Mish>((context, _, x) => context.Mul(x, context.Elementwise("Tanh", context.Elementwise("Softplus", x))))
         .With<GLU>((context, module, x) =>
@@ -33,6 +41,13 @@ internal static class ActivationEmitters
             IReadOnlyList<OnnxValue> halves = context.Split(x, (int)module.dim, half, half);
             return context.Mul(halves[0], context.Sigmoid(halves[1]));
         });
+
+    /// <summary>Whether this TorchSharp's layer does what its name says; that of 0.107 does not.</summary>
+    private static bool Clips(Hardtanh module)
+    {
+        using torch.Tensor beyond = torch.tensor([(float)module.max_val + 1]), clipped = module.call(beyond);
+        return clipped.item<float>() <= (float)module.max_val;
+    }
 
     /// <summary>x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 x³))).</summary>
     private static OnnxValue TanhGelu(OnnxContext context, OnnxValue x)

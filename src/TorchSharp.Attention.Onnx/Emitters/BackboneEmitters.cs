@@ -57,9 +57,13 @@ internal static class BackboneEmitters
     private static OnnxValue Write(OnnxContext context, MobileNetV2 module, OnnxValue x)
     {
         OnnxValue last = Pyramid(context, module, x, (_, map) => map)[^1];
-        int features = context.Child("features")!.children().Count();
+        int features = Layers(context, "features").Length;
         return context.Call("classifier", Pooled(context, Feature(context, features - 1, last, ConvNormReLU6)));
     }
+
+    /// <summary>The members of a list; attentions inserted around one of them are in it, too, under other names.</summary>
+    private static nn.Module[] Layers(OnnxContext context, string key)
+        => [.. context.Child(key)!.named_children().Where(child => child.name.All(char.IsAsciiDigit)).Select(child => child.module)];
 
     /// <summary>A member of MobileNetV2's sequence.</summary>
     private static OnnxValue Feature(OnnxContext context, int index, OnnxValue x, Func<OnnxContext, OnnxValue, OnnxValue> write)
@@ -69,7 +73,7 @@ internal static class BackboneEmitters
 
     private static OnnxValue InvertedResidual(OnnxContext context, MobileNetV2Block block, OnnxValue input)
     {
-        nn.Module[] layers = [.. context.Child("conv")!.children()];
+        nn.Module[] layers = Layers(context, "conv");
         int depthwise = block.Expands ? 1 : 0;
         OnnxValue x = context.CallIfAny("attn_before", input), y = x;
         if (block.Expands) y = context.CallIfAny("attn_expand", Layer(0, y));

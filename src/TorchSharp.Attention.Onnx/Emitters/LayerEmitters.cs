@@ -32,7 +32,13 @@ internal static class LayerEmitters
         .With<GroupNorm>(Write)
         .With<LayerNorm>(Write)
         .With<Flatten>((context, module, x) => context.Flatten(x, (int)module.start_dim, (int)module.end_dim))
-        .With<Unflatten>(Write);
+        .With<Unflatten>(Write)
+        .With<PadBase>(Write)
+        .With<LocalResponseNorm>(Write)
+        .With<ChannelShuffle>((context, module, x) => context.Reshape(
+            context.Transpose(
+                context.Reshape(x, [x[0], module.groups, x[1].Size / module.groups, .. x.Shape.Skip(2)]), [0, 2, 1, .. Enumerable.Range(3, x.Rank - 2)]),
+            x.Shape));
 
     private static OnnxValue Write(OnnxContext context, Linear module, OnnxValue x)
     {
@@ -136,6 +142,26 @@ internal static class LayerEmitters
         int open = Array.IndexOf(sizes, -1);
         if (open >= 0) sizes[open] = context.Fixed(x[axis], "one of the sizes of Unflatten is -1") / -sizes.Aggregate(1L, (a, b) => a * b);
         return context.Reshape(x, [.. x.Shape.Take(axis), .. sizes.Select(OnnxLength.Of), .. x.Shape.Skip(axis + 1)]);
+    }
+
+    private static OnnxValue Write(OnnxContext context, PadBase module, OnnxValue x)
+    {
+        // The last axis comes first.
+        long[] first = new long[x.Rank], last = new long[x.Rank];
+        for (int i = 0; i < module.padding.Length / 2; i++) (first[^(i + 1)], last[^(i + 1)]) = (module.padding[2 * i], module.padding[2 * i + 1]);
+        return module switch
+        {
+            ZeroPad2d or ConstantPad1d or ConstantPad2d or ConstantPad3d => context.Pad(x, "constant", first, last, module.value),
+            ReflectionPad1d or ReflectionPad2d or ReflectionPad3d => context.Pad(x, "reflect", first, last),
+            ReplicationPad1d or ReplicationPad2d or ReplicationPad3d => context.Pad(x, "edge", first, last),
+            _ => throw context.Refuse("how it pads is unknown."),
+        };
+    }
+
+    private static OnnxValue Write(OnnxContext context, LocalResponseNorm module, OnnxValue x)
+    {
+        if (module.size % 2 == 0) throw context.Refuse("its size is even, and then the operator's window lies one channel further. Use an odd size.");
+        return context.Elementwise("LRN", x, ("size", module.size), ("alpha", module.alpha), ("beta", module.beta), ("bias", module.k));
     }
 
     private static long[] Each(long[] values, int count) => values.Length == count ? values : [.. Enumerable.Repeat(values[0], count)];

@@ -23,6 +23,9 @@ internal sealed class ActivationHistogram(bool bins)
     /// <summary>How many values were seen.</summary>
     public long Count { get; private set; }
 
+    /// <summary>How many were exactly zero; counted with the bins.</summary>
+    public long Zeros { get; private set; }
+
     /// <summary>Width of a bin; 0 while nothing but zeros was seen.</summary>
     public double Width { get; private set; }
 
@@ -47,6 +50,7 @@ internal sealed class ActivationHistogram(bool bins)
         if (reach == 0 && Width == 0)
         {
             _counts[Side] += values.Length;
+            Zeros += values.Length;
             return;
         }
 
@@ -55,6 +59,7 @@ internal sealed class ActivationHistogram(bool bins)
         double scale = 1 / Width;
         foreach (float value in values)
         {
+            if (value == 0) Zeros++;
             // Below −width · side only by rounding, and that cannot be: both are powers of two.
             _counts[(int)Math.Floor(value * scale) + Side]++;
         }

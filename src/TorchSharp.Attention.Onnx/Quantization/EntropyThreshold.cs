@@ -3,6 +3,7 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>
 /// Cuts |x| where 256 levels tell most about the distribution. For each cut: p is the histogram inside with what lies outside added to its ends; q is the histogram
 /// inside, each run of bins that one level covers replaced by the run's mean over the bins that hold anything. The cut with the smallest Σ p log(p / q) wins.
+/// Exact zeros, often half of what a ReLU hands on, are left out: every range holds them exactly, and as a peak among their neighbours they would make coarse steps look bad.
 /// </summary>
 internal static class EntropyThreshold
 {
@@ -18,6 +19,8 @@ internal static class EntropyThreshold
         int reach = Math.Max(ActivationHistogram.Side - first, last + 1 - ActivationHistogram.Side);
         double best = double.PositiveInfinity;
         ValueRange range = new(seen.Min, seen.Max);
+        long[] counts = seen.Counts.ToArray();
+        counts[ActivationHistogram.Side] -= seen.Zeros;
 
         // From the whole inwards, so that of equals the widest wins; a level should not be finer than a bin.
         for (int candidate = Candidates; candidate > 0; candidate--)
@@ -25,7 +28,7 @@ internal static class EntropyThreshold
             int bins = (int)Math.Ceiling((double)reach * candidate / Candidates);
             int low = Math.Max(first, ActivationHistogram.Side - bins), high = Math.Min(last, ActivationHistogram.Side + bins - 1);
             if (high - low + 1 < ValueRange.Steps + 1) break;
-            double divergence = Divergence(seen.Counts, low, high, ValueRange.Steps + 1);
+            double divergence = Divergence(counts, low, high, ValueRange.Steps + 1);
             if (divergence < best)
             {
                 best = divergence;

@@ -33,9 +33,15 @@ internal sealed class ModelEvaluation
     public double? FloatAccuracy { get; }
 
     /// <summary>Runs another model on the same batches.</summary>
+    /// <exception cref="ArgumentException">Its outputs are others.</exception>
     public QuantizationEffect Measure(ModelProto model)
     {
         (List<float[]> outputs, List<int> classes) = Run(model);
+        if (!outputs.Select(output => output.Length).SequenceEqual(_outputs.Select(output => output.Length)))
+        {
+            throw new ArgumentException("The models' outputs differ in number or size, so they cannot be compared.", nameof(model));
+        }
+
         double signal = 0, noise = 0;
         for (int i = 0; i < outputs.Count; i++)
         {

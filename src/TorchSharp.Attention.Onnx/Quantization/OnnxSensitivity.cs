@@ -51,6 +51,24 @@ public static class OnnxSensitivity
         };
     }
 
+    /// <summary>Compares the outputs of two files, such as a quantized one with its float model.</summary>
+    /// <param name="modelPath">The float model.</param>
+    /// <param name="otherPath">The file that is compared with it; with the same inputs and outputs.</param>
+    /// <param name="evaluation">Batches to run; with labels where accuracy is wanted. They are held in memory.</param>
+    /// <param name="threads">Threads of the runtime; 0 leaves the number to it. Default 0.</param>
+    /// <returns>Error of the other file's outputs, agreement, and its accuracy.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">A file is no ONNX model.</exception>
+    /// <exception cref="ArgumentException">There is no batch, one does not fit, or the files' outputs differ in number or size.</exception>
+    public static QuantizationEffect Compare(string modelPath, string otherPath, IEnumerable<OnnxBatch> evaluation, int threads = 0)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(modelPath);
+        ArgumentException.ThrowIfNullOrEmpty(otherPath);
+        ArgumentNullException.ThrowIfNull(evaluation);
+        Check.NotNegative(threads);
+        return new ModelEvaluation(OnnxModelFile.Load(modelPath), evaluation, threads).Measure(OnnxModelFile.Load(otherPath));
+    }
+
     internal static QuantizationEffect Only(PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
         => measured.Measure(prepared.Quantize(node => group.Nodes.Contains(node.Name) ? null : "outside", alone: true, sigmoid).Quantized);
 

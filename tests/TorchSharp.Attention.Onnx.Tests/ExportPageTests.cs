@@ -1,0 +1,98 @@
+namespace TorchSharp.Attention.Onnx.Tests;
+
+/// <summary>The C# of docs/export.md is compiled and run here, and the page must show exactly what is.</summary>
+public sealed class ExportPageTests : IDisposable
+{
+    private readonly TestFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void The_page_shows_what_runs_here() => PageSnippets.Shows("export.md");
+
+    [Fact]
+    public void A_network_of_the_library()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string path = _folder.File("network.onnx");
+        Tensor example = randn(1, 3, 64, 64);
+
+        // begin export
+        using ResNet network = ResNet.ResNet18(classes: 10, AttentionPlan.Of(new CbamOptions { Reduction = 8 }).InStages(3, 4));
+        OnnxExportReport report = network.ExportOnnx(path, example);   // a tensor of the shape that the file takes, such as (1, 3, 64, 64)
+        Console.WriteLine(report);                                     // inputs, outputs, size, and how far the file is from the network
+        // end export
+        Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-4);
+        Maps(path, network, example);
+    }
+
+    [Fact]
+    public void Dynamic_axes()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string path = _folder.File("network.onnx");
+        using ResNet network = new ResNetOptions { Layers = [1], StagePlanes = [8], StemWidth = 8, Classes = 2 }.Create();
+        Tensor example = randn(1, 3, 24, 24);
+
+        // begin dynamic
+        OnnxExportReport report = network.ExportOnnx(path, example, new OnnxExportOptions
+        {
+            DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size,   // default: the batch
+            InputNames = ["image"],
+            OutputNames = ["logits"],
+            ClassNames = ["cat", "dog"],                                  // for whoever deploys it; so is the next
+            Normalization = OnnxNormalization.ImageNet,
+        });
+        Console.WriteLine(string.Join("; ", report.Inputs));              // image (batch, 3, height, width)
+        // end dynamic
+        Assert.Equal(["image (batch, 3, height, width)"], report.Inputs);
+    }
+
+    [Fact]
+    public void A_class_of_ones_own()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string path = _folder.File("network.onnx");
+        using TwoPaths model = new();
+        Tensor example = randn(1, 3, 8, 8);
+
+        // begin emitter
+        OnnxEmitters emitters = OnnxEmitters.Default.With<TwoPaths>((context, module, x) =>
+        {
+            OnnxValue left = context.Call("left", x);                 // a child by its key, by its own emitter
+            OnnxValue right = context.Relu(context.Call("right", x));
+            return context.Mul(context.Add(left, right), context.Parameter("scale"));
+        });
+        model.ExportOnnx(path, example, new OnnxExportOptions { Emitters = emitters });
+        // end emitter
+        NotSupportedException unknown = Assert.Throws<NotSupportedException>(() => nn.Sequential(("paths", model)).ExportOnnx(path, example));
+        Assert.Contains("TwoPaths 'paths'", unknown.Message, StringComparison.Ordinal);
+        OnnxVerificationException wrong = Assert.Throws<OnnxVerificationException>(() => model.ExportOnnx(
+            path, example, new OnnxExportOptions { Emitters = OnnxEmitters.Default.With<TwoPaths>((context, _, x) => context.Call("right", context.Call("left", x))) }));
+        Assert.NotEmpty(wrong.Checks);
+    }
+
+    private static void Maps(string path, ResNet network, Tensor example)
+    {
+        // begin maps
+        OnnxExportReport report = network.ExportOnnx(path, example, new OnnxExportOptions { AttentionMaps = true });
+        // outputs: output, layer3.0.attn/Channel (batch, 256), layer3.0.attn/Spatial (batch, 4, 4), …
+        // end maps
+        Assert.Equal(["output (batch, 10)", "layer3.0.attn/Channel (batch, 256)", "layer3.0.attn/Spatial (batch, 4, 4)"], report.Outputs.Take(3));
+    }
+
+    private sealed class TwoPaths : nn.Module<Tensor, Tensor>
+    {
+        private readonly Modules.Conv2d left = nn.Conv2d(3, 3, 3, padding: 1), right = nn.Conv2d(3, 3, 3, padding: 1);
+        private readonly Modules.Parameter scale = new(full(1, 1.5));
+
+        public TwoPaths()
+            : base(nameof(TwoPaths)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return left.call(x).add(right.call(x).relu()).mul(scale).MoveToOuterDisposeScope();
+        }
+    }
+}

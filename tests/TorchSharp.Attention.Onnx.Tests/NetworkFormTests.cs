@@ -1,0 +1,121 @@
+using TorchSharp.Modules;
+
+namespace TorchSharp.Attention.Onnx.Tests;
+
+/// <summary>Networks after what the library does to them: fused copies, inserted attention; and networks that refuse sizes.</summary>
+public sealed class NetworkFormTests : IDisposable
+{
+    private static readonly AttentionPlan Plan = AttentionPlan.Of(new CbamOptions { Reduction = 4, KernelSize = 3 });
+
+    private readonly TestFolder _folder = new();
+
+    private string Path => _folder.File("network.onnx");
+
+    private static OnnxExportOptions Open => new() { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, AttentionMaps = true };
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("resnet")]
+    [InlineData("mobilenet")]
+    [InlineData("unet")]
+    public void A_fused_copy_computes_the_same(string kind)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(1);
+        using FeatureNetwork network = kind switch
+        {
+            "resnet" => new ResNetOptions { Layers = [1, 1], StagePlanes = [8, 16], StemWidth = 8, Classes = 4, Stem = ResNetStem.Small, Attention = Plan }.Create(),
+            "mobilenet" => new MobileNetV2(new() { WidthMultiplier = 0.1, Classes = 3, SmallImages = true, Attention = Plan }),
+            _ => new UNet(new() { Widths = [8, 8], Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip) }),
+        };
+        ExportTests.Disturb(network);
+        network.eval();
+        using FeatureNetwork fused = network switch
+        {
+            ResNet own => own.FuseForInference(),
+            MobileNetV2 own => own.FuseForInference(),
+            _ => ((UNet)network).FuseForInference(),
+        };
+        OnnxExportReport report = fused.ExportOnnx(Path, randn(2, network.InputChannels, 24, 20), Open);
+        Assert.Empty(report.Notes);
+        Assert.Empty(report.Skipped);
+        OnnxFiles.Keep(Path, $"fused {kind}");
+    }
+
+    [Fact]
+    public void Inserted_attention_is_written_wherever_it_stands()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(2);
+        using Sequential network = nn.Sequential(
+            ("stem", nn.Conv2d(3, 8, 3, padding: 1)), ("norm", nn.BatchNorm2d(8)), ("relu", nn.ReLU()),
+            ("body", nn.Sequential(("conv", nn.Conv2d(8, 16, 3, stride: 2, padding: 1)), ("relu", nn.ReLU()))),
+            ("pool", nn.AdaptiveAvgPool2d(1)), ("flat", nn.Flatten()), ("head", nn.Linear(16, 4)));
+        Tensor example = randn(2, 3, 16, 12);
+        network.InsertAttention(
+            InsertionPlan.After("stem", new CbamOptions { Reduction = 4 }).AndBefore("body.conv", new EfficientChannelAttentionOptions())
+                .AndAfter("body.*", new SelfAttention2dOptions { Heads = 2 }), example);
+        ExportTests.Disturb(network); // Alpha is no longer zero.
+        OnnxExportReport report = network.ExportOnnx(Path, example, Open);
+        Assert.Empty(report.Notes);
+        Assert.Equal(["output", "Channel", "Spatial", "Channel", "Pairwise", "Pairwise"], report.Outputs.Select(output => output.Split(' ')[0].Split('/')[^1]));
+        OnnxFiles.Keep(Path, "inserted");
+    }
+
+    [Fact]
+    public void Attention_inserted_into_a_network_of_the_library_is_written()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(3);
+        using MobileNetV2 network = new(new() { WidthMultiplier = 0.1, Classes = 3, SmallImages = true });
+        Tensor example = randn(2, 3, 16, 16);
+        network.InsertAttention(InsertionPlan.After("features.3", new CbamOptions { Reduction = 4 }).AndAfter("features.4.conv.1", new SimAmOptions()), example);
+        ExportTests.Disturb(network);
+        OnnxExportReport report = network.ExportOnnx(Path, example, Open);
+        Assert.Empty(report.Notes);
+        Assert.Equal(1 + 2 + 3, report.Outputs.Count);
+    }
+
+    [Fact]
+    public void Sizes_that_the_network_refuses_are_reported_and_others_are_compared()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using SizedNetwork network = new(size => size % 16 == 0);
+        OnnxExportReport report = network.ExportOnnx(Path, randn(1, 3, 16, 16), Open with { Emitters = SizedNetwork.Emitters });
+        OnnxSkippedCheck skipped = Assert.Single(report.Skipped);
+        Assert.Contains("is no size", skipped.Reason, StringComparison.Ordinal);
+        Assert.Contains("[2, 3, 24, 16]", skipped.ToString(), StringComparison.Ordinal);
+        Assert.Contains(report.Checks, check => check.InputShapes[0][2] == 32);
+    }
+
+    [Fact]
+    public void An_axis_that_nothing_was_compared_along_is_refused()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using SizedNetwork network = new(size => size == 16);
+        OnnxVerificationException error = Assert.Throws<OnnxVerificationException>(
+            () => network.ExportOnnx(Path, randn(1, 3, 16, 16), Open with { Emitters = SizedNetwork.Emitters }));
+        Assert.StartsWith("height and width could not be checked", error.Message, StringComparison.Ordinal);
+        Assert.Empty(_folder.Files());
+        network.ExportOnnx(Path, randn(1, 3, 16, 16), new OnnxExportOptions { Emitters = SizedNetwork.Emitters });
+    }
+
+    private sealed class SizedNetwork : nn.Module<Tensor, Tensor>
+    {
+        private readonly Conv2d conv = nn.Conv2d(3, 4, 3);
+        private readonly Predicate<long> _fits;
+
+        public SizedNetwork(Predicate<long> fits)
+            : base(nameof(SizedNetwork))
+        {
+            _fits = fits;
+            RegisterComponents();
+        }
+
+        public static OnnxEmitters Emitters => OnnxEmitters.Default.With<SizedNetwork>((context, _, x) => context.Call("conv", x));
+
+        public override Tensor forward(Tensor x)
+            => _fits(x.size(2)) && _fits(x.size(3)) ? conv.call(x) : throw new ArgumentException($"{x.size(2)} x {x.size(3)} is no size of mine.", nameof(x));
+    }
+}

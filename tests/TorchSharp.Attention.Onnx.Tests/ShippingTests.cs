@@ -1,0 +1,90 @@
+using System.Text.RegularExpressions;
+
+namespace TorchSharp.Attention.Onnx.Tests;
+
+/// <summary>The README's way from a network of one's own with inserted attention to an eight-bit file, compiled and run; the README must show exactly what is here.</summary>
+public sealed class ShippingTests : IDisposable
+{
+    private static readonly Scalar _noise = 0.2.ToScalar();
+
+    private readonly TestFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void From_training_to_eight_bits_and_the_same_predictions()
+    {
+        using DisposeScope everything = NewDisposeScope();
+        manual_seed(1);
+        Tensor patterns = rand(10, 1, 28, 28);
+        (Tensor samples, Tensor labels) = Noisy(patterns, 256);
+        string path = _folder.File("small.onnx"), small = _folder.File("small.int8.onnx");
+
+        // begin ship
+        using SmallNet network = new();
+        network.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AndAfter("stage2", new CbamOptions()), samples);
+        TrainOn(network);
+        OnnxEmitters emitters = OnnxEmitters.Default.With<SmallNet>((file, _, x)                      // what its forward does, said once
+            => file.Call("head", file.Reduce("ReduceMean", file.Call("stage2", file.Call("stage1", x)), [2, 3], keep: false)));
+        network.ExportOnnx(path, samples, new OnnxExportOptions { Emitters = emitters });             // run and compared in ONNX Runtime
+        OnnxBatch[] batches = [OnnxBatch.From(samples, labels)];
+        Console.WriteLine(OnnxQuantizer.Quantize(path, small, batches));                              // size, integer kernels, what stays in float
+        QuantizationEffect effect = OnnxSensitivity.Compare(path, small, batches);
+        Console.WriteLine($"{effect.Agreement:P1} predicted as before, {effect.Accuracy:P1} right");
+        // end ship
+        Assert.Equal(1, effect.Agreement);
+        Assert.InRange(effect.Accuracy!.Value, 0.7, 1);
+
+        // The same predictions as the network itself, on images that nothing has seen.
+        (Tensor others, Tensor _) = Noisy(patterns, 200);
+        network.eval();
+        using IDisposable quiet = no_grad();
+        using OnnxSession session = new(small);
+        Tensor expected = network.call(others).argmax(1), found = session.Run([("input", others)])["output"].argmax(1);
+        Assert.Equal(expected.data<long>().ToArray(), found.data<long>().ToArray());
+
+        void TrainOn(SmallNet net)
+        {
+            using optim.Optimizer optimizer = optim.AdamW(net.parameters(), lr: 3e-3);
+            for (int step = 0; step < 30; step++)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                (Tensor images, Tensor classes) = Noisy(patterns, 32);
+                optimizer.zero_grad();
+                nn.functional.cross_entropy(net.call(images), classes).backward();
+                optimizer.step();
+            }
+        }
+    }
+
+    [Fact]
+    public void The_readme_shows_it_in_ten_lines()
+    {
+        string root = PageSnippets.Root(), own = PageSnippets.Read(root, "tests", "TorchSharp.Attention.Onnx.Tests", "ShippingTests.cs");
+        string[] code = own.Split("// begin ship\n")[1].Split("        // end ship\n")[0].Split('\n')[..^1];
+        Assert.InRange(code.Length, 1, 10);
+        string shown = string.Join('\n', code.Select(line => line[8..]));
+        Assert.Contains($"<!-- snippet: ship -->\n```csharp\n{shown}\n```", PageSnippets.Read(root, "README.md"), StringComparison.Ordinal);
+        // The network is the one that the README has shown before.
+        string network = Regex.Match(PageSnippets.Read(root, "README.md"), "<!-- snippet: network -->\n```csharp\n(.*?)\n```", RegexOptions.Singleline).Groups[1].Value;
+        Assert.Contains(network, own, StringComparison.Ordinal);
+    }
+
+    private static (Tensor Images, Tensor Labels) Noisy(Tensor patterns, int count)
+    {
+        Tensor labels = randint(10, [count], dtype: ScalarType.Int64);
+        return (patterns.index_select(0, labels).add(randn(count, 1, 28, 28).mul(_noise)), labels);
+    }
+}
+
+internal sealed class SmallNet : nn.Module<Tensor, Tensor>   // a network of yours, without anything of this library
+{
+    private readonly nn.Module<Tensor, Tensor> stage1 = Stage(1, 32), stage2 = Stage(32, 64), head = nn.Linear(64, 10);
+
+    public SmallNet() : base(nameof(SmallNet)) => RegisterComponents();
+
+    public override Tensor forward(Tensor x) => head.call(stage2.call(stage1.call(x)).mean([2, 3]));
+
+    private static nn.Module<Tensor, Tensor> Stage(int input, int output)
+        => nn.Sequential(nn.Conv2d(input, output, 3, stride: 2, padding: 1), nn.BatchNorm2d(output), nn.ReLU());
+}
