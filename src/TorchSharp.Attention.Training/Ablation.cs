@@ -79,7 +79,7 @@ public static class Ablation
     /// <param name="options">Settings; the folder at least.</param>
     /// <param name="stop">Stops before the next run; handed to <paramref name="trainAndEvaluate"/> as well.</param>
     /// <returns>All results, summed up.</returns>
-    /// <exception cref="ArgumentException">No variant, no seed, a name or seed twice, no baseline, a setting out of range, or a score that is not finite.</exception>
+    /// <exception cref="ArgumentException">No variant, no seed, a variant without plan or name, a name or seed twice, no baseline, a setting out of range, or a score that is not finite.</exception>
     /// <exception cref="InvalidOperationException">The folder holds results of another setup or plan.</exception>
     /// <exception cref="OperationCanceledException">The caller stopped it; what was finished is in the folder.</exception>
     public static AblationReport Run(
@@ -130,6 +130,12 @@ public static class Ablation
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         if (variants.Count == 0) throw new ArgumentException("There are no variants; give the plain network and what to compare with it.", nameof(variants));
+        for (int i = 0; i < variants.Count; i++)
+        {
+            if (variants[i] is not { Plan: not null }) throw new ArgumentException($"variants[{i}] is {(variants[i] is null ? "null" : "without a plan")}; give AttentionPlan.None for a plain network.", nameof(variants));
+            if (string.IsNullOrWhiteSpace(variants[i].Name)) throw new ArgumentException($"variants[{i}] has no name; reports and files go by it.", nameof(variants));
+        }
+
         if (seeds.Count == 0) throw new ArgumentException("There are no seeds; give two at least.", nameof(seeds));
         if (variants.GroupBy(variant => variant.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
         {

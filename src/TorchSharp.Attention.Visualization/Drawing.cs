@@ -77,9 +77,27 @@ internal static class Drawing
         const int Bar = 11;
         for (int i = 0; i < height; i++) Fill(canvas, x, y + i, Bar, 1, colors.At(1 - (i / Math.Max(1, height - 1))));
         const float Half = TextSize / 2f;
-        Text(canvas, Number(maximum), x + Bar + 4, y + Half, size: 11);
-        Text(canvas, Number((minimum + maximum) / 2), x + Bar + 4, y + (height / 2), size: 11);
-        Text(canvas, Number(minimum), x + Bar + 4, y + height - Half, size: 11);
+        (string low, string middle, string high) = Scale(minimum, maximum);
+        Text(canvas, high, x + Bar + 4, y + Half, size: 11);
+        Text(canvas, middle, x + Bar + 4, y + (height / 2), size: 11);
+        Text(canvas, low, x + Bar + 4, y + height - Half, size: 11);
+    }
+
+    /// <summary>The ends and the middle of a scale; as many decimals as tell them apart, up to five, where the short form would not.</summary>
+    public static (string Low, string Middle, string High) Scale(double minimum, double maximum)
+    {
+        double middle = minimum + ((maximum - minimum) / 2);
+        if (minimum == maximum || Apart(Number)) return (Number(minimum), Number(middle), Number(maximum));
+        for (int decimals = 3; decimals < 5; decimals++)
+        {
+            if (Apart(Fixed(decimals))) return (Fixed(decimals)(minimum), Fixed(decimals)(middle), Fixed(decimals)(maximum));
+        }
+
+        return (Fixed(5)(minimum), Fixed(5)(middle), Fixed(5)(maximum));
+
+        bool Apart(Func<double, string> text) => text(minimum) != text(middle) && text(middle) != text(maximum);
+
+        static Func<double, string> Fixed(int decimals) => value => value.ToString($"F{decimals}", CultureInfo.InvariantCulture);
     }
 
     /// <summary>Three significant digits.</summary>

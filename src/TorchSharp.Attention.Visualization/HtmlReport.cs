@@ -139,7 +139,7 @@ public sealed class HtmlReport
         [
             $"{Name(alert.Module, alert.Map)}: {alert.Kind}", Whole(alert.Step), alert.Statistic, Number(alert.Value), Number(alert.Threshold),
         ]));
-        foreach (string advice in monitor.AlertHistory.Select(alert => $"{alert.Kind}. {alert.Advice}").Distinct()) Text(advice);
+        foreach (string advice in monitor.AlertHistory.Select(alert => alert.Advice.StartsWith($"{alert.Kind}:", StringComparison.Ordinal) ? alert.Advice : $"{alert.Kind}. {alert.Advice}").Distinct()) Text(advice);
         return this;
 
         void Over(string title, Func<GateReading, double?> number)
@@ -177,7 +177,7 @@ public sealed class HtmlReport
         table { border-collapse: collapse; font-size: 14px; margin: 12px 0; font-variant-numeric: tabular-nums; }
         th, td { padding: 4px 12px; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
         th { border-bottom: 2px solid #999; } th:first-child, td:first-child { text-align: left; } tbody tr:hover { background: #f6f8fa; }
-        figure { margin: 16px 0; } figure img, figure svg { display: block; max-width: none; height: auto; } figcaption { color: #555; font-size: 14px; max-width: 90ch; }
+        figure { margin: 16px 0; } figure img, figure svg { display: block; max-width: max(100%, 800px); height: auto; } figcaption { color: #555; font-size: 14px; max-width: 90ch; }
 
         """;
 

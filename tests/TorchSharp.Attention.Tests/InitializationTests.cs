@@ -141,6 +141,24 @@ public class InitializationTests
         Near.Identical(x, subject.Forward(x, guide));
     }
 
+    /// <summary>Equal numbers are not enough for "to the last bit": a zero has a sign.</summary>
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void An_identity_start_keeps_the_signs_of_zeros(string name)
+    {
+        Row row = Row.Named(name).As(AttentionInitialization.Identity);
+        using DisposeScope scope = NewDisposeScope();
+        using Subject subject = Subject.Random(row, seed: 1);
+        subject.ResetParameters();
+        Tensor? guide = MapShape.Several[1].Guide(row, 2)?.Tensor();
+        Tensor x = MapShape.Several[1].Input(row, 2).Tensor();
+        Tensor zeros = where(x.gt(0), zeros_like(x), zeros_like(x).neg());
+        foreach (Tensor map in new[] { zeros, where(x.lt(0), x, zeros), where(x.gt(0), x, zeros) })
+        {
+            Assert.Equal(map.signbit().data<bool>().ToArray(), subject.Forward(map, guide).signbit().data<bool>().ToArray());
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Kinds))]
     public void A_seed_builds_the_same_module_twice(string name)

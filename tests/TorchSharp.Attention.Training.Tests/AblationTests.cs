@@ -109,6 +109,32 @@ public sealed class AblationTests : IDisposable
         Assert.Equal(report.Runs, again.Runs);
     }
 
+    /// <summary>
+    /// Wherever the process or the machine stopped: a temporary name with a part of a result, a result cut anywhere, one of zeros (what some file
+    /// systems leave of a file that was not brought to disk).
+    /// </summary>
+    [Fact]
+    public void A_result_cut_anywhere_is_run_again_and_no_other()
+    {
+        AblationOptions options = new() { Folder = _folder };
+        AblationReport whole = Ran([Plain, Se], [1, 2], (variant, seed, _) => Outcome(variant, seed), options);
+        string file = Directory.GetFiles(Path.Combine(_folder, "runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
+        string temporary = file + ".abc.tmp";
+        foreach (int length in Enumerable.Range(0, text.Length).Where(i => i % 7 == 0 || i > text.Length - 5).Append(-1))
+        {
+            File.WriteAllText(temporary, length < 0 ? text : text[..length]);
+            File.WriteAllText(file, length < 0 ? new string('\0', text.Length) : text[..length]);
+            List<(string, int)> ran = [];
+            AblationReport report = Ran([Plain, Se], [1, 2], (variant, seed, _) =>
+            {
+                ran.Add((variant.Name, seed));
+                return Outcome(variant, seed);
+            }, options);
+            Assert.Equal([("se", 1)], ran);
+            Assert.Equal(whole.Runs.Select(run => (run.Variant, run.Seed, run.Outcome)), report.Runs.Select(run => (run.Variant, run.Seed, run.Outcome)));
+        }
+    }
+
     [Fact]
     public void A_failed_run_leaves_the_finished_ones()
     {
@@ -132,6 +158,9 @@ public sealed class AblationTests : IDisposable
     {
         AblationOptions options = new() { Folder = _folder };
         Assert.Contains("no variants", Refused<ArgumentException>([], [1], options), StringComparison.Ordinal);
+        Assert.Contains("variants[1] is null", Refused<ArgumentException>([Plain, null!], [1], options), StringComparison.Ordinal);
+        Assert.Contains("variants[0] is without a plan", Refused<ArgumentException>([new("plain", null!)], [1], options), StringComparison.Ordinal);
+        Assert.Contains("variants[1] has no name", Refused<ArgumentException>([Plain, new(" ", AttentionPlan.None)], [1], options), StringComparison.Ordinal);
         Assert.Contains("no seeds", Refused<ArgumentException>([Plain], [], options), StringComparison.Ordinal);
         Assert.Contains("seed 1 is there twice", Refused<ArgumentException>([Plain], [1, 1], options), StringComparison.Ordinal);
         Assert.Contains("called 'plain'", Refused<ArgumentException>([Plain, Plain], [1], options), StringComparison.Ordinal);

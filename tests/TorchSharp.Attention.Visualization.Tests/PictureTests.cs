@@ -140,6 +140,16 @@ public sealed class PictureTests
     [InlineData(1234567.0, "1.2e6")]
     public void Numbers_are_short(double value, string text) => Assert.Equal(text, Drawing.Number(value));
 
+    [Theory]
+    [InlineData(0.11, 0.66, "0.11", "0.39", "0.66")]
+    [InlineData(1.118, 1.122, "1.118", "1.120", "1.122")]
+    [InlineData(1.1199, 1.1201, "1.1199", "1.1200", "1.1201")]
+    [InlineData(12.1, 12.9, "12.100", "12.500", "12.900")]
+    [InlineData(1.0, 1.0, "1.00", "1.00", "1.00")]
+    [InlineData(1.0, 1.0000001, "1.00000", "1.00000", "1.00000")]
+    public void A_scale_tells_its_ends_apart(double minimum, double maximum, string low, string middle, string high)
+        => Assert.Equal((low, middle, high), Drawing.Scale(minimum, maximum));
+
     [Fact]
     public void Bars_are_as_tall_as_their_gates()
     {

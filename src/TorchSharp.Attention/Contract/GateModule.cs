@@ -157,16 +157,11 @@ public abstract class ContextModule : AttentionModule
     private protected sealed override void CountFunctions(FunctionCount count, Tensor input)
     {
         long values = input.numel(), context = CountContext(count, input);
-        if (IdentityScale is null)
-        {
-            if (_residual) count.Combine(values, values, context);
-            return;
-        }
-
+        if (IdentityScale is null && !_residual) return;
         if (!_residual) count.Combine(values, context, values);
         long change = _residual && context > 0 ? context : values;
-        count.Combine(change, change, 1);
-        count.Combine(values, values, change);
+        if (StartsAsIdentity) AttentionStart.CountAdd(count, values, change, IdentityScale);
+        else count.Combine(values, values, context);
     }
 
     /// <summary>Whether the context is added to the input, y = x + c(x); otherwise it replaces the input, y = c(x).</summary>
@@ -177,8 +172,9 @@ public abstract class ContextModule : AttentionModule
     {
         Tensor context = ComputeContext(input);
         if (training && Options.Dropout > 0) context = nn.functional.dropout(context, Options.Dropout, training: true);
-        if (IdentityScale is null) return _residual ? input.add(context) : context;
-        Tensor change = _residual ? context : context.sub(input);
-        return input.add(change.mul(IdentityScale));
+        if (StartsAsIdentity) return AttentionStart.Add(input, _residual ? context : context.sub(input), IdentityScale);
+        return _residual ? input.add(context) : context;
     }
+
+    private bool StartsAsIdentity => IdentityScale is not null || (_residual && Options.Initialization == AttentionInitialization.Identity);
 }

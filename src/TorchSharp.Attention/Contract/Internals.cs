@@ -5,7 +5,7 @@ namespace TorchSharp.Attention;
 /// <summary>Scalars that live as long as the process: implicit conversions race with the finaliser.</summary>
 internal static class Scalars
 {
-    public static readonly Scalar One = 1.0.ToScalar();
+    public static readonly Scalar Zero = 0.0.ToScalar(), One = 1.0.ToScalar();
 }
 
 /// <summary>Skips the attention of whole samples in training.</summary>
@@ -39,6 +39,33 @@ internal static class AttentionStart
     /// <summary>1 + alpha · (gate − 1).</summary>
     public static Tensor Blend(Tensor gate, Tensor? alpha)
         => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).add(Scalars.One);
+
+    /// <summary>
+    /// x + alpha · change, which for alpha = 0 is x to the last bit, also where x is a negative zero: x − (−alpha · change + 0). A sum with zero is a
+    /// positive zero, and taking that away changes nothing; adding a zero of unknown sign could.
+    /// </summary>
+    /// <param name="input">x.</param>
+    /// <param name="change">What is added; it broadcasts to x.</param>
+    /// <param name="alpha">The scale; null for 1, where the change is zero at first by itself.</param>
+    public static Tensor Add(Tensor input, Tensor change, Tensor? alpha)
+        => input.sub((alpha is null ? change.neg() : change.mul(alpha.neg())).add_(Scalars.Zero));
+
+    /// <summary>The functions of <see cref="Add"/>.</summary>
+    public static void CountAdd(FunctionCount count, long input, long change, Tensor? alpha)
+    {
+        if (alpha is null)
+        {
+            count.Map(change);
+        }
+        else
+        {
+            count.Map(1);
+            count.Combine(change, change, 1);
+        }
+
+        count.Map(change, inPlace: true);
+        count.Combine(input, input, change);
+    }
 
     /// <summary>The functions of <see cref="Blend"/>.</summary>
     public static void CountBlend(FunctionCount count, long gate, Tensor? alpha)

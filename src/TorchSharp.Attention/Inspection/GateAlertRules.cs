@@ -28,7 +28,8 @@ internal static class GateAlertRules
         {
             if (reading is not { Deviation: double deviation, Minimum: double minimum, Maximum: double maximum, Shut: double shut, Open: double open }) yield break;
             double fromOne = Math.Max(Math.Abs(minimum - 1), Math.Abs(maximum - 1));
-            if (StartsAsIdentity(module) && fromOne <= options.UniformDeviation)
+            bool identity = StartsAsIdentity(module);
+            if (identity && fromOne <= options.UniformDeviation)
             {
                 yield return Alert(GateAlertKind.Identity, "largest distance from 1", fromOne, options.UniformDeviation,
                     "The gate started as the identity and still is: give alpha and the attention a higher learning rate, train longer, and check that the optimizer " +
@@ -36,7 +37,7 @@ internal static class GateAlertRules
                 yield break;
             }
 
-            // Below 0 or above 1 the gate is no sigmoid, and its ends are elsewhere.
+            // Below 0 or above 1 the gate is no sigmoid, and its ends are elsewhere; what starts as the identity leaves from 1, where it passes its gradient.
             bool sigmoid = minimum >= -Rounding && maximum <= 1 + Rounding;
             if (sigmoid && shut >= options.SaturatedShare)
             {
@@ -44,7 +45,7 @@ internal static class GateAlertRules
                     "Saturated: little of the map passes, and hardly any gradient. Start as the identity or with the framework's initialization, lower the learning " +
                     "rate of the attention, clip gradients.");
             }
-            else if (sigmoid && open >= options.SaturatedShare)
+            else if (sigmoid && !identity && open >= options.SaturatedShare)
             {
                 yield return Alert(GateAlertKind.Open, $"share of values above {Text(GateStatistics.High)}", open, options.SaturatedShare,
                     "Saturated: the map passes as it is, and hardly any gradient. Check the initialization (large biases), lower the learning rate of the attention, " +

@@ -47,7 +47,9 @@ internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0,
                     return new(products, linear.bias is null ? 0 : outputs, products, products);
                 }
 
-            // Running statistics make a norm one scale and one shift for each value.
+            // Running statistics make a norm one scale and one shift for each value; without them it takes the batch's own, also in evaluation.
+            case BatchNorm { track_running_stats: false } norm:
+                return Norm(norm.affine, thop: true);
             case BatchNorm norm:
                 return new(0, 2 * inputs, (norm.affine ? 4 : 2) * inputs, (norm.affine ? 2 : 1) * inputs);
             case InstanceNorm norm:

@@ -138,6 +138,16 @@ public sealed class GateMonitorTests : IDisposable
         using Cbam identity = new(8, new CbamOptions { Reduction = 2, KernelSize = 3, Initialization = AttentionInitialization.Identity });
         Assert.Equal([GateAlertKind.Identity, GateAlertKind.Identity], Kinds(identity, randn(2, 8, 4, 4)));
 
+        // On its way from there it is not saturated, however near to 1 it still is.
+        using SqueezeExcitation leaving = new(8, new SqueezeExcitationOptions { Reduction = 2, Initialization = AttentionInitialization.Identity });
+        foreach ((string name, Modules.Parameter parameter) in leaving.named_parameters())
+        {
+            if (name == "alpha") parameter.fill_(0.05);
+            else parameter.normal_();
+        }
+
+        Assert.DoesNotContain(GateAlertKind.Open, Kinds(leaving, randn(2, 8, 4, 4)));
+
         using SelfAttention2d self = new(8, new SelfAttention2dOptions { Heads = 2 });
         foreach ((string _, Modules.Parameter parameter) in self.named_parameters()) parameter.zero_();
         Assert.Equal([GateAlertKind.UniformWeights], Kinds(self, randn(2, 8, 4, 4)));
