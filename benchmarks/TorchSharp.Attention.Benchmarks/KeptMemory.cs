@@ -19,11 +19,11 @@ internal static class KeptMemory
 
         string filter = arguments.FirstOrDefault(argument => !argument.StartsWith('-')) ?? "";
         Console.WriteLine("# maps of 4x160x128x128 float32 (41.9 MB) kept beyond input and output");
-        Console.WriteLine($"{"module",-10} {"composed",9} {"fused",9}");
-        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct"])
+        Console.WriteLine($"{"module",-14} {"composed",9} {"fused",9}");
+        foreach (string kind in RatioCases.Kinds)
         {
             if (!kind.Contains(filter, StringComparison.Ordinal)) continue;
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{kind,-10} {Maps(kind, fused: false),9:0.00} {Maps(kind, fused: true),9:0.00}"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{kind,-14} {Maps(kind, fused: false),9:0.00} {Maps(kind, fused: true),9:0.00}"));
         }
 
         return 0;
@@ -32,8 +32,7 @@ internal static class KeptMemory
     private static double Maps(string kind, bool fused)
     {
         AttentionKernels.Enabled = fused;
-        AttentionOptions options = kind == "cbam" ? CbamOptions.Timm : AttentionCatalog.Create(kind);
-        using GateModule module = (GateModule)options.Create(160);
+        using GateModule module = RatioCases.Module(kind, "4x160x128x128");
         using (Tensor small = randn(1, 160, 8, 8).requires_grad_()) module.call(small).sum().backward();
         using Tensor x = randn(4, 160, 128, 128).requires_grad_();
         long before = Resident();

@@ -2,7 +2,7 @@
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- report docs/benchmarks docs/benchmarks.md
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- memory [filter]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- watch [--rounds=9] [--batch=16] [--size=224] [--threads=2]
-// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*Module*' --job short]
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks [-- --filter '*GateInference*' --job short]
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Running;
@@ -16,5 +16,5 @@ if (args is ["report", ..]) return RatioReport.Run(args[1..]);
 
 // In process: the default toolchain builds elsewhere, where libtorch is not linked.
 IConfig config = DefaultConfig.Instance.AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance).AsDefault());
-BenchmarkSwitcher.FromAssembly(typeof(ModuleBenchmarks).Assembly).Run(args, config);
+BenchmarkSwitcher.FromAssembly(typeof(GateBenchmarks).Assembly).Run(args, config);
 return 0;

@@ -15,13 +15,18 @@ internal sealed record RatioCase(string Name, string Shape, string Layout, IRead
 /// <summary>The cases of the paired comparison.</summary>
 internal static class RatioCases
 {
+    public static readonly string[] Kinds =
+    [
+        "se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct",
+        "bam", "scse", "coord", "scoord", "ela", "strip", "triplet", "simam", "psa", "gct-l1", "cbam-parallel",
+    ];
+
     public static readonly string[] Maps = ["64x112x112", "256x56x56", "512x28x28", "1024x14x14", "2048x7x7", "96x56x56", "160x7x7"];
 
     /// <summary>Every case that a name may match, built only when it is.</summary>
     public static IEnumerable<(string Name, Func<RatioCase> Create)> All()
     {
-        foreach (string kind in (string[])["se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct",
-            "bam", "scse", "coord", "scoord", "ela", "strip", "triplet", "simam", "psa", "gct-l1", "cbam-parallel"])
+        foreach (string kind in Kinds)
         {
             foreach (string map in Maps)
             {
@@ -124,11 +129,11 @@ internal static class RatioCases
         Tensor images = randn(batch, 3, 224, 224);
         List<(string, Action)> ways =
         [
-            ("plain", () => Run(plain, true)),
-            ("composed", () => Run(refined, false)),
-            ("fused", () => Run(refined, true)),
+            ("plain", () => Run(plain, images, true)),
+            ("composed", () => Run(refined, images, false)),
+            ("fused", () => Run(refined, images, true)),
         ];
-        if (!training) ways.AddRange([("plain copy", () => Run(plainCopy, true)), ("copy", () => Run(refinedCopy, true))]);
+        if (!training) ways.AddRange([("plain copy", () => Run(plainCopy, images, true)), ("copy", () => Run(refinedCopy, images, true))]);
         return new RatioCase(
             $"{(training ? "network-training" : "network")}/{network}/{kind}",
             $"{batch}x3x224x224",
@@ -139,36 +144,37 @@ internal static class RatioCases
         {
             Difference = () => FromDouble(refined, Build(network, AttentionPlan.Of(Options(kind))), images),
         };
-
-        void Run(FeatureNetwork one, bool fused)
-        {
-            AttentionKernels.Enabled = fused;
-            if (training)
-            {
-                using DisposeScope scope = NewDisposeScope();
-                one.zero_grad();
-                one.call(images).square().mean().backward();
-                return;
-            }
-
-            using IDisposable quiet = no_grad();
-            using Tensor logits = one.call(images);
-        }
     }
 
-    private static FeatureNetwork Build(string network, AttentionPlan plan)
+    /// <summary>In training forward and backward, else logits.</summary>
+    public static void Run(FeatureNetwork network, Tensor images, bool fused)
+    {
+        AttentionKernels.Enabled = fused;
+        if (network.training)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            network.zero_grad();
+            network.call(images).square().mean().backward();
+            return;
+        }
+
+        using IDisposable quiet = no_grad();
+        using Tensor logits = network.call(images);
+    }
+
+    public static FeatureNetwork Build(string network, AttentionPlan plan)
         => network == "resnet50" ? ResNet.ResNet50(attention: plan) : new MobileNetV2(new MobileNetV2Options { Attention = plan });
 
-    private static FeatureNetwork Copy(FeatureNetwork network)
+    public static FeatureNetwork Copy(FeatureNetwork network)
         => network is ResNet resnet ? resnet.FuseForInference() : ((MobileNetV2)network).FuseForInference();
 
-    private static GateModule Module(string kind, string shape)
+    public static GateModule Module(string kind, string shape)
     {
         manual_seed(0);
         return (GateModule)Options(kind).Create(int.Parse(shape.Split('x')[1]));
     }
 
-    private static AttentionOptions Options(string kind) => kind switch
+    public static AttentionOptions Options(string kind) => kind switch
     {
         "cbam" => CbamOptions.Timm,
         "cbam-parallel" => CbamOptions.Timm with { Order = CbamOrder.Parallel },
@@ -176,7 +182,7 @@ internal static class RatioCases
         _ => AttentionCatalog.Create(kind),
     };
 
-    private static Tensor Map(string shape, string layout)
+    public static Tensor Map(string shape, string layout)
     {
         Tensor map = randn([.. shape.Split('x').Select(long.Parse)]);
         return layout == "nchw" ? map : map.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2);
@@ -227,7 +233,7 @@ internal static class RatioCases
         return double.IsNaN(difference) ? double.PositiveInfinity : difference;
     }
 
-    private static void Infer(GateModule module, Tensor x, bool fused)
+    public static void Infer(GateModule module, Tensor x, bool fused)
     {
         AttentionKernels.Enabled = fused;
         using IDisposable quiet = no_grad();
@@ -235,14 +241,14 @@ internal static class RatioCases
     }
 
     /// <summary>Over and over a gate below one would end in denormal numbers, which are slow: hence the reset before each sample.</summary>
-    private static void InferOver(GateModule module, Tensor x)
+    public static void InferOver(GateModule module, Tensor x)
     {
         AttentionKernels.Enabled = true;
         using IDisposable quiet = no_grad();
         using Tensor y = module.RefineOwned(x);
     }
 
-    private static void Step(GateModule module, Tensor x, Tensor dy, bool fused)
+    public static void Step(GateModule module, Tensor x, Tensor dy, bool fused)
     {
         AttentionKernels.Enabled = fused;
         using DisposeScope scope = NewDisposeScope();

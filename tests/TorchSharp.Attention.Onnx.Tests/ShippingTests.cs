@@ -32,21 +32,21 @@ public sealed class ShippingTests : IDisposable
         QuantizationEffect effect = OnnxSensitivity.Compare(path, small, batches);
         Console.WriteLine($"{effect.Agreement:P1} predicted as before, {effect.Accuracy:P1} right");
         // end ship
-        Assert.Equal(1, effect.Agreement);
-        Assert.InRange(effect.Accuracy!.Value, 0.7, 1);
+        Assert.InRange(effect.Agreement, 0.99, 1);
+        Assert.InRange(effect.Accuracy!.Value, 0.9, 1);
 
-        // The same predictions as the network itself, on images that nothing has seen.
+        // And the network's own predictions, on images that nothing has seen; eight bits may turn one whose two largest logits are all but equal.
         (Tensor others, Tensor _) = Noisy(patterns, 200);
         network.eval();
         using IDisposable quiet = no_grad();
         using OnnxSession session = new(small);
         Tensor expected = network.call(others).argmax(1), found = session.Run([("input", others)])["output"].argmax(1);
-        Assert.Equal(expected.data<long>().ToArray(), found.data<long>().ToArray());
+        Assert.InRange(expected.eq(found).sum().ToInt64(), 198, 200);
 
         void TrainOn(SmallNet net)
         {
             using optim.Optimizer optimizer = optim.AdamW(net.parameters(), lr: 3e-3);
-            for (int step = 0; step < 30; step++)
+            for (int step = 0; step < 100; step++)
             {
                 using DisposeScope scope = NewDisposeScope();
                 (Tensor images, Tensor classes) = Noisy(patterns, 32);

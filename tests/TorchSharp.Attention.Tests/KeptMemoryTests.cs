@@ -28,15 +28,18 @@ public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
 
         // Larger than what the C library keeps after it was freed (32 MiB), so that the resident set tells what is alive.
         using Tensor x = randn(4, 160, 128, 128).requires_grad_();
-        double least = double.MaxValue;
-        for (int i = 0; i < 3; i++)
+        double[] kept = new double[3];
+        for (int i = 0; i < kept.Length; i++)
         {
+            // What other tests and the round before have left must not be freed meanwhile.
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
             long before = Resident();
             using Tensor y = module.call(x);
-            least = Math.Min(least, ((Resident() - before) / (4.0 * x.numel())) - 1);
+            kept[i] = ((Resident() - before) / (4.0 * x.numel())) - 1;
         }
 
-        return least;
+        return kept.Order().ElementAt(1);
     }
 
     private static long Resident() => Environment.SystemPageSize * long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1], CultureInfo.InvariantCulture);

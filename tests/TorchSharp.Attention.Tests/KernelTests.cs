@@ -480,12 +480,12 @@ public sealed class KernelTests : IDisposable
         MapKernels.Write<AddRectified<ApplyChannel>>(view, a);
         MapKernels.Write<AddRectified<ApplyBoth>>(view, a);
         MapKernels.Write<InputGradient>(view, a);
-        MapKernels.Write<PooledInputGradient<OfMaximum>>(view, a);
-        MapKernels.Write<PooledInputGradient<OfMoments>>(view, a);
-        MapKernels.Write<GatedInputGradient<OfMean>>(view, a);
-        MapKernels.Write<GatedInputGradient<OfMaximum>>(view, a);
-        MapKernels.Write<GatedInputGradient<OfMoments>>(view, a);
-        MapKernels.Write<PooledInputGradient<OfMagnitudes>>(view, a);
+        MapKernels.Write<PooledInputGradient<ChannelPeaks>>(view, a);
+        MapKernels.Write<PooledInputGradient<ChannelMoments>>(view, a);
+        MapKernels.Write<GatedInputGradient<ChannelMeans>>(view, a);
+        MapKernels.Write<GatedInputGradient<ChannelPeaks>>(view, a);
+        MapKernels.Write<GatedInputGradient<ChannelMoments>>(view, a);
+        MapKernels.Write<PooledInputGradient<ChannelMagnitudes>>(view, a);
     }
 
     private static Tensor Random(Trial trial, ScalarType type, bool ties = false)

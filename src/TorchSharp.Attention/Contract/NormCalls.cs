@@ -6,6 +6,8 @@ namespace TorchSharp.Attention;
 /// <summary>Batch norm that also works where a channel has a single value, and group norm that starts as it should.</summary>
 internal static class NormCalls
 {
+    private static readonly Scalar _one = 1L.ToScalar();
+
     /// <summary>
     /// Calls the norm. In training, a batch that leaves one value per channel has no variance: PyTorch throws. A last batch of
     /// one sample should not end a training, so this normalises such a batch with the running statistics and leaves them alone.
@@ -13,13 +15,29 @@ internal static class NormCalls
     public static Tensor CallAnyBatch(this BatchNorm2d norm, Tensor input)
     {
         bool single = norm.training && input.size(0) * input.size(2) * input.size(3) == 1;
-        if (!single) return Flat(norm.call(input));
+        if (!single) return Flat(Counted(norm, input));
         return nn.functional.batch_norm(
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
     }
 
     /// <summary>The normed map; the map itself where the norm is folded into the convolution before it.</summary>
-    public static Tensor Norm(this BatchNorm2d? norm, Tensor map) => norm is null ? map : norm.call(map);
+    public static Tensor Norm(this BatchNorm2d? norm, Tensor map) => norm is null ? map : Counted(norm, map);
+
+    /// <summary>
+    /// The norm's forward. In training TorchSharp's own counts the batch with an implicit scalar, which the finaliser may free during the call:
+    /// rarely, but then a training ends.
+    /// </summary>
+    private static Tensor Counted(BatchNorm2d norm, Tensor input)
+    {
+        if (!norm.training || !norm.track_running_stats || norm.momentum is not { } momentum || norm.num_batches_tracked is null || Hooks.Any(norm))
+        {
+            return norm.call(input);
+        }
+
+        norm.num_batches_tracked.add_(_one);
+        return nn.functional.batch_norm(
+            input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: true, momentum: momentum, eps: norm.eps);
+    }
 
     /// <summary>
     /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took a contiguous batch of

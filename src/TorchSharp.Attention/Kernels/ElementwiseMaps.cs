@@ -59,65 +59,9 @@ internal readonly unsafe struct InputGradient : IElementwise
             + TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
 }
 
-/// <summary>What the poolings over positions send back to an element. Nothing is multiplied by zero: an infinite x would make that NaN.</summary>
-internal unsafe interface IPooledGradient
-{
-    static abstract TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TLayout : struct, IMapLayout;
-}
-
-/// <summary>A mean alone.</summary>
-internal readonly unsafe struct OfMean : IPooledGradient
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TLayout : struct, IMapLayout
-        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column);
-}
-
-/// <summary>A mean and a maximum.</summary>
-internal readonly unsafe struct OfMaximum : IPooledGradient
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TLayout : struct, IMapLayout
-        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column)
-            + TVector.WhereEqual(
-                x,
-                TLayout.Channel<TVector>(a->ChannelMax, row, start, column),
-                TLayout.Channel<TVector>(a->ChannelPeak, row, start, column));
-}
-
-/// <summary>A mean and a second moment.</summary>
-internal readonly unsafe struct OfMoments : IPooledGradient
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TLayout : struct, IMapLayout
-        => TLayout.Channel<TVector>(a->ChannelShift, row, start, column) + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
-}
-
-/// <summary>A mean and Σ |x|: it sends back the sign of x, nothing where x is zero.</summary>
-internal readonly unsafe struct OfMagnitudes : IPooledGradient
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TLayout : struct, IMapLayout
-    {
-        TVector zero = TVector.All(0), slope = TLayout.Channel<TVector>(a->ChannelSlope, row, start, column);
-        return TLayout.Channel<TVector>(a->ChannelShift, row, start, column)
-            + TVector.WhereLess(zero, x, slope, TVector.WhereLess(x, zero, zero - slope, zero));
-    }
-}
-
 /// <summary>Backward of a channel gate where more than a mean was pooled.</summary>
 internal readonly unsafe struct PooledInputGradient<TPooled> : IElementwise
-    where TPooled : struct, IPooledGradient
+    where TPooled : struct, IPooled
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
@@ -130,7 +74,7 @@ internal readonly unsafe struct PooledInputGradient<TPooled> : IElementwise
 
 /// <summary>Backward of a channel and a spatial gate: dx = du · c, and what the poolings over positions send back.</summary>
 internal readonly unsafe struct GatedInputGradient<TPooled> : IElementwise
-    where TPooled : struct, IPooledGradient
+    where TPooled : struct, IPooled
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)

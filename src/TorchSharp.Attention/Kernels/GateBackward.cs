@@ -147,16 +147,16 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelSlope = MapView.Pointer(slope);
         a.ChannelPeak = MapView.Pointer(peak);
         a.ChannelMax = MapView.Pointer(maximum);
-        if (ReadsMaximum) Write<OfMaximum>(a);
-        else if (_reads.HasFlag(ChannelReads.Magnitudes)) Write<OfMagnitudes>(a);
-        else if ((_reads & (ChannelReads.SquaredDeviations | ChannelReads.Squares)) != 0) Write<OfMoments>(a);
+        if (ReadsMaximum) Write<ChannelPeaks>(a);
+        else if (_reads.HasFlag(ChannelReads.Magnitudes)) Write<ChannelMagnitudes>(a);
+        else if ((_reads & (ChannelReads.SquaredDeviations | ChannelReads.Squares)) != 0) Write<ChannelMoments>(a);
         else if (_spatial is null) MapKernels.Write<InputGradient>(_view, a, maps: 2);
-        else MapKernels.Write<GatedInputGradient<OfMean>>(_view, a, maps: 3);
+        else MapKernels.Write<GatedInputGradient<ChannelMeans>>(_view, a, maps: 3);
         return gradient.MoveToOuterDisposeScope();
     }
 
     private void Write<TPooled>(MapArguments a)
-        where TPooled : struct, IPooledGradient
+        where TPooled : struct, IPooled
     {
         if (_spatial is null) MapKernels.Write<PooledInputGradient<TPooled>>(_view, a, maps: 3);
         else MapKernels.Write<GatedInputGradient<TPooled>>(_view, a, maps: 3);

@@ -6,13 +6,13 @@ namespace TorchSharp.Attention;
 internal interface IMix
 {
     /// <summary>Whether s is of the channel like f.</summary>
-    static abstract bool OfChannels { get; }
+    static virtual bool OfChannels => false;
 
     /// <summary>Whether there is a third factor, added to the mix.</summary>
-    static abstract bool HasThird { get; }
+    static virtual bool HasThird => false;
 
     /// <summary>Whether m has a derivative by x.</summary>
-    static abstract bool DependsOnInput { get; }
+    static virtual bool DependsOnInput => false;
 
     static abstract TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>;
@@ -23,18 +23,14 @@ internal interface IMix
     static abstract TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>;
 
-    static abstract TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>;
+    /// <summary>Asked for only where m has a derivative by x.</summary>
+    static virtual TVector ByInput<TVector>(TVector x, TVector first, TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        => TVector.All(0);
 }
 
 internal readonly struct ProductMix : IMix
 {
-    public static bool OfChannels => false;
-
-    public static bool HasThird => false;
-
-    public static bool DependsOnInput => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
@@ -49,21 +45,10 @@ internal readonly struct ProductMix : IMix
     public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
         => first;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 internal readonly struct SumMix : IMix
 {
-    public static bool OfChannels => false;
-
-    public static bool HasThird => false;
-
-    public static bool DependsOnInput => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
@@ -78,20 +63,11 @@ internal readonly struct SumMix : IMix
     public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
         => TVector.All(1);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 internal readonly struct SumOfThreeMix : IMix
 {
-    public static bool OfChannels => false;
-
     public static bool HasThird => true;
-
-    public static bool DependsOnInput => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -107,21 +83,10 @@ internal readonly struct SumOfThreeMix : IMix
     public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
         => TVector.All(1);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 internal readonly struct SigmoidOfSumMix : IMix
 {
-    public static bool OfChannels => false;
-
-    public static bool HasThird => false;
-
-    public static bool DependsOnInput => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
@@ -136,21 +101,10 @@ internal readonly struct SigmoidOfSumMix : IMix
     public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
         => VectorSigmoid.Slope(first + second);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 internal readonly struct SigmoidOfProductMix : IMix
 {
-    public static bool OfChannels => false;
-
-    public static bool HasThird => false;
-
-    public static bool DependsOnInput => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
@@ -165,22 +119,11 @@ internal readonly struct SigmoidOfProductMix : IMix
     public static TVector BySecond<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
         => VectorSigmoid.Slope(first * second) * first;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 /// <summary>The larger factor where x ≥ 0, the smaller where x is negative; equal ones share the gradient.</summary>
 internal readonly struct LargerMix : IMix
 {
-    public static bool OfChannels => false;
-
-    public static bool HasThird => false;
-
-    public static bool DependsOnInput => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
@@ -209,18 +152,11 @@ internal readonly struct LargerMix : IMix
         TVector above = TVector.WhereLess(other, one, whole, zero), below = TVector.WhereLess(one, other, whole, zero);
         return TVector.WhereLess(x, zero, below, above) + TVector.WhereEqual(one, other, TVector.All(0.5f));
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ByInput<TVector>(TVector x, TVector first, TVector second)
-        where TVector : unmanaged, ISimd<TVector>
-        => TVector.All(0);
 }
 
 internal readonly struct EnergyMix : IMix
 {
     public static bool OfChannels => true;
-
-    public static bool HasThird => false;
 
     public static bool DependsOnInput => true;
 

@@ -2,7 +2,10 @@ using System.Runtime.CompilerServices;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What an element gets back from the poolings that it took part in. In strips, rows stand for channels and columns for positions.</summary>
+/// <summary>
+/// What an element gets back from the poolings that it took part in. In strips, rows stand for channels and columns for positions. Nothing is
+/// multiplied by zero: an infinite x would make that NaN.
+/// </summary>
 internal unsafe interface IPooled
 {
     static abstract TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
@@ -40,6 +43,40 @@ internal readonly unsafe struct ChannelMoments : IPooled
         => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
 }
 
+/// <summary>Means of channels and Σ |x|: it sends back the sign of x, nothing where x is zero.</summary>
+internal readonly unsafe struct ChannelMagnitudes : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+    {
+        TVector zero = TVector.All(0), slope = TLayout.Channel<TVector>(a->ChannelSlope, row, start, column);
+        return ChannelMeans.At<TVector, TLayout>(a, x, row, start, column)
+            + TVector.WhereLess(zero, x, slope, TVector.WhereLess(x, zero, zero - slope, zero));
+    }
+}
+
+/// <summary>Means and maxima of channels.</summary>
+internal readonly unsafe struct ChannelPeaks : IPooled
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + Peak<TVector, TLayout>(a, x, row, start, column);
+
+    /// <summary>What the maximum alone sends back.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Peak<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TLayout : struct, IMapLayout
+        => TVector.WhereEqual(
+            x,
+            TLayout.Channel<TVector>(a->ChannelMax, row, start, column),
+            TLayout.Channel<TVector>(a->ChannelPeak, row, start, column));
+}
+
 /// <summary>Means of channels and of positions.</summary>
 internal readonly unsafe struct MeansOfBoth : IPooled
 {
@@ -58,10 +95,7 @@ internal readonly unsafe struct PeaksOfBoth : IPooled
         where TVector : unmanaged, ISimd<TVector>
         where TLayout : struct, IMapLayout
         => MeansOfBoth.At<TVector, TLayout>(a, x, row, start, column)
-            + TVector.WhereEqual(
-                x,
-                TLayout.Channel<TVector>(a->ChannelMax, row, start, column),
-                TLayout.Channel<TVector>(a->ChannelPeak, row, start, column))
+            + ChannelPeaks.Peak<TVector, TLayout>(a, x, row, start, column)
             + TVector.WhereEqual(
                 x,
                 TLayout.Position<TVector>(a->PositionMax, row, start, column),

@@ -174,10 +174,10 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
         return 2 * input.size(0) * Heads * positions * positions * HeadWidth;
     }
 
-    /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
     /// <summary>The bias of relative positions for a size of map, (1, heads, L, L); null without one.</summary>
     internal Tensor? PositionBias(long height, long width) => _position?.Between(height, width);
 
+    /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
     private Tensor[] Project(Tensor input) => DotProduct.Heads(_qkv.call(input), 3, Heads);
 
     /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>
