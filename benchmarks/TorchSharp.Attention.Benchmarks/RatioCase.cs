@@ -42,6 +42,19 @@ internal static class RatioCases
             }
         }
 
+        foreach (string map in (string[])["512x28x28", "1024x14x14", "2048x7x7"])
+        {
+            foreach (int batch in (int[])[1, 8])
+            {
+                foreach (string layout in (string[])["nchw", "nhwc"])
+                {
+                    string shape = $"{batch}x{map}";
+                    yield return ($"inference/self/{shape}/{layout}", () => SelfAttention(shape, layout, training: false));
+                    yield return ($"training/self/{shape}/{layout}", () => SelfAttention(shape, layout, training: true));
+                }
+            }
+        }
+
         foreach (string network in (string[])["resnet50", "mobilenetv2"])
         {
             foreach (string kind in (string[])["se", "eca", "cbam"])
@@ -117,6 +130,63 @@ internal static class RatioCases
                 return x.grad!.detach().clone();
             }),
         };
+    }
+
+    /// <summary>Eight heads over all positions; composed: a convolution, two matrix products around a softmax, a convolution, an addition.</summary>
+    private static RatioCase SelfAttention(string shape, string layout, bool training)
+    {
+        manual_seed(0);
+        int channels = int.Parse(shape.Split('x')[1]);
+        SelfAttention2d module = new(channels, new SelfAttention2dOptions { Heads = 8 });
+        module.train(training);
+        Dictionary<string, Tensor> weights = module.named_parameters().ToDictionary(one => one.name, one => (Tensor)one.parameter);
+        Tensor x = Map(shape, layout).requires_grad_(training), dy = Map(shape, layout);
+        Tensor scale = tensor(1 / Math.Sqrt(channels / 8));
+        return new RatioCase(
+            $"{(training ? "training" : "inference")}/self",
+            shape,
+            layout,
+            [("composed", () => Run(false)), ("fused", () => Run(true))],
+            null,
+            () => Free(module, x, dy, scale))
+        {
+            Difference = () => Between(fused =>
+            {
+                if (!training)
+                {
+                    using IDisposable quiet = no_grad();
+                    return Forward(fused);
+                }
+
+                Run(fused);
+                return x.grad!.detach().clone();
+            }),
+        };
+
+        void Run(bool fused)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            if (training)
+            {
+                x.grad = null;
+                module.zero_grad();
+                Forward(fused).backward([dy]);
+                return;
+            }
+
+            using IDisposable quiet = no_grad();
+            Forward(fused);
+        }
+
+        Tensor Forward(bool fused)
+        {
+            if (fused) return module.call(x);
+            long n = x.size(0), positions = x.size(2) * x.size(3);
+            Tensor[] parts = nn.functional.conv2d(x, weights["qkv.weight"], weights["qkv.bias"]).reshape(n, 3, 8, channels / 8, positions).unbind(1);
+            Tensor shares = parts[0].transpose(2, 3).mul(scale).matmul(parts[1]).softmax(-1);
+            Tensor gathered = parts[2].matmul(shares.transpose(2, 3)).reshape(n, channels, x.size(2), x.size(3));
+            return x.add(nn.functional.conv2d(gathered, weights["proj.weight"], weights["proj.bias"]));
+        }
     }
 
     private static RatioCase Network(string network, string kind, int batch, bool training)

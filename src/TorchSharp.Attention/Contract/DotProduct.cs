@@ -1,3 +1,4 @@
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -42,6 +43,30 @@ internal static class DotProduct
     {
         Tensor logits = Times(query, scale ?? 1 / Math.Sqrt(query.size(-1))).matmul(key.transpose(-2, -1));
         return (bias is null ? logits : logits.add(bias)).softmax(-1);
+    }
+
+    /// <summary>
+    /// A 1×1 projection of a map, (N, outputs, H, W), with the channels of a position side by side, as <see cref="Heads"/> and the fused operation
+    /// want them: of a contiguous map a matrix product writes them so at once, where a convolution's result would be copied.
+    /// </summary>
+    public static Tensor Project(Conv2d projection, Tensor map)
+    {
+        if (!map.is_contiguous() || Hooks.Any(projection)) return projection.call(map);
+        Tensor weight = projection.weight!;
+        long samples = map.size(0), outputs = weight.size(0);
+        Tensor rows = NormCalls.Flat(map).flatten(2).transpose(1, 2), product;
+        if (is_grad_enabled() && (map.requires_grad || weight.requires_grad))
+        {
+            // One product over the batch, of a copy of the map: the gradient of a batch of products would hold the weights once a sample.
+            product = nn.functional.linear(rows.contiguous(), weight.view(outputs, -1), projection.bias);
+        }
+        else
+        {
+            product = rows.bmm(weight.view(outputs, -1).t().unsqueeze(0).expand(samples, -1, -1));
+            if (projection.bias is { } bias) product.add_(bias);
+        }
+
+        return product.transpose(1, 2).view(samples, outputs, map.size(2), map.size(3));
     }
 
     /// <summary>The parts of a projected map, (N, parts · heads · d, H, W), as (N, heads, L, d) each, channels side by side.</summary>

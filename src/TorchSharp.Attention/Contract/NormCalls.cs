@@ -43,7 +43,7 @@ internal static class NormCalls
     /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took a contiguous batch of
     /// one and the gradient that comes back has its channels side by side and another stride of the batch than such a map would have.
     /// </summary>
-    private static Tensor Flat(Tensor map) => map.size(0) == 1 && map.is_contiguous() ? map.view(-1).view(map.shape) : map;
+    public static Tensor Flat(Tensor map) => map.size(0) == 1 && map.is_contiguous() ? map.view(-1).view(map.shape) : map;
 
     /// <summary>A group norm that starts at scale one and shift zero: TorchSharp leaves both uninitialised.</summary>
     public static GroupNorm Group(int groups, int channels)

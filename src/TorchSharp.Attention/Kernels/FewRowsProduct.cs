@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
@@ -41,32 +40,15 @@ internal static unsafe class FewRowsProduct
     }
 
     /// <summary>Items are outputs.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Run<TVector>(Arguments* a, int from, int to)
         where TVector : unmanaged, ISimd<TVector>
     {
-        int lanes = TVector.Lanes, inputs = a->Inputs;
-        for (int output = from; output < to; output++)
+        DenseRows<TVector>.Run(a->Input, a->Rows, a->Weight, a->Inputs, a->Output, a->Outputs, from, to);
+        if (a->Bias is null) return;
+        for (int row = 0; row < a->Rows; row++)
         {
-            float* weight = a->Weight + ((long)output * inputs);
-            for (int row = 0; row < a->Rows; row++)
-            {
-                float* input = a->Input + ((long)row * inputs);
-                TVector sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-                int i = 0;
-                for (; i <= inputs - (4 * lanes); i += 4 * lanes)
-                {
-                    sum0 = TVector.MultiplyAdd(TVector.Load(weight + i), TVector.Load(input + i), sum0);
-                    sum1 = TVector.MultiplyAdd(TVector.Load(weight + i + lanes), TVector.Load(input + i + lanes), sum1);
-                    sum2 = TVector.MultiplyAdd(TVector.Load(weight + i + (2 * lanes)), TVector.Load(input + i + (2 * lanes)), sum2);
-                    sum3 = TVector.MultiplyAdd(TVector.Load(weight + i + (3 * lanes)), TVector.Load(input + i + (3 * lanes)), sum3);
-                }
-
-                for (; i <= inputs - lanes; i += lanes) sum0 = TVector.MultiplyAdd(TVector.Load(weight + i), TVector.Load(input + i), sum0);
-                float tail = a->Bias is null ? 0 : a->Bias[output];
-                for (; i < inputs; i++) tail += weight[i] * input[i];
-                a->Output[((long)row * a->Outputs) + output] = (sum0 + sum1 + (sum2 + sum3)).Sum() + tail;
-            }
+            float* output = a->Output + ((long)row * a->Outputs);
+            for (int i = from; i < to; i++) output[i] += a->Bias[i];
         }
     }
 

@@ -176,5 +176,5 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
     }
 
     /// <summary>(N, 1, L, width).</summary>
-    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(projection.call(input))[0];
+    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(DotProduct.Project(projection, input))[0];
 }

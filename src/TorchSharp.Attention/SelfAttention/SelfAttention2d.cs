@@ -178,7 +178,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     internal Tensor? PositionBias(long height, long width) => _position?.Between(height, width);
 
     /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
-    private Tensor[] Project(Tensor input) => DotProduct.Heads(_qkv.call(input), 3, Heads);
+    private Tensor[] Project(Tensor input) => DotProduct.Heads(DotProduct.Project(_qkv, input), 3, Heads);
 
     /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>
     private sealed class RelativePositionBias : nn.Module<Tensor, Tensor>, ICountsFunctions

@@ -178,7 +178,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     private (Tensor Query, Tensor Key, Tensor Value) Project(Tensor input)
     {
         using Scalar scale = (1 / Math.Sqrt(HeadWidth)).ToScalar();
-        Tensor[] parts = DotProduct.Heads(_qkv.call(input), 3, _options.Heads);
+        Tensor[] parts = DotProduct.Heads(DotProduct.Project(_qkv, input), 3, _options.Heads);
         return (parts[0].mul(scale), parts[1], parts[2]);
     }
 
