@@ -175,6 +175,22 @@ public class QuantizationRangeTests
         Assert.Equal(-0.25, quantized.Bias[1] * (double)quantized.BiasScales[1], 1e-6);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_channel_without_weights_keeps_its_bias(bool perChannel)
+    {
+        QuantizedWeights quantized = QuantizedWeights.Of([0, 0, 0, 0], [2, 2], 0, [0.013f, 0], 0.4f, perChannel, 127);
+        Assert.Equal(0.013, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-8);
+        Assert.Equal(0, quantized.Bias[1]);
+        Assert.All(quantized.Scales, scale => Assert.InRange(scale, 1e-12f, 1));
+        Assert.All(quantized.Values, value => Assert.Equal(0, value));
+        QuantizedWeights mixed = QuantizedWeights.Of([0, 0, 1, -0.5f], [2, 2], 0, [0.013f, 0.2f], 0.4f, perChannel: true, 127);
+        Assert.Equal(0.013, mixed.Bias![0] * (double)mixed.BiasScales[0], 1e-8);
+        Assert.Equal(0.2, mixed.Bias[1] * (double)mixed.BiasScales[1], 0.4 / 127);
+        Assert.Equal([0, 0, 127, -64], mixed.Values.Select(value => (int)value));
+    }
+
     private static ActivationHistogram Filled(IEnumerable<float[]> batches)
     {
         ActivationHistogram histogram = new(bins: true);

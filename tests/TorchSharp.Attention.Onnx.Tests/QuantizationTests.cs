@@ -234,27 +234,139 @@ public sealed class QuantizationTests : IDisposable
         Assert.All(report.Rows, row => Assert.True(row.Only.Sqnr > report.All.Sqnr - 1));
     }
 
-    /// <summary>The sigmoid problem: calibration that never saw an open gate cuts it off.</summary>
-    [Fact]
-    public void A_gate_that_calibration_saw_half_closed_opens_only_with_the_fixed_range()
+    /// <summary>The sigmoid problem: calibration that never saw an open gate cuts it off, at its output or already at its input.</summary>
+    [Theory]
+    [InlineData(SigmoidQuantization.FixedRange, 0.9975, true)]
+    [InlineData(SigmoidQuantization.Calibrated, 0.5, true)]
+    [InlineData(SigmoidQuantization.FixedRange, 0.9975, false)]
+    public void A_gate_that_calibration_saw_half_closed_opens_only_with_the_fixed_range(SigmoidQuantization sigmoid, double open, bool direct)
     {
-        QuantizationGraphs g = new(11, 17, -1, 1, 4, 4);
+        QuantizationGraphs g = new(11, 17, 1, 2, 4, 4);
+        string signal = g.Node("Conv", "conv", ["input", g.Floats("w", [1, 0], 1, 2, 1, 1)]), logit = g.Node("Conv", "fc", ["input", g.Floats("v", [0, 6], 1, 2, 1, 1)]);
+        if (!direct) logit = g.Node("Transpose", "turned", [logit], NodeGraph.Ints("perm", 0, 1, 2, 3));
+        g.Output(g.Node("Mul", "gated", [signal, g.Node("Sigmoid", "gate", [logit])]), 1, 1, 4, 4);
+        string path = Saved(g.Output("gate", 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        // The first channel is the signal; the second, times six, opens the gate: up to a half here, and almost wholly in use.
+        OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i / 7.5f) - 1), .. Enumerable.Range(0, 16).Select(i => (i / 15f) - 1)], 1, 2, 4, 4);
+        OnnxBatch high = new([.. Enumerable.Repeat(1f, 32)], 1, 2, 4, 4);
+        OnnxQuantizer.Quantize(path, quantized, [low], _options with { Sigmoid = sigmoid });
+        float[] gates = Outputs(quantized, high)["gate"];
+        Assert.Equal(16, gates.Length);
+        Assert.All(gates, gate => Assert.Equal(open, gate, 0.004));
+    }
+
+    [Fact]
+    public void A_value_that_is_also_an_output_is_not_cut_to_what_sigmoids_read()
+    {
+        QuantizationGraphs g = new(11, 17, 1, 1, 4, 4);
         string x = g.Node("Conv", "conv", ["input", g.Floats("w", [1], 1, 1, 1, 1)]);
-        string gated = g.Node("Mul", "gated", [x, g.Node("Sigmoid", "gate", [x])]);
-        string path = Saved(g.Output(gated, -1, 1, 4, 4));
-        OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i * 0.5f) - 8)], 1, 1, 4, 4), high = new([.. Enumerable.Repeat(6f, 16)], 1, 1, 4, 4);
-        float open = 0;
-        foreach (SigmoidQuantization sigmoid in new[] { SigmoidQuantization.FixedRange, SigmoidQuantization.Calibrated })
+        g.Output(g.Node("Sigmoid", "gate", [x]), 1, 1, 4, 4);
+        string path = Saved(g.Output(x, 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        OnnxBatch wide = new([.. Enumerable.Range(0, 16).Select(i => (i * 4f) - 30)], 1, 1, 4, 4);
+        OnnxQuantizer.Quantize(path, quantized, [wide], _options);
+        Assert.All(Outputs(quantized, wide)["conv"].Zip(wide.Inputs[0].Values), pair => Assert.Equal(pair.Second, pair.First, 0.13));
+    }
+
+    /// <summary>A linear layer that hands over floats has no steps to cut them off with.</summary>
+    [Theory]
+    [InlineData("Gemm")]
+    [InlineData("MatMul")]
+    public void A_relu_behind_a_last_linear_layer_stays(string op)
+    {
+        QuantizationGraphs g = new(12, 17, -1, 16);
+        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Node(op, "fc", ["input", g.Noise("fc.weight", 0.3, 0, 16, 8)])]), -1, 8)), quantized = _folder.File("int8.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
+        Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
+        float[] wanted = Outputs(path, batches[0])["relu"], found = Outputs(quantized, batches[0])["relu"];
+        Assert.Contains(wanted, value => value == 0);
+        Assert.All(wanted.Zip(found), pair => Assert.Equal(pair.First, pair.Second, 0.15));
+        Assert.All(found, value => Assert.True(value >= 0, $"{value}"));
+    }
+
+    [Fact]
+    public void A_clip_between_a_linear_layer_and_what_stays_in_float_stays()
+    {
+        QuantizationGraphs g = new(13, 17, -1, 16);
+        string clipped = g.Node("Clip", "clip", [g.Node("Gemm", "fc", ["input", g.Noise("fc.weight", 1, 0, 16, 8)]), g.Floats("least", [-0.5f]), g.Floats("most", [0.5f])]);
+        string path = Saved(g.Output(g.Node("Softmax", "softmax", [clipped], NodeGraph.Int("axis", 1)), -1, 8)), quantized = _folder.File("int8.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
+        OnnxQuantizer.Quantize(path, quantized, batches, _options);
+        float[] found = Outputs(quantized, batches[0])["softmax"];
+        Assert.All(Outputs(path, batches[0])["softmax"].Zip(found), pair => Assert.Equal(pair.First, pair.Second, 0.02));
+        // e times as likely at most, as far as the clip lets them apart.
+        foreach (float[] row in found.Chunk(8)) Assert.InRange(row.Max() / row.Min(), 1, 2.72);
+    }
+
+    [Fact]
+    public void A_relu_that_is_an_output_and_goes_on_is_right_in_both()
+    {
+        QuantizationGraphs g = new(14, 17, -1, 16);
+        string relu = g.Node("Relu", "relu", [g.Node("Gemm", "fc1", ["input", g.Noise("fc1.weight", 0.3, 0, 16, 8)])]);
+        g.Output(relu, -1, 8);
+        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.File("int8.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
+        Assert.Equal(2, OnnxQuantizer.Quantize(path, quantized, batches, _options).IntegerProducts);
+        Dictionary<string, float[]> wanted = Outputs(path, batches[0]), found = Outputs(quantized, batches[0]);
+        foreach (string output in new[] { "relu", "fc2" }) Assert.All(wanted[output].Zip(found[output]), pair => Assert.Equal(pair.First, pair.Second, 0.2));
+        Assert.All(found["relu"], value => Assert.True(value >= 0, $"{value}"));
+    }
+
+    [Fact]
+    public void A_linear_layer_whose_relu_goes_on_as_integers_takes_it_in()
+    {
+        QuantizationGraphs g = new(14, 17, -1, 16);
+        string relu = g.Node("Relu", "relu", [g.Node("Gemm", "fc1", ["input", g.Noise("fc1.weight", 0.3, 0, 16, 8)])]);
+        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.File("int8.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
+        Assert.False(OnnxQuantizer.Quantize(path, quantized, batches, _options).Operators.ContainsKey("Relu"));
+        Assert.All(Outputs(path, batches[0])["fc2"].Zip(Outputs(quantized, batches[0])["fc2"]), pair => Assert.Equal(pair.First, pair.Second, 0.1));
+    }
+
+    /// <summary>The one part of a network alone is the whole network, ReLUs and clips included.</summary>
+    [Fact]
+    public void Only_it_is_what_the_quantizer_writes()
+    {
+        QuantizationGraphs g = new(15, 17, -1, 3, 8, 8);
+        string x = g.Node("Clip", "clip", [g.Conv("conv", "input", 3, 6, 3), g.Floats("zero", [0]), g.Floats("one", [1])]);
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 3, 8, 8);
+        SensitivityReport report = OnnxSensitivity.Measure(Saved(g.Output(x, -1, 6, 8, 8)), batches, batches, _options);
+        SensitivityRow row = Assert.Single(report.Rows);
+        Assert.Equal(report.All, row.Only);
+        Assert.True(double.IsPositiveInfinity(row.AllBut.Sqnr));
+    }
+
+    [Fact]
+    public void Outputs_that_are_no_numbers_are_no_perfect_result()
+    {
+        QuantizationGraphs log = new(1, 17, -1, 4), same = new(1, 17, -1, 4);
+        ModelProto broken = log.Output(log.Node("Log", "y", ["input"]), -1, 4), whole = same.Output(same.Node("Identity", "y", ["input"]), -1, 4);
+        string path = Saved(broken);
+        OnnxBatch good = new([1, 2, 3, 4], 1, 4), bad = new([1, 2, -3, 4], 1, 4), zeros = new([0, 0, 0, 0], 1, 4);
+        foreach (OnnxBatch wrong in new[] { bad, zeros })
         {
-            PreparedModel prepared = PreparedModel.Read(path, _options with { Sigmoid = sigmoid }).Calibrate([low]);
-            float range = (float)new QuantizationPlan(prepared.Graph, Onnx.Calibration.Run(prepared.Model, [low], false, 1), _options with { Sigmoid = sigmoid }, _ => null).RangeOf("gate").High;
-            if (sigmoid == SigmoidQuantization.FixedRange) Assert.Equal(1, range);
-            else Assert.InRange(range, 0.3, 0.6);
-            open = Math.Max(open, range);
+            ArgumentException e = Assert.Throws<ArgumentException>(() => OnnxSensitivity.Compare(path, path, [good, wrong], 1));
+            Assert.Contains("evaluation batch 1, counted from 0, the float model's output 'y' holds NaN or infinity", e.Message, StringComparison.Ordinal);
+            Assert.Equal("evaluation", e.ParamName);
+            Assert.Equal(double.PositiveInfinity, new ModelEvaluation(whole, [good, wrong], 1).Measure(broken).RelativeError);
         }
 
-        Assert.Equal(1, open);
-        Assert.Equal(16, high.Inputs[0].Values.Length);
+        Assert.Equal(0, OnnxSensitivity.Compare(path, path, [good], 1).RelativeError);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(new[] { 2L, 0L, 1L })]
+    [InlineData(new[] { 1L, 0L, 2L })]
+    public void Transposed_constants_become_constants(long[]? order)
+    {
+        QuantizationGraphs g = new(16, 17, 1, 1, 1);
+        string turned = g.Node("Transpose", "turned", [g.Noise("w", 1, 0, 2, 3, 4)], order is null ? [] : [NodeGraph.Ints("perm", order)]);
+        ModelProto model = g.Output(g.Node("Add", "sum", ["input", turned]), [.. (order ?? [2, 1, 0]).Select(axis => axis + 2)]), prepared = model.Clone();
+        FloatPreparation.Prepare(prepared);
+        Assert.Equal("Add", Assert.Single(prepared.Graph.Node).OpType);
+        Assert.Equal("turned", Assert.Single(prepared.Graph.Initializer).Name);
+        Assert.Equal(0, new ModelEvaluation(model, [new OnnxBatch([0.5f], 1, 1, 1)], 1).Measure(prepared).RelativeError);
     }
 
     [Fact]
@@ -294,6 +406,14 @@ public sealed class QuantizationTests : IDisposable
     private static OnnxBatch[] Calibration() => QuantizationGraphs.Batches(2, 4, 16, 3, 16, 16);
 
     private static OnnxBatch[] Evaluation() => QuantizationGraphs.Batches(3, 2, 50, 3, 16, 16);
+
+    private static Dictionary<string, float[]> Outputs(string path, OnnxBatch batch)
+    {
+        Dictionary<string, float[]> outputs = [];
+        using RuntimeModel runtime = new(OnnxModelFile.Load(path), 1);
+        runtime.Run(batch, (name, values, _) => outputs[name] = values.ToArray());
+        return outputs;
+    }
 
     private static QuantizationEffect Effect(string path, string quantized, OnnxBatch[]? evaluation = null)
         => new ModelEvaluation(OnnxModelFile.Load(path), evaluation ?? Evaluation(), 1).Measure(OnnxModelFile.Load(quantized));

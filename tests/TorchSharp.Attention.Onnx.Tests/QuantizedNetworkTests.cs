@@ -72,6 +72,26 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.Equal(0, OnnxSensitivity.Compare(path, path, Batches(1, 1), 1).RelativeError);
     }
 
+    /// <summary>A linear layer over (N, L, C) is written as a product with its weight transposed.</summary>
+    [Fact]
+    public void Linear_layers_over_sequences_are_quantized()
+    {
+        manual_seed(4);
+        using nn.Module<Tensor, Tensor> perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10));
+        using Tensor example = randn(2, 5, 32);
+        string path = _folder.File("sequence.onnx"), quantized = _folder.File("int8.onnx");
+        perceptron.ExportOnnx(path, example);
+        Assert.Equal(2, OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "Transpose"));
+        OnnxBatch[] calibration = QuantizationGraphs.Batches(1, 2, 2, 5, 32), evaluation = QuantizationGraphs.Batches(9, 2, 2, 5, 32);
+        foreach (bool calibrated in new[] { false, true })
+        {
+            QuantizationReport report = calibrated ? OnnxQuantizer.Quantize(path, quantized, calibration, _options) : OnnxQuantizer.QuantizeDynamic(path, quantized, _options);
+            Assert.Equal((2, 2), (report.Products, report.IntegerProducts));
+            QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, evaluation, 1);
+            Assert.True(effect.Sqnr > 30, $"{effect.Sqnr} dB");
+        }
+    }
+
     private string Exported(AttentionPlan plan)
     {
         manual_seed(3);

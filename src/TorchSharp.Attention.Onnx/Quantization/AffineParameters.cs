@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Onnx;
 internal readonly record struct AffineParameters(float Scale, int ZeroPoint, bool Signed)
 {
     /// <summary>Steps below this are made of noise, and their reciprocals overflow.</summary>
-    private const double SmallestScale = 1e-30;
+    public const double SmallestScale = 1e-30;
 
     /// <summary>The smallest q.</summary>
     public int Least => Signed ? sbyte.MinValue : byte.MinValue;
@@ -27,12 +27,12 @@ internal readonly record struct AffineParameters(float Scale, int ZeroPoint, boo
         return new AffineParameters((float)scale, zero, signed);
     }
 
-    /// <summary>Levels −most to most around zero; 127 uses the byte, 63 leaves a bit free.</summary>
+    /// <summary>Levels −most to most around zero; 127 uses the byte, 63 leaves a bit free. Zero for values that are all zero.</summary>
     public static float SymmetricScale(ReadOnlySpan<float> values, int most)
     {
         double reach = 0;
         foreach (float value in values) reach = Math.Max(reach, Math.Abs(value));
-        return reach / most < SmallestScale ? 1 : (float)(reach / most);
+        return (float)(reach / most);
     }
 
     /// <summary>The nearest level, ties to even as the runtime rounds, cut to the range.</summary>

@@ -10,13 +10,13 @@ internal sealed class ModelEvaluation
     private readonly List<float[]> _outputs;
     private readonly List<int> _classes;
 
-    /// <exception cref="ArgumentException">There is no batch, or labels do not fit the rows.</exception>
+    /// <exception cref="ArgumentException">There is no batch, one does not fit, an output of the float model is not finite, or labels do not fit the rows.</exception>
     public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads)
     {
         (_batches, _threads) = ([.. batches], threads);
         if (_batches.Count == 0) throw new ArgumentException("There is no batch to measure on; give at least one.", nameof(batches));
         HasLabels = _batches.All(batch => batch.Labels is not null);
-        (_outputs, _classes) = Run(model);
+        (_outputs, _classes) = Run(model, mustBeFinite: true);
         if (HasLabels && _batches.Sum(batch => batch.Labels!.Count) != _classes.Count)
         {
             throw new ArgumentException(
@@ -36,7 +36,7 @@ internal sealed class ModelEvaluation
     /// <exception cref="ArgumentException">Its outputs are others.</exception>
     public QuantizationEffect Measure(ModelProto model)
     {
-        (List<float[]> outputs, List<int> classes) = Run(model);
+        (List<float[]> outputs, List<int> classes) = Run(model, mustBeFinite: false);
         if (!outputs.Select(output => output.Length).SequenceEqual(_outputs.Select(output => output.Length)))
         {
             throw new ArgumentException("The models' outputs differ in number or size, so they cannot be compared.", nameof(model));
@@ -54,20 +54,28 @@ internal sealed class ModelEvaluation
         }
 
         double agreement = classes.Zip(_classes).Count(pair => pair.First == pair.Second) / (double)Math.Max(1, classes.Count);
-        return new QuantizationEffect(signal > 0 ? Math.Sqrt(noise / signal) : noise > 0 ? double.PositiveInfinity : 0, agreement, Accuracy(classes));
+        double error = noise == 0 ? 0 : signal > 0 && double.IsFinite(noise) ? Math.Sqrt(noise / signal) : double.PositiveInfinity;
+        return new QuantizationEffect(error, agreement, Accuracy(classes));
     }
 
-    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model)
+    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)
     {
         using RuntimeModel runtime = new(model, _threads);
         List<float[]> outputs = [];
         List<int> classes = [];
         string first = runtime.Outputs.Keys.First();
-        foreach (OnnxBatch batch in _batches)
+        for (int i = 0; i < _batches.Count; i++)
         {
-            runtime.Run(batch, (name, values, shape) =>
+            runtime.Run(_batches[i], (name, values, shape) =>
             {
                 outputs.Add(values.ToArray());
+                if (mustBeFinite && !outputs[^1].All(float.IsFinite))
+                {
+                    throw new ArgumentException(
+                        $"In evaluation batch {i}, counted from 0, the float model's output '{name}' holds NaN or infinity, so nothing can be compared with it. Give finite inputs; if they are, the model itself overflows on them.",
+                        "evaluation");
+                }
+
                 if (name == first && shape.Length > 1) classes.AddRange(Largest(values, shape));
             });
         }

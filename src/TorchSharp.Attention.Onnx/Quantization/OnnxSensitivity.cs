@@ -69,8 +69,10 @@ public static class OnnxSensitivity
         return new ModelEvaluation(OnnxModelFile.Load(modelPath), evaluation, threads).Measure(OnnxModelFile.Load(otherPath));
     }
 
+    /// <summary>The effect of one group in eight bits. ReLUs and clips belong to whatever stands before them: they become its range, as in the file that the quantizer writes.</summary>
     internal static QuantizationEffect Only(PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
-        => measured.Measure(prepared.Quantize(node => group.Nodes.Contains(node.Name) ? null : "outside", alone: true, sigmoid).Quantized);
+        => measured.Measure(prepared.Quantize(
+            node => group.Nodes.Contains(node.Name) || QuantizationRules.Bounds(node, prepared.Graph) is not null ? null : "outside", alone: true, sigmoid).Quantized);
 
     private static bool IsSigmoid(NodeProto node) => NodeGraph.Is(node, "Sigmoid");
 

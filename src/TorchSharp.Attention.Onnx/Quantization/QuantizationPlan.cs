@@ -39,13 +39,15 @@ internal sealed class QuantizationPlan
             }
 
             _rules.Add(node, rule);
-            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null)
+            // A bound is kept by the steps of an integer output; floats would pass it.
+            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null
+                && (rule != NodeRule.Weighted || NeedsIntegerOutput(node, next.Output[0])))
             {
                 _bounds.Add(node, next);
                 _absorbed.Add(next);
             }
 
-            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node)) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node, OutputOf(node))) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
             if (node.Output.Count > 1) _integer.UnionWith(node.Output);
         }
 
@@ -88,10 +90,10 @@ internal sealed class QuantizationPlan
         NodeProto? source = Source(value);
         if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
         if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
+        // How far gates opened while calibrating says nothing of how far they open in use.
+        if (_options.Sigmoid == SigmoidQuantization.FixedRange && OnlyOpensGates(value)) return ValueRange.GateInput;
         ValueRange range = ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
-        if (QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds) range = range.Cut(bounds);
-        IReadOnlyList<NodeProto> consumers = _graph.Consumers(value);
-        return fixedGates && consumers.Count > 0 && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid")) ? range.Cut(ValueRange.GateInput) : range;
+        return QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds ? range.Cut(bounds) : range;
     }
 
     private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
@@ -113,22 +115,21 @@ internal sealed class QuantizationPlan
     /// A convolution's output must be integer for its kernel. A linear layer's need not: where the next thing is no integer node (softmax, the model's output), the
     /// kernel hands over floats, and nothing is rounded.
     /// </summary>
-    private bool NeedsIntegerOutput(NodeProto node)
-    {
-        if (node.OpType == "Conv") return true;
-        string output = OutputOf(node);
-        return !_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None);
-    }
+    private bool NeedsIntegerOutput(NodeProto node, string output)
+        => node.OpType == "Conv" || (!_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None));
+
+    /// <summary>Whether a value goes into sigmoids and nowhere else, nodes on the way moving numbers at most.</summary>
+    private bool OnlyOpensGates(string value) => !_graph.Outputs.Contains(value) && _graph.Consumers(value) is { Count: > 0 } consumers
+        && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid") || (Moves(consumer) && consumer.Input[0] == value && OnlyOpensGates(consumer.Output[0])));
 
     /// <summary>The node that computed a value's numbers, past those that only move them.</summary>
     private NodeProto? Source(string value)
     {
         NodeProto? producer = _graph.Producer(value);
-        while (producer is not null && producer.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity")
-        {
-            producer = _graph.Producer(producer!.Input[0]);
-        }
-
+        while (producer is not null && Moves(producer)) producer = _graph.Producer(producer.Input[0]);
         return producer;
     }
+
+    private static bool Moves(NodeProto node)
+        => node.Domain.Length == 0 && (node.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity");
 }
