@@ -70,7 +70,7 @@ internal sealed class QuantizationPlan
     public bool IsInteger(string value) => _integer.Contains(value);
 
     /// <summary>Whether a value exists as integers: it comes so, or an integer node reads it.</summary>
-    public bool IsQuantized(string value) => IsInteger(value) || (_observed.ContainsKey(value) && _graph.Consumers(value).Any(node => _rules.ContainsKey(node)));
+    public bool IsQuantized(string value) => IsInteger(value) || (_observed.ContainsKey(value) && _graph.Consumers(value).Any(node => ReadsAsIntegers(node, value)));
 
     /// <summary>Scale and zero point of a value.</summary>
     public AffineParameters ParametersOf(string value)
@@ -78,7 +78,7 @@ internal sealed class QuantizationPlan
         if (_parameters.TryGetValue(value, out AffineParameters known)) return known;
         AffineParameters parameters = _graph.Producer(value) is { } producer && RuleOf(producer) == NodeRule.Passing && IsInteger(value)
             ? ParametersOf(producer.Input[0])
-            : AffineParameters.Asymmetric(RangeOf(value), signed: false);
+            : AffineParameters.Asymmetric(RangeOf(value));
         _parameters.Add(value, parameters);
         return parameters;
     }
@@ -88,6 +88,7 @@ internal sealed class QuantizationPlan
     {
         bool fixedGates = _options.Sigmoid != SigmoidQuantization.Calibrated;
         NodeProto? source = Source(value);
+        // For a softmax over many entries few of the 256 levels are left; the documentation says so.
         if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
         if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
         // How far gates opened while calibrating says nothing of how far they open in use.
@@ -95,6 +96,9 @@ internal sealed class QuantizationPlan
         ValueRange range = ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
         return QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds ? range.Cut(bounds) : range;
     }
+
+    private bool ReadsAsIntegers(NodeProto node, string value)
+        => _rules.TryGetValue(node, out NodeRule rule) && node.Input.Index().Any(input => input.Item == value && QuantizationRules.IsInteger(rule, input.Index));
 
     private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
     {
@@ -107,8 +111,7 @@ internal sealed class QuantizationPlan
         }
 
         if (rule == NodeRule.Weighted || alone) return null;
-        IEnumerable<string> inputs = rule is NodeRule.Pair or NodeRule.Concat ? node.Input : [node.Input[0]];
-        return inputs.Any(IsInteger) ? null : "nothing before it is integer";
+        return node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).Any(IsInteger) ? null : "nothing before it is integer";
     }
 
     /// <summary>
