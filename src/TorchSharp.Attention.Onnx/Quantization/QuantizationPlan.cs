@@ -92,8 +92,9 @@ internal sealed class QuantizationPlan
         if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
         if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
         // How far gates opened while calibrating says nothing of how far they open in use.
-        if (_options.Sigmoid == SigmoidQuantization.FixedRange && OnlyOpensGates(value)) return ValueRange.GateInput;
-        ValueRange range = ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
+        ValueRange range = _options.Sigmoid == SigmoidQuantization.FixedRange && OnlyOpensGates(value)
+            ? ValueRange.GateInput
+            : ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
         return QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds ? range.Cut(bounds) : range;
     }
 
