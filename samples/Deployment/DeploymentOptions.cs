@@ -16,4 +16,9 @@ internal sealed record DeploymentOptions
 
     /// <summary>Two networks, few images, one thread: shows that everything works.</summary>
     public bool Quick { get; init; }
+
+    /// <summary>What is trained and timed in fact: --quick goes before the numbers.</summary>
+    public int EpochsRun => Quick ? 1 : Epochs;
+
+    public int RoundsRun => Quick ? 3 : Rounds;
 }

@@ -10,6 +10,7 @@ internal static class DeploymentRun
 
     public static void Execute(string part, string? page, DeploymentOptions options, TextWriter output, CancellationToken stop)
     {
+        if (page is not null && part != "tables") throw new IOException($"A page, '{page}', is for the part tables alone; {part} writes none.");
         Directory.CreateDirectory(options.Out);
         DataSet data = DataSet.LoadShipped();
         if (options.Quick) data = data with { Train = data.Train.Take(QuickTrain), Test = data.Test.Take(QuickTest) };

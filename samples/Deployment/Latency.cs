@@ -60,9 +60,9 @@ internal static class Latency
                 ("onnx", () => whole.Run(values)),
                 ("int8", () => small.Run(values)),
             ],
-            options.Quick ? 3 : options.Rounds);
+            options.RoundsRun);
     }
 
     private static string Circumstances(DeploymentOptions options) => string.Create(
-        CultureInfo.InvariantCulture, $"{DateTime.Today:yyyy-MM-dd}, {Environment.ProcessorCount} cores, {options.Threads} threads, {options.Rounds} rounds, DNNL_MAX_CPU_ISA={Environment.GetEnvironmentVariable("DNNL_MAX_CPU_ISA") ?? "(not set)"}");
+        CultureInfo.InvariantCulture, $"{DateTime.Today:yyyy-MM-dd}, {Environment.ProcessorCount} cores, {options.Threads} threads, {options.RoundsRun} rounds, DNNL_MAX_CPU_ISA={Environment.GetEnvironmentVariable("DNNL_MAX_CPU_ISA") ?? "(not set)"}");
 }

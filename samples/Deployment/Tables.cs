@@ -10,9 +10,10 @@ internal static class Tables
     private const string Begin = "<!-- results: begin -->", End = "<!-- results: end -->";
 
     /// <summary>Writes the tables between the two marks of a page.</summary>
-    /// <exception cref="IOException">The page has no such marks.</exception>
+    /// <exception cref="IOException">There is no result, or the page has no such marks.</exception>
     public static void WriteInto(string page, IReadOnlyList<DeploymentResult> results)
     {
+        if (results.Count == 0) throw new IOException("There are no results to write tables of; give the --out that the other commands wrote into.");
         string text = File.ReadAllText(page);
         int begin = text.IndexOf(Begin, StringComparison.Ordinal), end = text.IndexOf(End, StringComparison.Ordinal);
         if (begin < 0 || end < begin) throw new IOException($"{page} lacks the lines {Begin} and {End}.");
@@ -42,7 +43,7 @@ internal static class Tables
         foreach (DeploymentResult result in gated)
         {
             Section(
-                text, $"Sensitivity of {result.Network} with {result.Attention}", ["part", "only it, dB", "all but it, dB", "sigmoid fixed, dB", "calibrated, dB", "in float, dB"],
+                text, $"Sensitivity of {result.Network} with {result.Attention}{(result.Network == "resnet" ? "" : ", attentions only")}", ["part", "only it, dB", "all but it, dB", "sigmoid fixed, dB", "calibrated, dB", "in float, dB"],
                 [.. result.Sensitivity!.Rows.Where(row => row.Kind == "attention" || result.Network == "resnet")], row =>
                 [
                     $"`{row.Name}`", Decibel(row.Only), Decibel(row.AllBut),
@@ -57,7 +58,7 @@ internal static class Tables
     private static void Times(StringBuilder text, string title, DeploymentResult[] results)
     {
         string[] ways = ["fused", "onnx", "int8"];
-        Section(text, title, ["network", "attention", "eager, ms", "fused, ms", "ONNX float, ms", "ONNX INT8, ms", "fused ×", "ONNX float ×", "ONNX INT8 ×", "ONNX float over fused ×"], results, result =>
+        Section(text, title, ["network", "attention", "eager, ms", "fused, ms", "ONNX float, ms", "ONNX INT8, ms", "fused ×", "ONNX float ×", "ONNX INT8 ×", "ONNX float over fused, × of medians"], results, result =>
         [
             result.Network, result.Attention, .. result.Latency.Values.Select(timing => Number(timing.Milliseconds, "0.00")),
             .. ways.Select(way => $"{Number(result.Latency[way].Ratio, "0.00")} ({Number(result.Latency[way].LowerQuartile, "0.00")}–{Number(result.Latency[way].UpperQuartile, "0.00")})"),

@@ -11,6 +11,8 @@ internal sealed class Training(DataSet data, DeploymentOptions options, TextWrit
 {
     private const int Seed = 1, BatchSize = 50, CalibrationImages = 500, SensitivityImages = 500;
 
+    private const string EpochsKey = "epochs", ImagesKey = "images";
+
     private readonly Normalisation _normalisation = Normalisation.Of(data.Train);
 
     /// <summary>Files of a candidate: weights, float model, eight-bit model.</summary>
@@ -25,12 +27,14 @@ internal sealed class Training(DataSet data, DeploymentOptions options, TextWrit
         // A folder that was trained in before is gone on with.
         if (File.Exists(weights))
         {
+            CheckTrained(weights);
             network.LoadWeights(weights);
+            output.WriteLine($"{candidate.Name}: not trained again, the weights are those of {weights}");
         }
         else
         {
             Train(network, candidate.Name, stop);
-            network.SaveWeights(weights, new Dictionary<string, string> { ["format"] = "pt", ["network"] = candidate.Options.ToJson() });
+            network.SaveWeights(weights, new Dictionary<string, string> { ["format"] = "pt", ["network"] = candidate.Options.ToJson(), [EpochsKey] = $"{options.EpochsRun}", [ImagesKey] = $"{data.Train.Count}" });
         }
 
         network.eval();
@@ -81,9 +85,19 @@ internal sealed class Training(DataSet data, DeploymentOptions options, TextWrit
         };
     }
 
+    /// <summary>Weights that are there already must be those that this run would train; older files do not say.</summary>
+    private void CheckTrained(string weights)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(weights);
+        string epochs = file.Metadata.GetValueOrDefault(EpochsKey, "?"), images = file.Metadata.GetValueOrDefault(ImagesKey, "?");
+        if ((epochs == "?" || epochs == $"{options.EpochsRun}") && (images == "?" || images == $"{data.Train.Count}")) return;
+        throw new IOException(
+            $"{weights} was trained for {epochs} epochs on {images} images; this run asks for {options.EpochsRun} on {data.Train.Count}. Give another --out, or delete the file.");
+    }
+
     private void Train(FeatureNetwork network, string name, CancellationToken stop)
     {
-        int epochs = options.Quick ? 1 : options.Epochs;
+        int epochs = options.EpochsRun;
         new Trainer(data, _normalisation, Seed).Train(
             network,
             epochs,

@@ -16,7 +16,7 @@ public sealed record PruningPoint(double Fraction, int RemovedChannels, long Par
 /// <summary>Settings of <see cref="PruningCurve.Run"/>.</summary>
 public sealed record PruningCurveOptions
 {
-    /// <summary>The file of the points, comma-separated, written anew and whole after every point. Default null: none.</summary>
+    /// <summary>The file of the points, comma-separated, written anew before the first point and whole after every point. Default null: none.</summary>
     public string? CsvPath { get; init; }
 
     /// <summary>Which channels may go. Default <see cref="PruningOptions"/>'s.</summary>
@@ -63,12 +63,15 @@ public sealed class PruningCurve
         // All plans before the first hour of training.
         PruningPlan[] plans = [.. fractions.Select(fraction => ranking.Remove(fraction, options.Pruning))];
         List<PruningPoint> points = [];
+        // And the file: one that cannot be written shows now.
+        if (options.CsvPath is not null) Write(options.CsvPath, ToCsv(points));
         for (int i = 0; i < plans.Length; i++)
         {
             stop.ThrowIfCancellationRequested();
-            long start = Stopwatch.GetTimestamp();
             using TNetwork smaller = network.Prune(plans[i]);
+            long start = Stopwatch.GetTimestamp();
             double score = fineTuneAndEvaluate(smaller, stop);
+            double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             if (!double.IsFinite(score))
             {
                 throw new ArgumentException(
@@ -76,8 +79,7 @@ public sealed class PruningCurve
                     nameof(fineTuneAndEvaluate));
             }
 
-            PruningPoint point = new(
-                fractions[i], plans[i].RemovedChannels, plans[i].After.Parameters, plans[i].After.MultiplyAccumulates, score, Stopwatch.GetElapsedTime(start).TotalSeconds);
+            PruningPoint point = new(fractions[i], plans[i].RemovedChannels, plans[i].After.Parameters, plans[i].After.MultiplyAccumulates, score, seconds);
             points.Add(point);
             if (options.CsvPath is not null) Write(options.CsvPath, ToCsv(points));
             options.Log?.Invoke(FormattableString.Invariant(

@@ -100,6 +100,44 @@ internal sealed class QuantizationGraphs
         return [.. Enumerable.Range(0, count).Select(_ => new OnnxBatch(Noise(random, size * shape.Aggregate(1L, (a, b) => a * b)), [size, .. shape]))];
     }
 
+    /// <summary>Batches for <see cref="Cbam"/> to calibrate with.</summary>
+    public static OnnxBatch[] Calibration() => Batches(2, 4, 16, 3, 16, 16);
+
+    /// <summary>Others to measure on.</summary>
+    public static OnnxBatch[] Evaluation() => Batches(3, 2, 50, 3, 16, 16);
+
+    /// <summary>How far a file is from the float one.</summary>
+    public static QuantizationEffect Effect(string path, string quantized, OnnxBatch[]? evaluation = null)
+        => new ModelEvaluation(OnnxModelFile.Load(path), evaluation ?? Evaluation(), 1).Measure(OnnxModelFile.Load(quantized));
+
+    /// <summary>What a file computes, by output.</summary>
+    public static Dictionary<string, float[]> Outputs(string path, OnnxBatch batch)
+    {
+        Dictionary<string, float[]> outputs = [];
+        using RuntimeModel runtime = new(OnnxModelFile.Load(path), 1);
+        runtime.Run(batch, (name, values, _) => outputs[name] = values.ToArray());
+        return outputs;
+    }
+
+    /// <summary>Where each row is largest.</summary>
+    public static long[] Classes(float[] logits, int classes) => [.. logits.Chunk(classes).Select(row => (long)Array.IndexOf(row, row.Max()))];
+
+    /// <summary>
+    /// Two convolutions and a linear layer. A channel between the convolutions is always zero, and the second one's weights for it are ten thousand times the others: they change nothing, but
+    /// leave the others no steps.
+    /// </summary>
+    public static ModelProto Ruined()
+    {
+        QuantizationGraphs g = new(10, 17, -1, 3, 8, 8);
+        float[] first = Noise(new Random(3), 8 * 3, 0.5), second = Noise(new Random(1), 8 * 8, 0.3);
+        first.AsSpan(7 * 3).Clear();
+        for (int i = 7; i < second.Length; i += 8) second[i] = 3000;
+        string x = g.Node("Relu", "relu", [g.Node("Conv", "good", ["input", g.Floats("good.weight", first, 8, 3, 1, 1)])]);
+        x = g.Node("Conv", "bad", [x, g.Floats("bad.weight", second, 8, 8, 1, 1)]);
+        x = g.Node("Flatten", "flat", [g.Node("GlobalAveragePool", "pool", [x])]);
+        return g.Output(g.Node("Gemm", "fc", [x, g.Noise("fc.weight", 1, 0, 8, 5)]), -1, 5);
+    }
+
     private static ValueInfoProto Value(string name, long[] shape)
     {
         TensorShapeProto dims = new();

@@ -110,38 +110,37 @@ public class QuantizationRangeTests
         {
             ValueRange range = ValueRange.Of(Filled([new float[100]]), method, 99.99);
             Assert.Equal(default, range);
-            AffineParameters parameters = AffineParameters.Asymmetric(range, signed: false);
+            AffineParameters parameters = AffineParameters.Asymmetric(range);
             Assert.Equal(0, parameters.Dequantize(parameters.Quantize(0)));
         }
     }
 
     [Theory]
-    [InlineData(0.0, 6.0, false)]
-    [InlineData(-1.3, 2.7, false)]
-    [InlineData(-1.3, 2.7, true)]
-    [InlineData(2.0, 3.0, false)]
-    [InlineData(-9.0, -1.0, true)]
-    public void Quantized_numbers_are_half_a_step_off_at_most_and_zero_is_exact(double low, double high, bool below)
+    [InlineData(0.0, 6.0)]
+    [InlineData(-1.3, 2.7)]
+    [InlineData(2.0, 3.0)]
+    [InlineData(-9.0, -1.0)]
+    public void Quantized_numbers_are_half_a_step_off_at_most_and_zero_is_exact(double low, double high)
     {
-        AffineParameters parameters = AffineParameters.Asymmetric(new ValueRange(low, high), below);
+        AffineParameters parameters = AffineParameters.Asymmetric(new ValueRange(low, high));
         Assert.Equal(0, parameters.Dequantize(parameters.Quantize(0)));
         for (double x = Math.Min(0, low); x <= Math.Max(0, high); x += 0.0037)
         {
             int level = parameters.Quantize((float)x);
-            Assert.InRange(level, parameters.Least, parameters.Most);
+            Assert.InRange(level, 0, AffineParameters.Most);
             // Half a step, and half of one more at the ends, since zero takes its place exactly.
             double slack = x - low < parameters.Scale || high - x < parameters.Scale ? 1.001 : 0.501;
             Assert.Equal(x, parameters.Dequantize(level), slack * parameters.Scale);
         }
 
-        Assert.Equal(parameters.Most, parameters.Quantize(1e30f));
-        Assert.Equal(parameters.Least, parameters.Quantize(-1e30f));
+        Assert.Equal(AffineParameters.Most, parameters.Quantize(1e30f));
+        Assert.Equal(0, parameters.Quantize(-1e30f));
     }
 
     [Fact]
     public void A_gate_is_exact_where_it_is_closed_and_where_it_is_open()
     {
-        AffineParameters gate = AffineParameters.Asymmetric(ValueRange.Gate, signed: false);
+        AffineParameters gate = AffineParameters.Asymmetric(ValueRange.Gate);
         Assert.Equal(0f, gate.Dequantize(gate.Quantize(0f)));
         Assert.Equal(1f, gate.Dequantize(gate.Quantize(1f)));
     }
@@ -173,6 +172,32 @@ public class QuantizationRangeTests
         QuantizedWeights quantized = QuantizedWeights.Of([1e-8f, -5e-9f, 1, 0.5f], [2, 2], 0, [3, -0.25f], 1e-6f, perChannel: true, 127);
         Assert.Equal(3, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-6);
         Assert.Equal(-0.25, quantized.Bias[1] * (double)quantized.BiasScales[1], 1e-6);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_channel_without_weights_keeps_its_bias(bool perChannel)
+    {
+        QuantizedWeights quantized = QuantizedWeights.Of([0, 0, 0, 0], [2, 2], 0, [0.013f, 0], 0.4f, perChannel, 127);
+        Assert.Equal(0.013, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-8);
+        Assert.Equal(0, quantized.Bias[1]);
+        Assert.All(quantized.Scales, scale => Assert.InRange(scale, 1e-12f, 1));
+        Assert.All(quantized.Values, value => Assert.Equal(0, value));
+        QuantizedWeights mixed = QuantizedWeights.Of([0, 0, 1, -0.5f], [2, 2], 0, [0.013f, 0.2f], 0.4f, perChannel: true, 127);
+        Assert.Equal(0.013, mixed.Bias![0] * (double)mixed.BiasScales[0], 1e-8);
+        Assert.Equal(0.2, mixed.Bias[1] * (double)mixed.BiasScales[1], 0.4 / 127);
+        Assert.Equal([0, 0, 127, -64], mixed.Values.Select(value => (int)value));
+    }
+
+    [Fact]
+    public void A_bias_too_large_for_the_steps_of_all_weights_makes_them_coarser()
+    {
+        QuantizedWeights quantized = QuantizedWeights.Of([0.25f, -0.5f, 1, 0.5f], [2, 2], 0, [300, -0.25f], 1e-6f, perChannel: false, 127);
+        float scale = Assert.Single(quantized.Scales);
+        Assert.Equal(300, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-4);
+        Assert.Equal(-0.25, quantized.Bias[1] * (double)quantized.BiasScales[0], 1e-6);
+        foreach ((float weight, sbyte value) in new[] { 0.25f, -0.5f, 1, 0.5f }.Zip(quantized.Values)) Assert.Equal(weight, value * scale, scale * 0.501);
     }
 
     private static ActivationHistogram Filled(IEnumerable<float[]> batches)

@@ -1,4 +1,3 @@
-using Microsoft.ML.OnnxRuntime;
 using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx.Tests;
@@ -18,7 +17,7 @@ public sealed class QuantizationTests : IDisposable
     public void A_network_with_cbam_becomes_integer_throughout_and_predicts_the_same(CalibrationMethod method, double decibels)
     {
         string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.File("int8.onnx");
-        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { Method = method });
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { Method = method });
         Assert.Equal((9, 9), (report.Convolutions, report.IntegerConvolutions));
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
         Assert.Equal(3, report.FoldedBatchNorms);
@@ -27,7 +26,7 @@ public sealed class QuantizationTests : IDisposable
         Assert.Equal(1, report.RuntimeOperators["QuantizeLinear"]);
         Assert.False(report.RuntimeOperators.ContainsKey("DequantizeLinear"));
         foreach (string gate in new[] { "QLinearSigmoid", "QLinearMul", "QLinearGlobalAveragePool", "QLinearAdd" }) Assert.Equal(2, report.RuntimeOperators[$"com.microsoft.{gate}"]);
-        QuantizationEffect effect = Effect(path, quantized);
+        QuantizationEffect effect = QuantizationGraphs.Effect(path, quantized);
         Assert.True(effect.Sqnr > decibels, $"{effect.Sqnr} dB");
         Assert.True(effect.Agreement >= 0.9, $"{effect.Agreement}");
     }
@@ -36,9 +35,9 @@ public sealed class QuantizationTests : IDisposable
     public void Per_tensor_weights_and_reduced_range_work_too()
     {
         string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.File("int8.onnx");
-        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { PerChannel = false, ReduceRange = true });
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { PerChannel = false, ReduceRange = true });
         Assert.Equal(9, report.IntegerConvolutions);
-        Assert.True(Effect(path, quantized).Sqnr > 20);
+        Assert.True(QuantizationGraphs.Effect(path, quantized).Sqnr > 20);
         Assert.All(OnnxModelFile.Load(quantized).Graph.Initializer.Where(constant => constant.Name.EndsWith("weight_folded_quantized", StringComparison.Ordinal)),
             constant => Assert.All(constant.RawData.ToArray(), value => Assert.InRange((sbyte)value, -63, 63)));
     }
@@ -50,7 +49,7 @@ public sealed class QuantizationTests : IDisposable
         Assert.Equal(3, FloatPreparation.Prepare(folded));
         Assert.DoesNotContain(folded.Graph.Node, node => node.OpType == "BatchNormalization");
         Assert.DoesNotContain(folded.Graph.Initializer, constant => constant.Name.EndsWith("bn.var", StringComparison.Ordinal));
-        Assert.InRange(new ModelEvaluation(model, Evaluation(), 1).Measure(folded).RelativeError, 0, 1e-5);
+        Assert.InRange(new ModelEvaluation(model, QuantizationGraphs.Evaluation(), 1).Measure(folded).RelativeError, 0, 1e-5);
     }
 
     [Fact]
@@ -59,62 +58,6 @@ public sealed class QuantizationTests : IDisposable
         QuantizationGraphs g = new(1, 17, 1, 3, 8, 8);
         string conv = g.Conv("conv", "input", 3, 4, 3);
         Assert.Equal(0, FloatPreparation.Prepare(g.Output(g.Node("Add", "sum", [g.BatchNorm("bn", conv, 4), conv]), 1, 4, 8, 8)));
-    }
-
-    /// <summary>The integer kernel against sums written out, from the file's own int8 numbers.</summary>
-    [Fact]
-    public void An_integer_convolution_is_the_sum_of_its_products()
-    {
-        QuantizationGraphs g = new(2, 17, 1, 3, 6, 6);
-        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Conv("conv", "input", 3, 4, 3)]), 1, 4, 6, 6)), quantized = _folder.File("int8.onnx");
-        Assert.Equal(1, OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(3, 4, 1, 3, 6, 6), _options).IntegerConvolutions);
-        ModelProto model = OnnxModelFile.Load(quantized);
-        NodeGraph graph = new(model);
-        AffineParameters input = Parameters("input"), output = Parameters("relu");
-        float[] weights = Dequantized("conv.weight", 27), bias = Dequantized("conv.bias", 1);
-        OnnxBatch batch = QuantizationGraphs.Batches(4, 1, 1, 3, 6, 6)[0];
-        float[] x = [.. batch.Inputs[0].Values.Select(value => input.Dequantize(input.Quantize(value)))], found = [];
-        using (RuntimeModel runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => found = values.ToArray());
-        for (int i = 0; i < found.Length; i++)
-        {
-            int channel = i / 36, row = i / 6 % 6, column = i % 6;
-            double sum = bias[channel];
-            for (int k = 0; k < 27; k++)
-            {
-                int y = row + (k / 3 % 3) - 1, z = column + (k % 3) - 1;
-                if (y is >= 0 and < 6 && z is >= 0 and < 6) sum += (double)x[(k / 9 * 36) + (y * 6) + z] * weights[(channel * 27) + k];
-            }
-
-            float expected = output.Dequantize(output.Quantize((float)Math.Max(0, sum)));
-            // A sum in the middle of two levels may go either way.
-            Assert.Equal(expected, found[i], output.Scale * 1.001);
-            Assert.Equal(Math.Max(0, sum), found[i], (output.Scale * 0.51) + Math.Max(0, sum - output.Dequantize(255)));
-        }
-
-        AffineParameters Parameters(string name) => new(
-            graph.Floats($"{name}_scale")![0], graph.Constant($"{name}_zero_point")!.RawData[0], false);
-        float[] Dequantized(string name, int inner)
-        {
-            TensorProto values = graph.Constant($"{name}_quantized")!;
-            float[] scales = graph.Floats($"{name}_scale")!;
-            int size = values.DataType == (int)TensorProto.Types.DataType.Int8 ? 1 : 4;
-            byte[] bytes = values.RawData.ToByteArray();
-            return [.. Enumerable.Range(0, bytes.Length / size).Select(i => (size == 1 ? (sbyte)bytes[i] : BitConverter.ToInt32(bytes, 4 * i)) * scales[i / inner])];
-        }
-    }
-
-    [Fact]
-    public void The_file_says_what_the_kernels_compute()
-    {
-        string quantized = _folder.File("int8.onnx");
-        OnnxQuantizer.Quantize(Saved(QuantizationGraphs.Cbam(5)), quantized, Calibration(), _options);
-        ModelProto model = OnnxModelFile.Load(quantized);
-        OnnxBatch batch = Evaluation()[0];
-        float[] literal = [], fused = [];
-        using (RuntimeModel runtime = new(model, 1, GraphOptimizationLevel.ORT_DISABLE_ALL)) runtime.Run(batch, (_, values, _) => literal = values.ToArray());
-        using (RuntimeModel runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => fused = values.ToArray());
-        double signal = literal.Sum(value => (double)value * value), noise = literal.Zip(fused).Sum(pair => Math.Pow(pair.First - pair.Second, 2));
-        Assert.True(noise < signal * 1e-3, $"{noise} of {signal}");
     }
 
     /// <summary>The layers of MobileNet, and what else has a rule: clips, depthwise convolutions, hard sigmoids, pools, joins, moves.</summary>
@@ -132,7 +75,7 @@ public sealed class QuantizationTests : IDisposable
         x = g.Node("Transpose", "turned", [x], NodeGraph.Ints("perm", 0, 1, 3, 2));
         x = g.Node("LeakyRelu", "leaky", [g.Conv("project", x, 24, 8, 1)]);
         string path = Saved(g.Output(x, -1, 8, 8, 8)), quantized = _folder.File("int8.onnx");
-        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options);
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
         Assert.Equal((4, 4), (report.Convolutions, report.IntegerConvolutions));
         Assert.False(report.Operators.ContainsKey("Clip"));
         KeptNode kept = Assert.Single(report.Kept);
@@ -141,23 +84,23 @@ public sealed class QuantizationTests : IDisposable
         // In and out of the float island that the hard sigmoid is, and at the ends: nothing else.
         Assert.Equal((2, 2), (report.RuntimeOperators["QuantizeLinear"], report.RuntimeOperators["DequantizeLinear"]));
         Assert.Equal(1f / 255, new NodeGraph(OnnxModelFile.Load(quantized)).Floats("gate_scale")![0]);
-        Assert.True(Effect(path, quantized).Sqnr > 25, $"{Effect(path, quantized).Sqnr}");
+        Assert.True(QuantizationGraphs.Effect(path, quantized).Sqnr > 25, $"{QuantizationGraphs.Effect(path, quantized).Sqnr}");
     }
 
     [Fact]
     public void Exclusions_go_by_name_operator_and_attention()
     {
         string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
-        QuantizationReport byName = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { ExcludeNames = ["conv?/*", "attn.conv/Conv"] });
+        QuantizationReport byName = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeNames = ["conv?/*", "attn.conv/Conv"] });
         Assert.Equal(3, byName.Kept.Count(node => node.Reason.StartsWith("excluded by '", StringComparison.Ordinal)));
         Assert.Equal(byName.Convolutions - 3, byName.IntegerConvolutions);
-        QuantizationReport byOperator = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { ExcludeOperators = ["Gemm", "Sigmoid", "Mul"] });
+        QuantizationReport byOperator = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeOperators = ["Gemm", "Sigmoid", "Mul"] });
         // Behind a product in float the mean over channels is one again, and no convolution.
         Assert.Equal((8, 8, 0), (byOperator.Convolutions, byOperator.IntegerConvolutions, byOperator.IntegerProducts));
         Assert.Equal(2, byOperator.RuntimeOperators["Sigmoid"]);
-        QuantizationReport attention = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { ExcludeAttentions = true });
+        QuantizationReport attention = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeAttentions = true });
         Assert.Equal(3, attention.IntegerConvolutions);
-        Assert.True(Effect(path, quantized).Sqnr > 30);
+        Assert.True(QuantizationGraphs.Effect(path, quantized).Sqnr > 30);
         Assert.All(attention.Kept, node => Assert.StartsWith("attn", node.Name, StringComparison.Ordinal));
     }
 
@@ -165,7 +108,7 @@ public sealed class QuantizationTests : IDisposable
     public void Sigmoids_in_float_keep_their_multiplication_in_float()
     {
         string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
-        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Calibration(), _options with { Sigmoid = SigmoidQuantization.None });
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { Sigmoid = SigmoidQuantization.None });
         Assert.Equal((2, 2), (report.RuntimeOperators["Sigmoid"], report.RuntimeOperators["Mul"]));
         Assert.Equal(report.Convolutions, report.IntegerConvolutions);
     }
@@ -185,133 +128,6 @@ public sealed class QuantizationTests : IDisposable
         ModelEvaluation evaluation = new(OnnxModelFile.Load(path), QuantizationGraphs.Batches(3, 2, 50, 32), 1);
         Assert.True(evaluation.Measure(OnnxModelFile.Load(quantized)).Sqnr > 30);
         Assert.True(report.Compression > 1.5, $"{report.Compression}");
-    }
-
-    [Fact]
-    public void A_layer_that_eight_bits_ruin_falls_back_to_float()
-    {
-        string path = Saved(Ruined()), quantized = _folder.File("int8.onnx");
-        OnnxBatch[] evaluation = QuantizationGraphs.Batches(9, 2, 20, 3, 8, 8);
-        QuantizationReport all = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), _options);
-        Assert.True(Effect(path, quantized, evaluation).RelativeError > 0.05, "the layer is not bad enough for this test");
-        QuantizationReport report = OnnxQuantizer.QuantizeWithin(
-            path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), new QuantizationBudget { Evaluation = evaluation, MaxRelativeError = 0.05 }, _options);
-        Assert.Equal(["bad"], report.FallenBack);
-        Assert.Equal(all.IntegerConvolutions - 1, report.IntegerConvolutions);
-        Assert.True(Effect(path, quantized, evaluation).RelativeError <= 0.05);
-
-        QuantizationReport wide = OnnxQuantizer.QuantizeWithin(
-            path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), new QuantizationBudget { Evaluation = evaluation, MaxRelativeError = 10 }, _options);
-        Assert.Empty(wide.FallenBack);
-    }
-
-    [Fact]
-    public void The_sensitivity_report_finds_the_bad_layer_and_prints_itself()
-    {
-        string path = Saved(Ruined());
-        OnnxBatch[] evaluation = [.. QuantizationGraphs.Batches(9, 2, 20, 3, 8, 8).Select(batch => new OnnxBatch(batch.Inputs[0].Values, batch.Inputs[0].Shape) { Labels = new long[20] })];
-        SensitivityReport report = OnnxSensitivity.Measure(path, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), evaluation, _options);
-        Assert.Equal(["good", "bad", "fc"], report.Rows.Select(row => row.Name));
-        SensitivityRow bad = report.Rows.MaxBy(row => row.Only.RelativeError)!;
-        Assert.Equal("bad", bad.Name);
-        Assert.True(bad.AllBut.RelativeError < report.All.RelativeError / 2);
-        Assert.NotNull(report.FloatAccuracy);
-        Assert.Equal(5, report.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
-        Assert.Equal(6, report.ToMarkdown().Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
-        Assert.All(report.ToCsv().Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.Equal(10, line.Split(',').Length));
-    }
-
-    [Fact]
-    public void Attentions_of_the_metadata_are_groups_and_their_sigmoids_are_compared()
-    {
-        SensitivityReport report = OnnxSensitivity.Measure(Saved(QuantizationGraphs.Cbam(3)), Calibration(), Evaluation(), _options);
-        SensitivityRow attention = Assert.Single(report.Rows, row => row.Kind == "attention");
-        Assert.Equal("attn", attention.Name);
-        Assert.NotNull(attention.Sigmoids);
-        Assert.Equal(attention.Only, attention.Sigmoids.FixedRange);
-        Assert.All(report.Rows.Where(row => row.Kind == "layer"), row => Assert.Null(row.Sigmoids));
-        Assert.Equal(["stem", "conv1", "conv2", "attn", "logits"], report.Rows.Select(row => row.Name));
-        Assert.All(report.Rows, row => Assert.True(row.Only.Sqnr > report.All.Sqnr - 1));
-    }
-
-    /// <summary>The sigmoid problem: calibration that never saw an open gate cuts it off.</summary>
-    [Fact]
-    public void A_gate_that_calibration_saw_half_closed_opens_only_with_the_fixed_range()
-    {
-        QuantizationGraphs g = new(11, 17, -1, 1, 4, 4);
-        string x = g.Node("Conv", "conv", ["input", g.Floats("w", [1], 1, 1, 1, 1)]);
-        string gated = g.Node("Mul", "gated", [x, g.Node("Sigmoid", "gate", [x])]);
-        string path = Saved(g.Output(gated, -1, 1, 4, 4));
-        OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i * 0.5f) - 8)], 1, 1, 4, 4), high = new([.. Enumerable.Repeat(6f, 16)], 1, 1, 4, 4);
-        float open = 0;
-        foreach (SigmoidQuantization sigmoid in new[] { SigmoidQuantization.FixedRange, SigmoidQuantization.Calibrated })
-        {
-            PreparedModel prepared = PreparedModel.Read(path, _options with { Sigmoid = sigmoid }).Calibrate([low]);
-            float range = (float)new QuantizationPlan(prepared.Graph, Onnx.Calibration.Run(prepared.Model, [low], false, 1), _options with { Sigmoid = sigmoid }, _ => null).RangeOf("gate").High;
-            if (sigmoid == SigmoidQuantization.FixedRange) Assert.Equal(1, range);
-            else Assert.InRange(range, 0.3, 0.6);
-            open = Math.Max(open, range);
-        }
-
-        Assert.Equal(1, open);
-        Assert.Equal(16, high.Inputs[0].Values.Length);
-    }
-
-    [Fact]
-    public void Errors_come_before_anything_is_written()
-    {
-        string path = Saved(QuantizationGraphs.Cbam(1)), target = _folder.File("int8.onnx");
-        Contains("no calibration batch", () => OnnxQuantizer.Quantize(path, target, [], _options));
-        Contains("takes (batch, 3, 16, 16)", () => OnnxQuantizer.Quantize(path, target, QuantizationGraphs.Batches(1, 1, 1, 4, 16, 16), _options));
-        Contains("no input 'image'", () => OnnxQuantizer.Quantize(path, target, [OnnxBatch.Of(("image", new float[768], [1, 3, 16, 16]))], _options));
-        Contains("'input' holds NaN", () => OnnxQuantizer.Quantize(path, target, [new OnnxBatch([.. Enumerable.Repeat(float.NaN, 768)], 1, 3, 16, 16)], _options));
-        Contains("'nothing*', which no node matches", () => OnnxQuantizer.Quantize(path, target, Calibration(), _options with { ExcludeNames = ["nothing*"] }));
-        Contains("not all batches", () => OnnxQuantizer.QuantizeWithin(path, target, Calibration(), new QuantizationBudget { Evaluation = Evaluation(), MaxAccuracyLoss = 0.01 }, _options));
-        Contains("no limit", () => OnnxQuantizer.QuantizeWithin(path, target, Calibration(), new QuantizationBudget { Evaluation = Evaluation() }, _options));
-        Contains("Percentile is 20", () => OnnxQuantizer.Quantize(path, target, Calibration(), _options with { Percentile = 20 }));
-        Contains("its product must be their number", () => _ = new OnnxBatch(new float[5], 2, 3));
-        ModelProto old = QuantizationGraphs.Cbam(1);
-        old.OpsetImport[0].Version = 11;
-        Contains("operator set 11", () => OnnxQuantizer.Quantize(Saved(old, "old.onnx"), target, Calibration(), _options));
-        old.OpsetImport[0].Version = 17;
-        old.MetadataProps.Clear();
-        Contains("names no attention", () => OnnxQuantizer.Quantize(Saved(old, "plain.onnx"), target, Calibration(), _options with { ExcludeAttentions = true }));
-        QuantizationGraphs convolution = new(1, 17, 1, 3, 8, 8);
-        Contains("no linear layer", () => OnnxQuantizer.QuantizeDynamic(Saved(convolution.Output(convolution.Conv("c", "input", 3, 4, 1), 1, 4, 8, 8), "conv.onnx"), target, _options));
-        string text = _folder.File("text.onnx");
-        File.WriteAllText(text, "this is no model, it is a text of some length");
-        Assert.Throws<InvalidDataException>(() => OnnxQuantizer.Quantize(text, target, Calibration(), _options));
-        Assert.Throws<FileNotFoundException>(() => OnnxQuantizer.Quantize(_folder.File("absent.onnx"), target, Calibration(), _options));
-        Assert.False(File.Exists(target));
-
-        OnnxQuantizer.Quantize(path, target, Calibration(), _options);
-        Contains("quantized already", () => OnnxQuantizer.Quantize(target, _folder.File("again.onnx"), Calibration(), _options));
-        Assert.DoesNotContain(_folder.Files(), file => file.EndsWith(".tmp", StringComparison.Ordinal));
-    }
-
-    private static void Contains(string part, Action action) => Assert.Contains(part, Assert.ThrowsAny<ArgumentException>(action).Message, StringComparison.Ordinal);
-
-    private static OnnxBatch[] Calibration() => QuantizationGraphs.Batches(2, 4, 16, 3, 16, 16);
-
-    private static OnnxBatch[] Evaluation() => QuantizationGraphs.Batches(3, 2, 50, 3, 16, 16);
-
-    private static QuantizationEffect Effect(string path, string quantized, OnnxBatch[]? evaluation = null)
-        => new ModelEvaluation(OnnxModelFile.Load(path), evaluation ?? Evaluation(), 1).Measure(OnnxModelFile.Load(quantized));
-
-    /// <summary>
-    /// Two convolutions and a linear layer. A channel between the convolutions is always zero, and the second one's weights for it are ten thousand times the others: they change nothing, but
-    /// leave the others no steps.
-    /// </summary>
-    private static ModelProto Ruined()
-    {
-        QuantizationGraphs g = new(10, 17, -1, 3, 8, 8);
-        float[] first = QuantizationGraphs.Noise(new Random(3), 8 * 3, 0.5), second = QuantizationGraphs.Noise(new Random(1), 8 * 8, 0.3);
-        first.AsSpan(7 * 3).Clear();
-        for (int i = 7; i < second.Length; i += 8) second[i] = 3000;
-        string x = g.Node("Relu", "relu", [g.Node("Conv", "good", ["input", g.Floats("good.weight", first, 8, 3, 1, 1)])]);
-        x = g.Node("Conv", "bad", [x, g.Floats("bad.weight", second, 8, 8, 1, 1)]);
-        x = g.Node("Flatten", "flat", [g.Node("GlobalAveragePool", "pool", [x])]);
-        return g.Output(g.Node("Gemm", "fc", [x, g.Noise("fc.weight", 1, 0, 8, 5)]), -1, 5);
     }
 
     private string Saved(ModelProto model, string name = "float.onnx")

@@ -72,6 +72,47 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.Equal(0, OnnxSensitivity.Compare(path, path, Batches(1, 1), 1).RelativeError);
     }
 
+    /// <summary>A linear layer over (N, L, C) is written as a product with its weight transposed.</summary>
+    [Fact]
+    public void Linear_layers_over_sequences_are_quantized()
+    {
+        manual_seed(4);
+        using nn.Module<Tensor, Tensor> perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10));
+        using Tensor example = randn(2, 5, 32);
+        string path = _folder.File("sequence.onnx"), quantized = _folder.File("int8.onnx");
+        perceptron.ExportOnnx(path, example);
+        Assert.Equal(2, OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "Transpose"));
+        OnnxBatch[] calibration = QuantizationGraphs.Batches(1, 2, 2, 5, 32), evaluation = QuantizationGraphs.Batches(9, 2, 2, 5, 32);
+        foreach (bool calibrated in new[] { false, true })
+        {
+            QuantizationReport report = calibrated ? OnnxQuantizer.Quantize(path, quantized, calibration, _options) : OnnxQuantizer.QuantizeDynamic(path, quantized, _options);
+            Assert.Equal((2, 2), (report.Products, report.IntegerProducts));
+            QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, evaluation, 1);
+            Assert.True(effect.Sqnr > 30, $"{effect.Sqnr} dB");
+        }
+    }
+
+    /// <summary>Every layer of a MobileNetV2 with attention is an integer one, and its clips are ranges.</summary>
+    [Fact]
+    public void A_mobilenet_runs_as_integers_from_its_input_to_its_logits()
+    {
+        manual_seed(6);
+        using MobileNetV2 model = new(new MobileNetV2Options { WidthMultiplier = 0.5, SmallImages = true, Classes = 4, Attention = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }) });
+        using Tensor example = randn(1, 3, 32, 32);
+        string path = _folder.File("mobilenet.onnx"), quantized = _folder.File("int8.onnx");
+        model.ExportOnnx(path, example);
+        int convolutions = OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "Conv");
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(1, 2, 4, 3, 32, 32), _options);
+        Assert.Equal((convolutions, convolutions), (report.Convolutions, report.IntegerConvolutions));
+        Assert.True(convolutions > 52, $"{convolutions}");
+        Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
+        Assert.Equal(52, report.FoldedBatchNorms);
+        Assert.Empty(report.Kept);
+        Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "Conv" or "Gemm" or "Clip" or "Relu" or "BatchNormalization" or "Add" or "Mul");
+        QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, QuantizationGraphs.Batches(9, 2, 4, 3, 32, 32), threads: 1);
+        Assert.True(effect.Sqnr > 20, $"{effect.Sqnr} dB");
+    }
+
     private string Exported(AttentionPlan plan)
     {
         manual_seed(3);

@@ -35,7 +35,7 @@ public sealed class PruningCurveTests : IDisposable
             linesBefore.Add(File.Exists(csv) ? File.ReadAllLines(csv).Length : 0);
             return smaller.parameters().Sum(parameter => parameter.numel());
         }, new PruningCurveOptions { CsvPath = csv, Pruning = new PruningOptions { MinimumChannels = 2, Scope = PruningScope.Group }, Log = log.Add }, TestContext.Current.CancellationToken);
-        Assert.Equal([0, 2, 3], linesBefore);
+        Assert.Equal([1, 2, 3], linesBefore);
         Assert.Equal([0, 7, 16], curve.Points.Select(point => point.RemovedChannels));
         Assert.All(curve.Points, point => Assert.Equal(point.Score, point.Parameters));
         Assert.Equal(network.parameters().Sum(parameter => parameter.numel()), curve.Points[0].Parameters);
@@ -99,6 +99,27 @@ public sealed class PruningCurveTests : IDisposable
             trained++;
             return double.NaN;
         }, null, TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public void A_file_that_cannot_be_written_shows_before_anything_is_trained()
+    {
+        int trained = 0;
+        Assert.ThrowsAny<Exception>(() => PruningCurve.Run(network, Ranking(), Fractions, (_, _) => ++trained, new PruningCurveOptions { CsvPath = folder }, TestContext.Current.CancellationToken));
+        Assert.Equal(0, trained);
+    }
+
+    [Fact]
+    public void Seconds_are_those_of_fine_tuning_and_evaluating()
+    {
+        double slept = 0;
+        PruningCurve curve = PruningCurve.Run(network, Ranking(), [0.5], (_, _) =>
+        {
+            long start = System.Diagnostics.Stopwatch.GetTimestamp();
+            Thread.Sleep(50);
+            return slept = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }, null, TestContext.Current.CancellationToken);
+        Assert.InRange(curve.Points[0].Seconds, slept, slept + 0.02);
     }
 
     private ChannelRanking Ranking()

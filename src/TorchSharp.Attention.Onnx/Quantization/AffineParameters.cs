@@ -1,42 +1,36 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>x ≈ scale · (q − zero point), q a whole number of eight bits. Zero is always exact, because padding and closed gates are zeros.</summary>
+/// <summary>x ≈ scale · (q − zero point), q a whole number from 0 to 255. Zero is always exact, because padding and closed gates are zeros.</summary>
 /// <param name="Scale">Size of a step.</param>
 /// <param name="ZeroPoint">The q that stands for zero.</param>
-/// <param name="Signed">Whether q goes from −128 to 127 instead of 0 to 255.</param>
-internal readonly record struct AffineParameters(float Scale, int ZeroPoint, bool Signed)
+internal readonly record struct AffineParameters(float Scale, int ZeroPoint)
 {
+    /// <summary>The largest q; the smallest is 0.</summary>
+    public const int Most = ValueRange.Steps;
+
     /// <summary>Steps below this are made of noise, and their reciprocals overflow.</summary>
-    private const double SmallestScale = 1e-30;
-
-    /// <summary>The smallest q.</summary>
-    public int Least => Signed ? sbyte.MinValue : byte.MinValue;
-
-    /// <summary>The largest q.</summary>
-    public int Most => Signed ? sbyte.MaxValue : byte.MaxValue;
+    public const double SmallestScale = 1e-30;
 
     /// <summary>256 levels from one end of a range to the other, the range widened to hold zero.</summary>
-    public static AffineParameters Asymmetric(ValueRange range, bool signed)
+    public static AffineParameters Asymmetric(ValueRange range)
     {
         double low = Math.Min(0, range.Low), high = Math.Max(0, range.High);
-        int least = signed ? sbyte.MinValue : byte.MinValue;
-        double scale = (high - low) / ValueRange.Steps;
+        double scale = (high - low) / Most;
         // A value that is always zero needs no steps, but a scale must not be zero.
-        if (scale < SmallestScale) return new AffineParameters(1, least, signed);
-        int zero = Math.Clamp((int)Math.Round(least - (low / scale)), least, least + ValueRange.Steps);
-        return new AffineParameters((float)scale, zero, signed);
+        if (scale < SmallestScale) return new AffineParameters(1, 0);
+        return new AffineParameters((float)scale, Math.Clamp((int)Math.Round(-low / scale), 0, Most));
     }
 
-    /// <summary>Levels −most to most around zero; 127 uses the byte, 63 leaves a bit free.</summary>
+    /// <summary>Levels −most to most around zero; 127 uses the byte, 63 leaves a bit free. Zero for values that are all zero.</summary>
     public static float SymmetricScale(ReadOnlySpan<float> values, int most)
     {
         double reach = 0;
         foreach (float value in values) reach = Math.Max(reach, Math.Abs(value));
-        return reach / most < SmallestScale ? 1 : (float)(reach / most);
+        return (float)(reach / most);
     }
 
     /// <summary>The nearest level, ties to even as the runtime rounds, cut to the range.</summary>
-    public int Quantize(float value) => Math.Clamp(Nearest(value, Scale) + ZeroPoint, Least, Most);
+    public int Quantize(float value) => Math.Clamp(Nearest(value, Scale) + ZeroPoint, 0, Most);
 
     /// <summary>The number that a level stands for.</summary>
     public float Dequantize(int level) => Scale * (level - ZeroPoint);

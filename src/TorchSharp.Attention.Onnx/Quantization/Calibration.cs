@@ -12,6 +12,8 @@ internal sealed record ObservedValue(ActivationHistogram Histogram)
 /// <summary>Runs the float model on batches, one after the other, and observes every float value that a node makes or the user gives.</summary>
 internal static class Calibration
 {
+    private const string Argument = "calibration";
+
     /// <exception cref="ArgumentException">There is no batch, one does not fit, or a value is no finite number.</exception>
     public static IReadOnlyDictionary<string, ObservedValue> Run(ModelProto prepared, IEnumerable<OnnxBatch> batches, bool bins, int threads)
     {
@@ -20,8 +22,9 @@ internal static class Calibration
         int count = 0;
         foreach (OnnxBatch batch in batches)
         {
+            ArgumentNullException.ThrowIfNull(batch, Argument);
             foreach ((string name, float[] values, long[] shape) in batch.Inputs) Observe(name.Length > 0 ? name : runtime.Inputs.Keys.First(), values, shape);
-            runtime.Run(batch, Observe);
+            runtime.Run(batch, Observe, Argument);
             count++;
 
             void Observe(string name, ReadOnlySpan<float> values, long[] shape)
@@ -31,12 +34,12 @@ internal static class Calibration
                 if (!value.Histogram.Add(values))
                 {
                     throw new ArgumentException(
-                        $"In batch {count} the value '{name}' holds NaN or infinity. Give finite inputs; if they are, the model itself overflows on them.", nameof(batches));
+                        $"In calibration batch {count}, counted from 0, the value '{name}' holds NaN or infinity. Give finite inputs; if they are, the model itself overflows on them.", Argument);
                 }
             }
         }
 
-        return count > 0 ? observed : throw new ArgumentException("There is no calibration batch; give at least one, better some hundred images.", nameof(batches));
+        return count > 0 ? observed : throw new ArgumentException("There is no calibration batch; give at least one, better some hundred images.", Argument);
     }
 
     /// <summary>The types of the outputs are left for the runtime to find.</summary>

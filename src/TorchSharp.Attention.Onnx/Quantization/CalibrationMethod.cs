@@ -20,8 +20,9 @@ public enum CalibrationMethod
 public enum SigmoidQuantization
 {
     /// <summary>
-    /// Its output has the range [0, 1] whatever calibration saw, so that 0 and 1 are exact: a closed gate closes, an open one leaves the map as it is. Its input is cut to
-    /// [−8, 8], beyond which the output does not move by a step.
+    /// Its output has the range [0, 1] whatever calibration saw, so that 0 and 1 are exact: a closed gate closes, an open one leaves the map as it is. Its input
+    /// has the range [−8, 8], beyond which the output does not move by a step, so that gates open in use further than they did while calibrating. The cost: steps of 16 / 255 at the input, coarser
+    /// than calibrated ones where gates hardly move. An input that something else reads too (as in x · σ(x)), or that is an output, keeps its calibrated range.
     /// </summary>
     FixedRange,
 

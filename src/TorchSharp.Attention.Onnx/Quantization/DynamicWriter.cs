@@ -9,7 +9,7 @@ namespace TorchSharp.Attention.Onnx;
 /// </summary>
 internal static class DynamicWriter
 {
-    /// <exception cref="ArgumentException">There is nothing to quantize.</exception>
+    /// <exception cref="ArgumentException">There is nothing to quantize, or a weight is not finite.</exception>
     public static (ModelProto Model, IReadOnlyList<KeptNode> Kept) Write(PreparedModel prepared, QuantizationOptions options)
     {
         NodeGraph graph = new(prepared.Model);
@@ -48,6 +48,11 @@ internal static class DynamicWriter
         void WriteLayer(NodeProto node)
         {
             (float[] weights, int rows, int columns) = ByRows(node, graph);
+            if (!weights.All(float.IsFinite))
+            {
+                throw new ArgumentException($"The weight '{node.Input[1]}' of '{node.Name}' holds NaN or infinity. Mend the model, or keep the layer in float with {nameof(QuantizationOptions.ExcludeNames)}.");
+            }
+
             QuantizedWeights quantized = QuantizedWeights.Of(weights, [rows, columns], 1, null, 1, options.PerChannel, options.ReduceRange ? 63 : 127);
             string name = node.Input[1], output = node.Output[0];
             string values = Constant(NodeGraph.Tensor<sbyte>(graph.Fresh($"{name}_quantized"), ElementType.Int8, quantized.Values, [rows, columns]));

@@ -2,7 +2,7 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Brings a float model into the form that is calibrated and quantized: constants as initialisers, batch norms inside the layers before them.</summary>
+/// <summary>Brings a float model into the form that is calibrated and quantized: constants as initialisers, transposed ones as they are read, batch norms inside the layers before them.</summary>
 internal static class FloatPreparation
 {
     /// <summary>Changes the model; its outputs stay the same up to rounding.</summary>
@@ -10,6 +10,7 @@ internal static class FloatPreparation
     public static int Prepare(ModelProto model)
     {
         LiftConstants(model.Graph);
+        FoldTransposes(model.Graph);
         int folded = FoldBatchNorms(new NodeGraph(model));
         NodeGraph.DropUnusedConstants(model.Graph);
         NameNodes(model.Graph);
@@ -29,6 +30,52 @@ internal static class FloatPreparation
         }
 
         NodeGraph.Keep(graph.Node, node => !lifted.Contains(node));
+    }
+
+    /// <summary>A linear layer over more than rows reads its weight transposed; as a constant it can be quantized.</summary>
+    private static void FoldTransposes(GraphProto graph)
+    {
+        Dictionary<string, TensorProto> constants = [];
+        foreach (TensorProto constant in graph.Initializer) constants[constant.Name] = constant;
+        HashSet<string> outputs = [.. graph.Output.Select(output => output.Name)];
+        HashSet<NodeProto> folded = new(ReferenceEqualityComparer.Instance);
+        foreach (NodeProto node in graph.Node)
+        {
+            if (!NodeGraph.Is(node, "Transpose") || outputs.Contains(node.Output[0]) || !constants.TryGetValue(node.Input[0], out TensorProto? constant)) continue;
+            if (constant.DataType != (int)TensorProto.Types.DataType.Float) continue;
+            int rank = constant.Dims.Count;
+            int[] order = NodeGraph.Attribute(node, "perm") is { } perm ? [.. perm.Ints.Select(axis => (int)axis)] : [.. Enumerable.Range(0, rank).Reverse()];
+            if (!order.Order().SequenceEqual(Enumerable.Range(0, rank))) continue;
+            long[] dims = [.. order.Select(axis => constant.Dims[axis])];
+            TensorProto turned = NodeGraph.Tensor<float>(node.Output[0], TensorProto.Types.DataType.Float, Transposed(NodeGraph.Floats(constant), [.. constant.Dims], order), dims);
+            graph.Initializer.Add(turned);
+            constants[turned.Name] = turned;
+            folded.Add(node);
+        }
+
+        NodeGraph.Keep(graph.Node, node => !folded.Contains(node));
+    }
+
+    private static float[] Transposed(float[] values, long[] dims, int[] order)
+    {
+        int[] strides = new int[dims.Length];
+        for (int axis = dims.Length - 1, stride = 1; axis >= 0; stride *= (int)dims[axis--]) strides[axis] = stride;
+        float[] turned = new float[values.Length];
+        int[] place = new int[order.Length];
+        int from = 0;
+        for (int to = 0; to < turned.Length; to++)
+        {
+            turned[to] = values[from];
+            for (int i = order.Length - 1; i >= 0; i--)
+            {
+                from += strides[order[i]];
+                if (++place[i] < dims[order[i]]) break;
+                from -= place[i] * strides[order[i]];
+                place[i] = 0;
+            }
+        }
+
+        return turned;
     }
 
     /// <summary>γ (W x + b − μ) / √(σ² + ε) + β = (f W) x + f (b − μ) + β with f = γ / √(σ² + ε); in float64, rounded once.</summary>

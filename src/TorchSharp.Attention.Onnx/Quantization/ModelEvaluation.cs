@@ -7,20 +7,32 @@ internal sealed class ModelEvaluation
 {
     private readonly IReadOnlyList<OnnxBatch> _batches;
     private readonly int _threads;
+    private readonly string _argument;
     private readonly List<float[]> _outputs;
     private readonly List<int> _classes;
 
-    /// <exception cref="ArgumentException">There is no batch, or labels do not fit the rows.</exception>
-    public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads)
+    /// <exception cref="ArgumentException">There is no batch, one does not fit, an output of the float model is not finite, or labels do not fit the rows.</exception>
+    /// <param name="model">The float model.</param>
+    /// <param name="batches">What to run it on.</param>
+    /// <param name="threads">Threads of the runtime.</param>
+    /// <param name="argument">The caller's argument that holds the batches, for messages.</param>
+    public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads, string argument = "evaluation")
     {
-        (_batches, _threads) = ([.. batches], threads);
-        if (_batches.Count == 0) throw new ArgumentException("There is no batch to measure on; give at least one.", nameof(batches));
+        (_batches, _threads, _argument) = ([.. batches], threads, argument);
+        if (_batches.Count == 0) throw new ArgumentException("There is no batch to measure on; give at least one.", argument);
+        foreach (OnnxBatch batch in _batches) ArgumentNullException.ThrowIfNull(batch, argument);
         HasLabels = _batches.All(batch => batch.Labels is not null);
-        (_outputs, _classes) = Run(model);
+        (_outputs, _classes) = Run(model, mustBeFinite: true);
+        if (_outputs.Count == 0) throw new ArgumentException("The model has no float output that could be compared.", nameof(model));
+        if (HasLabels && _classes.Count == 0)
+        {
+            throw new ArgumentException("The batches have labels, but no float output of the model has an axis of classes, (N, classes); leave the labels out.", argument);
+        }
+
         if (HasLabels && _batches.Sum(batch => batch.Labels!.Count) != _classes.Count)
         {
             throw new ArgumentException(
-                $"The batches have {_batches.Sum(batch => batch.Labels!.Count)} labels, but the model's first output has {_classes.Count} rows; give one label a row.", nameof(batches));
+                $"The batches have {_batches.Sum(batch => batch.Labels!.Count)} labels, but the model's first float output with an axis of classes has {_classes.Count} rows; give one label a row.", argument);
         }
 
         FloatAccuracy = Accuracy(_classes);
@@ -36,7 +48,7 @@ internal sealed class ModelEvaluation
     /// <exception cref="ArgumentException">Its outputs are others.</exception>
     public QuantizationEffect Measure(ModelProto model)
     {
-        (List<float[]> outputs, List<int> classes) = Run(model);
+        (List<float[]> outputs, List<int> classes) = Run(model, mustBeFinite: false);
         if (!outputs.Select(output => output.Length).SequenceEqual(_outputs.Select(output => output.Length)))
         {
             throw new ArgumentException("The models' outputs differ in number or size, so they cannot be compared.", nameof(model));
@@ -53,23 +65,32 @@ internal sealed class ModelEvaluation
             }
         }
 
-        double agreement = classes.Zip(_classes).Count(pair => pair.First == pair.Second) / (double)Math.Max(1, classes.Count);
-        return new QuantizationEffect(signal > 0 ? Math.Sqrt(noise / signal) : noise > 0 ? double.PositiveInfinity : 0, agreement, Accuracy(classes));
+        double agreement = classes.Count > 0 ? classes.Zip(_classes).Count(pair => pair.First == pair.Second) / (double)classes.Count : double.NaN;
+        double error = noise == 0 ? 0 : signal > 0 && double.IsFinite(noise) ? Math.Sqrt(noise / signal) : double.PositiveInfinity;
+        return new QuantizationEffect(error, agreement, Accuracy(classes));
     }
 
-    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model)
+    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)
     {
         using RuntimeModel runtime = new(model, _threads);
         List<float[]> outputs = [];
         List<int> classes = [];
-        string first = runtime.Outputs.Keys.First();
-        foreach (OnnxBatch batch in _batches)
+        // The first with classes: a loss may stand before it.
+        string? classified = null;
+        for (int i = 0; i < _batches.Count; i++)
         {
-            runtime.Run(batch, (name, values, shape) =>
+            runtime.Run(_batches[i], (name, values, shape) =>
             {
                 outputs.Add(values.ToArray());
-                if (name == first && shape.Length > 1) classes.AddRange(Largest(values, shape));
-            });
+                if (mustBeFinite && !outputs[^1].All(float.IsFinite))
+                {
+                    throw new ArgumentException(
+                        $"In evaluation batch {i}, counted from 0, the float model's output '{name}' holds NaN or infinity, so nothing can be compared with it. Give finite inputs; if they are, the model itself overflows on them.",
+                        _argument);
+                }
+
+                if (shape.Length > 1 && (classified ??= name) == name) classes.AddRange(Largest(values, shape));
+            }, _argument);
         }
 
         return (outputs, classes);

@@ -19,12 +19,13 @@ public static class OnnxQuantizer
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>What was written.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
-    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
-    /// <exception cref="ArgumentException">There is no calibration batch, one does not fit, a value in the network is not finite, the operator set is too old, the model is quantized already, or an option
+    /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
+    /// <exception cref="ArgumentException">There is no calibration batch, one does not fit, a value in the network is not finite, the operator set is too old, the model is quantized already, the quantized model would replace the float one, or an option
     /// names what the model lacks.</exception>
     public static QuantizationReport Quantize(string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationOptions? options = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        CheckPaths(inputPath, outputPath);
         ArgumentNullException.ThrowIfNull(calibration);
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(inputPath, options).Calibrate(calibration);
@@ -42,12 +43,13 @@ public static class OnnxQuantizer
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>What was written; <see cref="QuantizationReport.FallenBack"/> names what stayed in float.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
-    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
-    /// <exception cref="ArgumentException">As without a budget, or accuracy is asked for and batches have no labels.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
+    /// <exception cref="ArgumentException">As without a budget, or accuracy is asked for and batches have no labels, or the float model's outputs on them are not finite.</exception>
     public static QuantizationReport QuantizeWithin(
         string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationBudget budget, QuantizationOptions? options = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        CheckPaths(inputPath, outputPath);
         ArgumentNullException.ThrowIfNull(calibration);
         ArgumentNullException.ThrowIfNull(budget);
         options ??= new QuantizationOptions();
@@ -68,15 +70,32 @@ public static class OnnxQuantizer
     /// <param name="options">Settings; those of activations and sigmoids have no meaning here. Null for the defaults.</param>
     /// <returns>What was written.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
-    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
-    /// <exception cref="ArgumentException">There is no linear layer with constant weights, the operator set is too old, the model is quantized already, or an option names what the model lacks.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
+    /// <exception cref="ArgumentException">There is no linear layer with constant weights, one's weights are not finite, the operator set is too old, the model is quantized already, the quantized model would replace the float one, or an option names what the model lacks.</exception>
     public static QuantizationReport QuantizeDynamic(string inputPath, string outputPath, QuantizationOptions? options = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        CheckPaths(inputPath, outputPath);
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(inputPath, options);
         (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
         return Save(prepared, quantized, outputPath, kept, [], "dynamic");
+    }
+
+    /// <summary>What would fail at the end, after calibration and a search, fails at the beginning.</summary>
+    private static void CheckPaths(string inputPath, string outputPath)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(inputPath);
+        ArgumentException.ThrowIfNullOrEmpty(outputPath);
+        string input = Path.GetFullPath(inputPath), output = Path.GetFullPath(outputPath);
+        StringComparison names = OperatingSystem.IsWindows() || OperatingSystem.IsMacOS() ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
+        if (string.Equals(input, output, names))
+        {
+            throw new ArgumentException($"outputPath is '{outputPath}', the float model itself, which would be lost; give the quantized model a name of its own.", nameof(outputPath));
+        }
+
+        if (Directory.Exists(output)) throw new ArgumentException($"outputPath is '{outputPath}', which is a folder; give a file.", nameof(outputPath));
+        if (!Directory.Exists(Path.GetDirectoryName(output))) throw new DirectoryNotFoundException($"The folder of '{outputPath}' does not exist. Create it first.");
     }
 
     private static QuantizationReport Write(

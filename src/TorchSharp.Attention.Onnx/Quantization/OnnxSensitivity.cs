@@ -11,13 +11,13 @@ public static class OnnxSensitivity
     /// </summary>
     /// <param name="modelPath">The float model.</param>
     /// <param name="calibration">What typical inputs are.</param>
-    /// <param name="evaluation">Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory and run twice a row of the report.</param>
+    /// <param name="evaluation">Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory and run twice a row of the report, five times where a row has sigmoids.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <param name="groups">More groups, by name: a pattern for names of nodes, as in <see cref="QuantizationOptions.ExcludeNames"/>. For files without metadata. Null for none.</param>
     /// <returns>The table.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
-    /// <exception cref="InvalidDataException">The file is no ONNX model.</exception>
-    /// <exception cref="ArgumentException">As <see cref="OnnxQuantizer.Quantize(string, string, IEnumerable{OnnxBatch}, QuantizationOptions?)"/>, or a group matches nothing.</exception>
+    /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
+    /// <exception cref="ArgumentException">As <see cref="OnnxQuantizer.Quantize(string, string, IEnumerable{OnnxBatch}, QuantizationOptions?)"/>, a group gets no node, or the float model's outputs are not finite.</exception>
     public static SensitivityReport Measure(
         string modelPath, IEnumerable<OnnxBatch> calibration, IEnumerable<OnnxBatch> evaluation, QuantizationOptions? options = null,
         IReadOnlyDictionary<string, string>? groups = null)
@@ -58,8 +58,8 @@ public static class OnnxSensitivity
     /// <param name="threads">Threads of the runtime; 0 leaves the number to it. Default 0.</param>
     /// <returns>Error of the other file's outputs, agreement, and its accuracy.</returns>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">A file is no ONNX model.</exception>
-    /// <exception cref="ArgumentException">There is no batch, one does not fit, or the files' outputs differ in number or size.</exception>
+    /// <exception cref="InvalidDataException">A file is no ONNX model, or ONNX Runtime does not load it.</exception>
+    /// <exception cref="ArgumentException">There is no batch, one does not fit, the first file's outputs are not finite, or the files' outputs differ in number or size.</exception>
     public static QuantizationEffect Compare(string modelPath, string otherPath, IEnumerable<OnnxBatch> evaluation, int threads = 0)
     {
         ArgumentException.ThrowIfNullOrEmpty(modelPath);
@@ -69,8 +69,10 @@ public static class OnnxSensitivity
         return new ModelEvaluation(OnnxModelFile.Load(modelPath), evaluation, threads).Measure(OnnxModelFile.Load(otherPath));
     }
 
+    /// <summary>The effect of one group in eight bits. ReLUs and clips belong to whatever stands before them: they become its range, as in the file that the quantizer writes.</summary>
     internal static QuantizationEffect Only(PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
-        => measured.Measure(prepared.Quantize(node => group.Nodes.Contains(node.Name) ? null : "outside", alone: true, sigmoid).Quantized);
+        => measured.Measure(prepared.Quantize(
+            node => group.Nodes.Contains(node.Name) || QuantizationRules.Bounds(node, prepared.Graph) is not null ? null : "outside", alone: true, sigmoid).Quantized);
 
     private static bool IsSigmoid(NodeProto node) => NodeGraph.Is(node, "Sigmoid");
 

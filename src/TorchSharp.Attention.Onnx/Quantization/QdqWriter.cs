@@ -44,7 +44,7 @@ internal sealed class QdqWriter
             if (_plan.IsAbsorbed(node)) continue;
             NodeRule rule = _plan.RuleOf(node);
             NodeProto written = rule == NodeRule.None ? node.Clone() : Integer(node, rule);
-            for (int i = 0; i < written.Input.Count; i++) written.Input[i] = Read(written.Input[i], integer: rule != NodeRule.None);
+            for (int i = 0; i < written.Input.Count; i++) written.Input[i] = Read(written.Input[i], integer: rule != NodeRule.None && QuantizationRules.IsInteger(rule, i));
             if (rule != NodeRule.None && written.Output.Count == 1) written.Output[0] = _plan.OutputOf(node);
 
             string[] outputs = [.. written.Output];
@@ -62,30 +62,40 @@ internal sealed class QdqWriter
         }
     }
 
-    /// <summary>Nodes read the integers' meaning where they must: integer nodes always, others where the value came as integers.</summary>
+    /// <summary>Nodes read the integers' meaning where they must: integer nodes what they compute with, others where the value came as integers.</summary>
     private string Read(string input, bool integer)
         => _dequantized.TryGetValue(input, out string? dequantized) && (integer || _plan.IsInteger(input)) ? dequantized : input;
 
     private void QuantizeValue(string value, string source)
     {
-        AffineParameters parameters = _plan.ParametersOf(value);
         // What only moves numbers takes the parameters along by name, so that a runtime sees that they are the same.
         string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.Passing && _plan.IsInteger(value) ? producer.Input[0] : value;
         if (!_parameterNames.TryGetValue(owner, out (string Scale, string Zero) names))
         {
-            names = (_graph.Fresh($"{value}_scale"), _graph.Fresh($"{value}_zero_point"));
-            _constants.Add(NodeGraph.Tensor(names.Scale, ElementType.Float, [parameters.Scale]));
-            _constants.Add(parameters.Signed
-                ? NodeGraph.Tensor(names.Zero, ElementType.Int8, [(sbyte)parameters.ZeroPoint])
-                : NodeGraph.Tensor(names.Zero, ElementType.Uint8, [(byte)parameters.ZeroPoint]));
+            names = AddParameters(value, _plan.ParametersOf(value));
         }
 
         _parameterNames[value] = names;
+        _dequantized[value] = AddPair(value, source, names, value == source ? null : value);
+    }
+
+    private (string Scale, string Zero) AddParameters(string value, AffineParameters parameters)
+    {
+        (string Scale, string Zero) names = (_graph.Fresh($"{value}_scale"), _graph.Fresh($"{value}_zero_point"));
+        _constants.Add(NodeGraph.Tensor(names.Scale, ElementType.Float, [parameters.Scale]));
+        _constants.Add(NodeGraph.Tensor(names.Zero, ElementType.Uint8, [(byte)parameters.ZeroPoint]));
+        return names;
+    }
+
+    /// <summary>To integers and back.</summary>
+    /// <returns>The way's end.</returns>
+    private string AddPair(string value, string source, (string Scale, string Zero) names, string? end = null)
+    {
         string quantized = _graph.Fresh($"{value}_quantized");
-        string dequantized = value == source ? _graph.Fresh($"{value}_dequantized") : value;
+        end ??= _graph.Fresh($"{value}_dequantized");
         AddNode("QuantizeLinear", [source, names.Scale, names.Zero], quantized);
-        AddNode("DequantizeLinear", [quantized, names.Scale, names.Zero], dequantized);
-        _dequantized[value] = dequantized;
+        AddNode("DequantizeLinear", [quantized, names.Scale, names.Zero], end);
+        return end;
     }
 
     private NodeProto Integer(NodeProto node, NodeRule rule) => rule switch
@@ -106,15 +116,7 @@ internal sealed class QdqWriter
         pool.Output[0] = _graph.Fresh($"{node.Output[0]}_pooled");
         pool.Input[0] = Read(pool.Input[0], integer: true);
         _nodes.Add(pool);
-        AffineParameters parameters = _plan.ParametersOf(_plan.OutputOf(node));
-        string scale = _graph.Fresh($"{pool.Output[0]}_scale"), zero = _graph.Fresh($"{pool.Output[0]}_zero_point");
-        _constants.Add(NodeGraph.Tensor(scale, ElementType.Float, [parameters.Scale]));
-        _constants.Add(parameters.Signed
-            ? NodeGraph.Tensor(zero, ElementType.Int8, [(sbyte)parameters.ZeroPoint])
-            : NodeGraph.Tensor(zero, ElementType.Uint8, [(byte)parameters.ZeroPoint]));
-        string quantized = _graph.Fresh($"{pool.Output[0]}_quantized"), dequantized = _graph.Fresh($"{pool.Output[0]}_dequantized");
-        AddNode("QuantizeLinear", [pool.Output[0], scale, zero], quantized);
-        AddNode("DequantizeLinear", [quantized, scale, zero], dequantized);
+        string dequantized = AddPair(pool.Output[0], pool.Output[0], AddParameters(pool.Output[0], _plan.ParametersOf(_plan.OutputOf(node))));
         return new NodeProto { OpType = "Flatten", Name = _graph.Fresh($"{node.Name}/Flatten"), Input = { dequantized }, Output = { node.Output[0] } };
     }
 

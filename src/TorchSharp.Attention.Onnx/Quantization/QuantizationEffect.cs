@@ -2,7 +2,7 @@ namespace TorchSharp.Attention.Onnx;
 
 /// <summary>What a quantized model does to the outputs of the float one.</summary>
 /// <param name="RelativeError">‖y − ŷ‖ / ‖y‖ over all outputs of all batches.</param>
-/// <param name="Agreement">Share of rows whose largest output is the same.</param>
+/// <param name="Agreement">Share of rows whose largest entry is the same, in the first float output with an axis of classes; NaN where there is none.</param>
 /// <param name="Accuracy">Share of rows whose largest output is the label; null without labels.</param>
 public sealed record QuantizationEffect(double RelativeError, double Agreement, double? Accuracy)
 {

@@ -39,13 +39,15 @@ internal sealed class QuantizationPlan
             }
 
             _rules.Add(node, rule);
-            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null)
+            // A bound is kept by the steps of an integer output; floats would pass it.
+            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null
+                && (rule != NodeRule.Weighted || NeedsIntegerOutput(node, next.Output[0])))
             {
                 _bounds.Add(node, next);
                 _absorbed.Add(next);
             }
 
-            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node)) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node, OutputOf(node))) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
             if (node.Output.Count > 1) _integer.UnionWith(node.Output);
         }
 
@@ -68,7 +70,7 @@ internal sealed class QuantizationPlan
     public bool IsInteger(string value) => _integer.Contains(value);
 
     /// <summary>Whether a value exists as integers: it comes so, or an integer node reads it.</summary>
-    public bool IsQuantized(string value) => IsInteger(value) || (_observed.ContainsKey(value) && _graph.Consumers(value).Any(node => _rules.ContainsKey(node)));
+    public bool IsQuantized(string value) => IsInteger(value) || (_observed.ContainsKey(value) && _graph.Consumers(value).Any(node => ReadsAsIntegers(node, value)));
 
     /// <summary>Scale and zero point of a value.</summary>
     public AffineParameters ParametersOf(string value)
@@ -76,7 +78,7 @@ internal sealed class QuantizationPlan
         if (_parameters.TryGetValue(value, out AffineParameters known)) return known;
         AffineParameters parameters = _graph.Producer(value) is { } producer && RuleOf(producer) == NodeRule.Passing && IsInteger(value)
             ? ParametersOf(producer.Input[0])
-            : AffineParameters.Asymmetric(RangeOf(value), signed: false);
+            : AffineParameters.Asymmetric(RangeOf(value));
         _parameters.Add(value, parameters);
         return parameters;
     }
@@ -86,13 +88,18 @@ internal sealed class QuantizationPlan
     {
         bool fixedGates = _options.Sigmoid != SigmoidQuantization.Calibrated;
         NodeProto? source = Source(value);
+        // For a softmax over many entries few of the 256 levels are left; the documentation says so.
         if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
         if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
-        ValueRange range = ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
-        if (QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds) range = range.Cut(bounds);
-        IReadOnlyList<NodeProto> consumers = _graph.Consumers(value);
-        return fixedGates && consumers.Count > 0 && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid")) ? range.Cut(ValueRange.GateInput) : range;
+        // How far gates opened while calibrating says nothing of how far they open in use.
+        ValueRange range = _options.Sigmoid == SigmoidQuantization.FixedRange && OnlyOpensGates(value)
+            ? ValueRange.GateInput
+            : ValueRange.Of(_observed[value].Histogram, _options.Method, _options.Percentile);
+        return QuantizationRules.Bounds(_graph.Producer(value), _graph) is { } bounds ? range.Cut(bounds) : range;
     }
+
+    private bool ReadsAsIntegers(NodeProto node, string value)
+        => _rules.TryGetValue(node, out NodeRule rule) && node.Input.Index().Any(input => input.Item == value && QuantizationRules.IsInteger(rule, input.Index));
 
     private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
     {
@@ -105,30 +112,28 @@ internal sealed class QuantizationPlan
         }
 
         if (rule == NodeRule.Weighted || alone) return null;
-        IEnumerable<string> inputs = rule is NodeRule.Pair or NodeRule.Concat ? node.Input : [node.Input[0]];
-        return inputs.Any(IsInteger) ? null : "nothing before it is integer";
+        return node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).Any(IsInteger) ? null : "nothing before it is integer";
     }
 
     /// <summary>
     /// A convolution's output must be integer for its kernel. A linear layer's need not: where the next thing is no integer node (softmax, the model's output), the
     /// kernel hands over floats, and nothing is rounded.
     /// </summary>
-    private bool NeedsIntegerOutput(NodeProto node)
-    {
-        if (node.OpType == "Conv") return true;
-        string output = OutputOf(node);
-        return !_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None);
-    }
+    private bool NeedsIntegerOutput(NodeProto node, string output)
+        => node.OpType == "Conv" || (!_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None));
+
+    /// <summary>Whether a value goes into sigmoids and nowhere else, nodes on the way moving numbers at most.</summary>
+    private bool OnlyOpensGates(string value) => !_graph.Outputs.Contains(value) && _graph.Consumers(value) is { Count: > 0 } consumers
+        && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid") || (Moves(consumer) && consumer.Input[0] == value && OnlyOpensGates(consumer.Output[0])));
 
     /// <summary>The node that computed a value's numbers, past those that only move them.</summary>
     private NodeProto? Source(string value)
     {
         NodeProto? producer = _graph.Producer(value);
-        while (producer is not null && producer.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity")
-        {
-            producer = _graph.Producer(producer!.Input[0]);
-        }
-
+        while (producer is not null && Moves(producer)) producer = _graph.Producer(producer.Input[0]);
         return producer;
     }
+
+    private static bool Moves(NodeProto node)
+        => node.Domain.Length == 0 && (node.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity");
 }

@@ -54,6 +54,9 @@ internal static class QuantizationRules
         };
     }
 
+    /// <summary>Whether an integer node reads its input of that place as integers. The other places hold constants, shapes, the factors of a resize.</summary>
+    public static bool IsInteger(NodeRule rule, int input) => input == 0 || rule is NodeRule.Pair or NodeRule.Concat;
+
     /// <summary>Axes of a reduction, counted from the front; null where they are not constant.</summary>
     public static long[]? Axes(NodeProto node, NodeGraph graph, int rank)
     {

@@ -34,15 +34,17 @@ internal sealed record QuantizedWeights
         int outputs = (int)dims[axis];
         int inner = (int)dims.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
         float[] scales = perChannel ? ChannelScales(weights, outputs, inner, most) : [AffineParameters.SymmetricScale(weights, most)];
-        if (bias is not null)
+        // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones. Without weights the bias alone sets them.
+        for (int i = 0; i < (bias?.Length ?? 0); i++)
         {
-            // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones.
-            for (int i = 0; i < outputs; i++)
-            {
-                int own = perChannel ? i : 0;
-                double least = Math.Abs((double)bias[i]) / LargestBias / inputScale;
-                if (scales[own] < least) scales[own] = (float)least;
-            }
+            int own = perChannel ? i : 0;
+            scales[own] = Math.Max(scales[own], (float)(Math.Abs((double)bias![i]) / LargestBias / inputScale));
+        }
+
+        for (int i = 0; i < scales.Length; i++)
+        {
+            // Noise, whose reciprocal overflows; a scale must not be zero.
+            if (scales[i] < AffineParameters.SmallestScale) scales[i] = 1;
         }
 
         sbyte[] values = new sbyte[weights.Length];

@@ -19,6 +19,7 @@ internal sealed class RuntimeModel : IDisposable
     /// <param name="threads">Threads inside an operator; 0 leaves the number to the runtime.</param>
     /// <param name="level">What the runtime may do to the graph.</param>
     /// <param name="optimizedPath">Where it writes the graph that it runs; null for nowhere.</param>
+    /// <exception cref="InvalidDataException">The runtime does not load it.</exception>
     public RuntimeModel(ModelProto model, int threads, GraphOptimizationLevel level = GraphOptimizationLevel.ORT_ENABLE_ALL, string? optimizedPath = null)
     {
         // Nothing but errors: the runtime warns of constants that it removes itself.
@@ -28,9 +29,10 @@ internal sealed class RuntimeModel : IDisposable
         {
             _session = new InferenceSession(model.ToByteArray(), _options);
         }
-        catch
+        catch (Exception e)
         {
             _options.Dispose();
+            if (e is OnnxRuntimeException) throw new InvalidDataException($"ONNX Runtime does not load the model: {e.Message}", e);
             throw;
         }
     }
@@ -40,23 +42,26 @@ internal sealed class RuntimeModel : IDisposable
     public IReadOnlyDictionary<string, NodeMetadata> Outputs => _session.OutputMetadata;
 
     /// <summary>Runs a batch and looks at each float output; what is handed over is gone afterwards.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="look">Is handed each output.</param>
+    /// <param name="argument">The caller's argument that holds the batch, for messages.</param>
     /// <exception cref="ArgumentException">The batch does not fit the model.</exception>
-    public void Run(OnnxBatch batch, OutputReader look)
+    public void Run(OnnxBatch batch, OutputReader look, string argument = "batch")
     {
-        ArgumentNullException.ThrowIfNull(batch);
+        ArgumentNullException.ThrowIfNull(batch, argument);
         List<OrtValue> values = [];
         try
         {
-            string[] names = [.. batch.Inputs.Select(input => input.Name.Length > 0 ? input.Name : OnlyInput())];
+            string[] names = [.. batch.Inputs.Select(input => input.Name.Length > 0 ? input.Name : OnlyInput(argument))];
             for (int i = 0; i < names.Length; i++)
             {
-                CheckShape(names[i], batch.Inputs[i].Shape);
+                CheckShape(names[i], batch.Inputs[i].Shape, argument);
                 values.Add(OrtValue.CreateTensorValueFromMemory(batch.Inputs[i].Values, batch.Inputs[i].Shape));
             }
 
             if (Inputs.Keys.Except(names).FirstOrDefault() is { } missing)
             {
-                throw new ArgumentException($"A batch lacks the model's input '{missing}'; give all of {string.Join(", ", Inputs.Keys)} with OnnxBatch.Of.", nameof(batch));
+                throw new ArgumentException($"A batch lacks the model's input '{missing}'; give all of {string.Join(", ", Inputs.Keys)} with OnnxBatch.Of.", argument);
             }
 
             string[] wanted = [.. Outputs.Where(output => output.Value.ElementDataType == TensorElementType.Float).Select(output => output.Key)];
@@ -69,7 +74,7 @@ internal sealed class RuntimeModel : IDisposable
         }
         catch (OnnxRuntimeException e)
         {
-            throw new ArgumentException($"The model does not run on a batch: {e.Message}", nameof(batch), e);
+            throw new ArgumentException($"The model does not run on a batch: {e.Message}", argument, e);
         }
         finally
         {
@@ -83,26 +88,26 @@ internal sealed class RuntimeModel : IDisposable
         _options.Dispose();
     }
 
-    private string OnlyInput() => Inputs.Count == 1 ? Inputs.Keys.Single() : throw new ArgumentException(
-        $"The model has {Inputs.Count} inputs: {string.Join(", ", Inputs.Keys)}. Give batches with OnnxBatch.Of, which names them.");
+    private string OnlyInput(string argument) => Inputs.Count == 1 ? Inputs.Keys.Single() : throw new ArgumentException(
+        $"The model has {Inputs.Count} inputs: {string.Join(", ", Inputs.Keys)}. Give batches with OnnxBatch.Of, which names them.", argument);
 
-    private void CheckShape(string name, long[] shape)
+    private void CheckShape(string name, long[] shape, string argument)
     {
         if (!Inputs.TryGetValue(name, out NodeMetadata? input))
         {
-            throw new ArgumentException($"The model has no input '{name}'; it has {string.Join(", ", Inputs.Keys)}.", nameof(name));
+            throw new ArgumentException($"The model has no input '{name}'; it has {string.Join(", ", Inputs.Keys)}.", argument);
         }
 
         if (input.ElementDataType != TensorElementType.Float)
         {
-            throw new ArgumentException($"The model's input '{name}' is {input.ElementDataType}; calibration and measuring know float inputs alone.", nameof(name));
+            throw new ArgumentException($"The model's input '{name}' is {input.ElementDataType}; calibration and measuring know float inputs alone.", argument);
         }
 
         int[] expected = input.Dimensions;
         if (expected.Length != shape.Length || expected.Zip(shape).Any(pair => pair.First > 0 && pair.First != pair.Second))
         {
             string wanted = string.Join(", ", expected.Select((length, i) => length > 0 ? $"{length}" : input.SymbolicDimensions.ElementAtOrDefault(i) is { Length: > 0 } symbol ? symbol : "any"));
-            throw new ArgumentException($"A batch has shape ({string.Join(", ", shape)}); the model's input '{name}' takes ({wanted}).", nameof(shape));
+            throw new ArgumentException($"A batch has shape ({string.Join(", ", shape)}); the model's input '{name}' takes ({wanted}).", argument);
         }
     }
 }

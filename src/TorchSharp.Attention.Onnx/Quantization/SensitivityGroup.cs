@@ -9,13 +9,13 @@ namespace TorchSharp.Attention.Onnx;
 internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<string> Nodes)
 {
     /// <summary>The caller's groups, then the attentions of the file's metadata, then each convolution and linear layer outside of them. A node belongs to the first that has it.</summary>
-    /// <exception cref="ArgumentException">A group's pattern matches no node that can be quantized.</exception>
-    public static IReadOnlyList<SensitivityGroup> Of(PreparedModel prepared, QuantizationPlan plan, IReadOnlyDictionary<string, string>? patterns)
+    /// <exception cref="ArgumentException">A group's pattern matches no node that can be quantized, or only nodes of earlier groups.</exception>
+    public static IReadOnlyList<SensitivityGroup> Of(PreparedModel prepared, QuantizationPlan plan, IReadOnlyDictionary<string, string>? groups)
     {
         // In the order of the graph, so that the table reads as the network runs.
         NodeProto[] nodes = [.. prepared.Model.Graph.Node.Where(node => plan.RuleOf(node) != NodeRule.None)];
-        Dictionary<string, (string Kind, HashSet<string> Nodes)> groups = [];
-        (string Name, NodePattern Pattern)[] own = [.. (patterns ?? new Dictionary<string, string>()).Select(entry => (entry.Key, new NodePattern(entry.Value)))];
+        Dictionary<string, (string Kind, HashSet<string> Nodes)> found = [];
+        (string Name, NodePattern Pattern)[] own = [.. (groups ?? new Dictionary<string, string>()).Select(entry => (entry.Key, new NodePattern(entry.Value)))];
         foreach (NodeProto node in nodes)
         {
             if (own.FirstOrDefault(group => group.Pattern.IsMatch(node.Name)).Name is { } named) Add(named, "group", node);
@@ -23,16 +23,20 @@ internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<s
             else if (plan.RuleOf(node) == NodeRule.Weighted) Add(Path(node.Name), "layer", node);
         }
 
-        if (own.FirstOrDefault(group => !groups.ContainsKey(group.Name)).Name is { } missing)
+        if (own.FirstOrDefault(group => !found.ContainsKey(group.Name)) is { Name: { } missing } empty)
         {
-            throw new ArgumentException($"The group '{missing}' has the pattern '{patterns![missing]}', which no node matches that could be quantized.", nameof(patterns));
+            throw new ArgumentException(
+                nodes.Any(node => empty.Pattern.IsMatch(node.Name))
+                    ? $"The group '{missing}' has the pattern '{groups![missing]}', but earlier groups hold all nodes that match it. Name it before them, or make their patterns narrower."
+                    : $"The group '{missing}' has the pattern '{groups![missing]}', which no node matches that could be quantized.",
+                nameof(groups));
         }
 
-        return [.. groups.Select(group => new SensitivityGroup(group.Key, group.Value.Kind, group.Value.Nodes))];
+        return [.. found.Select(group => new SensitivityGroup(group.Key, group.Value.Kind, group.Value.Nodes))];
 
         void Add(string name, string kind, NodeProto node)
         {
-            if (!groups.TryGetValue(name, out (string Kind, HashSet<string> Nodes) group)) groups.Add(name, group = (kind, []));
+            if (!found.TryGetValue(name, out (string Kind, HashSet<string> Nodes) group)) found.Add(name, group = (kind, []));
             group.Nodes.Add(node.Name);
         }
     }

@@ -3,6 +3,8 @@ namespace TorchSharp.Attention;
 /// <summary>Which channels of which groups go.</summary>
 internal static class ChannelSelection
 {
+    private const string LeftOut = "left out";
+
     /// <summary>For each group the indices that go, ascending, or why it stays whole.</summary>
     public static IReadOnlyList<(int[] Removed, string? Whole)> Choose(
         IReadOnlyList<ChannelGroup> groups, ChannelCriterion criterion, double fraction, PruningOptions options)
@@ -28,7 +30,19 @@ internal static class ChannelSelection
             total--;
         }
 
-        return [.. removed.Select((channels, g) => (Rounded(channels, groups[g].Channels, options.Multiple), reasons[g]))];
+        return
+        [
+            .. removed.Select((channels, g) =>
+            {
+                int[] rounded = Rounded(channels, groups[g].Channels, options.Multiple);
+                return (rounded, reasons[g] ?? (rounded.Length > 0 ? null : HeldBack(channels.Count, most[g], options)));
+            }),
+        ];
+
+        string? HeldBack(int chosen, int spare, PruningOptions options)
+            => fraction > 0 && spare == 0 ? $"{nameof(PruningOptions.MinimumChannels)} is {options.MinimumChannels}"
+                : chosen > 0 ? $"{nameof(PruningOptions.Multiple)} is {options.Multiple}"
+                : null;
 
         // 0.3 · 10 is a little less than 3.
         static int Whole(double channels) => (int)(channels + 1e-9);
@@ -39,7 +53,7 @@ internal static class ChannelSelection
         NamePatterns meant = Patterns(options.Groups, nameof(PruningOptions.Groups)), spared = Patterns(options.Except, nameof(PruningOptions.Except));
         return
         [
-            .. groups.Select(group => Any(group, spared) || !Any(group, meant) ? "left out"
+            .. groups.Select(group => Any(group, spared) || !Any(group, meant) ? LeftOut
                 : group.Obstacle ?? (group.Criterion != criterion && !options.Ungated ? "no gate sees it" : null)),
         ];
 
@@ -73,6 +87,8 @@ internal static class ChannelSelection
         bool ungated = criterion == ChannelCriterion.Gate && !options.Ungated && groups.All(group => group.Criterion != ChannelCriterion.Gate || group.Obstacle is not null);
         string remedy = ungated
             ? $" No channel gate stands on channels that can go: set {nameof(PruningOptions.Ungated)} = true, or rank by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}."
+            : Array.TrueForAll(reasons, reason => reason == LeftOut)
+                ? $" {nameof(PruningOptions.Groups)} '{options.Groups}' and {nameof(PruningOptions.Except)} '{options.Except}' leave all groups out; '*' and '' leave none out."
             : "";
         return new ArgumentException(
             $"No channel may be removed.{remedy} {string.Join("; ", groups.Select((group, g) => $"{group.Name}: {reasons[g]}"))}.", nameof(options));

@@ -62,10 +62,16 @@ internal static class GateMeans
 internal static class FilterNorms
 {
     /// <summary>Sum of absolute weights of each output channel, over their mean.</summary>
-    public static double[] Of(Tensor weight)
+    /// <exception cref="InvalidOperationException">A weight is not finite.</exception>
+    public static double[] Of(Tensor weight, string convolution)
     {
         using DisposeScope scope = NewDisposeScope();
         double[] norms = weight.detach().cpu().to_type(ScalarType.Float64).flatten(1).abs().sum(1).data<double>().ToArray();
+        if (!Array.TrueForAll(norms, double.IsFinite))
+        {
+            throw new InvalidOperationException($"The weight of {convolution} has values that are not finite, so its filters cannot be ranked; check the network's weights.");
+        }
+
         double mean = norms.Average();
         return mean > 0 ? [.. norms.Select(norm => norm / mean)] : norms;
     }

@@ -24,7 +24,7 @@ public static class GatePruning
     /// <exception cref="ArgumentException">
     /// The network is of a kind that is not pruned, has no channel gate, or there is no image; the message says what to do.
     /// </exception>
-    /// <exception cref="InvalidOperationException">The network is fused, or a gate is not finite.</exception>
+    /// <exception cref="InvalidOperationException">The network is fused, or a gate or a weight is not finite.</exception>
     public static ChannelRanking Rank(FeatureNetwork network, IEnumerable<Tensor> batches)
     {
         ChannelMap map = Pruner.MapOf(network);
@@ -40,7 +40,7 @@ public static class GatePruning
     /// <param name="network">The network.</param>
     /// <param name="inputShape">Shape of an input, the batch included, for the cost of plans: <c>1, 3, 224, 224</c>.</param>
     /// <exception cref="ArgumentException">The network is of a kind that is not pruned, or the shape is none of its inputs.</exception>
-    /// <exception cref="InvalidOperationException">The network is fused.</exception>
+    /// <exception cref="InvalidOperationException">The network is fused, or a weight is not finite.</exception>
     public static ChannelRanking RankByNorm(FeatureNetwork network, params long[] inputShape)
     {
         ChannelMap map = Pruner.MapOf(network);
@@ -102,7 +102,7 @@ public static class GatePruning
             string[] seen = [.. axis.Attentions.Where(gates.ContainsKey)];
             double[] scores = axis.Obstacles.Count > 0 ? []
                 : seen.Length > 0 ? Mean(seen.Select(name => gates[name].UnitMeans))
-                : Mean(axis.Members.Select(name => FilterNorms.Of(weights[$"{name}.weight"])));
+                : Mean(axis.Members.Select(name => FilterNorms.Of(weights[$"{name}.weight"], name)));
             return new ChannelGroup(
                 axis.Name, axis.Width, ValueList.Create<string>([.. axis.Members]), ValueList.Create<string>(seen),
                 seen.Length > 0 ? ChannelCriterion.Gate : ChannelCriterion.WeightNorm, ValueList.Create<double>(scores),

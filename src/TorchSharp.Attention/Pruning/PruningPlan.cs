@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// <param name="Name">The group.</param>
 /// <param name="Channels">How many channels it has.</param>
 /// <param name="Kept">Those that stay, ascending, from 0.</param>
-/// <param name="Whole">Why all stay, where none was to be chosen from; otherwise null.</param>
+/// <param name="Whole">Why all stay: left out, no gate, an attention that cannot give channels away, or a setting that holds them back; null where some go, or where none is among the lowest.</param>
 public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept, string? Whole)
 {
     /// <summary>Those that go, ascending, from 0.</summary>

@@ -27,8 +27,35 @@ public sealed class PruningErrorTests
         Refused("Multiple is 0", () => ranking.Remove(0.5, new PruningOptions { Multiple = 0 }));
         Refused("Scope is 7", () => ranking.Remove(0.5, new PruningOptions { Scope = (PruningScope)7 }));
         Refused("No channel may be removed", () => ranking.Remove(0.5, new PruningOptions { Except = "*" }));
+        Refused("leave all groups out; '*' and '' leave none out", () => ranking.Remove(0.5, new PruningOptions { Groups = "" }));
         Refused("There is no group 'layer1.0'", () => _ = ranking["layer1.0"]);
         Refused("inputShape is [1, 4, 12, 12]", () => GatePruning.RankByNorm(network, 1, 4, 12, 12));
+    }
+
+    [Fact]
+    public void Settings_that_hold_groups_back_are_named()
+    {
+        using ResNet network = new(PruningCases.Basic);
+        ChannelRanking ranking = GatePruning.RankByNorm(network, Shape);
+        PruningPlan few = ranking.Remove(0.5, new PruningOptions { MinimumChannels = 1000 }), coarse = ranking.Remove(0.5, new PruningOptions { MinimumChannels = 1, Multiple = 1000 });
+        Assert.Equal((0, 0), (few.RemovedChannels, coarse.RemovedChannels));
+        Assert.All(few.Groups, group => Assert.Equal("MinimumChannels is 1000", group.Whole));
+        Assert.Contains("whole, MinimumChannels is 1000: layer1, layer1.0.conv1", few.ToString(), StringComparison.Ordinal);
+        Assert.Contains("whole, Multiple is 1000: ", coarse.ToString(), StringComparison.Ordinal);
+        Assert.All(ranking.Remove(0, new PruningOptions { MinimumChannels = 1000 }).Groups, group => Assert.Null(group.Whole));
+        Assert.All(ranking.Remove(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1 }).Groups, group => Assert.Null(group.Whole));
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    public void Weights_that_are_no_numbers_are_not_ranked(float wrong)
+    {
+        using ResNet network = new(PruningCases.Basic);
+        using (no_grad())
+        using (Tensor first = network.get_parameter("layer2.0.conv2.weight")!.view(-1)[0]) first.fill_(wrong.ToScalar());
+        string message = Assert.Throws<InvalidOperationException>(() => GatePruning.RankByNorm(network, Shape)).Message;
+        Assert.Contains("weight of layer2.0.conv2 has values that are not finite", message, StringComparison.Ordinal);
     }
 
     [Fact]
