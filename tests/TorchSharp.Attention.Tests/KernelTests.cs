@@ -488,6 +488,96 @@ public sealed class KernelTests : IDisposable
         MapKernels.Write<PooledInputGradient<ChannelMagnitudes>>(view, a);
     }
 
+    [Fact]
+    public void Nothing_beyond_a_mixed_map_or_its_strips_is_read_or_written()
+    {
+        if (!OperatingSystem.IsLinux()) Assert.Skip("Guard pages are set up by Linux's mmap.");
+        foreach ((int batch, int channels, int height, int width) in (ReadOnlySpan<(int, int, int, int)>)[(1, 1, 1, 2), (2, 3, 7, 7), (1, 37, 3, 7), (3, 16, 1, 16), (2, 5, 14, 13), (1, 70, 3, 1)])
+        {
+            foreach (bool pixels in (bool[])[false, true])
+            {
+                foreach (bool half in (bool[])[false, true])
+                {
+                    foreach (bool atEnd in (bool[])[false, true])
+                    {
+                        foreach (MixKind kind in Enum.GetValues<MixKind>())
+                        {
+                            if (kind != MixKind.SumOfThree) GuardedMix(kind, batch, channels, height, width, pixels, half, atEnd);
+                            if (kind != MixKind.Energy) GuardedStrips(kind, batch, channels, height, width, pixels, half, atEnd);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static unsafe MapArguments Mixed(GuardedMemory memory, int batch, int channels, int height, int width, bool pixels, bool half, out MapView view)
+    {
+        int bytes = batch * channels * height * width * (half ? 2 : 4);
+        view = new MapView(memory.Take(bytes), batch, channels, height * width, pixels, half);
+        MapArguments a = view.Arguments();
+        (a.Channels, a.Height, a.Width, a.Scale, a.ColumnScale, a.MixScale) = (channels, height, width, 1, 1, 1);
+        a.GradY = memory.Take(bytes);
+        a.Residual = memory.Take(bytes);
+        a.Y = memory.Take(bytes);
+        return a;
+    }
+
+    /// <summary>Every kernel of a mix of channels' and positions' factors.</summary>
+    private static unsafe void GuardedMix(MixKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
+    {
+        using GuardedMemory memory = new(atEnd);
+        MapArguments a = Mixed(memory, batch, channels, height, width, pixels, half, out MapView view);
+        float* Channels() => (float*)memory.Take(batch * channels * 4);
+        float* Positions() => (float*)memory.Take(batch * height * width * 4);
+        a.FirstFactor = Channels();
+        a.SecondFactor = kind == MixKind.Energy ? Channels() : Positions();
+        (a.ChannelMax, a.ChannelShift, a.ChannelSlope, a.ChannelPeak) = (Channels(), Channels(), Channels(), Channels());
+        (a.PositionMax, a.PositionShift, a.PositionPeak) = (Positions(), Positions(), Positions());
+        (a.First, a.Second, a.ResultStride) = (Channels(), Channels(), channels);
+        MixKernels kernels = MixKernels.For(kind);
+        kernels.Apply(view, a, strips: false, endsBlock: false);
+        kernels.Apply(view, a, strips: false, endsBlock: true);
+        kernels.Totals(view, a, strips: false);
+        if (kind == MixKind.Energy) kernels.Factors(view, a, strips: false);
+        else kernels.First(view, a);
+        foreach (ChannelReads reads in (ChannelReads[])[ChannelReads.Nothing, ChannelReads.Mean, ChannelReads.Mean | ChannelReads.Maximum, ChannelReads.Mean | ChannelReads.SquaredDeviations])
+        {
+            kernels.Input(view, a, new GateMix(kind, reads));
+        }
+
+        if (kind == MixKind.Energy) return;
+        (a.First, a.Second, a.ResultStride) = (Positions(), Positions(), height * width);
+        kernels.Second(view, a);
+    }
+
+    /// <summary>Every kernel of a mix of rows' and columns' factors, with a third of positions where the mix has one.</summary>
+    private static unsafe void GuardedStrips(MixKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
+    {
+        using GuardedMemory memory = new(atEnd);
+        MapArguments a = Mixed(memory, batch, channels, height, width, pixels, half, out MapView view);
+        float* Strips() => (float*)memory.Take(batch * channels * (height + width) * 4);
+        float* Positions() => (float*)memory.Take(batch * height * width * 4);
+        a.FirstFactor = a.SecondFactor = Strips();
+        (a.ThirdFactor, a.ThirdMax, a.ThirdShift, a.ThirdPeak) = (Positions(), Positions(), Positions(), Positions());
+        a.ChannelMax = a.PositionMax = Strips();
+        a.ChannelShift = a.PositionShift = Strips();
+        a.ChannelPeak = a.PositionPeak = Strips();
+        (a.First, a.Second) = (Strips(), Strips());
+        MixKernels kernels = MixKernels.For(kind);
+        StripKernels.Reduce<Summing>(view, a);
+        StripKernels.Reduce<Pooling>(view, a);
+        StripKernels.Reduce<SharedMaxima>(view, a);
+        kernels.Apply(view, a, strips: true, endsBlock: false);
+        kernels.Apply(view, a, strips: true, endsBlock: true);
+        kernels.Factors(view, a, strips: true);
+        kernels.Totals(view, a, strips: true);
+        foreach (StripReads reads in (StripReads[])[StripReads.Means, StripReads.MeansAndMaxima]) kernels.Input(view, a, new GateMix(kind, Strips: reads));
+        if (kind != MixKind.SumOfThree) return;
+        (a.First, a.Second, a.ResultStride, a.PositionMax) = (Positions(), Positions(), height * width, Positions());
+        MapKernels.OverChannels<ThirdGradient>(view, a);
+    }
+
     private static Tensor Random(Trial trial, ScalarType type, bool ties = false)
     {
         manual_seed(trial.Seed);
