@@ -31,6 +31,12 @@ internal sealed record MobileOptions
     /// <summary>Few images, one epoch, one thread: shows that everything works.</summary>
     public static MobileOptions Quick { get; } = new()
     {
-        Epochs = 1, Images = 1920, TestImages = 250, Tune = 1, Threads = 1, Rounds = 3, Fractions = [0, 0.4],
+        Epochs = 1,
+        Images = 1920,
+        TestImages = 250,
+        Tune = 1,
+        Threads = 1,
+        Rounds = 3,
+        Fractions = [0, 0.4],
     };
 }

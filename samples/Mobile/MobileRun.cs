@@ -203,7 +203,9 @@ internal sealed class MobileRun
         }));
         yield return Measured(new Step(name, OnnxFloat), network, Classified(floatFile)) with
         {
-            File = floatFile, Bytes = new FileInfo(PathOf(floatFile)).Length, Expected = Expected(eager),
+            File = floatFile,
+            Bytes = new FileInfo(PathOf(floatFile)).Length,
+            Expected = Expected(eager),
         };
 
         OnnxBatch[] calibration = [.. Images(_data.Train, CalibrationImages).Select(batch => OnnxBatch.From(batch))];
@@ -211,7 +213,9 @@ internal sealed class MobileRun
         (int[] Classes, bool[] Near) int8 = Classified(int8File);
         yield return Measured(new Step(name, OnnxInt8), network, int8) with
         {
-            File = int8File, Bytes = new FileInfo(PathOf(int8File)).Length, Expected = Expected(int8),
+            File = int8File,
+            Bytes = new FileInfo(PathOf(int8File)).Length,
+            Expected = Expected(int8),
         };
     }
 

@@ -32,7 +32,9 @@ internal static class Program
         part.AcceptOnlyFromAmong("all", "make", "time", "curve");
         Option<string> folder = new("--out")
         {
-            Description = "Folder for weights, ONNX files and results. Networks that were trained there are used again.", HelpName = "DIR", DefaultValueFactory = _ => usual.Out,
+            Description = "Folder for weights, ONNX files and results. Networks that were trained there are used again.",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => usual.Out,
         };
         Option<int?> epochs = Number("--epochs", $"Passes over the training images. Default {usual.Epochs}.", 1);
         Option<int?> tune = Number("--tune", $"Passes over them after pruning. Default {usual.Tune}.", 1);

@@ -45,8 +45,16 @@ public sealed class MobileTests : IDisposable
 
         // Time again, without training; other settings are not mixed in.
         Assert.Equal(0, Make(["time", .. settings]).Code);
-        (code, _, error) = Make([.. settings, "--images", "128"]);
+        (code, _, error) = Make(["--quick", "--images", "128", "--out", _folder["out"]]);
         Assert.Equal(2, code);
+        Assert.Contains("was made with other settings (1 epochs of 64 images; wanted: 1 epochs of 128 images)", error);
+
+        // Accuracy against cost: the network itself, and pruned by gates and by norms.
+        (code, output, error) = Make(["curve", .. settings]);
+        Assert.Equal((0, ""), (code, error));
+        string[] rows = [.. output.Split('\n').Where(line => line.StartsWith("| ", StringComparison.Ordinal)).Skip(1).Select(line => line.Split('|')[1].Trim())];
+        Assert.Equal(["", "gates", "norms"], rows);
+        Assert.Equal((3, 2), (File.ReadAllLines(_folder["out/curve-gates.csv"]).Length, File.ReadAllLines(_folder["out/curve-norms.csv"]).Length));
 
         JsonArray Steps() => JsonNode.Parse(File.ReadAllText(_folder["out/results.json"]))!["Steps"]!.AsArray();
     }
