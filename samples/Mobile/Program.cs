@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Microsoft.ML.OnnxRuntime;
 using QuickStart.Data;
 
 namespace Mobile;
@@ -108,7 +109,7 @@ internal static class Program
             error.WriteLine("Stopped. Networks that were trained are kept.");
             return Stopped;
         }
-        catch (Exception e) when (e is DataException or IOException or InvalidDataException or UnauthorizedAccessException)
+        catch (Exception e) when (e is DataException or IOException or InvalidDataException or UnauthorizedAccessException or OnnxRuntimeException)
         {
             error.WriteLine(e.Message);
             return BadInput;
