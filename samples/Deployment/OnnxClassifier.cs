@@ -15,6 +15,12 @@ internal sealed class OnnxClassifier : IDisposable
         _session = new InferenceSession(path, _options);
     }
 
+    /// <summary>What the exporter wrote into the file, by key.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => _session.ModelMetadata.CustomMetadataMap;
+
+    /// <summary>Lengths of the input's axes; -1 where any will do.</summary>
+    public IReadOnlyList<int> InputShape => _session.InputMetadata.Single().Value.Dimensions;
+
     public float[] Run(OrtValue images)
     {
         using var outputs = _session.Run(_run, _session.InputNames, [images], _session.OutputNames);

@@ -20,10 +20,10 @@ internal sealed record TrainingStep(int Epoch, int Epochs, int Batch, int Batche
 /// Trains with AdamW under a one-cycle schedule. Everything runs on the calling thread, and no other thread may allocate
 /// meanwhile: TorchSharp's optimizers pass temporary scalars that a garbage collection by another thread could free too early.
 /// </summary>
-internal sealed class Trainer(DataSet data, Normalisation normalisation, int seed)
+internal sealed class Trainer(DataSet data, Normalisation normalisation, int seed, double peakRate = 0.005)
 {
     private const int BatchSize = 64, TestBatchSize = 250;
-    private const double PeakRate = 0.005, WeightDecay = 0.05, WarmUp = 0.25;
+    private const double WeightDecay = 0.05, WarmUp = 0.25;
 
     private readonly Batches _train = new(data.Train, normalisation, data.Mirror), _test = new(data.Test, normalisation);
 
@@ -36,7 +36,7 @@ internal sealed class Trainer(DataSet data, Normalisation normalisation, int see
     public IReadOnlyList<EpochResult> Train(
         FeatureNetwork network, int epochs, Action<TrainingStep> onBatch, Action<int, EpochResult> onEpoch, CancellationToken stop)
     {
-        using optim.Optimizer optimizer = optim.AdamW(network.parameters(), PeakRate, weight_decay: WeightDecay);
+        using optim.Optimizer optimizer = optim.AdamW(network.parameters(), peakRate, weight_decay: WeightDecay);
         Random random = new(seed);
         int[] order = [.. Enumerable.Range(0, data.Train.Count)];
         List<EpochResult> results = [];
@@ -51,7 +51,7 @@ internal sealed class Trainer(DataSet data, Normalisation normalisation, int see
             {
                 stop.ThrowIfCancellationRequested();
                 double done = (epoch + ((double)batch / BatchesPerEpoch)) / epochs;
-                foreach (var group in optimizer.ParamGroups) group.LearningRate = PeakRate * OneCycle(done);
+                foreach (var group in optimizer.ParamGroups) group.LearningRate = peakRate * OneCycle(done);
                 (float batchLoss, long batchRight) = Step(network, optimizer, order.AsSpan(batch * Size, Size), random);
                 loss += batchLoss;
                 right += batchRight;
