@@ -10,6 +10,9 @@ internal sealed record RatioCase(string Name, string Shape, string Layout, IRead
 
     /// <summary>The largest difference between the ways' results, relative to the largest value.</summary>
     public Func<double> Difference { get; init; } = () => 0;
+
+    /// <summary>From which difference on a case is left out: rounding does not reach it, convolutions gone wrong do.</summary>
+    public double MostDifference { get; init; } = 1e-2;
 }
 
 /// <summary>The cases of the paired comparison.</summary>
@@ -212,6 +215,8 @@ internal static class RatioCases
             null,
             () => Free(plain, refined, plainCopy, refinedCopy, images))
         {
+            // Through fifty layers rounding turns some rectifiers on or off: a first layer's gradient was 1.3 % off float64's.
+            MostDifference = training ? 5e-2 : 1e-2,
             Difference = () => FromDouble(refined, Build(network, AttentionPlan.Of(Options(kind))), images),
         };
     }
@@ -233,7 +238,7 @@ internal static class RatioCases
     }
 
     public static FeatureNetwork Build(string network, AttentionPlan plan)
-        => network == "resnet50" ? ResNet.ResNet50(attention: plan) : new MobileNetV2(new MobileNetV2Options { Attention = plan });
+        => network == "resnet50" ? ResNet.ResNet50(attention: plan) : new MobileNetV2(new MobileNetV2Options { Attention = plan, Dropout = 0 });
 
     public static FeatureNetwork Copy(FeatureNetwork network)
         => network is ResNet resnet ? resnet.FuseForInference() : ((MobileNetV2)network).FuseForInference();

@@ -532,9 +532,16 @@ public sealed class KernelTests : IDisposable
         float* Positions() => (float*)memory.Take(batch * height * width * 4);
         a.FirstFactor = Channels();
         a.SecondFactor = kind == MixKind.Energy ? Channels() : Positions();
-        (a.ChannelMax, a.ChannelShift, a.ChannelSlope, a.ChannelPeak) = (Channels(), Channels(), Channels(), Channels());
-        (a.PositionMax, a.PositionShift, a.PositionPeak) = (Positions(), Positions(), Positions());
-        (a.First, a.Second, a.ResultStride) = (Channels(), Channels(), channels);
+        a.ChannelMax = Channels();
+        a.ChannelShift = Channels();
+        a.ChannelSlope = Channels();
+        a.ChannelPeak = Channels();
+        a.PositionMax = Positions();
+        a.PositionShift = Positions();
+        a.PositionPeak = Positions();
+        a.First = Channels();
+        a.Second = Channels();
+        a.ResultStride = channels;
         MixKernels kernels = MixKernels.For(kind);
         kernels.Apply(view, a, strips: false, endsBlock: false);
         kernels.Apply(view, a, strips: false, endsBlock: true);
@@ -547,7 +554,9 @@ public sealed class KernelTests : IDisposable
         }
 
         if (kind == MixKind.Energy) return;
-        (a.First, a.Second, a.ResultStride) = (Positions(), Positions(), height * width);
+        a.First = Positions();
+        a.Second = Positions();
+        a.ResultStride = height * width;
         kernels.Second(view, a);
     }
 
@@ -559,11 +568,15 @@ public sealed class KernelTests : IDisposable
         float* Strips() => (float*)memory.Take(batch * channels * (height + width) * 4);
         float* Positions() => (float*)memory.Take(batch * height * width * 4);
         a.FirstFactor = a.SecondFactor = Strips();
-        (a.ThirdFactor, a.ThirdMax, a.ThirdShift, a.ThirdPeak) = (Positions(), Positions(), Positions(), Positions());
+        a.ThirdFactor = Positions();
+        a.ThirdMax = Positions();
+        a.ThirdShift = Positions();
+        a.ThirdPeak = Positions();
         a.ChannelMax = a.PositionMax = Strips();
         a.ChannelShift = a.PositionShift = Strips();
         a.ChannelPeak = a.PositionPeak = Strips();
-        (a.First, a.Second) = (Strips(), Strips());
+        a.First = Strips();
+        a.Second = Strips();
         MixKernels kernels = MixKernels.For(kind);
         StripKernels.Reduce<Summing>(view, a);
         StripKernels.Reduce<Pooling>(view, a);
@@ -574,7 +587,10 @@ public sealed class KernelTests : IDisposable
         kernels.Totals(view, a, strips: true);
         foreach (StripReads reads in (StripReads[])[StripReads.Means, StripReads.MeansAndMaxima]) kernels.Input(view, a, new GateMix(kind, Strips: reads));
         if (kind != MixKind.SumOfThree) return;
-        (a.First, a.Second, a.ResultStride, a.PositionMax) = (Positions(), Positions(), height * width, Positions());
+        a.First = Positions();
+        a.Second = Positions();
+        a.ResultStride = height * width;
+        a.PositionMax = Positions();
         MapKernels.OverChannels<ThirdGradient>(view, a);
     }
 

@@ -99,7 +99,7 @@ internal sealed class QuantizationPlan
     }
 
     private bool ReadsAsIntegers(NodeProto node, string value)
-        => _rules.TryGetValue(node, out NodeRule rule) && node.Input.Index().Any(input => input.Item == value && QuantizationRules.IsInteger(rule, input.Index));
+        => _rules.TryGetValue(node, out NodeRule rule) && Enumerable.Range(0, node.Input.Count).Any(i => node.Input[i] == value && QuantizationRules.IsInteger(rule, i));
 
     private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
     {
