@@ -51,11 +51,17 @@ public sealed partial class OnnxContext
     /// <param name="first">How many before each axis.</param>
     /// <param name="last">How many after each axis.</param>
     /// <param name="value">The constant. Default 0.</param>
+    /// <exception cref="ArgumentException"><paramref name="first"/> or <paramref name="last"/> has another number of entries than the input axes.</exception>
     public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last, double value = 0)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(last);
-        if (first.Concat(last).All(count => count == 0)) return Given(x);
+        if (first.Count != Given(x).Rank || last.Count != x.Rank)
+        {
+            throw new ArgumentException($"first and last have {first.Count} and {last.Count} numbers; give one for each of the {x.Rank} axes of {x}.", nameof(first));
+        }
+
+        if (first.Concat(last).All(count => count == 0)) return x;
         if (mode == "wrap")
         {
             // No operator of set 17 wraps.
@@ -72,7 +78,7 @@ public sealed partial class OnnxContext
             return x;
         }
 
-        OnnxLength[] shape = [.. Given(x).Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
+        OnnxLength[] shape = [.. x.Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
         return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank), value == 0 ? null : Scalar(value)], [(shape, x.ElementType)], ("mode", mode))[0];
     }
 

@@ -20,7 +20,7 @@ public sealed class ExportTests
         Assert.Equal(["input (batch, 3, height, width)"], report.Inputs);
         Assert.Equal(["output (batch, 5)"], report.Outputs);
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-5);
-        Assert.Equal(3, report.Checks.Count);
+        Assert.Equal(5, report.Checks.Count);
         Assert.True(model.training);
         Assert.Equal(["plain.onnx"], folder.Files());
         GraphProto graph = OnnxModelFile.Load(path).Graph;
@@ -56,7 +56,7 @@ public sealed class ExportTests
         Assert.Empty(report.Notes);
         Assert.Equal(["output (batch, 4)", "layer1.0.attn/Channel (batch, 8)", "layer2.0.attn/Channel (batch, 16)"], report.Outputs);
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-5);
-        Assert.Equal(9, report.Checks.Count);
+        Assert.Equal(15, report.Checks.Count);
         Dictionary<string, string> metadata = OnnxModelFile.Load(path).MetadataProps.ToDictionary(entry => entry.Key, entry => entry.Value);
         Assert.Equal(model.Options.Attention, AttentionPlan.FromJson(metadata["torchsharp_attention.plan"]));
         Assert.Equal("[\"a\",\"b\",\"c\",\"d\"]", metadata["class_names"]);
