@@ -16,11 +16,9 @@ public sealed partial class OnnxContext
 
         OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null ? null : Parameter(norm.bias);
         int channels = (int)norm.running_mean.size(0);
-        float[] ones = new float[channels];
-        Array.Fill(ones, 1);
         return Node(
             "BatchNormalization",
-            [x, scale ?? Constant(ones, channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
+            [x, scale ?? Ones(channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
             x.Shape, ("epsilon", norm.eps));
     }
 
@@ -28,11 +26,9 @@ public sealed partial class OnnxContext
     internal OnnxValue InstanceNorm(OnnxValue x, Tensor? scale, Tensor? shift, double eps)
     {
         int channels = (int)x[1].Size;
-        float[] ones = new float[channels];
-        Array.Fill(ones, 1);
         return Node(
             "InstanceNormalization",
-            [x, scale is null ? Constant(ones, channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
+            [x, scale is null ? Ones(channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
             x.Shape, ("epsilon", eps));
     }
 
@@ -96,6 +92,22 @@ public sealed partial class OnnxContext
             ? [("mode", "linear"), ("coordinate_transformation_mode", "half_pixel")]
             : [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
         return Node("Resize", [x, null, null, Lengths(shape)], shape, attributes);
+    }
+
+    /// <summary>A constant of ones.</summary>
+    internal OnnxValue Ones(params long[] shape)
+    {
+        float[] ones = new float[shape.Aggregate(1L, (a, b) => a * b)];
+        Array.Fill(ones, 1);
+        return Constant(ones, shape);
+    }
+
+    /// <summary>A map times its gate, after the identity start's blend; the factor is the module's map.</summary>
+    internal OnnxValue Refine(OnnxValue x, OnnxValue gate, Tensor? alpha)
+    {
+        OnnxValue factor = Blend(gate, alpha);
+        MapFactor(x, factor);
+        return Mul(x, factor);
     }
 
     /// <summary>1 + alpha · (gate − 1): the identity start of a gate.</summary>

@@ -7,7 +7,7 @@ public enum OnnxDynamicAxes
     /// <summary>None: the file takes inputs of the example's shape.</summary>
     None = 0,
 
-    /// <summary>The first axis.</summary>
+    /// <summary>The first axis. Inputs whose examples are as long along it share it.</summary>
     Batch = 1,
 
     /// <summary>Axis 2 of a map (N, C, H, W).</summary>
@@ -58,15 +58,15 @@ public sealed record OnnxExportOptions
     public OnnxDynamicAxes DynamicAxes { get; init; } = OnnxDynamicAxes.Batch;
 
     /// <summary>
-    /// Whether a module that needs to know the size of a dynamic axis is an error. Default false: the axis gets the example's size, and the
-    /// report says which and why.
+    /// Whether a module that needs to know the size of a dynamic axis is an error, and an axis that no input has. Default false: the axis gets the
+    /// example's size, and the report says which and why.
     /// </summary>
     public bool RequireDynamicAxes { get; init; }
 
-    /// <summary>Names of the inputs. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….</summary>
+    /// <summary>Names of the inputs, all different, from the outputs' too. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….</summary>
     public ValueList<string>? InputNames { get; init; }
 
-    /// <summary>Names of the outputs. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>, ….</summary>
+    /// <summary>Names of the outputs, all different, from the inputs' too. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>, ….</summary>
     public ValueList<string>? OutputNames { get; init; }
 
     /// <summary>

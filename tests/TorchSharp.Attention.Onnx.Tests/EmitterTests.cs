@@ -276,7 +276,7 @@ public sealed class EmitterTests : IDisposable
 
     private sealed class MeanGate : GateModule
     {
-        private readonly Modules.Parameter slope = new(full([1, 4, 1, 1], 1.5f));
+        private readonly Modules.Parameter slope = new(tensor([1.5f, 1, -0.5f, 2], [1, 4, 1, 1]));
 
         public MeanGate(int channels, AttentionOptions options)
             : base(channels, options) => Complete();
@@ -293,8 +293,8 @@ public sealed class EmitterTests : IDisposable
 
         protected override Tensor ComputeWeights(Tensor input)
         {
-            long positions = input.size(2) * input.size(3);
-            return full([input.size(0), 1, 1, positions], 1f / positions);
+            using Scalar share = (1f / (input.size(2) * input.size(3))).ToScalar();
+            return full([input.size(0), 1, 1, input.size(2) * input.size(3)], share);
         }
     }
 

@@ -266,6 +266,27 @@ public sealed class ExportOptionTests : IDisposable
     }
 
     [Fact]
+    public void The_plan_of_a_unets_encoder_is_in_the_metadata_too()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        AttentionPlan plan = AttentionPlan.Of(new EfficientChannelAttentionOptions());
+        using UNet network = Encoded(plan);
+        Assert.Empty(network.ExportOnnx(Path, randn(1, 3, 16, 16)).Notes);
+        Dictionary<string, string> metadata = OnnxModelFile.Load(Path).MetadataProps.ToDictionary(entry => entry.Key, entry => entry.Value);
+        Assert.Equal(AttentionPlan.None, AttentionPlan.FromJson(metadata["torchsharp_attention.plan"]));
+        Assert.Equal(plan, AttentionPlan.FromJson(metadata["torchsharp_attention.encoder_plan"]));
+
+        using UNet other = Encoded(plan.Where(_ => true));
+        Assert.Equal(["the encoder's plan is not in the metadata, because a rule has a predicate, which is code."], other.ExportOnnx(Path, randn(1, 3, 16, 16)).Notes);
+
+        static UNet Encoded(AttentionPlan plan) => new(new()
+        {
+            Widths = [4, 4],
+            Encoder = new ResNetOptions { Layers = [1], StagePlanes = [8], StemWidth = 4, Attention = plan },
+        });
+    }
+
+    [Fact]
     public void Every_module_keeps_its_mode()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -318,7 +339,7 @@ public sealed class ExportOptionTests : IDisposable
 
     private sealed class Named : nn.Module<Tensor, Tensor>
     {
-        private readonly Modules.Parameter output = new(full(1, 1.5f));
+        private readonly Modules.Parameter output = new(tensor([1.5f]));
 
         public Named()
             : base(nameof(Named)) => RegisterComponents();

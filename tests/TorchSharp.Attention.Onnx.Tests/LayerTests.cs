@@ -164,6 +164,26 @@ public sealed class LayerTests
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-5);
     }
 
+    [Theory]
+    [InlineData(ScalarType.Float16)]
+    [InlineData(ScalarType.BFloat16)]
+    [InlineData(ScalarType.Float64)]
+    public void Multi_head_attention_of_another_type_is_rounded_where_that_is_asked_for(ScalarType type)
+    {
+        using TestFolder folder = new();
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(3);
+        using SequenceNetwork network = new(nn.MultiheadAttention(12, 3));
+        network.to(type);
+        Tensor sequence = randn(5, 2, 12).to_type(type);
+        OnnxExportReport report = network.ExportOnnx(folder.File("heads.onnx"), [sequence, sequence, sequence], new OnnxExportOptions
+        {
+            Emitters = OnnxEmitters.Default.WithMany<SequenceNetwork>((context, _, inputs) => [context.Call(context.Child("attention")!, inputs)[0]]),
+            ConvertToFloat32 = true,
+        });
+        Assert.NotEmpty(report.Checks);
+    }
+
     [Fact]
     public void A_layer_that_does_something_else_than_its_name_says_is_refused()
     {

@@ -208,9 +208,7 @@ internal static class MixedEmitters
 
     private static OnnxValue Write(OnnxContext context, ShuffleAttention module, OnnxValue x)
     {
-        OnnxValue factor = context.Blend(Gate(context, module, x), module.StartScale);
-        context.MapFactor(x, factor);
-        OnnxValue refined = context.Mul(x, factor);
+        OnnxValue refined = context.Refine(x, Gate(context, module, x), module.StartScale);
         if (!((ShuffleAttentionOptions)module.Options).Shuffle) return refined;
         OnnxValue rows = context.Transpose(context.Reshape(refined, x[0], 2, module.Channels / 2, x[2], x[3]), 0, 2, 1, 3, 4);
         return context.Reshape(rows, x.Shape);
