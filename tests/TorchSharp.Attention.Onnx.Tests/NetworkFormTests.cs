@@ -64,7 +64,7 @@ public sealed class NetworkFormTests : IDisposable
             Layers = [1, 1],
             StagePlanes = [8, 8],
             StemWidth = 8,
-            Widths = new ResNetWidths { Stem = 5, Stages = [6, 7], Conv1 = [3, 4] },
+            Widths = new ResNetWidths { Stem = 5, Stages = [5, 7], Conv1 = [3, 4] },
             Attention = AttentionPlan.Of(new EfficientChannelAttentionOptions()),
         }),
         ["mobilenetv2, pruned"] = () =>
