@@ -219,8 +219,11 @@ public sealed class ExportOptionTests : IDisposable
         using CrossAttention same = new(8, 6, new() { Heads = 2 });
         Assert.Equal(["input1 (batch, 8, 4, 4)", "input2 (batch, 3, 6)"], same.ExportOnnx(Path, [randn(2, 8, 4, 4), randn(2, 3, 6)], null).Inputs);
         using Three network = new();
-        OnnxExportOptions options = new() { Emitters = OnnxEmitters.Default.WithMany<Three>((context, _, inputs) =>
-            [context.Add(context.Mean(inputs[0], 0), context.Add(context.Mean(inputs[1], 0), context.Mean(inputs[2], 0)))]) };
+        OnnxExportOptions options = new()
+        {
+            Emitters = OnnxEmitters.Default.WithMany<Three>((context, _, inputs) =>
+            [context.Add(context.Mean(inputs[0], 0), context.Add(context.Mean(inputs[1], 0), context.Mean(inputs[2], 0)))])
+        };
         OnnxExportReport report = network.ExportOnnx(Path, [randn(5, 3), randn(4, 3), randn(4, 3)], options);
         Assert.Equal(["input1 (batch, 3)", "input2 (batch2, 3)", "input3 (batch2, 3)"], report.Inputs);
         Assert.Contains(report.Checks, check => check.InputShapes.ToString() == "[[6, 3], [5, 3], [5, 3]]");

@@ -190,7 +190,7 @@ public sealed class LayerTests
         using TestFolder folder = new();
         using DisposeScope scope = NewDisposeScope();
         using Hardtanh layer = nn.Hardtanh(-0.5, 0.8);
-        using Scalar three = 3.ToScalar();
+        using Scalar three = 3.0.ToScalar();
         if (layer.call(full(1, three)).item<float>() < 1) Assert.Skip("this TorchSharp's Hardtanh clips");
         Assert.Contains("beyond its bounds", Assert.Throws<NotSupportedException>(() => layer.ExportOnnx(folder.File("layer.onnx"), randn(1, 3))).Message, StringComparison.Ordinal);
     }
