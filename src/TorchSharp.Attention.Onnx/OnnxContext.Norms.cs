@@ -16,11 +16,9 @@ public sealed partial class OnnxContext
 
         OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null ? null : Parameter(norm.bias);
         int channels = (int)norm.running_mean.size(0);
-        float[] ones = new float[channels];
-        Array.Fill(ones, 1);
         return Node(
             "BatchNormalization",
-            [x, scale ?? Constant(ones, channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
+            [x, scale ?? Ones(channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
             x.Shape, ("epsilon", norm.eps));
     }
 
@@ -28,11 +26,9 @@ public sealed partial class OnnxContext
     internal OnnxValue InstanceNorm(OnnxValue x, Tensor? scale, Tensor? shift, double eps)
     {
         int channels = (int)x[1].Size;
-        float[] ones = new float[channels];
-        Array.Fill(ones, 1);
         return Node(
             "InstanceNormalization",
-            [x, scale is null ? Constant(ones, channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
+            [x, scale is null ? Ones(channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
             x.Shape, ("epsilon", eps));
     }
 
@@ -51,11 +47,17 @@ public sealed partial class OnnxContext
     /// <param name="first">How many before each axis.</param>
     /// <param name="last">How many after each axis.</param>
     /// <param name="value">The constant. Default 0.</param>
+    /// <exception cref="ArgumentException"><paramref name="first"/> or <paramref name="last"/> has another number of entries than the input axes.</exception>
     public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last, double value = 0)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(last);
-        if (first.Concat(last).All(count => count == 0)) return Given(x);
+        if (first.Count != Given(x).Rank || last.Count != x.Rank)
+        {
+            throw new ArgumentException($"first and last have {first.Count} and {last.Count} numbers; give one for each of the {x.Rank} axes of {x}.", nameof(first));
+        }
+
+        if (first.Concat(last).All(count => count == 0)) return x;
         if (mode == "wrap")
         {
             // No operator of set 17 wraps.
@@ -72,7 +74,7 @@ public sealed partial class OnnxContext
             return x;
         }
 
-        OnnxLength[] shape = [.. Given(x).Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
+        OnnxLength[] shape = [.. x.Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
         return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank), value == 0 ? null : Scalar(value)], [(shape, x.ElementType)], ("mode", mode))[0];
     }
 
@@ -90,6 +92,22 @@ public sealed partial class OnnxContext
             ? [("mode", "linear"), ("coordinate_transformation_mode", "half_pixel")]
             : [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
         return Node("Resize", [x, null, null, Lengths(shape)], shape, attributes);
+    }
+
+    /// <summary>A constant of ones.</summary>
+    internal OnnxValue Ones(params long[] shape)
+    {
+        float[] ones = new float[shape.Aggregate(1L, (a, b) => a * b)];
+        Array.Fill(ones, 1);
+        return Constant(ones, shape);
+    }
+
+    /// <summary>A map times its gate, after the identity start's blend; the factor is the module's map.</summary>
+    internal OnnxValue Refine(OnnxValue x, OnnxValue gate, Tensor? alpha)
+    {
+        OnnxValue factor = Blend(gate, alpha);
+        MapFactor(x, factor);
+        return Mul(x, factor);
     }
 
     /// <summary>1 + alpha · (gate − 1): the identity start of a gate.</summary>

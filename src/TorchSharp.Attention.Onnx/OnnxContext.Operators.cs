@@ -130,8 +130,14 @@ public sealed partial class OnnxContext
     /// <summary>Matrix product over the last two axes, with broadcasting over the others.</summary>
     /// <param name="left">(…, L, K).</param>
     /// <param name="right">(…, K, S).</param>
+    /// <exception cref="ArgumentException">The lengths that have to be the same differ.</exception>
     public OnnxValue MatMul(OnnxValue left, OnnxValue right)
     {
+        if (Given(left)[-1].Size != Given(right)[-2].Size)
+        {
+            throw new ArgumentException($"right is {right}, whose second axis from the end must be as long as the last axis of {left}.", nameof(right));
+        }
+
         OnnxLength[] batch = Broadcast([.. Given(left).Shape.SkipLast(2)], [.. Given(right).Shape.SkipLast(2)]);
         return Node("MatMul", [left, right], [.. batch, left[-2], right[-1]]);
     }

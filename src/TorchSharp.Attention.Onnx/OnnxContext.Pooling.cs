@@ -37,7 +37,7 @@ public sealed partial class OnnxContext
         int spatial = Given(x).Rank - 2;
         long[] windows = Each(kernel, spatial), steps = Each(strides, spatial), around = Each(pads, spatial);
         return Node(
-            "AveragePool", [x], Pooled(x, windows, steps, around, Each([1], spatial), ceil),
+            "AveragePool", [x], Pooled(x, windows, steps, around, Each([1L], spatial), ceil),
             ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("ceil_mode", ceil), ("count_include_pad", countPads));
     }
 
@@ -100,5 +100,6 @@ public sealed partial class OnnxContext
         return count * step >= size + pad ? count : count + 1; // No window starts in the padding.
     }
 
-    private static long[] Each(IReadOnlyList<long> values, int count) => values.Count == count ? [.. values] : [.. Enumerable.Repeat(values[0], count)];
+    /// <summary>A setting of each axis, of which one number says it for all.</summary>
+    internal static T[] Each<T>(IReadOnlyList<T> values, int count) => values.Count == count ? [.. values] : [.. Enumerable.Repeat(values[0], count)];
 }

@@ -207,12 +207,15 @@ public sealed partial class OnnxContext
     /// <param name="reason">What it is and what would do instead.</param>
     public NotSupportedException Refuse(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
 
-    /// <summary>Makes an attention's map an output.</summary>
+    /// <summary>Makes an attention's map an output. Where an attention is called several times, the last call's map is.</summary>
     /// <param name="kind">What it weighs.</param>
     /// <param name="map">The map, in the shape that <see cref="AttentionMapKind"/> says.</param>
     public void Map(AttentionMapKind kind, OnnxValue map)
     {
-        if (WantsMaps) Maps.Add((Path, kind, map));
+        ArgumentNullException.ThrowIfNull(map);
+        if (!WantsMaps) return;
+        Maps.RemoveAll(earlier => earlier.Path == Path && earlier.Kind == kind); // A recorder keeps those of the last call.
+        Maps.Add((Path, kind, map));
     }
 
     /// <summary>The gate of a gate module inside the current one, identity start included, without multiplying.</summary>

@@ -67,12 +67,7 @@ public sealed class OnnxEmitters
         where TModule : GateModule
     {
         ArgumentNullException.ThrowIfNull(gate);
-        return WithGate<TModule>(gate, (context, module, x) =>
-        {
-            OnnxValue factor = context.Blend(gate(context, module, x), module.StartScale);
-            context.MapFactor(x, factor);
-            return context.Mul(x, factor);
-        });
+        return WithGate<TModule>(gate, (context, module, x) => context.Refine(x, gate(context, module, x), module.StartScale));
     }
 
     /// <summary>

@@ -25,7 +25,9 @@ public static class OnnxExportExtensions
     /// <returns>What was written, and its error.</returns>
     /// <exception cref="ArgumentException">The example or an option does not fit.</exception>
     /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
-    /// <exception cref="OnnxVerificationException">The file computes something else. It is not kept.</exception>
+    /// <exception cref="OnnxVerificationException">The file computes something else, or could not be compared. It is not kept.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder of <paramref name="path"/> does not exist.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
     public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput, OnnxExportOptions? options)
         => model.ExportOnnx(path, [exampleInput], options);
 
@@ -37,7 +39,9 @@ public static class OnnxExportExtensions
     /// <returns>What was written, and its error.</returns>
     /// <exception cref="ArgumentException">An example or an option does not fit.</exception>
     /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
-    /// <exception cref="OnnxVerificationException">The file computes something else. It is not kept.</exception>
+    /// <exception cref="OnnxVerificationException">The file computes something else, or could not be compared. It is not kept.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder of <paramref name="path"/> does not exist.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
     public static OnnxExportReport ExportOnnx(this nn.Module model, string path, IReadOnlyList<Tensor> exampleInputs, OnnxExportOptions? options)
     {
         ArgumentNullException.ThrowIfNull(model);

@@ -7,7 +7,7 @@ public enum OnnxDynamicAxes
     /// <summary>None: the file takes inputs of the example's shape.</summary>
     None = 0,
 
-    /// <summary>The first axis.</summary>
+    /// <summary>The first axis. Inputs whose examples are as long along it share it.</summary>
     Batch = 1,
 
     /// <summary>Axis 2 of a map (N, C, H, W).</summary>
@@ -28,6 +28,25 @@ public enum OnnxDynamicAxes
 /// <param name="Deviation">Standard deviation of each channel.</param>
 public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double> Deviation)
 {
+    /// <summary>Whether it is one of inputs of a shape.</summary>
+    internal void Validate(long[] shape)
+    {
+        ArgumentNullException.ThrowIfNull(Mean);
+        ArgumentNullException.ThrowIfNull(Deviation);
+        if (Mean.Count != Deviation.Count || (shape.Length == 4 && Mean.Count != shape[1]))
+        {
+            throw new ArgumentException(
+                $"Normalization has {Mean.Count} means and {Deviation.Count} deviations; give one of each a channel" +
+                (shape.Length == 4 ? $", of which the first input has {shape[1]}." : "."), nameof(OnnxExportOptions.Normalization));
+        }
+
+        if (!Mean.All(double.IsFinite)) throw new ArgumentException($"Mean of Normalization is {Mean}; the numbers must be finite.", nameof(OnnxExportOptions.Normalization));
+        if (!Deviation.All(deviation => deviation > 0 && double.IsFinite(deviation)))
+        {
+            throw new ArgumentException($"Deviation of Normalization is {Deviation}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
+        }
+    }
+
     /// <summary>That of networks trained on ImageNet.</summary>
     public static OnnxNormalization ImageNet { get; } = new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 }
@@ -39,15 +58,15 @@ public sealed record OnnxExportOptions
     public OnnxDynamicAxes DynamicAxes { get; init; } = OnnxDynamicAxes.Batch;
 
     /// <summary>
-    /// Whether a module that needs to know the size of a dynamic axis is an error. Default false: the axis gets the example's size, and the
-    /// report says which and why.
+    /// Whether a module that needs to know the size of a dynamic axis is an error, and an axis that no input has. Default false: the axis gets the
+    /// example's size, and the report says which and why.
     /// </summary>
     public bool RequireDynamicAxes { get; init; }
 
-    /// <summary>Names of the inputs. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….</summary>
+    /// <summary>Names of the inputs, all different, from the outputs' too. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….</summary>
     public ValueList<string>? InputNames { get; init; }
 
-    /// <summary>Names of the outputs. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>, ….</summary>
+    /// <summary>Names of the outputs, all different, from the inputs' too. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>, ….</summary>
     public ValueList<string>? OutputNames { get; init; }
 
     /// <summary>
@@ -56,7 +75,10 @@ public sealed record OnnxExportOptions
     /// </summary>
     public bool AttentionMaps { get; init; }
 
-    /// <summary>Whether values of another floating-point type are written rounded to float32. Default false: they are refused.</summary>
+    /// <summary>
+    /// Whether values of another floating-point type are written rounded to float32. Default false: they are refused. The file then computes in float32;
+    /// where the network computes in 16 bits, it is compared within eight steps of that type, and the report says so.
+    /// </summary>
     public bool ConvertToFloat32 { get; init; }
 
     /// <summary>Names of the classes, for the file's metadata. Default null.</summary>
@@ -65,7 +87,7 @@ public sealed record OnnxExportOptions
     /// <summary>How pixels become the input, for the file's metadata. Default null.</summary>
     public OnnxNormalization? Normalization { get; init; }
 
-    /// <summary>More metadata, by key.</summary>
+    /// <summary>More metadata, by key; not <c>class_names</c>, <c>normalization.…</c> and <c>torchsharp_attention.…</c>, which the export writes.</summary>
     public IReadOnlyDictionary<string, string>? Metadata { get; init; }
 
     /// <summary>
@@ -82,6 +104,8 @@ public sealed record OnnxExportOptions
     /// <summary>Which modules can be written, and how. Default <see cref="OnnxEmitters.Default"/>.</summary>
     public OnnxEmitters Emitters { get; init; } = OnnxEmitters.Default;
 
+    internal const string OwnPrefix = "torchsharp_attention.", ClassesKey = "class_names", NormalizationPrefix = "normalization.";
+
     internal void Validate()
     {
         if (!(Tolerance > 0)) throw new ArgumentOutOfRangeException(nameof(Tolerance), Tolerance, $"Tolerance is {Tolerance}; it must be above 0, such as 1e-4.");
@@ -90,6 +114,18 @@ public sealed record OnnxExportOptions
             throw new ArgumentOutOfRangeException(
                 nameof(ExternalDataThreshold), ExternalDataThreshold,
                 $"ExternalDataThreshold is {ExternalDataThreshold}; it must lie between 0 and 1900000000, because a model file holds at most 2 GB.");
+        }
+
+        const OnnxDynamicAxes All = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size | OnnxDynamicAxes.Length;
+        if ((DynamicAxes & ~All) != 0) throw new ArgumentOutOfRangeException(nameof(DynamicAxes), DynamicAxes, $"DynamicAxes is {DynamicAxes}; it must be made of {All}.");
+        foreach ((string key, string value) in Metadata ?? new Dictionary<string, string>())
+        {
+            if (key.Length == 0 || key == ClassesKey || key.StartsWith(OwnPrefix, StringComparison.Ordinal) || key.StartsWith(NormalizationPrefix, StringComparison.Ordinal))
+            {
+                throw new ArgumentException($"Metadata has the key '{key}', which is empty or one that the export writes itself. Choose another.", nameof(Metadata));
+            }
+
+            if (value is null) throw new ArgumentException($"Metadata has null under '{key}'; give a text, or leave the key out.", nameof(Metadata));
         }
 
         ArgumentNullException.ThrowIfNull(Emitters);

@@ -49,7 +49,10 @@ public sealed record OnnxExportReport
     /// <summary>What was compared; empty where the options turned verification off.</summary>
     public required IReadOnlyList<OnnxCheck> Checks { get; init; }
 
-    /// <summary>Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was.</summary>
+    /// <summary>
+    /// Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was. Empty where the options turned
+    /// verification off.
+    /// </summary>
     public required IReadOnlyList<OnnxSkippedCheck> Skipped { get; init; }
 
     /// <summary>What differs from what was asked for, such as an axis that could not stay dynamic.</summary>
@@ -81,7 +84,10 @@ public sealed record OnnxExportReport
     }
 }
 
-/// <summary>A file computes something else than its network; it was not kept.</summary>
+/// <summary>
+/// A file computes something else than its network, or it could not be compared: ONNX Runtime does not take it, a dynamic axis along which the
+/// network takes no other size, a map that no recorder has. The file was not kept.
+/// </summary>
 public sealed class OnnxVerificationException : Exception
 {
     /// <summary>Describes the failure.</summary>
@@ -90,6 +96,6 @@ public sealed class OnnxVerificationException : Exception
     public OnnxVerificationException(string message, IReadOnlyList<OnnxCheck> checks)
         : base(message) => Checks = checks;
 
-    /// <summary>What was compared.</summary>
+    /// <summary>What was compared; empty where it did not come to that.</summary>
     public IReadOnlyList<OnnxCheck> Checks { get; }
 }

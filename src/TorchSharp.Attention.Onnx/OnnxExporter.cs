@@ -11,6 +11,17 @@ internal sealed class OnnxExporter
     /// <summary>Metadata with the paths of all attention modules, as JSON.</summary>
     public const string AttentionsKey = "torchsharp_attention.attentions";
 
+    private const string NoMap = "Hand over by Map what a recorder of the network would have, or leave AttentionMaps or Verify out.";
+
+    // How many steps of a 16-bit type its rounding, layer by layer, may add up to.
+    private const double Steps = 8;
+
+    // By how much the input's magnitude differs in one comparison.
+    private const float Large = 8;
+
+    // What is no rounding any more, even so.
+    private const double LargeTolerance = 0.05;
+
     private readonly nn.Module _model;
     private readonly IReadOnlyList<Tensor> _examples;
     private readonly OnnxExportOptions _options;
@@ -19,6 +30,7 @@ internal sealed class OnnxExporter
     private readonly List<OnnxSkippedCheck> _skipped = [];
     private List<(string Path, AttentionMapKind Kind, string Output)> _maps = [];
     private OnnxGraph _graph = null!;
+    private int _outputCount = 1;
     private IReadOnlyList<OnnxValue> _inputs = [], _outputs = [];
 
     public OnnxExporter(nn.Module model, IReadOnlyList<Tensor> examples, OnnxExportOptions options)
@@ -28,14 +40,17 @@ internal sealed class OnnxExporter
         {
             foreach ((OnnxDynamicAxes flag, int axis, string name) in AxesOf(examples[input].dim()))
             {
-                // All inputs share the batch; every other axis is its own.
-                if (options.DynamicAxes.HasFlag(flag)) _dynamic.Add((input, axis, flag == OnnxDynamicAxes.Batch || input == 0 ? name : $"{name}{input + 1}"));
+                // Inputs whose first axes are as long share them; every other axis is its own.
+                int owner = flag == OnnxDynamicAxes.Batch ? examples.ToList().FindIndex(example => example.size(0) == examples[input].size(0)) : input;
+                if (options.DynamicAxes.HasFlag(flag)) _dynamic.Add((input, axis, owner == 0 ? name : $"{name}{owner + 1}"));
             }
         }
     }
 
     public OnnxExportReport Run(string path)
     {
+        _options.Normalization?.Validate(_examples[0].shape);
+        NoteUnfound();
         WriteGraph();
         IReadOnlyList<OnnxCheck> checks = [];
         string? data = OnnxModelFile.Save(_graph.Model, path, _options.ExternalDataThreshold, _options.Verify ? file => checks = Verify(file) : null);
@@ -80,10 +95,44 @@ internal sealed class OnnxExporter
         }
     }
 
+    /// <summary>Says which of the asked axes no input has.</summary>
+    private void NoteUnfound()
+    {
+        foreach (OnnxDynamicAxes flag in new[] { OnnxDynamicAxes.Height, OnnxDynamicAxes.Width, OnnxDynamicAxes.Length })
+        {
+            if (!_options.DynamicAxes.HasFlag(flag) || _examples.Any(example => AxesOf(example.dim()).Any(axis => axis.Flag == flag))) continue;
+            string place = flag switch
+            {
+                OnnxDynamicAxes.Height => "axis 2 of (N, C, H, W)",
+                OnnxDynamicAxes.Width => "axis 3 of (N, C, H, W) or axis 2 of (N, C, L)",
+                _ => "axis 1 of (N, L, C)",
+            };
+            string shapes = string.Join(", ", _examples.Select(example => Check.Shape(example)));
+            if (_options.RequireDynamicAxes)
+            {
+                throw new ArgumentException(
+                    $"DynamicAxes has {flag}, which is {place}; the example input is {shapes}. Leave it out, or set RequireDynamicAxes to false.", nameof(OnnxExportOptions.DynamicAxes));
+            }
+
+            _notes.Add($"{flag} of DynamicAxes finds no axis: it is {place}, and the example input is {shapes}.");
+        }
+    }
+
     private void TryWriteGraph()
     {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable quiet = no_grad();
         _graph = new OnnxGraph(_model.GetName());
         string[] symbols = Symbols(), names = Names(_options.InputNames, "input", _examples.Count, nameof(OnnxExportOptions.InputNames));
+        string[] results = Names(_options.OutputNames, "output", _options.OutputNames?.Count ?? _outputCount, nameof(OnnxExportOptions.OutputNames));
+        (string Path, nn.Module Module)[] attentions = _options.AttentionMaps ? [.. AttentionRecorder.Attentions(_model)] : [];
+        foreach (string name in names) _graph.Reserve(name, nameof(OnnxExportOptions.InputNames));
+        foreach (string name in results) _graph.Reserve(name, nameof(OnnxExportOptions.OutputNames));
+        foreach ((string path, nn.Module _) in attentions)
+        {
+            foreach (AttentionMapKind kind in Enum.GetValues<AttentionMapKind>()) _graph.Reserve(NameOf(path, kind), "an attention map");
+        }
+
         _inputs = [.. _examples.Select((example, input) =>
         {
             long[] shape = example.shape;
@@ -93,23 +142,39 @@ internal sealed class OnnxExporter
                     : size)]);
         })];
         OnnxContext context = new(
-            _graph, _model, _options.Emitters, _options.ConvertToFloat32, _options.AttentionMaps ? AttentionRecorder.Attentions(_model).Select(entry => entry.Module) : []);
+            _graph, _model, _options.Emitters, _options.ConvertToFloat32, attentions.Select(entry => entry.Module));
         IReadOnlyList<OnnxValue> outputs = context.Call(_model, _inputs);
-        names = Names(_options.OutputNames, "output", outputs.Count, nameof(OnnxExportOptions.OutputNames));
-        _maps = [.. context.Maps.Select(map => (map.Path, map.Kind, OnnxContext.Below(map.Path, map.Kind.ToString())))];
+        if (outputs.Count != results.Length)
+        {
+            // Names are kept free before anything else takes them, and only now it shows how many.
+            if (_options.OutputNames is not null) Names(_options.OutputNames, "output", outputs.Count, nameof(OnnxExportOptions.OutputNames));
+            _outputCount = outputs.Count;
+            TryWriteGraph();
+            return;
+        }
+
+        _maps = [.. context.Maps.Select(map => (map.Path, map.Kind, NameOf(map.Path, map.Kind)))];
         _outputs =
         [
-            .. outputs.Select((output, i) => _graph.Output(output, names[i])),
+            .. outputs.Select((output, i) => _graph.Output(output, results[i])),
             .. context.Maps.Select((map, i) => _graph.Output(map.Value, _maps[i].Output)),
         ];
+        _graph.Prune();
         WriteMetadata();
     }
+
+    private static string NameOf(string path, AttentionMapKind kind) => OnnxContext.Below(path, kind.ToString());
 
     private void WriteMetadata()
     {
         _graph.Metadata("torchsharp_attention.version", OnnxGraph.Version);
         _graph.Metadata("torchsharp_attention.model", _model.GetName());
-        if (Plan() is { } plan) _graph.Metadata("torchsharp_attention.plan", plan);
+        if (Plan(_model, "the plan") is { } plan) _graph.Metadata("torchsharp_attention.plan", plan);
+        if (_model is UNet && _model.named_children().FirstOrDefault(child => child.name == "encoder").module is { } encoder && Plan(encoder, "the encoder's plan") is { } own)
+        {
+            _graph.Metadata("torchsharp_attention.encoder_plan", own);
+        }
+
         if (_model is IAttentionModule attention) _graph.Metadata("torchsharp_attention.options", attention.Options.ToJson());
         string[] attentions = [.. AttentionRecorder.Attentions(_model).Select(entry => entry.Name)];
         if (attentions.Length > 0) _graph.Metadata(AttentionsKey, JsonSerializer.Serialize(attentions));
@@ -123,9 +188,9 @@ internal sealed class OnnxExporter
         foreach ((string key, string value) in _options.Metadata ?? new Dictionary<string, string>()) _graph.Metadata(key, value);
     }
 
-    private string? Plan()
+    private string? Plan(nn.Module model, string what)
     {
-        AttentionPlan? plan = _model switch
+        AttentionPlan? plan = model switch
         {
             ResNet network => network.Options.Attention,
             MobileNetV2 network => network.Options.Attention,
@@ -134,21 +199,26 @@ internal sealed class OnnxExporter
         };
         if (plan is null) return null;
         if (plan.Rules.All(rule => rule.Predicate is null)) return plan.ToJson();
-        _notes.Add("the plan is not in the metadata, because a rule has a predicate, which is code.");
+        _notes.Add($"{what} is not in the metadata, because a rule has a predicate, which is code.");
         return null;
     }
 
     private List<OnnxCheck> Verify(string file)
     {
-        using OnnxSession session = new(file);
+        using OnnxSession session = Open(file);
         using EvaluationMode evaluation = new(_model);
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
         List<OnnxCheck> checks = [];
         Random random = new(20260101);
+        double tolerance = Tolerance();
         Compare(Sizes(size => size, size => size, size => size), required: true);
         if (_dynamic.Count > 0) Compare(Sizes(size => size + 1, size => size + size / 2, size => size));
-        if (_dynamic.Exists(axis => axis.Symbol != "batch")) Compare(Sizes(size => size == 1 ? 2 : 1, size => size, size => 2 * size));
+        if (_dynamic.Exists(axis => !IsBatch(axis.Symbol)))
+        {
+            Compare(Sizes(size => size == 1 ? 2 : 1, size => size, size => 2 * size));
+            Compare(Sizes(size => size, size => size + 1, size => size + 1));
+        }
 
         // A network may refuse sizes; then others are tried, and an axis that nothing was compared along is no dynamic axis.
         if (Unseen().Length > 0) Compare(Sizes(size => size + 1, size => 2 * size, size => 2 * size));
@@ -160,12 +230,13 @@ internal sealed class OnnxExporter
                 $"change out of DynamicAxes, or give an example of another size. Refused: {string.Join("; ", _skipped)}", checks);
         }
 
-        if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= _options.Tolerance))
+        CompareLarge();
+        if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= tolerance))
         {
             throw new OnnxVerificationException(string.Create(
                 CultureInfo.InvariantCulture,
                 $"The file computes something else than {_model.GetName()}: output '{worst.Output}' at input {string.Join(", ", worst.InputShapes)} differs by " +
-                $"{worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {_options.Tolerance:0.##e+0} is allowed. No file was written. Hooks that change " +
+                $"{worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {tolerance:0.##e+0} is allowed. No file was written. Hooks that change " +
                 $"outputs are not exported; otherwise the emitter of a module is wrong, or the tolerance too strict."), checks);
         }
 
@@ -176,19 +247,47 @@ internal sealed class OnnxExporter
             using DisposeScope each = NewDisposeScope();
             ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>([.. shapes.Select(shape => ValueList.Create<long>(shape))]);
             if (checks.Exists(check => check.InputShapes == said) || _skipped.Exists(skipped => skipped.InputShapes == said)) return;
-            Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i]))];
+            Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i], 1))];
             if (Expect(inputs, said, required) is not { } expected) return;
-            IReadOnlyDictionary<string, Tensor> found;
+            IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
+            foreach ((string output, Tensor value) in expected) checks.Add(Difference(said, output, value, found[output]));
+        }
+
+        // Other magnitudes reach other parts of activations. Rounding grows with them, and what overflows says nothing: only gross differences count.
+        void CompareLarge()
+        {
+            using DisposeScope each = NewDisposeScope();
+            ValueList<ValueList<long>> said = checks[0].InputShapes;
+            Tensor[] inputs = [.. _examples.Select(example => Noise(random, example.shape, example, Large))];
+            IReadOnlyList<Tensor> expected;
             try
             {
-                found = session.Run([.. inputs.Select((input, i) => (_inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
+                expected = ModelCall.Run(_model, inputs);
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                return; // A network may refuse magnitudes.
+            }
+
+            IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
+            for (int i = 0; i < expected.Count; i++)
+            {
+                if (!double.IsFinite(expected[i].to_type(ScalarType.Float64).abs().max().item<double>())) continue;
+                OnnxCheck check = Difference(said, _outputs[i].Name, expected[i], found[_outputs[i].Name]);
+                if (check.RelativeError > Math.Max(tolerance, LargeTolerance)) checks.Add(check);
+            }
+        }
+
+        IReadOnlyDictionary<string, Tensor> RunFile(Tensor[] inputs, ValueList<ValueList<long>> shapes)
+        {
+            try
+            {
+                return session.Run([.. inputs.Select((input, i) => (_inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
             }
             catch (OnnxRuntimeException e)
             {
-                throw new OnnxVerificationException($"ONNX Runtime cannot run the file on input {string.Join(", ", said)}, which {_model.GetName()} takes: {e.Message}", checks);
+                throw new OnnxVerificationException($"ONNX Runtime cannot run the file on input {string.Join(", ", shapes)}, which {_model.GetName()} takes: {e.Message}", checks);
             }
-
-            foreach ((string output, Tensor value) in expected) checks.Add(Difference(said, output, value, found[output]));
         }
 
         string[] Unseen() => [.. Symbols().Where(symbol => _dynamic.Where(axis => axis.Symbol == symbol).All(
@@ -202,14 +301,35 @@ internal sealed class OnnxExporter
         {
             using AttentionRecorder? recorder = _maps.Count > 0 ? AttentionRecorder.Attach(_model) : null;
             List<(string, Tensor)> expected = [.. ModelCall.Run(_model, inputs).Select((value, i) => (_outputs[i].Name, value))];
-            if (recorder is not null) expected.AddRange(_maps.Select(map => (map.Output, recorder[map.Path][map.Kind]!.clone())));
+            if (recorder is not null) expected.AddRange(_maps.Select(map => (map.Output, Recorded(recorder, map.Path, map.Kind))));
             return expected;
         }
-        catch (Exception e) when (!required && e is ArgumentException or System.Runtime.InteropServices.ExternalException)
+        catch (Exception e) when (!required && e is not (OutOfMemoryException or OnnxVerificationException))
         {
             _skipped.Add(new OnnxSkippedCheck(shapes, e.Message.Split('\n')[0]));
             return null;
         }
+    }
+
+    /// <summary>A map that the network's own recorder has.</summary>
+    private Tensor Recorded(AttentionRecorder recorder, string path, AttentionMapKind kind)
+    {
+        if (!recorder.CallOrder.Contains(path))
+        {
+            throw new OnnxVerificationException($"The map '{NameOf(path, kind)}' could not be checked: no call of {_model.GetName()} reached '{path}'. " + NoMap, []);
+        }
+
+        AttentionMaps maps = recorder[path];
+        if (maps[kind] is { } map) return map.clone();
+
+        // A map of one position has no more than its channels to tell apart; the file says all three for the sake of other sizes.
+        return (kind, maps[AttentionMapKind.Channel]) switch
+        {
+            (AttentionMapKind.Element, { } channels) => channels.unsqueeze(2).unsqueeze(3),
+            (AttentionMapKind.Spatial, { } channels) => channels.mean([1]).unsqueeze(1).unsqueeze(2),
+            _ => throw new OnnxVerificationException(
+                $"The map '{NameOf(path, kind)}' could not be checked: an {nameof(AttentionRecorder)} records {string.Join(", ", maps.Kinds)} of it. {NoMap}", []),
+        };
     }
 
     /// <summary>The example's shapes with other dynamic axes.</summary>
@@ -219,11 +339,13 @@ internal sealed class OnnxExporter
         foreach ((int input, int axis, string symbol) in _dynamic)
         {
             ref long size = ref shapes[input][axis];
-            size = (symbol == "batch" ? batch : symbol.StartsWith("width", StringComparison.Ordinal) ? width : height)(size);
+            size = (IsBatch(symbol) ? batch : symbol.StartsWith("width", StringComparison.Ordinal) ? width : height)(size);
         }
 
         return shapes;
     }
+
+    private static bool IsBatch(string symbol) => symbol.StartsWith("batch", StringComparison.Ordinal);
 
     private string[] Symbols() => [.. _dynamic.Select(entry => entry.Symbol).Distinct()];
 
@@ -239,17 +361,51 @@ internal sealed class OnnxExporter
     private static string[] Names(ValueList<string>? given, string otherwise, int count, string option)
     {
         if (given is null) return count == 1 ? [otherwise] : [.. Enumerable.Range(1, count).Select(i => $"{otherwise}{i}")];
-        return given.Count == count && given.Distinct().Count() == count
+        return given.Count == count && given.Distinct().Count() == count && !given.Any(string.IsNullOrWhiteSpace)
             ? [.. given]
-            : throw new ArgumentException($"{option} is {given}; give {count} different names.", option);
+            : throw new ArgumentException($"{option} is {given}; give {count} different names, none of them empty.", option);
     }
 
-    private static Tensor Noise(Random random, long[] shape, Tensor like)
+    /// <summary>What the options allow, or what a network that computes in 16 bits can keep to.</summary>
+    private double Tolerance()
+    {
+        ScalarType[] types = [.. _examples.Select(example => example.dtype), .. _model.parameters().Select(parameter => parameter.dtype)];
+        ScalarType? coarse = types.Contains(ScalarType.BFloat16) ? ScalarType.BFloat16 : types.Contains(ScalarType.Float16) ? ScalarType.Float16 : null;
+        double least = coarse is { } type ? Steps * StepOf(type) : 0;
+        if (least <= _options.Tolerance) return _options.Tolerance;
+        _notes.Add(string.Create(
+            CultureInfo.InvariantCulture, $"compared within {least:0.##e+0} instead of {_options.Tolerance:0.##e+0}, because the network computes in {coarse}; the file computes in Float32."));
+        return least;
+    }
+
+    /// <summary>From 1 to the next number of a type.</summary>
+    internal static double StepOf(ScalarType type) => type switch
+    {
+        ScalarType.BFloat16 => 1.0 / 128,
+        ScalarType.Float16 => 1.0 / 1024,
+        _ => 1.0 / (1 << 23),
+    };
+
+    private OnnxSession Open(string file)
+    {
+        try
+        {
+            return new OnnxSession(file);
+        }
+        catch (OnnxRuntimeException e)
+        {
+            throw new OnnxVerificationException(
+                $"ONNX Runtime does not take the file of {_model.GetName()}: {e.Message.Replace(file, "the file", StringComparison.Ordinal)} No file was written. " +
+                "An emitter writes a node that its operator does not allow.", []);
+        }
+    }
+
+    private static Tensor Noise(Random random, long[] shape, Tensor like, float magnitude)
     {
         float[] values = new float[shape.Aggregate(1L, (a, b) => a * b)];
         for (int i = 0; i < values.Length; i++)
         {
-            values[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            values[i] = magnitude * (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
         }
 
         return tensor(values, shape).to(like.dtype, like.device);

@@ -51,7 +51,7 @@ internal static class OnnxModelFile
         string full = Path.GetFullPath(path), folder = Path.GetDirectoryName(full)!;
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
         string temporary = $"{full}.{Path.GetRandomFileName()}.tmp";
-        bool external = model.Graph.Initializer.Sum(tensor => (long)tensor.RawData.Length) > threshold;
+        bool external = model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length) > threshold;
         string? data = null;
         try
         {
@@ -93,7 +93,7 @@ internal static class OnnxModelFile
         using FileStream stream = new(path, FileMode.CreateNew, FileAccess.Write);
         foreach (TensorProto tensor in model.Graph.Initializer)
         {
-            if (tensor.RawData.Length < SmallTensor)
+            if (!IsLarge(tensor))
             {
                 shell.Graph.Initializer.Add(tensor);
                 continue;
@@ -146,8 +146,14 @@ internal static class OnnxModelFile
     private static string[] DataOf(string path)
     {
         string folder = Path.GetDirectoryName(path)!, name = Path.GetFileName(path);
-        return [.. Directory.EnumerateFiles(folder, $"{name}.????????.data")];
+        return [.. Directory.EnumerateFiles(folder, "*.data").Where(file => IsData(Path.GetFileName(file)))];
+
+        // Whatever else ends so is somebody else's.
+        bool IsData(string file) => file.Length == name.Length + 14 && file.StartsWith($"{name}.", StringComparison.Ordinal)
+            && file[(name.Length + 1)..^5].All(char.IsAsciiHexDigitLower) && file.EndsWith(".data", StringComparison.Ordinal);
     }
+
+    private static bool IsLarge(TensorProto tensor) => tensor.RawData.Length >= SmallTensor;
 
     private static string? Entry(TensorProto tensor, string key) => tensor.ExternalData.FirstOrDefault(entry => entry.Key == key)?.Value;
 }

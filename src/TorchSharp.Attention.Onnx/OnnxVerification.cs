@@ -1,5 +1,6 @@
 using Microsoft.ML.OnnxRuntime;
 using static TorchSharp.torch;
+using TensorElementType = Microsoft.ML.OnnxRuntime.Tensors.TensorElementType;
 
 namespace TorchSharp.Attention.Onnx;
 
@@ -40,7 +41,7 @@ internal sealed class OnnxSession : IDisposable
             Dictionary<string, Tensor> results = [];
             for (int i = 0; i < outputs.Count; i++)
             {
-                results.Add(_session.OutputNames[i], tensor(outputs[i].GetTensorDataAsSpan<float>().ToArray(), outputs[i].GetTensorTypeAndShape().Shape));
+                results.Add(_session.OutputNames[i], Read(outputs[i]));
             }
 
             return results;
@@ -49,6 +50,17 @@ internal sealed class OnnxSession : IDisposable
         {
             foreach (OrtValue value in values) value.Dispose();
         }
+    }
+
+    private static Tensor Read(OrtValue value)
+    {
+        OrtTensorTypeAndShapeInfo info = value.GetTensorTypeAndShape();
+        return info.ElementDataType switch
+        {
+            TensorElementType.Int64 => tensor(value.GetTensorDataAsSpan<long>().ToArray(), info.Shape),
+            TensorElementType.Bool => tensor(value.GetTensorDataAsSpan<bool>().ToArray(), info.Shape),
+            _ => tensor(value.GetTensorDataAsSpan<float>().ToArray(), info.Shape),
+        };
     }
 
     public void Dispose()

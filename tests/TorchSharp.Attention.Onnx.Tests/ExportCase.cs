@@ -55,6 +55,26 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
 
     public override string ToString() => Name;
 
+    /// <summary>The axes to leave open.</summary>
+    public OnnxDynamicAxes Axes => First.Aggregate(OnnxDynamicAxes.Batch, (axes, shape) => axes | (shape.Length == 4 ? OnnxDynamicAxes.Size : OnnxDynamicAxes.Length));
+
+    /// <summary>How the file's inputs have to look: only what is made for one size keeps the example's.</summary>
+    public string[] Inputs(nn.Module model)
+    {
+        bool isFixed = model.modules().Append(model).Any(module => module
+            is WindowAttention or HaloAttention or BottleneckAttention or BatAttention or SparseAttention
+            or LambdaLayer // Its maps alone are; here they are outputs.
+            or SelfAttention2d { Options: SelfAttention2dOptions { RelativePosition: true } }
+            or GatherExcite { Options: GatherExciteOptions { Extent: 0, GatherParameters: true, PadWholeMap: false } });
+        return [.. First.Select((shape, i) =>
+        {
+            string number = i == 0 ? "" : $"{i + 1}", name = First.Length == 1 ? "input" : $"input{i + 1}";
+            return shape.Length == 3 ? $"{name} (batch, length{number}, {shape[2]})"
+                : isFixed ? $"{name} (batch, {string.Join(", ", shape.Skip(1))})"
+                : $"{name} (batch, {shape[1]}, height{number}, width{number})";
+        })];
+    }
+
     /// <summary>The attention at every position that takes it; null where none does.</summary>
     private static AttentionPlan? Plan(string kind, IReadOnlyList<AttentionSite> sites)
     {

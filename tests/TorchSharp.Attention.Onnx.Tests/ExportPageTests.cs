@@ -84,7 +84,7 @@ public sealed class ExportPageTests : IDisposable
     private sealed class TwoPaths : nn.Module<Tensor, Tensor>
     {
         private readonly Modules.Conv2d left = nn.Conv2d(3, 3, 3, padding: 1), right = nn.Conv2d(3, 3, 3, padding: 1);
-        private readonly Modules.Parameter scale = new(full(1, 1.5));
+        private readonly Modules.Parameter scale = new(tensor([1.5f]));
 
         public TwoPaths()
             : base(nameof(TwoPaths)) => RegisterComponents();

@@ -24,7 +24,9 @@ public sealed class ExportTable : IDisposable
         }
     }
 
-    internal void Add(ExportCase one, OnnxExportReport open, double error) => _exports[one] = (string.Join("; ", open.Inputs), error);
+    internal void Add(ExportCase one, OnnxExportReport open, double error) => _exports[one] = (Line(open.Inputs), error);
+
+    internal static string Line(IEnumerable<string> inputs) => string.Join("; ", inputs);
 
     public void Dispose()
     {
@@ -41,11 +43,14 @@ public sealed class ExportTable : IDisposable
         foreach (IGrouping<string, ExportCase> group in ExportCase.All.GroupBy(one => one.Group).OrderBy(group => group.Key, StringComparer.Ordinal))
         {
             double error = group.Max(one => _exports[one].Error);
-            text.Append(CultureInfo.InvariantCulture, $"| `{group.Key}` | {group.Count()} | {Axes([.. group.Select(one => _exports[one].Open)])} | {error:0.0e+0} |\n");
+            text.Append(CultureInfo.InvariantCulture, $"{Row(group.Key, [.. group.Select(one => _exports[one].Open)])}{error:0.0e+0} |\n");
         }
 
         return text.ToString();
     }
+
+    /// <summary>A row but for its error, by the inputs' descriptions.</summary>
+    internal static string Row(string group, string[] inputs) => $"| `{group}` | {inputs.Length} | {Axes(inputs)} | ";
 
     /// <summary>Axes by the inputs' descriptions: those that every case left open, then those that some did.</summary>
     private static string Axes(string[] inputs)

@@ -31,14 +31,14 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
         // All axes open and the maps as outputs; then, for modules and wherever an axis needs the example's size, another size with nothing but the batch open.
         OnnxExportReport open = model.ExportOnnx(folder.File("open.onnx"), Example(one.First), new OnnxExportOptions
         {
-            DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size | OnnxDynamicAxes.Length,
+            DynamicAxes = one.Axes,
             AttentionMaps = true,
             Tolerance = Tolerance,
         });
         Assert.Empty(open.Skipped);
+        Assert.Equal(one.Inputs(model), open.Inputs);
         double error = open.MaxRelativeError!.Value;
-        Assert.InRange(error, 0, Tolerance);
-        Assert.True(open.Checks.Select(check => check.InputShapes[0][0]).Distinct().Count() >= 2, "another batch was compared");
+        EmitterTests.AssertNothingUnread(OnnxModelFile.Load(folder.File("open.onnx")).Graph);
         OnnxFiles.Keep(folder.File("open.onnx"), name);
         bool fixedSize = open.Notes.Count > 0;
         if (fixedSize || model is not FeatureNetwork)
@@ -47,7 +47,6 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
             Assert.Empty(plain.Skipped);
             Assert.Empty(plain.Notes);
             error = Math.Max(error, plain.MaxRelativeError!.Value);
-            Assert.InRange(error, 0, Tolerance);
         }
 
         table.Add(one, open, error);
@@ -66,8 +65,15 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
     {
         HashSet<string> groups = [.. ExportCase.All.Select(one => one.Group.Split(' ')[0])];
         Assert.DoesNotContain(PublicModules, type => !groups.Contains(type.Name));
-        string page = File.ReadAllText(ExportTable.Page);
-        Assert.All(ExportCase.All.Select(one => one.Group).Distinct(), group => Assert.Contains($"\n| `{group}` | ", page, StringComparison.Ordinal));
+        string page = File.ReadAllText(ExportTable.Page).ReplaceLineEndings("\n");
+        Assert.All(ExportCase.All.GroupBy(one => one.Group), group => Assert.Contains($"\n{ExportTable.Row(group.Key, [.. group.Select(Inputs)])}", page, StringComparison.Ordinal));
+
+        static string Inputs(ExportCase one)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using nn.Module model = one.Create();
+            return ExportTable.Line(one.Inputs(model));
+        }
     }
 
     private static Tensor[] Example(long[][] shapes) => [.. shapes.Select(shape => randn(shape))];

@@ -24,7 +24,7 @@ internal static class BlockAttentionEmitters
         long heads = options.Heads, window = options.WindowSize, slots = window * window, share = module.Channels / heads, channels = module.Channels;
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
-        Tensor example = empty(1, channels, height, width), bias = module.Logits(grid, example);
+        Tensor example = empty(1, 1, height, width, device: module.parameters().First().device), bias = module.Logits(grid, example);
         long blocks = bias.size(0);
 
         OnnxValue map = context.Transpose(x, 0, 2, 3, 1);
@@ -235,6 +235,6 @@ internal static class BlockAttentionEmitters
         (Tensor known, Tensor order) = BlockWeights.Places(queries, keys, positions, ScalarType.Float32);
         OnnxValue rows = context.MatMul(weights, context.Parameter(known.unsqueeze(1), "places"));
         rows = context.Reshape(context.Transpose(rows, 0, 2, 1, 3, 4), weights[0], weights[2], weights[1] * weights[3], positions);
-        return context.Pick(rows, 2, order.data<long>().ToArray(), positions);
+        return context.Pick(rows, 2, order.cpu().data<long>().ToArray(), positions);
     }
 }

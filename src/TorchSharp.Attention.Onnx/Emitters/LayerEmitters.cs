@@ -75,8 +75,8 @@ internal static class LayerEmitters
     private static (long[] First, long[] Last) Pads(Convolution module, int spatial)
     {
         if (module.padding_type == Padding.Valid) return (new long[spatial], new long[spatial]);
-        if (module.padding_type is null) return (Each(module.padding!, spatial), Each(module.padding!, spatial));
-        long[] total = [.. Each(module.kernel_size, spatial).Zip(Each(module.dilation, spatial), (kernel, dilation) => dilation * (kernel - 1))];
+        if (module.padding_type is null) return (OnnxContext.Each(module.padding!, spatial), OnnxContext.Each(module.padding!, spatial));
+        long[] total = [.. OnnxContext.Each(module.kernel_size, spatial).Zip(OnnxContext.Each(module.dilation, spatial), (kernel, dilation) => dilation * (kernel - 1))];
         return ([.. total.Select(pad => pad / 2)], [.. total.Select(pad => pad - pad / 2)]);
     }
 
@@ -94,8 +94,8 @@ internal static class LayerEmitters
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
         int spatial = weight.Rank - 2;
         if (x.Rank != spatial + 2) throw context.Refuse($"its input {x} has no batch axis. Give it one.");
-        long[] kernel = Each(module.kernel_size, spatial), stride = Each(module.stride, spatial), pad = Each(module.padding ?? [0], spatial);
-        long[] extra = Each(module.output_padding ?? [0], spatial), dilation = Each(module.dilation, spatial);
+        long[] kernel = OnnxContext.Each(module.kernel_size, spatial), stride = OnnxContext.Each(module.stride, spatial), pad = OnnxContext.Each(module.padding ?? [0], spatial);
+        long[] extra = OnnxContext.Each(module.output_padding ?? [0], spatial), dilation = OnnxContext.Each(module.dilation, spatial);
         OnnxLength[] shape = [x[0], weight[1].Size * module.groups, .. Enumerable.Range(0, spatial).Select(
             i => OnnxContext.After(x[i + 2], size => (size - 1) * stride[i] - 2 * pad[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1))];
         return context.Node(
@@ -127,11 +127,9 @@ internal static class LayerEmitters
     {
         long[] shape = module.normalized_shape;
         for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++) context.Fixed(x[axis], "it normalizes over this axis");
-        float[] ones = new float[shape.Aggregate(1L, (a, b) => a * b)];
-        Array.Fill(ones, 1);
         return context.Node(
             "LayerNormalization",
-            [x, module.weight is null ? context.Constant(ones, shape) : context.Parameter(module.weight), module.bias is null ? null : context.Parameter(module.bias)],
+            [x, module.weight is null ? context.Ones(shape) : context.Parameter(module.weight), module.bias is null ? null : context.Parameter(module.bias)],
             x.Shape, ("axis", (long)(x.Rank - shape.Length)), ("epsilon", module.eps));
     }
 
@@ -154,7 +152,7 @@ internal static class LayerEmitters
             ZeroPad2d or ConstantPad1d or ConstantPad2d or ConstantPad3d => context.Pad(x, "constant", first, last, module.value),
             ReflectionPad1d or ReflectionPad2d or ReflectionPad3d => context.Pad(x, "reflect", first, last),
             ReplicationPad1d or ReplicationPad2d or ReplicationPad3d => context.Pad(x, "edge", first, last),
-            _ => throw context.Refuse("how it pads is unknown."),
+            _ => throw context.Refuse("how it pads is unknown. Give its type an emitter, or use ConstantPad, ReflectionPad or ReplicationPad."),
         };
     }
 
@@ -163,6 +161,4 @@ internal static class LayerEmitters
         if (module.size % 2 == 0) throw context.Refuse("its size is even, and then the operator's window lies one channel further. Use an odd size.");
         return context.Elementwise("LRN", x, ("size", module.size), ("alpha", module.alpha), ("beta", module.beta), ("bias", module.k));
     }
-
-    private static long[] Each(long[] values, int count) => values.Length == count ? values : [.. Enumerable.Repeat(values[0], count)];
 }

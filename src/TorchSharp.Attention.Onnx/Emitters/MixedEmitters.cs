@@ -5,8 +5,8 @@ internal static class MixedEmitters
 {
     public static OnnxEmitters WithMixedAttentions(this OnnxEmitters emitters) => emitters
         .WithGate<Bam>(Gate)
-        .WithGate<Cbam>((context, module, x) => Halves(context, module, x).Gate, (context, module, x) => Halves(context, module, x).Refined)
-        .WithGate<LightCbam>((context, module, x) => Halves(context, module, x).Gate, (context, module, x) => Halves(context, module, x).Refined)
+        .With<Cbam>(Halves)
+        .With<LightCbam>(Halves)
         .WithGate<ConcurrentSqueezeExcitation>(Gate)
         .WithGate<CoordinateAttention>(Gate)
         .WithGate<SimpleCoordinateAttention>(Gate)
@@ -39,7 +39,7 @@ internal static class MixedEmitters
         OnnxValue Hidden(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.CallIfAny("bn", context.Call("conv", map))));
     }
 
-    private static (OnnxValue Gate, OnnxValue Refined) Halves(OnnxContext context, GateModule module, OnnxValue x)
+    private static OnnxValue Halves(OnnxContext context, GateModule module, OnnxValue x)
     {
         GateModule channelHalf = (GateModule)context.Child("channel")!, spatialHalf = (GateModule)context.Child("spatial")!;
         CbamOrder order = module.Options is CbamOptions options ? options.Order : CbamOrder.ChannelFirst;
@@ -53,7 +53,7 @@ internal static class MixedEmitters
             context.Map(AttentionMapKind.Spatial, context.Squeeze(spatial, 1));
         }
 
-        return (context.Mul(one, other), context.Mul(half, other));
+        return context.Mul(half, other);
     }
 
     private static OnnxValue Gate(OnnxContext context, ConcurrentSqueezeExcitation module, OnnxValue x)
@@ -208,9 +208,7 @@ internal static class MixedEmitters
 
     private static OnnxValue Write(OnnxContext context, ShuffleAttention module, OnnxValue x)
     {
-        OnnxValue factor = context.Blend(Gate(context, module, x), module.StartScale);
-        context.MapFactor(x, factor);
-        OnnxValue refined = context.Mul(x, factor);
+        OnnxValue refined = context.Refine(x, Gate(context, module, x), module.StartScale);
         if (!((ShuffleAttentionOptions)module.Options).Shuffle) return refined;
         OnnxValue rows = context.Transpose(context.Reshape(refined, x[0], 2, module.Channels / 2, x[2], x[3]), 0, 2, 1, 3, 4);
         return context.Reshape(rows, x.Shape);

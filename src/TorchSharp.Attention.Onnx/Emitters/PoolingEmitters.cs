@@ -51,12 +51,12 @@ internal static class PoolingEmitters
         int spatial = x.Rank - 2;
         if (module.size.Length > 0)
         {
-            long[] size = Each(module.size.ToArray(), spatial);
+            long[] size = OnnxContext.Each(module.size.ToArray(), spatial);
             OnnxLength[] sized = [x[0], x[1], .. size.Select(OnnxLength.Of)];
             return context.Node("Resize", [x, null, null, context.Lengths(sized)], sized, [.. attributes]);
         }
 
-        double[] scales = Each(module.scale_factor.ToArray(), spatial);
+        double[] scales = OnnxContext.Each(module.scale_factor.ToArray(), spatial);
         if (module.recompute_scale_factor == true && scales.Any(scale => scale != Math.Floor(scale)))
         {
             throw context.Refuse("recompute_scale_factor with a scale that is no whole number. Leave it out.");
@@ -68,6 +68,4 @@ internal static class PoolingEmitters
     }
 
     private static OnnxLength Times(OnnxLength length, long factor) => OnnxContext.After(length, size => size * factor);
-
-    private static T[] Each<T>(T[] values, int count) => values.Length == count ? values : [.. Enumerable.Repeat(values[0], count)];
 }

@@ -51,9 +51,7 @@ internal static class SpatialEmitters
         if (inputs is not [OnnxValue x, OnnxValue guide]) throw context.Refuse($"it was called with {inputs.Count} values and takes a map and a guide.");
         if (!guide[2].Equals(x[2]) || !guide[3].Equals(x[3])) guide = context.Resize(guide, x[2], x[3], bilinear: true);
         OnnxValue hidden = context.Relu(context.Add(Projection("W_g", guide), Projection("W_x", x)));
-        OnnxValue gate = context.Blend(context.Sigmoid(Projection("psi", hidden)), context.Tensor("alpha"));
-        context.MapFactor(x, gate);
-        return [context.Mul(x, gate)];
+        return [context.Refine(x, context.Sigmoid(Projection("psi", hidden)), context.Tensor("alpha"))];
 
         OnnxValue Projection(string key, OnnxValue map) => context.Within(key, () => context.CallIfAny("1", context.Call("0", map)));
     }

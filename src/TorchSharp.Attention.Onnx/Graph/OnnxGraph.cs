@@ -17,6 +17,7 @@ internal sealed class OnnxGraph
     private readonly HashSet<string> _names = [];
     private readonly Dictionary<string, int> _counts = [];
     private readonly Dictionary<string, OnnxValue> _constants = [];
+    private readonly Dictionary<string, string> _outputs = [];
 
     public OnnxGraph(string name)
     {
@@ -50,32 +51,40 @@ internal sealed class OnnxGraph
         return name;
     }
 
+    /// <summary>Keeps a name for an input or output, before anything else could take it.</summary>
+    /// <exception cref="ArgumentException">Another input or output has it.</exception>
+    public void Reserve(string name, string what)
+    {
+        if (!_names.Add(name)) throw new ArgumentException($"The name '{name}' of {what} is that of another input or output. Give each a name of its own.", nameof(name));
+    }
+
+    /// <summary>An input, under a reserved name.</summary>
     public OnnxValue Input(string name, IReadOnlyList<OnnxLength> shape)
     {
-        OnnxValue value = new(Fresh(name), shape, OnnxElementType.Real);
+        OnnxValue value = new(name, shape, OnnxElementType.Real);
         Graph.Input.Add(Describe(value));
         return value;
     }
 
-    /// <summary>Makes a value an output under a name of its own.</summary>
+    /// <summary>Makes a value an output under a reserved name.</summary>
     public OnnxValue Output(OnnxValue value, string name)
     {
-        string own = Fresh(name);
-        if (Graph.Node.All(node => !node.Output.Contains(value.Name)) || Graph.Output.Any(output => output.Name == value.Name))
+        if (_outputs.TryGetValue(value.Name, out string? other) || Graph.Node.All(node => !node.Output.Contains(value.Name)))
         {
-            // An input, an initialiser or another output: those keep their names.
-            Graph.Node.Add(new NodeProto { OpType = "Identity", Name = own, Input = { value.Name }, Output = { own } });
+            // Another output, an input or an initialiser: those keep their names.
+            Graph.Node.Add(new NodeProto { OpType = "Identity", Name = name, Input = { other ?? value.Name }, Output = { name } });
         }
         else
         {
+            _outputs.Add(value.Name, name);
             foreach (NodeProto node in Graph.Node)
             {
-                Rename(node.Input, value.Name, own);
-                Rename(node.Output, value.Name, own);
+                Rename(node.Input, value.Name, name);
+                Rename(node.Output, value.Name, name);
             }
         }
 
-        OnnxValue output = new(own, value.Shape, value.ElementType);
+        OnnxValue output = new(name, value.Shape, value.ElementType);
         Graph.Output.Add(Describe(output));
         return output;
     }
@@ -102,7 +111,24 @@ internal sealed class OnnxGraph
         return values;
     }
 
-    /// <summary>A constant under a name of its own, unless its name is taken already: then it is that one.</summary>
+    /// <summary>Takes away nodes and constants that no output depends on.</summary>
+    public void Prune()
+    {
+        HashSet<string> wanted = [.. Graph.Output.Select(output => output.Name)];
+        for (int i = Graph.Node.Count - 1; i >= 0; i--)
+        {
+            NodeProto node = Graph.Node[i];
+            if (node.Output.Any(wanted.Contains)) wanted.UnionWith(node.Input);
+            else Graph.Node.RemoveAt(i);
+        }
+
+        for (int i = Graph.Initializer.Count - 1; i >= 0; i--)
+        {
+            if (!wanted.Contains(Graph.Initializer[i].Name)) Graph.Initializer.RemoveAt(i);
+        }
+    }
+
+    /// <summary>A constant; its name gets a number where it is taken already.</summary>
     public OnnxValue Initializer(string name, long[] shape, OnnxElementType type, byte[] data)
     {
         name = Fresh(name);
