@@ -416,8 +416,17 @@ internal sealed class OnnxExporter
         using DisposeScope scope = NewDisposeScope();
         if (!expected.shape.AsSpan().SequenceEqual(found.shape)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
         if (expected.numel() == 0) return new OnnxCheck(shapes, output, 0, 0);
-        Tensor exact = expected.cpu().to_type(ScalarType.Float64), other = found.to_type(ScalarType.Float64);
-        double difference = exact.sub(other).abs().max().item<double>(), scale = exact.abs().max().item<double>();
+
+        // Not by operations of tensors: their sum and difference make a scalar each, which the finaliser may free before it is read.
+        double[] exact = expected.cpu().to_type(ScalarType.Float64).contiguous().data<double>().ToArray();
+        double[] other = found.to_type(ScalarType.Float64).contiguous().data<double>().ToArray();
+        double difference = 0, scale = 0;
+        for (int i = 0; i < exact.Length; i++)
+        {
+            difference = Math.Max(difference, Math.Abs(exact[i] - other[i])); // Max of anything and no number is no number.
+            scale = Math.Max(scale, Math.Abs(exact[i]));
+        }
+
         if (!double.IsFinite(difference) || !double.IsFinite(scale)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
         return new OnnxCheck(shapes, output, difference, difference == 0 ? 0 : difference / scale);
     }
