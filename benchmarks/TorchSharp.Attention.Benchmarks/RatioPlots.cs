@@ -25,14 +25,14 @@ internal static class RatioPlots
     private static void Modules(RatioRow[] rows, string path)
     {
         if (rows.Length == 0) return;
-        string[] modules = [.. rows.Select(row => row.Case.Split('/')[1]).Distinct()];
+        string[] modules = [.. rows.Where(row => row.Way == "fused").GroupBy(row => row.Case.Split('/')[1]).OrderByDescending(group => RatioReport.Mean(group.Select(row => row.Ratio))).Select(group => group.Key)];
         (string Kind, string Way, string Name)[] series =
             [("inference", "fused", "inference, fresh output"), ("inference", "in place", "inference, in place"), ("training", "fused", "forward and backward")];
-        Grouped(path, "Faster than composed operations: geometric mean over the shapes, line from slowest to fastest", "times", modules, series.Length, s => series[s].Name, (module, s) =>
+        Grouped(path, "Faster than composed operations: geometric means over the shapes, lines from the slowest to the fastest", "times", modules, series.Length, s => series[s].Name, (module, s) =>
         {
             double[] ratios = [.. rows.Where(row => row.Case == $"{series[s].Kind}/{modules[module]}" && row.Way == series[s].Way).Select(row => row.Ratio)];
             return ratios.Length == 0 ? null : (RatioReport.Mean(ratios), ratios.Min(), ratios.Max());
-        }, fromZero: true);
+        }, powersOfTwo: true);
     }
 
     private static void Networks(RatioRow[] rows, string path)
@@ -44,43 +44,38 @@ internal static class RatioPlots
         Grouped(path, "Time of the network with attention over the plain network's, line between the quartiles", "times", labels, ways.Length, s => ways[s], (index, s) =>
             rows.FirstOrDefault(row => (row.Case, row.Shape) == cases[index] && row.Way == ways[s]) is { } row
                 ? (1 / row.Ratio, 1 / row.UpperQuartile, 1 / row.LowerQuartile)
-                : null, fromZero: false);
+                : null, powersOfTwo: false);
     }
 
     private static void Grouped(
-        string path, string title, string axis, string[] labels, int series, Func<int, string> name, Func<int, int, (double Value, double Low, double High)?> value, bool fromZero)
+        string path, string title, string axis, string[] labels, int series, Func<int, string> name, Func<int, int, (double Value, double Low, double High)?> value, bool powersOfTwo)
     {
         using Plot plot = new();
-        double width = 0.8 / series;
+        double Place(double ratio) => powersOfTwo ? Math.Log2(ratio) : ratio;
         for (int s = 0; s < series; s++)
         {
-            List<Bar> bars = [];
-            List<(double X, double Low, double High)> ranges = [];
+            List<double> xs = [], ys = [];
             for (int i = 0; i < labels.Length; i++)
             {
                 if (value(i, s) is not { } one) continue;
-                double x = i - 0.4 + (width * (s + 0.5));
-                bars.Add(new Bar { Position = x, Value = one.Value, Size = width * 0.9, FillColor = _colors[s], LineWidth = 0 });
-                ranges.Add((x, one.Low, one.High));
+                double x = i - 0.4 + (0.8 / series * (s + 0.5));
+                xs.Add(x);
+                ys.Add(Place(one.Value));
+                plot.Add.Line(x, Place(one.Low), x, Place(one.High)).LineStyle = new LineStyle(1.5f, _colors[s].WithAlpha(0.8f));
             }
 
-            if (bars.Count == 0) continue;
-            if (fromZero) plot.Add.Bars(bars).LegendText = name(s);
-            foreach ((double x, double low, double high) in ranges) plot.Add.Line(x, low, x, high).LineStyle = new LineStyle(1.5f, Colors.Black.WithAlpha(0.7f));
-            if (!fromZero)
-            {
-                var points = plot.Add.ScatterPoints(bars.Select(bar => bar.Position).ToArray(), bars.Select(bar => bar.Value).ToArray(), _colors[s]);
-                points.LegendText = name(s);
-                points.MarkerSize = 11;
-            }
+            if (xs.Count == 0) continue;
+            ScottPlot.Plottables.Scatter points = plot.Add.ScatterPoints(xs, ys, _colors[s]);
+            points.LegendText = name(s);
+            points.MarkerSize = 11;
         }
 
-        plot.Add.HorizontalLine(1, 1, Colors.Black, LinePattern.Dashed);
+        plot.Add.HorizontalLine(Place(1), 1, Colors.Black, LinePattern.Dashed);
         plot.Axes.Bottom.SetTicks([.. Enumerable.Range(0, labels.Length).Select(i => (double)i)], labels);
         plot.Axes.Bottom.TickLabelStyle.Rotation = labels.Length > 8 ? -45 : 0;
         if (labels.Length > 8) plot.Axes.Bottom.TickLabelStyle.Alignment = Alignment.UpperRight;
         plot.Axes.Bottom.MinimumSize = labels.Length > 8 ? 110 : 40;
-        if (fromZero) plot.Axes.Margins(bottom: 0);
+        if (powersOfTwo) plot.Axes.Left.SetTicks([-1, 0, 1, 2, 3, 4, 5], ["½", "1", "2", "4", "8", "16", "32"]);
         plot.YLabel(axis);
         plot.Title(title, 15);
         plot.ShowLegend(Alignment.UpperRight);

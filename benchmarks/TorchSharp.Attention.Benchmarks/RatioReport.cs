@@ -38,6 +38,8 @@ internal static class RatioReport
         page.AppendLine();
         string[] origins = [.. rows.Select(row => $"{row.Date}, {row.Machine}, {row.Threads} threads").Distinct().Order(StringComparer.Ordinal)];
         page.AppendLine("Measured: " + string.Join("; ", origins) + ".").AppendLine();
+        page.AppendLine("![how much faster each module is](benchmarks/modules.png)").AppendLine();
+        page.AppendLine("![what attention costs in a network](benchmarks/networks.png)").AppendLine();
         Means(page, "Inference of modules", [.. rows.Where(row => row.Case.StartsWith("inference/", StringComparison.Ordinal))]);
         Means(page, "Forward and backward of modules", [.. rows.Where(row => row.Case.StartsWith("training/", StringComparison.Ordinal))]);
         Networks(page, "Networks, inference", [.. rows.Where(row => row.Case.StartsWith("network/", StringComparison.Ordinal))]);

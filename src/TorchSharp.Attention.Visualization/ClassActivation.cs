@@ -145,12 +145,12 @@ public static class ClassActivation
         using Scalar zero = 0.0.ToScalar(), two = 2.0.ToScalar(), one = 1.0.ToScalar();
 
         // The second term keeps the layer in the graph where the score does not depend on it: without, libtorch would end the process.
-        Tensor total = scores.sum().add(activations.flatten().narrow(0, 0, 1).sum().mul(zero));
+        Tensor total = scores.sum().add(activations.flatten().narrow(0, 0, 1).sum().mul(zero), one);
         Tensor gradient = autograd.grad([total], [activations])[0];
         if (method == ClassActivationMethod.GradCam) return gradient.mean([2, 3]);
 
         Tensor square = gradient.square();
-        Tensor below = square.mul(two).add(activations.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)));
+        Tensor below = square.mul(two).add(activations.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)), one);
         Tensor alpha = where(below.eq(zero), zeros_like(square), square.div(below.masked_fill(below.eq(zero), one)));
         return alpha.mul(gradient.relu()).sum([2, 3]);
     }

@@ -55,12 +55,12 @@ public static class PairwiseMaps
 
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
-        using Scalar around = residual.ToScalar(), through = (1 - residual).ToScalar();
+        using Scalar around = residual.ToScalar(), through = (1 - residual).ToScalar(), once = 1.0.ToScalar();
         Tensor? product = null;
         foreach (Tensor layer in weights)
         {
             Tensor same = eye(layer.size(2), dtype: layer.dtype, device: layer.device).mul(around);
-            Tensor mixed = layer.detach().mean([1]).mul(through).add(same);
+            Tensor mixed = layer.detach().mean([1]).mul(through).add(same, once);
             mixed = mixed.div(mixed.sum(-1, keepdim: true));
             product = product is null ? mixed : mixed.bmm(product);
         }

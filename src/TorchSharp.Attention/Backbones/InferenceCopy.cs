@@ -73,14 +73,14 @@ internal static class InferenceCopy
     private static void Fold(BatchNorm2d norm, nn.Module convolution, nn.Module folded)
     {
         Dictionary<string, Tensor> given = Values(convolution), result = Values(folded);
-        Tensor scale = Exact(norm.weight!).div(Exact(norm.running_var!).add(norm.eps).sqrt());
+        Tensor scale = Exact(norm.weight!).div(Exact(norm.running_var!).Plus(norm.eps).sqrt());
         int outputs = convolution is ConvTranspose2d ? 1 : 0;
         long[] shape = [1, 1, 1, 1];
         shape[outputs] = -1;
         Tensor shift = Exact(norm.running_mean!).neg();
-        if (given.TryGetValue("bias", out Tensor? bias)) shift = shift.add(Exact(bias));
+        if (given.TryGetValue("bias", out Tensor? bias)) shift = shift.Plus(Exact(bias));
         result["weight"].copy_(Exact(given["weight"]).mul(scale.view(shape)));
-        result["bias"].copy_(shift.mul(scale).add(Exact(norm.bias!)));
+        result["bias"].copy_(shift.mul(scale).Plus(Exact(norm.bias!)));
     }
 
     private static Tensor Exact(Tensor tensor) => tensor.cpu().to_type(ScalarType.Float64);

@@ -271,7 +271,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[_depthwise].call(y));
             for (int i = _depthwise + 1; i < _layers.Count; i++) y = _layers[i].call(y);
             y = _attentions.Refine(AttentionPosition.BeforeAdd, y);
-            if (_hasShortcut) y = y.add(_attentions.Refine(AttentionPosition.Shortcut, x));
+            if (_hasShortcut) y = y.Plus(_attentions.Refine(AttentionPosition.Shortcut, x));
             return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
         }
 

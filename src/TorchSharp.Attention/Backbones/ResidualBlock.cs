@@ -97,7 +97,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
         Tensor end = (training && _dropPath > 0 ? null : _attentions.TryEnd(y, shortcut))
             ?? (_addsOver ? AddRectified(y, shortcut) : null)
-            ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).add(shortcut).relu_();
+            ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).Plus(shortcut).relu_();
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
     }
 
@@ -117,6 +117,6 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         bool tracked = is_grad_enabled() && (map.requires_grad || shortcut.requires_grad);
         return !tracked && AttentionKernels.Enabled && MapView.TryOf(map, out MapView view) && view.Matches(shortcut)
             ? new GatePass(default, view).Apply(map, null, null, overwrite: true, shortcut)
-            : map.add_(shortcut).relu_();
+            : map.Plus_(shortcut).relu_();
     }
 }

@@ -88,7 +88,7 @@ public sealed class EffectiveSqueezeExcitation : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        Tensor squeezed = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
 

@@ -124,7 +124,7 @@ public sealed class GatedChannelTransformation : GateModule
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => Embed(_norm == GctNorm.L2
-        ? input.square().sum([2, 3], keepdim: true).add(_epsilon).sqrt()
+        ? input.square().sum([2, 3], keepdim: true).Plus(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));
 
     internal override GateParts? Decompose() => new(this);
@@ -132,16 +132,16 @@ public sealed class GatedChannelTransformation : GateModule
     internal override ChannelReads Reads => ChannelReads.Mean | (_norm == GctNorm.L2 ? ChannelReads.Squares : ChannelReads.Magnitudes);
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
-        => Embed(_norm == GctNorm.L2 ? pooled.Squares.add(_epsilon).sqrt() : pooled.Magnitudes);
+        => Embed(_norm == GctNorm.L2 ? pooled.Squares.Plus(_epsilon).sqrt() : pooled.Magnitudes);
 
     private Tensor Embed(Tensor size)
     {
         bool squares = _norm == GctNorm.L2;
         Tensor embedding = size.mul(_embedding);
         Tensor norm = squares
-            ? embedding.square().mean([1], keepdim: true).add(_epsilon).sqrt()
-            : embedding.abs().mean([1], keepdim: true).add(_epsilon);
-        return embedding.mul(_gamma.div(norm)).add(_beta).tanh().add(Scalars.One);
+            ? embedding.square().mean([1], keepdim: true).Plus(_epsilon).sqrt()
+            : embedding.abs().mean([1], keepdim: true).Plus(_epsilon);
+        return embedding.mul(_gamma.div(norm)).Plus(_beta).tanh().Plus(Scalars.One);
     }
 
     /// <inheritdoc/>

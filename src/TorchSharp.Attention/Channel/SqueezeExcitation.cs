@@ -124,7 +124,7 @@ public sealed class SqueezeExcitation : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor squeezed = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        Tensor squeezed = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         Tensor hidden = pooled.Layer(_fc1, squeezed);
         if (_bn is not null) hidden = _bn.CallAnyBatch(hidden);
         return _options.Gate.Apply(pooled.Layer(_fc2, _options.Activation.Apply(hidden)));

@@ -102,9 +102,9 @@ public sealed class StyleRecalibration : GateModule
     {
         Tensor mean = pooled.Mean;
         using Scalar share = (1.0 / Math.Max(1, pooled.Positions - (_options.Unbiased ? 1 : 0))).ToScalar();
-        Tensor deviation = pooled.SquaredDeviations.mul(share).add(Epsilon).sqrt();
+        Tensor deviation = pooled.SquaredDeviations.mul(share).Plus(Epsilon).sqrt();
         Tensor weights = _cfc.view(1, Channels, 2, 1);
-        Tensor style = mean.mul(weights.narrow(2, 0, 1)).add(deviation.mul(weights.narrow(2, 1, 1)));
+        Tensor style = mean.mul(weights.narrow(2, 0, 1)).Plus(deviation.mul(weights.narrow(2, 1, 1)));
         return _options.Gate.Apply(_bn.CallAnyBatch(style));
     }
 

@@ -42,7 +42,7 @@ internal static class DotProduct
     public static Tensor Weights(Tensor query, Tensor key, Tensor? bias = null, double? scale = null)
     {
         Tensor logits = Times(query, scale ?? 1 / Math.Sqrt(query.size(-1))).matmul(key.transpose(-2, -1));
-        return (bias is null ? logits : logits.add(bias)).softmax(-1);
+        return (bias is null ? logits : logits.Plus(bias)).softmax(-1);
     }
 
     /// <summary>
@@ -63,7 +63,7 @@ internal static class DotProduct
         else
         {
             product = rows.bmm(weight.view(outputs, -1).t().unsqueeze(0).expand(samples, -1, -1));
-            if (projection.bias is { } bias) product.add_(bias);
+            if (projection.bias is { } bias) product.Plus_(bias);
         }
 
         return product.transpose(1, 2).view(samples, outputs, map.size(2), map.size(3));

@@ -173,7 +173,7 @@ public abstract class ContextModule : AttentionModule
         Tensor context = ComputeContext(input);
         if (training && Options.Dropout > 0) context = nn.functional.dropout(context, Options.Dropout, training: true);
         if (StartsAsIdentity) return AttentionStart.Add(input, _residual ? context : context.sub(input), IdentityScale);
-        return _residual ? input.add(context) : context;
+        return _residual ? input.Plus(context) : context;
     }
 
     private bool StartsAsIdentity => IdentityScale is not null || (_residual && Options.Initialization == AttentionInitialization.Identity);

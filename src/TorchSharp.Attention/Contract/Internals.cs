@@ -6,6 +6,23 @@ namespace TorchSharp.Attention;
 internal static class Scalars
 {
     public static readonly Scalar Zero = 0.0.ToScalar(), One = 1.0.ToScalar();
+
+    /// <summary>Fits whole numbers too.</summary>
+    public static readonly Scalar Once = 1L.ToScalar();
+}
+
+/// <summary>Sums without the factor that TorchSharp's own <c>add</c> makes for each of them, an implicit scalar: the finaliser was seen to free it during the call.</summary>
+internal static class Sums
+{
+    public static Tensor Plus(this Tensor left, Tensor right) => left.add(right, Scalars.Once);
+
+    public static Tensor Plus(this Tensor left, Scalar right) => left.add(right, Scalars.Once);
+
+    /// <summary>In place.</summary>
+    public static Tensor Plus_(this Tensor left, Tensor right) => left.add_(right, Scalars.Once);
+
+    /// <summary>In place.</summary>
+    public static Tensor Plus_(this Tensor left, Scalar right) => left.add_(right, Scalars.Once);
 }
 
 /// <summary>Skips the attention of whole samples in training.</summary>
@@ -38,7 +55,7 @@ internal static class AttentionStart
 
     /// <summary>1 + alpha · (gate − 1).</summary>
     public static Tensor Blend(Tensor gate, Tensor? alpha)
-        => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).add(Scalars.One);
+        => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).Plus(Scalars.One);
 
     /// <summary>
     /// x + alpha · change, which for alpha = 0 is x to the last bit, also where x is a negative zero: x − (−alpha · change + 0). A sum with zero is a
@@ -48,7 +65,7 @@ internal static class AttentionStart
     /// <param name="change">What is added; it broadcasts to x.</param>
     /// <param name="alpha">The scale; null for 1, where the change is zero at first by itself.</param>
     public static Tensor Add(Tensor input, Tensor change, Tensor? alpha)
-        => input.sub((alpha is null ? change.neg() : change.mul(alpha.neg())).add_(Scalars.Zero));
+        => input.sub((alpha is null ? change.neg() : change.mul(alpha.neg())).Plus_(Scalars.Zero));
 
     /// <summary>The functions of <see cref="Add"/>.</summary>
     public static void CountAdd(FunctionCount count, long input, long change, Tensor? alpha)

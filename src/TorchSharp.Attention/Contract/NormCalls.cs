@@ -6,8 +6,6 @@ namespace TorchSharp.Attention;
 /// <summary>Batch norm that also works where a channel has a single value, and group norm that starts as it should.</summary>
 internal static class NormCalls
 {
-    private static readonly Scalar _one = 1L.ToScalar();
-
     /// <summary>
     /// Calls the norm. In training, a batch that leaves one value per channel has no variance: PyTorch throws. A last batch of
     /// one sample should not end a training, so this normalises such a batch with the running statistics and leaves them alone.
@@ -34,7 +32,7 @@ internal static class NormCalls
             return norm.call(input);
         }
 
-        norm.num_batches_tracked.add_(_one);
+        norm.num_batches_tracked.Plus_(Scalars.Once);
         return nn.functional.batch_norm(
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: true, momentum: momentum, eps: norm.eps);
     }

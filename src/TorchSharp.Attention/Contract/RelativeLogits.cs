@@ -48,7 +48,7 @@ internal sealed class RelativeLogits : nn.Module
             .gather(4, Offsets(height, keyHeight, query.device).view(1, 1, height, 1, keyHeight).expand(batch, heads, height, width, keyHeight));
         Tensor horizontal = query.matmul(Resized(_width, keyWidth).t())
             .gather(4, Offsets(width, keyWidth, query.device).view(1, 1, 1, width, keyWidth).expand(batch, heads, height, width, keyWidth));
-        return vertical.unsqueeze(5).add(horizontal.unsqueeze(4)).view(batch, heads, height * width, keyHeight * keyWidth);
+        return vertical.unsqueeze(5).Plus(horizontal.unsqueeze(4)).view(batch, heads, height * width, keyHeight * keyWidth);
     }
 
     /// <summary>The functions of <see cref="For"/>; returns the number of logits.</summary>

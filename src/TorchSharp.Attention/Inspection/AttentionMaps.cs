@@ -132,7 +132,7 @@ public sealed class AttentionMaps : IDisposable
         }
 
         using Scalar share = ((double)other.Samples / (Samples + other.Samples)).ToScalar();
-        foreach ((AttentionMapKind kind, Tensor map) in _maps) map.add_(other._maps[kind].sub(map).mul(share));
+        foreach ((AttentionMapKind kind, Tensor map) in _maps) map.Plus_(other._maps[kind].sub(map).mul(share));
         Samples += other.Samples;
     }
 }

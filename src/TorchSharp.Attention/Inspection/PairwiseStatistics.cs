@@ -90,6 +90,6 @@ public sealed class PairwiseStatistics
         Tensor rows = arange(height, dtype: ScalarType.Float64, device: device).repeat_interleave(width);
         Tensor columns = arange(width, dtype: ScalarType.Float64, device: device).repeat(height);
         Tensor down = rows.unsqueeze(1).sub(rows.unsqueeze(0)), across = columns.unsqueeze(1).sub(columns.unsqueeze(0));
-        return down.square().add(across.square()).sqrt();
+        return down.square().Plus(across.square()).sqrt();
     }
 }

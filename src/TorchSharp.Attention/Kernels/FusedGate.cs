@@ -100,13 +100,13 @@ internal readonly struct ChannelSummary
     {
         if (_stacked is null || Hooks.Any(first) || Hooks.Any(second))
         {
-            return second.call(activation.Apply(first.call(Mean))).add(second.call(activation.Apply(first.call(Maximum))));
+            return second.call(activation.Apply(first.call(Mean))).Plus(second.call(activation.Apply(first.call(Maximum))));
         }
 
         long batch = _stacked.size(1), channels = _stacked.size(2);
         Tensor hidden = activation.Apply(Layer(first, _stacked.view(2 * batch, channels, 1, 1))).view(2, batch, -1, 1, 1).sum([0L]);
         Tensor logits = Layer(second, hidden);
-        return second.bias is null ? logits : logits.add(second.bias.view(1, channels, 1, 1));
+        return second.bias is null ? logits : logits.Plus(second.bias.view(1, channels, 1, 1));
     }
 }
 

@@ -135,7 +135,7 @@ internal sealed unsafe class GateBackward : IDisposable
             }
             else if (_reads != ChannelReads.Mean)
             {
-                slope = pooledGradient[1].add(pooledGradient[1]).contiguous();
+                slope = pooledGradient[1].Plus(pooledGradient[1]).contiguous();
                 if (_reads.HasFlag(ChannelReads.SquaredDeviations)) shift = shift.sub(slope.mul(_pooledChannels![0]));
             }
         }

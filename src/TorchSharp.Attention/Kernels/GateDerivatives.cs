@@ -16,10 +16,10 @@ internal static class GateDerivatives
     {
         using Scalar share = (1.0 / (input.size(2) * input.size(3))).ToScalar();
         Tensor dx = gradient[0].mul(share).expand_as(input);
-        if (reads.HasFlag(ChannelReads.Maximum)) dx = dx.add(gradient[1].mul(Share(input, pooled[1], [2, 3])));
-        if (reads.HasFlag(ChannelReads.Squares)) dx = dx.add(input.mul(gradient[1]).mul(_two));
-        if (reads.HasFlag(ChannelReads.Magnitudes)) dx = dx.add(input.sign().mul(gradient[1]));
-        if (reads.HasFlag(ChannelReads.SquaredDeviations)) dx = dx.add(input.sub(pooled[0]).mul(gradient[1]).mul(_two));
+        if (reads.HasFlag(ChannelReads.Maximum)) dx = dx.Plus(gradient[1].mul(Share(input, pooled[1], [2, 3])));
+        if (reads.HasFlag(ChannelReads.Squares)) dx = dx.Plus(input.mul(gradient[1]).mul(_two));
+        if (reads.HasFlag(ChannelReads.Magnitudes)) dx = dx.Plus(input.sign().mul(gradient[1]));
+        if (reads.HasFlag(ChannelReads.SquaredDeviations)) dx = dx.Plus(input.sub(pooled[0]).mul(gradient[1]).mul(_two));
         return dx.to_type(input.dtype);
     }
 
@@ -28,7 +28,7 @@ internal static class GateDerivatives
         using Scalar share = (1.0 / input.size(1)).ToScalar();
         Tensor gated = channel is null ? input : input.mul(channel);
         Tensor mean = gradient.narrow(1, 0, 1), maximum = gradient.narrow(1, 1, 1);
-        Tensor du = mean.mul(share).add(maximum.mul(Share(gated, pooled.narrow(1, 1, 1), [1])));
+        Tensor du = mean.mul(share).Plus(maximum.mul(Share(gated, pooled.narrow(1, 1, 1), [1])));
         return channel is null
             ? (du.to_type(input.dtype), null)
             : (du.mul(channel).to_type(input.dtype), du.mul(input).sum([2, 3], keepdim: true).to_type(ScalarType.Float32));

@@ -61,14 +61,14 @@ internal sealed record GateMix(
         Tensor gate = Kind switch
         {
             MixKind.Product => first.mul(second),
-            MixKind.Sum => first.add(second),
-            MixKind.SumOfThree => first.add(second).add(third!),
-            MixKind.SigmoidOfSum => first.add(second).sigmoid(),
+            MixKind.Sum => first.Plus(second),
+            MixKind.SumOfThree => first.Plus(second).Plus(third!),
+            MixKind.SigmoidOfSum => first.Plus(second).sigmoid(),
             MixKind.SigmoidOfProduct => first.mul(second).sigmoid(),
             MixKind.Larger => where(input.ge(_zero), first.maximum(second), first.minimum(second)),
-            _ => input.sub(first).square().mul(second).add(_half).sigmoid(),
+            _ => input.sub(first).square().mul(second).Plus(_half).sigmoid(),
         };
-        return PlusOne ? gate.add(Scalars.One) : gate;
+        return PlusOne ? gate.Plus(Scalars.One) : gate;
     }
 
     /// <summary>The gate of a map from end to end by libtorch's operations.</summary>

@@ -155,7 +155,7 @@ internal sealed unsafe class MixBackward : IDisposable
         }
         else if (_mix.Channels.HasFlag(ChannelReads.SquaredDeviations))
         {
-            Tensor slope = gradient[1].add(gradient[1]);
+            Tensor slope = gradient[1].Plus(gradient[1]);
             a.ChannelSlope = Pointer(slope, alive);
             shift = shift.sub(slope.mul(_pass.Channels(_pooled!)![0]));
         }

@@ -146,7 +146,7 @@ public sealed class DynamicAttention : AttentionModule
         foreach (nn.Module module in network.modules().Prepend(network))
         {
             if (module is not DynamicAttention dynamic || dynamic.TakeLoadBalanceLoss() is not { } loss) continue;
-            total = total is null ? loss : total.add(loss);
+            total = total is null ? loss : total.Plus(loss);
         }
 
         return total?.MoveToOuterDisposeScope();
@@ -208,7 +208,7 @@ public sealed class DynamicAttention : AttentionModule
         for (int k = 0; k < _attentions.Count; k++)
         {
             Tensor part = _attentions[k].call(input).mul(weights.narrow(1, k, 1).view(-1, 1, 1, 1));
-            sum = sum is null ? part : sum.add(part);
+            sum = sum is null ? part : sum.Plus(part);
         }
 
         return sum!;

@@ -222,7 +222,7 @@ public sealed class GatherExcite : GateModule
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
-        Tensor gathered = _options.MaxPool ? pooled.Mean.add(pooled.Maximum).mul(Half) : pooled.Mean;
+        Tensor gathered = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         return _options.Gate.Apply(_mlp is null ? gathered : _mlp.call(gathered));
     }
 
@@ -247,14 +247,14 @@ public sealed class GatherExcite : GateModule
         if (_options.Extent == 0)
         {
             Tensor mean = input.mean([2, 3], keepdim: true);
-            return _options.MaxPool ? mean.add(input.amax([2, 3], keepdim: true)).mul(Half) : mean;
+            return _options.MaxPool ? mean.Plus(input.amax([2, 3], keepdim: true)).mul(Half) : mean;
         }
 
         long stride = _options.Extent, kernel = (2 * stride) - 1, padding = stride - 1;
         Tensor means = nn.functional.avg_pool2d(
             input, kernel, stride: stride, padding: padding, ceil_mode: false, count_include_pad: false);
         return _options.MaxPool
-            ? means.add(nn.functional.max_pool2d(input, kernel, stride: stride, padding: padding)).mul(Half)
+            ? means.Plus(nn.functional.max_pool2d(input, kernel, stride: stride, padding: padding)).mul(Half)
             : means;
     }
 

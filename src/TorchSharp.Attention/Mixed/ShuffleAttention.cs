@@ -139,8 +139,8 @@ public sealed class ShuffleAttention : GateModule
     {
         long samples = input.size(0), height = input.size(2), width = input.size(3), half = Channels / (2 * _options.Groups);
         Tensor groups = input.reshape(samples * _options.Groups, 2 * half, height, width);
-        Tensor first = groups.narrow(1, 0, half).mean([2, 3], keepdim: true).mul(_channelWeight).add(_channelBias);
-        Tensor second = _norm.call(groups.narrow(1, half, half)).mul(_spatialWeight).add(_spatialBias);
+        Tensor first = groups.narrow(1, 0, half).mean([2, 3], keepdim: true).mul(_channelWeight).Plus(_channelBias);
+        Tensor second = _norm.call(groups.narrow(1, half, half)).mul(_spatialWeight).Plus(_spatialBias);
         Tensor gates = _options.Gate.Apply(cat([first.expand_as(second), second], 1));
         return gates.view(samples, Channels, height, width);
     }

@@ -74,7 +74,7 @@ public sealed class SimAm : GateModule
     protected override Tensor ComputeGate(Tensor input)
     {
         Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).square();
-        return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).add(Half).sigmoid();
+        return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).Plus(Half).sigmoid();
     }
 
     internal override GateMix? Mix => _mix;
@@ -86,6 +86,6 @@ public sealed class SimAm : GateModule
     private Tensor Precision(Tensor squares, long positions)
     {
         using Scalar share = (4.0 / Math.Max(1, positions - 1)).ToScalar();
-        return squares.mul(share).add(_fourLambda).reciprocal();
+        return squares.mul(share).Plus(_fourLambda).reciprocal();
     }
 }

@@ -114,8 +114,8 @@ public sealed class SimpleCoordinateAttention : GateModule
     protected override Tensor ComputeGate(Tensor input)
     {
         (Tensor rows, Tensor columns, _) = Factor(new MapReadings(input, _mix));
-        Tensor gate = _options.Gate.Apply(rows.add(columns));
-        return _options.Residual ? gate.add(Scalars.One) : gate;
+        Tensor gate = _options.Gate.Apply(rows.Plus(columns));
+        return _options.Residual ? gate.Plus(Scalars.One) : gate;
     }
 
     internal override GateMix? Mix => _options.Gate == GateFunction.Sigmoid ? _mix : null;

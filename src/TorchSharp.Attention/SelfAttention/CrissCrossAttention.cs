@@ -107,7 +107,7 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
     protected override Tensor ComputeContext(Tensor input)
     {
         Tensor total = Pass(input);
-        for (int i = 1; i < _recurrence; i++) total = total.add(Pass(input.add(total)));
+        for (int i = 1; i < _recurrence; i++) total = total.Plus(Pass(input.Plus(total)));
         return total;
     }
 
@@ -120,7 +120,7 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
         // (N, H, W, H′, W′): the column's weights where W′ = W, the row's where H′ = H.
         Tensor down = column.unsqueeze(-1).mul(eye(width, dtype: input.dtype, device: input.device).view(1, 1, width, 1, width));
         Tensor across = row.unsqueeze(-2).mul(eye(height, dtype: input.dtype, device: input.device).view(1, height, 1, height, 1));
-        return down.add(across).view(n, 1, height * width, height * width);
+        return down.Plus(across).view(n, 1, height * width, height * width);
     }
 
     /// <inheritdoc/>
@@ -143,7 +143,7 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
         Tensor value = _value.call(input).permute(0, 2, 3, 1); // (N, H, W, C)
         Tensor down = column.transpose(1, 2).matmul(value.transpose(1, 2)).transpose(1, 2);
         Tensor across = row.matmul(value);
-        return down.add(across).permute(0, 3, 1, 2).mul(_gamma);
+        return down.Plus(across).permute(0, 3, 1, 2).mul(_gamma);
     }
 
     /// <summary>Weights of the column, (N, H, W, H), and of the row, (N, H, W, W). A position counts once: in its row.</summary>

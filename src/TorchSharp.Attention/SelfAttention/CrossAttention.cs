@@ -141,7 +141,7 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         Tensor change = _proj.call(DotProduct.Emptied(gathered, empty).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(input.shape);
         if (_gamma is not null) change = change.mul(_gamma);
         if (training && Options.Dropout > 0) change = nn.functional.dropout(change, Options.Dropout, training: true);
-        return (Options.Residual ? input.add(change) : change).MoveToOuterDisposeScope();
+        return (Options.Residual ? input.Plus(change) : change).MoveToOuterDisposeScope();
     }
 
     /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>

@@ -136,7 +136,7 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
             : input.flatten(2).matmul(ComputeWeights(input).squeeze(1).transpose(1, 2)).unsqueeze(-1);
         if (_scale is null) return _add!.call(pooled);
         Tensor scaled = input.mul(_options.Gate.Apply(_scale.call(pooled)));
-        return _add is null ? scaled : scaled.add(_add.call(pooled));
+        return _add is null ? scaled : scaled.Plus(_add.call(pooled));
     }
 
     /// <inheritdoc/>

@@ -119,7 +119,7 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
                 map.view(n * _valueWidth, 1, height, width), _local.weight!.squeeze(-1), _local.bias, padding: [_options.KernelSize / 2, _options.KernelSize / 2])
             .view(n, _valueWidth, _keyWidth, positions).permute(0, 3, 2, 1);
         Tensor position = query.transpose(1, 2).matmul(local).transpose(1, 2);
-        return content.add(position).transpose(2, 3).reshape(input.shape);
+        return content.Plus(position).transpose(2, 3).reshape(input.shape);
     }
 
     /// <inheritdoc/>
@@ -127,7 +127,7 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
     {
         (Tensor query, Tensor key, _) = Project(input);
         Tensor embeddings = Embeddings(input.size(2), input.size(3));
-        return query.matmul(key.unsqueeze(1)).add(query.unsqueeze(3).matmul(embeddings).squeeze(3));
+        return query.matmul(key.unsqueeze(1)).Plus(query.unsqueeze(3).matmul(embeddings).squeeze(3));
     }
 
     /// <summary>For each position the embeddings of all others, zero beyond the kernel: (L, K, L).</summary>

@@ -122,5 +122,5 @@ public sealed class LinearAttention : ContextModule, IFunctionalCost
         return (Feature(parts[0]), Feature(parts[1]), parts[2]);
     }
 
-    private static Tensor Feature(Tensor x) => x.clamp_max(Zero).exp().add(x.relu());
+    private static Tensor Feature(Tensor x) => x.clamp_max(Zero).exp().Plus(x.relu());
 }

@@ -216,7 +216,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         {
             Tensor hidden = DotProduct.Hidden(attention, query.dtype);
             Tensor shaped = hidden.dim() == 2 ? hidden.view(1, 1, query.size(1), key.size(1)) : hidden.view(-1, Options.Heads, query.size(1), key.size(1));
-            bias = bias is null ? shaped : shaped.add(bias);
+            bias = bias is null ? shaped : shaped.Plus(bias);
         }
 
         return DotProduct.Open(bias!);

@@ -237,7 +237,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
             using Scalar rowLength = (2 * width - 1).ToScalar();
             Tensor row = Differences(height, weight.device).mul(rowLength).view(height, 1, height, 1);
             Tensor column = Differences(width, weight.device).view(1, width, 1, width);
-            Tensor index = row.add(column).view(-1);
+            Tensor index = row.Plus(column).view(-1);
             return table.index_select(0, index).view(positions, positions, -1).permute(2, 0, 1).unsqueeze(0).MoveToOuterDisposeScope();
         }
 
@@ -257,7 +257,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
             using Scalar end = n.ToScalar();
             using Scalar last = (n - 1).ToScalar();
             Tensor place = arange(end, dtype: ScalarType.Int64, device: device);
-            return place.view(-1, 1).sub(place.view(1, -1)).add(last);
+            return place.view(-1, 1).sub(place.view(1, -1)).Plus(last);
         }
     }
 }

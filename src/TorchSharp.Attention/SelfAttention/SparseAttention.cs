@@ -213,7 +213,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         {
             using DisposeScope scope = NewDisposeScope();
             (Tensor weights, Tensor places) = TopKeys(query.narrow(2, from, Math.Min(atOnce, length - from)), keys);
-            Tensor chosen = values.index_select(0, places.add(first).view(-1)).view(n, heads, places.size(2), places.size(3), width);
+            Tensor chosen = values.index_select(0, places.Plus(first).view(-1)).view(n, heads, places.size(2), places.size(3), width);
             parts.Add(Dropped(weights).unsqueeze(3).matmul(chosen).squeeze(3).MoveToOuterDisposeScope());
         }
 
@@ -234,7 +234,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         Tensor weights = Dropped(StridedWeights(Cut(query, blocks, length), Cut(key, blocks, length), positions));
         Tensor near = weights.narrow(-1, 0, length).matmul(values);
         Tensor far = weights.narrow(-1, length, blocks).transpose(2, 3).matmul(values.transpose(2, 3));
-        return near.add(far.transpose(2, 3)).flatten(2, 3).narrow(2, 0, positions);
+        return near.Plus(far.transpose(2, 3)).flatten(2, 3).narrow(2, 0, positions);
     }
 
     /// <summary>(N, heads, L, d) to (N, heads, B, l, d), zeros at the end.</summary>

@@ -78,7 +78,7 @@ public sealed class AttentionGate : GuidedAttentionModule
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input, Tensor guide)
-        => _psi.call(_guide.call(guide).add(_input.call(input)).relu()).sigmoid();
+        => _psi.call(_guide.call(guide).Plus(_input.call(input)).relu()).sigmoid();
 
     private sealed class Projection : nn.Module<Tensor, Tensor>
     {
