@@ -51,7 +51,8 @@ internal static class DotProduct
     /// </summary>
     public static Tensor Project(Conv2d projection, Tensor map)
     {
-        if (!map.is_contiguous() || Hooks.Any(projection)) return projection.call(map);
+        // Sixteen bits would be rounded once more before the bias.
+        if (!map.is_contiguous() || map.dtype is not (ScalarType.Float32 or ScalarType.Float64) || Hooks.Any(projection)) return projection.call(map);
         Tensor weight = projection.weight!;
         long samples = map.size(0), outputs = weight.size(0);
         Tensor rows = NormCalls.Flat(map).flatten(2).transpose(1, 2), product;
