@@ -25,7 +25,7 @@ internal static class RatioPlots
     private static void Modules(RatioRow[] rows, string path)
     {
         if (rows.Length == 0) return;
-        string[] modules = [.. rows.Where(row => row.Way == "fused").GroupBy(row => row.Case.Split('/')[1]).OrderByDescending(group => RatioReport.Mean(group.Select(row => row.Ratio))).Select(group => group.Key)];
+        string[] modules = [.. rows.Where(row => row.Way == "fused" && Kind(row) == "inference").GroupBy(row => row.Case.Split('/')[1]).OrderByDescending(group => RatioReport.Mean(group.Select(row => row.Ratio))).Select(group => group.Key)];
         (string Kind, string Way, string Name)[] series =
             [("inference", "fused", "inference, fresh output"), ("inference", "in place", "inference, in place"), ("training", "fused", "forward and backward")];
         Grouped(path, "Faster than composed operations: geometric means over the shapes, lines from the slowest to the fastest", "times", modules, series.Length, s => series[s].Name, (module, s) =>
