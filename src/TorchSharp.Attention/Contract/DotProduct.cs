@@ -51,9 +51,10 @@ internal static class DotProduct
     /// </summary>
     public static Tensor Project(Conv2d projection, Tensor map)
     {
-        // Sixteen bits would be rounded once more before the bias.
-        if (!map.is_contiguous() || map.dtype is not (ScalarType.Float32 or ScalarType.Float64) || Hooks.Any(projection)) return projection.call(map);
+        // Sixteen bits would be rounded once more before the bias; of another type than the weights, a convolution's message is the clearer.
         Tensor weight = projection.weight!;
+        bool exact = map.dtype is ScalarType.Float32 or ScalarType.Float64 && map.dtype == weight.dtype;
+        if (!exact || !map.is_contiguous() || Hooks.Any(projection)) return projection.call(map);
         long samples = map.size(0), outputs = weight.size(0);
         Tensor rows = NormCalls.Flat(map).flatten(2).transpose(1, 2), product;
         if (is_grad_enabled() && (map.requires_grad || weight.requires_grad))
