@@ -142,7 +142,7 @@ public sealed partial class ReadmeTests
         Assert.True(network.LoadWeights(trained).IsComplete);
     }
 
-    private static string RepositoryRoot()
+    internal static string RepositoryRoot()
     {
         DirectoryInfo? folder = new(AppContext.BaseDirectory);
         while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Attention.sln"))) folder = folder.Parent;

@@ -73,7 +73,8 @@ internal static class InferenceCopy
     private static void Fold(BatchNorm2d norm, nn.Module convolution, nn.Module folded)
     {
         Dictionary<string, Tensor> given = Values(convolution), result = Values(folded);
-        Tensor scale = Exact(norm.weight!).div(Exact(norm.running_var!).Plus(norm.eps).sqrt());
+        using Scalar epsilon = norm.eps.ToScalar();
+        Tensor scale = Exact(norm.weight!).div(Exact(norm.running_var!).Plus(epsilon).sqrt());
         int outputs = convolution is ConvTranspose2d ? 1 : 0;
         long[] shape = [1, 1, 1, 1];
         shape[outputs] = -1;
