@@ -57,4 +57,10 @@ internal sealed class BlockAttentions
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
             ? gate.TryEndBlock(map, shortcut)
             : null;
+
+    /// <summary>The same in training behind the norm that makes the map of <paramref name="input"/>; null where the norm must be called.</summary>
+    public Tensor? TryEnd(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut)
+        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
+            ? gate.TryEndBlock(norm, input, shortcut)
+            : null;
 }

@@ -85,23 +85,29 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         Tensor y = _conv1.call(x);
         if (_conv1 is not BranchModule) y = _bn1.Norm(y).relu_();
         y = _conv2.call(_attentions.Refine(AttentionPosition.AfterConv1, y));
-        if (_conv2 is not BranchModule)
+
+        // The last norm waits for the block's end, which may be able to do without its output.
+        BatchNorm2d? last = _bn3;
+        if (_conv3 is not null)
         {
-            y = _bn2.Norm(y);
-            if (_conv3 is not null) y.relu_();
+            if (_conv2 is not BranchModule) y = _bn2.Norm(y).relu_();
+            y = _conv3.call(_attentions.Refine(AttentionPosition.AfterConv2, y));
+        }
+        else if (_attentions.Has(AttentionPosition.AfterConv2))
+        {
+            y = _attentions.Refine(AttentionPosition.AfterConv2, _bn2.Norm(y));
+        }
+        else
+        {
+            last = _bn2;
         }
 
-        y = _attentions.Refine(AttentionPosition.AfterConv2, y);
-        if (_conv3 is not null) y = _bn3.Norm(_conv3.call(y));
-
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
-        Tensor end = (training && _dropPath > 0 ? null : _attentions.TryEnd(y, shortcut))
-            ?? (_addsOver ? AddRectified(y, shortcut) : null)
-            ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, y), _dropPath, training).Plus(shortcut).relu_();
+        bool drops = training && _dropPath > 0;
+        Tensor end = (drops || last is null ? null : _attentions.TryEnd(last, y, shortcut)) ?? End(last.Norm(y), shortcut, drops);
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
     }
 
-    /// <summary>max(map + shortcut, 0), written over the map: one pass over memory where the kernels can.</summary>
     public void Count(FunctionCount count, Tensor[] inputs)
     {
         if (_conv1 is not BranchModule) count.Map(count.Values(_conv1), inPlace: true);
@@ -112,6 +118,13 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         count.Map(end, inPlace: true);
     }
 
+    /// <summary>max(attention(map) + shortcut, 0).</summary>
+    private Tensor End(Tensor map, Tensor shortcut, bool drops)
+        => (drops ? null : _attentions.TryEnd(map, shortcut))
+            ?? (_addsOver ? AddRectified(map, shortcut) : null)
+            ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, map), _dropPath, training).Plus(shortcut).relu_();
+
+    /// <summary>max(map + shortcut, 0), written over the map: one pass over memory where the kernels can.</summary>
     private static Tensor AddRectified(Tensor map, Tensor shortcut)
     {
         bool tracked = is_grad_enabled() && (map.requires_grad || shortcut.requires_grad);

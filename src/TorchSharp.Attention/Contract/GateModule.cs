@@ -78,6 +78,18 @@ public abstract class GateModule : AttentionModule
         return FusedGate.TryRun(this, input, overwrite: false, residual)?.MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// The same in training behind the norm that makes the map of <paramref name="input"/>, without writing what the norm makes; null where the
+    /// norm must be called.
+    /// </summary>
+    internal Tensor? TryEndBlock(Modules.BatchNorm2d norm, Tensor input, Tensor residual)
+    {
+        if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, StochasticDrop: 0 })) return null;
+        CheckInput(input);
+        using DisposeScope scope = NewDisposeScope();
+        return FusedGate.TryRun(this, norm, input, residual)?.MoveToOuterDisposeScope();
+    }
+
     private Tensor? TryOwned(Tensor input, Tensor? residual)
     {
         if (training || HasHooks || is_grad_enabled()) return null;

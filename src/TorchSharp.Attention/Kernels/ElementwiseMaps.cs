@@ -19,7 +19,7 @@ internal readonly unsafe struct ApplyChannel : IElementwise
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
-        => TStorage.Load<TVector>(a->X, element) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        => TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
 }
 
 /// <summary>y = x · c · s.</summary>
@@ -69,7 +69,7 @@ internal readonly unsafe struct PooledInputGradient<TPooled> : IElementwise
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
         => (TStorage.Load<TVector>(a->GradY, element) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column))
-            + TPooled.At<TVector, TLayout>(a, TStorage.Load<TVector>(a->X, element), row, start, column);
+            + TPooled.At<TVector, TLayout>(a, TLayout.X<TVector, TStorage>(a, element, row, start, column), row, start, column);
 }
 
 /// <summary>Backward of a channel and a spatial gate: dx = du · c, and what the poolings over positions send back.</summary>
@@ -82,7 +82,7 @@ internal readonly unsafe struct GatedInputGradient<TPooled> : IElementwise
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element), gate = TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column), gate = TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         TVector du = Gradient.OfGated<TVector, TStorage, TLayout>(a, x * gate, element, row, start, column);
         return (du * gate) + TPooled.At<TVector, TLayout>(a, x, row, start, column);
     }

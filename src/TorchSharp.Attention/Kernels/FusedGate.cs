@@ -135,6 +135,28 @@ internal static class FusedGate
         return learns && view.Elements >= SmallestTrained ? Train(pass, input, residual) : null;
     }
 
+    /// <summary>
+    /// The end of a residual block in training, max(gate(norm(z)) + residual, 0), without writing what the norm makes; null where norm, gate and
+    /// end must run one by one.
+    /// </summary>
+    public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor residual)
+    {
+        if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
+        if ((channel.Reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0 || !Fits(module, parts)) return null;
+        if (!MapView.TryOf(input, out MapView view) || view.Elements < SmallestTrained || !view.Matches(residual)) return null;
+        if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input)) return null;
+        GatePass pass = new(parts, view);
+        try
+        {
+            pass.Await(norm);
+            return TrainSteps(pass, PendingNormFunction.apply(input, norm.weight!, norm.bias!, pass), residual);
+        }
+        finally
+        {
+            pass.PooledChannels = pass.PooledPositions = pass.NormValues = null;
+        }
+    }
+
     /// <summary>Whether a backward pass may follow.</summary>
     public static bool Learns(GateModule module, Tensor input) => is_grad_enabled() && (input.requires_grad || HasGradients(module));
 

@@ -25,6 +25,8 @@ internal sealed unsafe class GateBackward : IDisposable
     private Tensor? _channelTies;
     private Tensor? _shift;
     private Tensor? _peak;
+    private Tensor? _centredDot;
+    private Tensor? _sums;
 
     /// <summary>
     /// Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions and, where the step
@@ -62,6 +64,9 @@ internal sealed unsafe class GateBackward : IDisposable
         }
     }
 
+    /// <summary>What the norm before the gate gets, once the input's gradient is there: that is the gradient of the norm's input then.</summary>
+    public NormGradients? NormGradients { get; private set; }
+
     private bool ReadsMaximum => _reads.HasFlag(ChannelReads.Maximum);
 
     /// <summary>The gradient before the ReLU of a residual block, there once the first reduction has run: the shortcut's too.</summary>
@@ -95,6 +100,18 @@ internal sealed unsafe class GateBackward : IDisposable
         Tensor gradient = MapView.New([_view.Batch, _view.Channels, 1, 1]);
         Tensor ties = MapView.New([_view.Batch, _view.Channels]);
         MapArguments a = Arguments(gradient, ties, _view.Channels);
+        if (BehindNormAlone)
+        {
+            _centredDot = Keep(MapView.New([_view.Batch, _view.Channels]));
+            _sums = Keep(ties);
+            a.First = MapView.Pointer(_centredDot);
+            if (_end is null) MapKernels.OverPositions<CentredDot>(_view, a, maps: 2);
+            else MapKernels.OverPositions<BehindEnd<CentredDot>>(_view, a, maps: 4);
+            ForgetEnd();
+            PendingNorm.Dot(_view, a.First, a.Second, MapView.Pointer(gradient));
+            return gradient.MoveToOuterDisposeScope();
+        }
+
         if (_spatial is null && !ReadsMaximum)
         {
             if (_end is null) MapKernels.OverPositions<ChannelDot>(_view, a, maps: 2);
@@ -147,7 +164,9 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelSlope = MapView.Pointer(slope);
         a.ChannelPeak = MapView.Pointer(peak);
         a.ChannelMax = MapView.Pointer(maximum);
-        if (ReadsMaximum) Write<ChannelPeaks>(a);
+        if (BehindNormAlone) WriteAtOnce(a);
+        else if (_view.Norm is not null) WriteBehindNorm(a);
+        else if (ReadsMaximum) Write<ChannelPeaks>(a);
         else if (_reads.HasFlag(ChannelReads.Magnitudes)) Write<ChannelMagnitudes>(a);
         else if ((_reads & (ChannelReads.SquaredDeviations | ChannelReads.Squares)) != 0) Write<ChannelMoments>(a);
         else if (_spatial is null) MapKernels.Write<InputGradient>(_view, a, maps: 2);
@@ -160,6 +179,44 @@ internal sealed unsafe class GateBackward : IDisposable
     {
         if (_spatial is null) MapKernels.Write<PooledInputGradient<TPooled>>(_view, a, maps: 3);
         else MapKernels.Write<GatedInputGradient<TPooled>>(_view, a, maps: 3);
+    }
+
+    /// <summary>
+    /// Whether a pending norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a maximum in between would take
+    /// more of them.
+    /// </summary>
+    private bool BehindNormAlone => _view.Norm is not null && _spatial is null && !ReadsMaximum;
+
+    /// <summary>dx, with its sums on the way, and then dz over it.</summary>
+    private void WriteBehindNorm(MapArguments a)
+    {
+        _centredDot = Keep(MapView.New([_view.Batch, _view.Channels]));
+        _sums = Keep(MapView.New([_view.Batch, _view.Channels]));
+        a.First = MapView.Pointer(_centredDot);
+        a.Second = MapView.Pointer(_sums);
+        a.ResultStride = _view.Channels;
+        if (_spatial is null) MapKernels.OverPositions<Written<PooledInputGradient<ChannelPeaks>>>(_view, a, maps: 3);
+        else if (ReadsMaximum) MapKernels.OverPositions<Written<GatedInputGradient<ChannelPeaks>>>(_view, a, maps: 3);
+        else MapKernels.OverPositions<Written<GatedInputGradient<ChannelMeans>>>(_view, a, maps: 3);
+        NormGradients = PendingNorm.Backward(_view, a.Second, a.First);
+        a.GradY = a.Y;
+        a.ChannelGate = PendingNorm.Factors(_view);
+        a.ChannelShift = a.Second;
+        a.ChannelSlope = a.First;
+        MapKernels.Write<NormInputGradient>(_view, a, maps: 3);
+    }
+
+    /// <summary>dz at once, where dx = dy · gate + shift.</summary>
+    private void WriteAtOnce(MapArguments a)
+    {
+        float* sums = MapView.Pointer(_sums!), centred = MapView.Pointer(_centredDot!);
+        PendingNorm.SumsOfGated(_view, a.ChannelGate, a.ChannelShift, sums, centred);
+        NormGradients = PendingNorm.Backward(_view, sums, centred);
+        using Tensor gate = PendingNorm.Through(_view, a.ChannelGate, a.ChannelShift, sums);
+        a.ChannelGate = MapView.Pointer(gate);
+        a.ChannelShift = sums;
+        a.ChannelSlope = centred;
+        MapKernels.Write<NormInputGradient>(_view, a, maps: 3);
     }
 
     public void Dispose()

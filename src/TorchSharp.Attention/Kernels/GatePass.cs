@@ -11,7 +11,16 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
 {
     public GateParts Parts { get; } = parts;
 
-    public MapView View { get; } = view;
+    public MapView View { get; private set; } = view;
+
+    /// <summary>The norm before the gate whose output nobody writes: then the map's values are those of the norm's input.</summary>
+    public Modules.BatchNorm2d? Norm { get; private set; }
+
+    /// <summary>What the kernels need of it, (arrays, N, C); every step saves it, for the view points to it.</summary>
+    public Tensor? NormValues { get; set; }
+
+    /// <summary>From the backward step that did the norm's part to the norm's own.</summary>
+    public NormGradients? NormGradients { get; set; }
 
     public bool InputNeedsGradient { get; set; }
 
@@ -30,6 +39,14 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     /// <summary>Set from the backward of the last step to the backward of the first.</summary>
     public GateBackward? Backward { get; set; }
 
+    /// <summary>Begins behind a norm.</summary>
+    public void Await(Modules.BatchNorm2d norm)
+    {
+        Norm = norm;
+        NormValues = MapView.New([PendingNorm.Arrays, View.Batch, View.Channels]);
+        View = View.Behind(MapView.Pointer(NormValues));
+    }
+
     public void Forget()
     {
         Backward?.Dispose();
@@ -41,7 +58,8 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     {
         ChannelReads reads = Parts.Channel!.Reads;
         Tensor pooled = MapView.New([ChannelPooling.Results(reads), View.Batch, View.Channels, 1, 1]);
-        ChannelPooling.Run(View, reads, MapView.Pointer(pooled));
+        if (Norm is null) ChannelPooling.Run(View, reads, MapView.Pointer(pooled));
+        else PendingNorm.Pool(View, reads, MapView.Pointer(pooled));
         GC.KeepAlive(input);
         return pooled;
     }

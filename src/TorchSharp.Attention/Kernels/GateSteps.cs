@@ -18,7 +18,7 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         Tensor input = (Tensor)vars[0];
         GatePass pass = (GatePass)vars[1];
         Tensor pooled = pass.PoolChannels(input);
-        GateSteps.Save(ctx, pass, vars, input, pooled);
+        GateSteps.Save(ctx, pass, vars, input, pooled, pass.NormValues!);
         return pooled;
     }
 
@@ -28,10 +28,12 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is null)
         {
-            return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(saved[0], saved[1], grad_output, reads), null]);
+            pass.NormGradients = null;
+            return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(GateSteps.Map(pass, saved), saved[1], grad_output, reads), null]);
         }
 
         Tensor gradient = pass.Backward.InputGradient(grad_output);
+        pass.NormGradients = pass.Backward.NormGradients;
         GateSteps.Finish(pass, [.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
     });
@@ -48,7 +50,7 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         Tensor? channel = (Tensor?)vars[1];
         GatePass pass = (GatePass)vars[2];
         Tensor pooled = pass.PoolPositions(input, channel, input.size(2), input.size(3));
-        GateSteps.Save(ctx, pass, vars, input, channel!, pooled);
+        GateSteps.Save(ctx, pass, vars, input, channel!, pooled, pass.NormValues!);
         return pooled;
     }
 
@@ -60,7 +62,7 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         {
             return GateSteps.Composed([.. saved, grad_output], () =>
             {
-                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(saved[0], gated ? saved[1] : null, saved[2], grad_output);
+                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateSteps.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
                 return [dx, dc, null];
             });
         }
@@ -89,7 +91,7 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         GatePass pass = (GatePass)vars[4];
         Tensor output = pass.Apply(input, channel, spatial, residual: residual);
         Tensor? end = residual is null ? null : output;
-        GateSteps.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!);
+        GateSteps.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!, pass.NormValues!);
         return output;
     }
 
@@ -112,7 +114,7 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
     private static Tensor?[] Derive(GatePass pass, List<Tensor> saved, Tensor gradient)
     {
         Tensor before = saved[5] is null ? gradient : GateDerivatives.BehindEnd(saved[5], gradient);
-        (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(saved[0], saved[1], saved[2], before);
+        (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(GateSteps.Map(pass, saved), saved[1], saved[2], before);
         return [dx, dc, ds, pass.ResidualNeedsGradient ? before.alias() : null, null];
     }
 }
@@ -167,6 +169,9 @@ internal static class GateSteps
             return Return(Array.ConvertAll((bool[])ctx.get_data(Tensors), isTensor => isTensor ? MapView.New([0]) : null));
         }
     }
+
+    /// <summary>The map that a step saved, for libtorch's operations: behind a pending norm it is written for them.</summary>
+    public static Tensor Map(GatePass pass, List<Tensor> saved) => pass.Norm is null ? saved[0] : WriteNormFunction.apply(saved[0], pass);
 
     public static List<Tensor> Return(params Tensor?[] gradients)
     {

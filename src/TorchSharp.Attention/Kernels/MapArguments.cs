@@ -71,11 +71,21 @@ internal unsafe struct MapArguments
 
     /// <summary>Where a strip's first value of those stands; moves along with the loop.</summary>
     public nint Third;
+
+    /// <summary>Of channels where X is what a pending norm reads: x = (X − NormCentre) · NormFactor + NormShift.</summary>
+    public float* NormCentre;
+    public float* NormFactor;
+    public float* NormShift;
 }
 
 /// <summary>Where the values of a channel and of a position stand for an element of a matrix.</summary>
 internal unsafe interface IMapLayout
 {
+    /// <summary>The map's value of an element.</summary>
+    static abstract TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage;
+
     /// <summary>A channel's value at (row, column); <paramref name="start"/> is the matrix's first column among all matrices'.</summary>
     static abstract TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>;
@@ -92,6 +102,12 @@ internal unsafe interface IMapLayout
 internal readonly unsafe struct Planes : IMapLayout
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        => TStorage.Load<TVector>(a->X, element);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         => TVector.All(values[row]);
@@ -107,9 +123,42 @@ internal readonly unsafe struct Planes : IMapLayout
         => TVector.Load(values + third + column);
 }
 
+/// <summary>NCHW, the map being what a pending norm makes of X.</summary>
+internal readonly unsafe struct NormedPlanes : IMapLayout
+{
+    /// <summary>Multiplied and added in two steps whatever the vector, so that equal values stay equal in a row's last elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        => ((TStorage.Load<TVector>(a->X, element) - TVector.All(a->NormCentre[row])) * TVector.All(a->NormFactor[row]))
+            + TVector.All(a->NormShift[row]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => Planes.Channel<TVector>(values, row, start, column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => Planes.Position<TVector>(values, row, start, column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Third<TVector>(float* values, nint third, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        => Planes.Third<TVector>(values, third, column);
+}
+
 /// <summary>Channels last: rows are positions.</summary>
 internal readonly unsafe struct Pixels : IMapLayout
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        => TStorage.Load<TVector>(a->X, element);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
@@ -132,6 +181,12 @@ internal readonly unsafe struct Pixels : IMapLayout
 /// </summary>
 internal readonly unsafe struct PixelStrips : IMapLayout
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        => TStorage.Load<TVector>(a->X, element);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>

@@ -111,6 +111,7 @@ internal static unsafe class MapKernels
         where TMap : struct, IElementwise
         => (map.Half, map.Pixels) switch
         {
+            (false, false) when map.Norm is not null => &Elementwise<TVector, Float32, NormedPlanes, TMap>.Rows,
             (false, false) => &Elementwise<TVector, Float32, Planes, TMap>.Rows,
             (false, true) => &Elementwise<TVector, Float32, Pixels, TMap>.Rows,
             (true, false) => &Elementwise<TVector, BFloat16, Planes, TMap>.Rows,
@@ -122,6 +123,8 @@ internal static unsafe class MapKernels
         where TReduction : struct, IReduction
         => (map.Half, map.Pixels, alongRows) switch
         {
+            (false, false, true) when map.Norm is not null => &Reduce<TVector, Float32, NormedPlanes, TReduction>.Rows,
+            (false, false, false) when map.Norm is not null => &Reduce<TVector, Float32, NormedPlanes, TReduction>.Columns,
             (false, false, true) => &Reduce<TVector, Float32, Planes, TReduction>.Rows,
             (false, true, true) => &Reduce<TVector, Float32, Pixels, TReduction>.Rows,
             (true, false, true) => &Reduce<TVector, BFloat16, Planes, TReduction>.Rows,

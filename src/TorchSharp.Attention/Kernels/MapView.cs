@@ -41,6 +41,9 @@ internal readonly unsafe struct MapView
 
     public void* Values { get; }
 
+    /// <summary>What a pending norm makes of the values; null where the map is the values themselves.</summary>
+    public float* Norm { get; private init; }
+
     public long Elements => (long)Batch * Channels * Positions;
 
     public long Bytes => Elements * (Half ? 2 : 4);
@@ -78,14 +81,22 @@ internal readonly unsafe struct MapView
         return Pixels ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }
 
-    public MapArguments Arguments() => new()
+    /// <summary>The same values, of which a pending norm makes the map: (<see cref="PendingNorm.Arrays"/>, N, C) values of channels.</summary>
+    public MapView Behind(float* norm) => new(Values, Batch, Channels, Positions, Pixels, Half) { Norm = norm };
+
+    public MapArguments Arguments()
     {
-        X = Values,
-        Matrices = Batch,
-        Parts = 1,
-        Rows = Pixels ? Positions : Channels,
-        Columns = Pixels ? Channels : Positions,
-    };
+        MapArguments a = new()
+        {
+            X = Values,
+            Matrices = Batch,
+            Parts = 1,
+            Rows = Pixels ? Positions : Channels,
+            Columns = Pixels ? Channels : Positions,
+        };
+        if (Norm is not null) PendingNorm.Describe(this, ref a);
+        return a;
+    }
 
     /// <summary>A new float32 tensor on the CPU, whatever the process's defaults; its values are not set.</summary>
     public static Tensor New(long[] size) => empty(size, ScalarType.Float32, CPU);

@@ -34,7 +34,7 @@ internal readonly unsafe struct Pooling : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element);
+        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column);
         first += x;
         second = TVector.Larger(x, second);
     }
@@ -120,7 +120,7 @@ internal readonly unsafe struct GatedPooling : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector u = TStorage.Load<TVector>(a->X, element) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         first += u;
         second = TVector.Larger(u, second);
     }
@@ -138,7 +138,7 @@ internal readonly unsafe struct PositionGradient : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector u = TStorage.Load<TVector>(a->X, element) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         first += u * TStorage.Load<TVector>(a->GradY, element);
         second += TVector.WhereEqual(u, TLayout.Position<TVector>(a->PositionMax, row, start, column), TVector.All(1));
     }
@@ -155,7 +155,7 @@ internal readonly unsafe struct ChannelDot : IReduction
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
-        => first += TStorage.Load<TVector>(a->X, element) * TStorage.Load<TVector>(a->GradY, element);
+        => first += TLayout.X<TVector, TStorage>(a, element, row, start, column) * TStorage.Load<TVector>(a->GradY, element);
 }
 
 /// <summary>
@@ -172,7 +172,7 @@ internal readonly unsafe struct ChannelGradient : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element);
+        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column);
         first += x * TStorage.Load<TVector>(a->GradY, element);
         second += TVector.WhereEqual(x, TLayout.Channel<TVector>(a->ChannelMax, row, start, column), TVector.All(1));
     }
@@ -190,7 +190,7 @@ internal readonly unsafe struct GatedChannelGradient : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element);
+        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column);
         TVector u = x * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         first += x * Gradient.OfGated<TVector, TStorage, TLayout>(a, u, element, row, start, column);
         second += TVector.WhereEqual(x, TLayout.Channel<TVector>(a->ChannelMax, row, start, column), TVector.All(1));

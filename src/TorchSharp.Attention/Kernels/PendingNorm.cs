@@ -1,0 +1,323 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.autograd;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// A batch norm in training whose output is never written: the kernels of the gate behind it read the norm's input z and make
+/// x = (z − μ) · w / √(σ² + ε) + b of it on the way, in the forward and in the backward pass. A gate then costs no map of its own to keep,
+/// and fewer passes over memory than norm, gate, addition and ReLU one by one.
+/// </summary>
+internal static unsafe class PendingNorm
+{
+    /// <summary>Arrays of (N, C) values that describe a norm to the kernels.</summary>
+    public const int Arrays = 6;
+
+    private const int Centre = 0, Factor = 1, Shift = 2, Deviation = 3, Extreme = 4, Inverse = 5;
+
+    /// <summary>Whether the norm is one that the kernels can stand in for, and nobody listens to it.</summary>
+    public static bool Fits(BatchNorm2d norm, in MapView view)
+        => norm.training && norm.momentum is not null && !view.Half && !view.Pixels && (long)view.Batch * view.Positions > 1
+            && norm.weight is not null && norm.bias is not null && Holds(norm.weight, view) && Holds(norm.bias, view)
+            && norm.track_running_stats && norm.num_batches_tracked is not null
+            && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view) && Holds(norm.running_var, view)
+            && !Hooks.Any(norm);
+
+    /// <summary>Whether the norm's output has a gradient.</summary>
+    public static bool Learns(BatchNorm2d norm, Tensor input)
+        => input.requires_grad || norm.weight is { requires_grad: true } || norm.bias is { requires_grad: true };
+
+    /// <summary>Where the kernels find the norm.</summary>
+    public static void Describe(in MapView view, ref MapArguments a)
+    {
+        a.NormCentre = At(view, Centre);
+        a.NormFactor = At(view, Factor);
+        a.NormShift = At(view, Shift);
+    }
+
+    /// <summary>
+    /// Takes the batch's statistics, updates the norm's running ones and fills in the arrays; with <paramref name="extremes"/>, also the largest
+    /// value of each channel of x.
+    /// </summary>
+    public static void Begin(BatchNorm2d norm, in MapView view, bool extremes)
+    {
+        int channels = view.Channels, batch = view.Batch, planes = batch * channels;
+        double[] sums = ArrayPool<double>.Shared.Rent(2 * planes);
+        fixed (double* means = sums)
+        {
+            double* squares = means + planes;
+            float* weight = MapView.Pointer(norm.weight!);
+            float* extreme = At(view, Extreme);
+            NormStatistics.Run(view, new()
+            {
+                Values = (float*)view.Values,
+                Positions = view.Positions,
+                Channels = channels,
+                Means = means,
+                Squares = squares,
+                Extremes = extremes ? extreme : null,
+                Signs = weight,
+            });
+            Merge(norm, view, means, squares);
+            for (int i = 0; extremes && i < planes; i++) extreme[i] = Normed(view, i, extreme[i]);
+        }
+
+        ArrayPool<double>.Shared.Return(sums);
+        norm.num_batches_tracked!.Plus_(Scalars.Once);
+        GC.KeepAlive(norm);
+    }
+
+    /// <summary>The means of x and, where the gate reads them, its maxima: (1 or 2, N, C).</summary>
+    public static void Pool(in MapView view, ChannelReads reads, float* results)
+    {
+        int planes = view.Batch * view.Channels;
+        float* deviation = At(view, Deviation), factor = At(view, Factor), shift = At(view, Shift), extreme = At(view, Extreme);
+        for (int i = 0; i < planes; i++) results[i] = (deviation[i] * factor[i]) + shift[i];
+        if (reads.HasFlag(ChannelReads.Maximum)) new ReadOnlySpan<float>(extreme, planes).CopyTo(new Span<float>(results + planes, planes));
+    }
+
+    /// <summary>Σ dy · x of each channel from Σ dy · (z − μ) and Σ dy.</summary>
+    public static void Dot(in MapView view, float* centred, float* sums, float* results)
+    {
+        float* factor = At(view, Factor), shift = At(view, Shift);
+        for (int i = 0; i < view.Batch * view.Channels; i++) results[i] = (centred[i] * factor[i]) + (sums[i] * shift[i]);
+    }
+
+    /// <summary>
+    /// Σ dx and Σ dx · (z − μ) of each channel where dx = dy · gate + shift, from the same sums of dy.
+    /// </summary>
+    public static void SumsOfGated(in MapView view, float* gate, float* shift, float* sums, float* centred)
+    {
+        float* deviation = At(view, Deviation);
+        for (int i = 0; i < view.Batch * view.Channels; i++)
+        {
+            float all = shift[i] * view.Positions;
+            sums[i] = (sums[i] * gate[i]) + all;
+            centred[i] = (centred[i] * gate[i]) + (all * deviation[i]);
+        }
+    }
+
+    /// <summary>
+    /// The norm's backward pass from Σ dx and Σ dx · (z − μ) of each channel and sample: dz = dx · f + shift + slope · (z − μ), whose factors are
+    /// written over the sums; returns the gradients of weight and bias.
+    /// </summary>
+    public static NormGradients Backward(in MapView view, float* sums, float* centred)
+    {
+        int channels = view.Channels, planes = view.Batch * channels;
+        double count = (double)view.Batch * view.Positions;
+        float* factor = At(view, Factor), inverse = At(view, Inverse);
+        NormGradients gradients = new(new float[channels], new float[channels]);
+        for (int c = 0; c < channels; c++)
+        {
+            double sum = 0, dot = 0;
+            for (int i = c; i < planes; i += channels)
+            {
+                sum += sums[i];
+                dot += centred[i];
+            }
+
+            gradients.Weight[c] = (float)(dot * inverse[c]);
+            gradients.Bias[c] = (float)sum;
+            float shift = (float)(-factor[c] * sum / count), slope = (float)(-factor[c] * dot * inverse[c] * inverse[c] / count);
+            for (int i = c; i < planes; i += channels)
+            {
+                sums[i] = shift;
+                centred[i] = slope;
+            }
+        }
+
+        return gradients;
+    }
+
+    /// <summary>dz = (dy · gate + shift) · f + rest in one step: returns gate · f and adds shift · f to the rest.</summary>
+    public static Tensor Through(in MapView view, float* gate, float* shift, float* rest)
+    {
+        Tensor product = MapView.New([view.Batch, view.Channels]);
+        float* result = MapView.Pointer(product), factor = At(view, Factor);
+        for (int i = 0; i < view.Batch * view.Channels; i++)
+        {
+            result[i] = gate[i] * factor[i];
+            rest[i] += shift[i] * factor[i];
+        }
+
+        return product;
+    }
+
+    /// <summary>The factor w / √(σ² + ε) of each channel and sample.</summary>
+    public static float* Factors(in MapView view) => At(view, Factor);
+
+    /// <summary>dz, dw and db by libtorch's operations, which can be differentiated again.</summary>
+    public static Tensor[] Derive(Tensor input, Tensor weight, double epsilon, Tensor gradient)
+    {
+        using Scalar small = epsilon.ToScalar();
+        long[] all = [0, 2, 3], shape = [1, -1, 1, 1];
+        Tensor centred = input.sub(input.mean(all, keepdim: true));
+        Tensor inverse = centred.square().mean(all, keepdim: true).Plus(small).rsqrt();
+        Tensor normed = centred.mul(inverse), product = gradient.mul(normed);
+        Tensor rest = gradient.sub(gradient.mean(all, keepdim: true)).sub(normed.mul(product.mean(all, keepdim: true)));
+        return [rest.mul(inverse.mul(weight.view(shape))), product.sum(all), gradient.sum(all)];
+    }
+
+    /// <summary>x as a map of its own.</summary>
+    public static Tensor Write(in MapView view, Tensor input)
+    {
+        MapArguments a = view.Arguments();
+        a.Y = view.Like(input, out Tensor normed).Values;
+        MapKernels.Write<Itself>(view, a);
+        GC.KeepAlive(input);
+        return normed;
+    }
+
+    private static void Merge(BatchNorm2d norm, in MapView view, double* means, double* squares)
+    {
+        int channels = view.Channels, planes = view.Batch * channels;
+        double count = (double)view.Batch * view.Positions, share = norm.momentum!.Value;
+        float* weight = MapView.Pointer(norm.weight!), bias = MapView.Pointer(norm.bias!);
+        float* runningMean = MapView.Pointer(norm.running_mean!), runningVariance = MapView.Pointer(norm.running_var!);
+        float* centre = At(view, Centre), factor = At(view, Factor), shift = At(view, Shift), deviation = At(view, Deviation), inverse = At(view, Inverse);
+        for (int c = 0; c < channels; c++)
+        {
+            double mean = 0, sum = 0;
+            for (int i = c; i < planes; i += channels) mean += means[i];
+            mean /= view.Batch;
+            for (int i = c; i < planes; i += channels) sum += squares[i] + (view.Positions * (means[i] - mean) * (means[i] - mean));
+            float middle = (float)mean;
+            double root = 1 / Math.Sqrt((sum / count) + norm.eps);
+            for (int i = c; i < planes; i += channels)
+            {
+                centre[i] = middle;
+                inverse[i] = (float)root;
+                factor[i] = (float)(root * weight[c]);
+                shift[i] = bias[c];
+                deviation[i] = (float)(means[i] - middle);
+            }
+
+            runningMean[c] = (float)((share * mean) + ((1 - share) * runningMean[c]));
+            runningVariance[c] = (float)((share * sum / (count - 1)) + ((1 - share) * runningVariance[c]));
+        }
+    }
+
+    /// <summary>As <see cref="NormedPlanes"/> does it.</summary>
+    private static float Normed(in MapView view, int plane, float value)
+        => ((value - At(view, Centre)[plane]) * At(view, Factor)[plane]) + At(view, Shift)[plane];
+
+    private static float* At(in MapView view, int array) => view.Norm + ((long)array * view.Batch * view.Channels);
+
+    private static bool Holds(Tensor tensor, in MapView view)
+        => tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() == view.Channels;
+}
+
+/// <summary>The gradients of a pending norm's weight and bias, from the step that computed them to the norm's own.</summary>
+internal sealed record NormGradients(float[] Weight, float[] Bias);
+
+/// <summary>y = x.</summary>
+internal readonly unsafe struct Itself : IElementwise
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+        => TLayout.X<TVector, TStorage>(a, element, row, start, column);
+}
+
+/// <summary>Backward, of channels, of a pending norm: Σ dy · (z − μ) and Σ dy.</summary>
+internal readonly unsafe struct CentredDot : IReduction
+{
+    public static SecondResult Second => SecondResult.Sum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void At<TVector, TStorage, TLayout>(
+        MapArguments* a, nint element, nint row, nint start, nint column, ref TVector first, ref TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector dy = TStorage.Load<TVector>(a->GradY, element);
+        first += dy * (TStorage.Load<TVector>(a->X, element) - TLayout.Channel<TVector>(a->NormCentre, row, start, column));
+        second += dy;
+    }
+}
+
+/// <summary>Writes a map and takes, of channels, its Σ dx · (z − μ) and Σ dx on the way.</summary>
+internal readonly unsafe struct Written<TMap> : IReduction
+    where TMap : struct, IElementwise
+{
+    public static SecondResult Second => SecondResult.Sum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void At<TVector, TStorage, TLayout>(
+        MapArguments* a, nint element, nint row, nint start, nint column, ref TVector first, ref TVector second)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+    {
+        TVector dx = TMap.At<TVector, TStorage, TLayout>(a, element, row, start, column);
+        TStorage.Store(dx, a->Y, element);
+        first += dx * (TStorage.Load<TVector>(a->X, element) - TLayout.Channel<TVector>(a->NormCentre, row, start, column));
+        second += dx;
+    }
+}
+
+/// <summary>Backward of a pending norm: dz = dy · c + shift + slope · (z − μ).</summary>
+internal readonly unsafe struct NormInputGradient : IElementwise
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
+        where TVector : unmanaged, ISimd<TVector>
+        where TStorage : struct, IStorage
+        where TLayout : struct, IMapLayout
+        => InputGradient.At<TVector, TStorage, TLayout>(a, element, row, start, column)
+            + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column)
+                * (TStorage.Load<TVector>(a->X, element) - TLayout.Channel<TVector>(a->NormCentre, row, start, column)));
+}
+
+/// <summary>
+/// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the
+/// values mean. Its gradient is that of the norm's output, or already that of z where the gate's last step has done the norm's part.
+/// </summary>
+internal sealed class PendingNormFunction : SingleTensorFunction<PendingNormFunction>
+{
+    public override string Name => nameof(PendingNormFunction);
+
+    public override Tensor forward(AutogradContext ctx, params object[] vars)
+    {
+        Tensor input = (Tensor)vars[0];
+        GatePass pass = (GatePass)vars[3];
+        PendingNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.Reads.HasFlag(ChannelReads.Maximum));
+        GateSteps.Save(ctx, pass, vars, input, (Tensor)vars[1], pass.NormValues!);
+        return input.detach();
+    }
+
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    {
+        List<Tensor> saved = ctx.get_saved_variables();
+        NormGradients? done = pass.NormGradients;
+        pass.NormGradients = null;
+        if (done is null || is_grad_enabled())
+        {
+            return GateSteps.Composed([.. saved, grad_output], () => [.. PendingNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
+        }
+
+        Tensor gradient = grad_output.alias();
+        GateSteps.Dispose([.. saved, grad_output]);
+        return GateSteps.Return(gradient, tensor(done.Weight), tensor(done.Bias), null);
+    });
+}
+
+/// <summary>(the map that stands for a norm's output, pass) to that output, written: for derivatives by libtorch's operations.</summary>
+internal sealed class WriteNormFunction : SingleTensorFunction<WriteNormFunction>
+{
+    public override string Name => nameof(WriteNormFunction);
+
+    public override Tensor forward(AutogradContext ctx, params object[] vars)
+    {
+        ctx.set_materialize_grads(false);
+        return PendingNorm.Write(((GatePass)vars[1]).View, (Tensor)vars[0]);
+    }
+
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Return(grad_output.alias(), null);
+}

@@ -1,0 +1,440 @@
+using CsCheck;
+using TorchSharp.Modules;
+
+namespace TorchSharp.Attention.Tests;
+
+/// <summary>
+/// The end of a residual block in training whose last norm is never written, max(x · g(x) + shortcut, 0) with x = norm(z), against libtorch's
+/// operations in float64.
+/// </summary>
+public sealed class PendingNormTests : IDisposable
+{
+    private static readonly Func<int, GateModule>[] Gates =
+    [
+        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 3 }),
+        channels => new EfficientChannelAttention(channels),
+        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 3, MaxPool = true }),
+        channels => new ChannelAttention(channels, new() { ReducedChannels = 3, Initialization = AttentionInitialization.Identity }),
+        channels => new LightCbam(channels, new() { ReducedChannels = 3 }),
+        channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 3 }),
+        channels => new Cbam(channels, CbamOptions.Official with { ReducedChannels = 3 }),
+    ];
+
+    private static readonly Gen<Trial> Trials =
+        Gen.Select(Gen.Int[0, Gates.Length - 1], Gen.Int[1, 4], Gen.Int[1, 40], Gen.Int[2, 21], Gen.Int[2, 21], Gen.Int)
+            .Select((gate, batch, channels, height, width, seed) => new Trial(gate, batch, channels, height, width, seed));
+
+    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly long _smallest = FusedGate.SmallestTrained;
+
+    public PendingNormTests()
+    {
+        FusedGate.SmallestTrained = 0;
+        AttentionKernels.Enabled = true;
+    }
+
+    public void Dispose()
+    {
+        AttentionKernels.Enabled = _enabled;
+        FusedGate.SmallestTrained = _smallest;
+    }
+
+    [Fact]
+    public void Output_statistics_and_all_gradients_are_those_of_the_composed_operations_in_float64() => Trials.Sample(
+        trial =>
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(trial), exact = block.InFloat64();
+            Agree(exact.Run(fused: false), block.Run(fused: true), 2e-4);
+        },
+        iter: 300,
+        threads: 1);
+
+    [Theory]
+    [InlineData(0f, 1f)]
+    [InlineData(-1f, 1f)]
+    [InlineData(1f, 30f)]
+    public void Norms_that_turn_flatten_or_lie_far_from_zero_too(float weight, float distance)
+    {
+        for (int gate = 0; gate < Gates.Length; gate++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(new Trial(gate, 3, 9, 7, 6, Seed: 4));
+            using (no_grad())
+            {
+                block.Norm.weight!.fill_(weight);
+                block.Input.mul_(0.5).add_(distance);
+            }
+
+            Agree(block.InFloat64().Run(fused: false), block.Run(fused: true), 1e-3);
+        }
+    }
+
+    [Fact]
+    public void Where_rounding_makes_all_values_of_a_channel_one_they_share_its_maximum()
+    {
+        for (int gate = 0; gate < Gates.Length; gate++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(new Trial(gate, 3, 9, 7, 6, Seed: 4));
+            using (no_grad())
+            {
+                block.Norm.weight!.fill_(1e-9);
+                block.Norm.bias!.fill_(1);
+            }
+
+            // In float64 they would not be one.
+            Agree(block.Run(fused: false), block.Run(fused: true), 1e-3);
+        }
+    }
+
+    [Fact]
+    public void Positions_that_share_a_maximum_share_its_gradient() => Trials.Sample(
+        trial =>
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(trial);
+
+            // Whole numbers: every plane has its largest value many times.
+            block.Input.round_();
+            Agree(block.InFloat64().Run(fused: false), block.Run(fused: true), 3e-4);
+        },
+        iter: 60,
+        threads: 1);
+
+    [Fact]
+    public void What_is_frozen_gets_none_and_the_rest_gets_its_own()
+    {
+        foreach (bool input in (bool[])[false, true])
+        {
+            foreach (bool norm in (bool[])[false, true])
+            {
+                foreach (bool shortcut in (bool[])[false, true])
+                {
+                    foreach (bool gate in (bool[])[false, true])
+                    {
+                        if (!(input || norm)) continue;
+                        for (int kind = 0; kind < Gates.Length; kind++)
+                        {
+                            using DisposeScope scope = NewDisposeScope();
+                            Block block = new(new Trial(kind, 2, 11, 6, 5, Seed: kind)) { Learns = (input, norm, shortcut, gate) };
+                            Agree(block.InFloat64().Run(fused: false), block.Run(fused: true), 2e-4);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void Second_derivatives_are_those_of_the_composed_operations() => Trials.Sample(
+        trial =>
+        {
+            using DisposeScope scope = NewDisposeScope();
+            if (trial.Batch * trial.Height * trial.Width < 12) return;
+            Block block = new(trial);
+            Agree(block.InFloat64().RunTwice(fused: false), block.RunTwice(fused: true), 5e-3);
+        },
+        iter: 60,
+        threads: 1);
+
+    [Fact]
+    public void A_graph_kept_gives_the_same_gradients_again()
+    {
+        for (int gate = 0; gate < Gates.Length; gate++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(new Trial(gate, 2, 9, 6, 6, Seed: 8));
+            Tensor z = block.Input.requires_grad_(), shortcut = block.Shortcut.requires_grad_();
+            Tensor loss = block.Gate.TryEndBlock(block.Norm, z, shortcut)!.mul(block.Direction).sum();
+            Tensor[] wanted = [z, block.Norm.weight!, block.Norm.bias!, shortcut];
+            IList<Tensor> first = autograd.grad([loss], wanted, retain_graph: true);
+
+            // The norm's own step does not run for those two; what it would have taken must not be taken by the next pass.
+            autograd.grad([loss], [shortcut], retain_graph: true);
+            autograd.grad([loss], [.. block.Gate.parameters().Take(1)], retain_graph: true);
+            IList<Tensor> again = autograd.grad([loss], wanted, create_graph: true, retain_graph: true);
+            IList<Tensor> last = autograd.grad([loss], wanted);
+            for (int i = 0; i < wanted.Length; i++)
+            {
+                Near(first[i], again[i], 2e-5, $"composed {i}");
+                Near(first[i], last[i], 2e-5, $"again {i}");
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    public void Special_values_spread_as_in_the_composed_operations(float value)
+    {
+        for (int gate = 0; gate < Gates.Length; gate++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(new Trial(gate, 2, 9, 6, 6, Seed: 8));
+            block.Input[1, 2, 1, 1] = tensor(value);
+            List<(string Name, Tensor Value)> composed = block.Run(fused: false), fused = block.Run(fused: true);
+            foreach (((string name, Tensor expected), (_, Tensor actual)) in composed.Zip(fused))
+            {
+                Assert.True(expected.isfinite().Equals(actual.isfinite()), $"{block.Gate} {name}");
+            }
+        }
+    }
+
+    [Fact]
+    public void Views_and_other_layouts_and_single_positions_and_listeners_run_the_layers()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Block block = new(new Trial(0, 2, 8, 4, 4, Seed: 1));
+        Tensor pixels = block.Input.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2), strided = randn(2, 8, 4, 8).slice(3, 0, 8, 2);
+        Assert.Null(Try(pixels, block.Shortcut));
+        Assert.Null(Try(strided, block.Shortcut));
+        Assert.Null(Try(block.Input, strided));
+        Assert.Null(Try(randn(1, 8, 1, 1), randn(1, 8, 1, 1)));
+        Assert.Null(Try(block.Input.to_type(ScalarType.BFloat16), block.Shortcut.to_type(ScalarType.BFloat16)));
+        Assert.NotNull(Try(block.Input, block.Shortcut));
+        AttentionKernels.Enabled = false;
+        Assert.Null(Try(block.Input, block.Shortcut));
+        AttentionKernels.Enabled = true;
+        using (no_grad()) Assert.Null(Try(block.Input, block.Shortcut));
+        block.Norm.eval();
+        Assert.Null(Try(block.Input, block.Shortcut));
+        block.Norm.train();
+        var listening = block.Norm.register_forward_hook((_, _, output) => output);
+        Assert.Null(Try(block.Input, block.Shortcut));
+        listening.remove();
+        listening = block.Gate.register_forward_hook((_, _, output) => output);
+        Assert.Null(Try(block.Input, block.Shortcut));
+        listening.remove();
+        Assert.NotNull(Try(block.Input, block.Shortcut));
+
+        // Nothing was counted by those that ran the layers.
+        Assert.Equal(2, block.Norm.num_batches_tracked!.ToInt64());
+
+        Tensor? Try(Tensor z, Tensor shortcut) => block.Gate.TryEndBlock(block.Norm, z.detach().requires_grad_(), shortcut);
+    }
+
+    [Fact]
+    public void A_view_with_an_offset_is_read_where_it_lies()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Block block = new(new Trial(5, 2, 8, 5, 4, Seed: 1)), offset = new(new Trial(5, 2, 8, 5, 4, Seed: 1));
+        offset.Input = cat([randn(1, 8, 5, 4), offset.Input]).narrow(0, 1, 2);
+        offset.Shortcut = cat([randn(1, 8, 5, 4), offset.Shortcut]).narrow(0, 1, 2);
+        foreach (((string name, Tensor expected), (_, Tensor actual)) in block.Run(fused: true).Zip(offset.Run(fused: true)))
+        {
+            Assert.True(expected.Equals(actual), name);
+        }
+    }
+
+    [Theory]
+    [InlineData("z")]
+    [InlineData("y")]
+    public void A_change_in_place_before_the_backward_pass_is_an_exception(string changed)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Block block = new(new Trial(5, 2, 16, 8, 8, Seed: 1));
+        Tensor z = block.Input.requires_grad_().mul(block.Direction);
+        Tensor y = block.Gate.TryEndBlock(block.Norm, z, block.Shortcut)!;
+        Tensor loss = y.square().sum();
+        if (changed == "z") z.zero_();
+        else y.zero_();
+        Assert.ThrowsAny<Exception>(() => loss.backward());
+
+        // And the next step works again.
+        block.Gate.TryEndBlock(block.Norm, block.Input, block.Shortcut)!.sum().backward();
+        Assert.True(block.Input.grad!.isfinite().all().ToBoolean());
+    }
+
+    [Fact]
+    public void The_same_numbers_with_any_number_of_threads_and_run_after_run()
+    {
+        int threads = get_num_threads();
+        try
+        {
+            foreach (Trial trial in (Trial[])[new(0, 2, 33, 17, 19, 2), new(5, 3, 16, 28, 28, 2), new(6, 1, 40, 9, 30, 2)])
+            {
+                using DisposeScope scope = NewDisposeScope();
+                Block block = new(trial);
+                set_num_threads(1);
+                List<(string Name, Tensor Value)> one = block.Run(fused: true);
+                foreach (int count in (int[])[2, 3, 8])
+                {
+                    set_num_threads(count);
+                    List<(string Name, Tensor Value)> some = block.Run(fused: true), again = block.Run(fused: true);
+                    Agree(one, some, 1e-5);
+                    foreach (((string name, Tensor first), (_, Tensor second)) in some.Zip(again)) Assert.True(first.Equals(second), name);
+                }
+            }
+        }
+        finally
+        {
+            set_num_threads(threads);
+        }
+    }
+
+    [Fact]
+    public void A_thousand_steps_leave_nothing_behind()
+    {
+        foreach (int gate in (int[])[0, 2, 5])
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Block block = new(new Trial(gate, 2, 12, 5, 5, Seed: 2));
+            block.Input.requires_grad_();
+            block.Shortcut.requires_grad_();
+            for (int i = 0; i < 3; i++) Step(backward: true);
+            long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            for (int i = 0; i < 1000; i++) Step(backward: i % 10 != 0);
+            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+
+            void Step(bool backward)
+            {
+                using Tensor y = block.Gate.TryEndBlock(block.Norm, block.Input, block.Shortcut)!;
+                using Tensor loss = y.sum();
+                if (backward) loss.backward();
+            }
+        }
+    }
+
+    [Fact]
+    public void A_network_steps_as_without_kernels_and_keeps_the_same_statistics()
+    {
+        foreach (ResNetBlock kind in (ResNetBlock[])[ResNetBlock.Basic, ResNetBlock.Bottleneck])
+        {
+            foreach (AttentionOptions options in (AttentionOptions[])[new SqueezeExcitationOptions { ReducedChannels = 4 }, EfficientChannelAttentionOptions.Paper, CbamOptions.Timm with { ReducedChannels = 4 }])
+            {
+                using DisposeScope scope = NewDisposeScope();
+                manual_seed(3);
+                using ResNet network = new(new ResNetOptions { Block = kind, Layers = [1, 2], StagePlanes = ValueList.Create<int>([16, 24]), Classes = 5, Attention = AttentionPlan.Of(options) });
+                Tensor images = randn(4, 3, 48, 48);
+                Dictionary<string, Tensor> start = network.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.clone());
+                Dictionary<string, Tensor> composed = Step(fused: false), fused = Step(fused: true);
+                foreach ((string name, Tensor expected) in composed) Near(expected, fused[name], 2e-3, name);
+
+                Dictionary<string, Tensor> Step(bool fused)
+                {
+                    network.load_state_dict(start);
+                    network.train();
+                    network.zero_grad();
+                    AttentionKernels.Enabled = fused;
+                    network.call(images).square().mean().backward();
+                    Dictionary<string, Tensor> all = network.named_parameters().ToDictionary(entry => entry.name, entry => entry.parameter.grad!.clone());
+                    foreach ((string name, Tensor buffer) in network.named_buffers()) all[name] = buffer.to_type(ScalarType.Float32).clone();
+                    return all;
+                }
+            }
+        }
+    }
+
+    private static void Agree(List<(string Name, Tensor Value)> expected, List<(string Name, Tensor Value)> actual, double tolerance)
+    {
+        Assert.Equal(expected.Select(entry => entry.Name), actual.Select(entry => entry.Name));
+        foreach (((string name, Tensor value), (_, Tensor other)) in expected.Zip(actual)) Near(value, other, tolerance, name);
+    }
+
+    private static void Near(Tensor expected, Tensor actual, double tolerance, string name)
+    {
+        double scale = Math.Max(1, expected.abs().max().to_type(ScalarType.Float64).ToDouble());
+        double error = expected.to_type(ScalarType.Float64).sub(actual.to_type(ScalarType.Float64)).abs().max().ToDouble();
+        Assert.True(error <= tolerance * scale, $"{name}: error {error} at scale {scale}");
+    }
+
+    private sealed record Trial(int Gate, int Batch, int Channels, int Height, int Width, int Seed);
+
+    /// <summary>Norm, gate and shortcut of a trial.</summary>
+    private sealed class Block
+    {
+        private readonly Trial _trial;
+
+        public Block(Trial trial)
+        {
+            _trial = trial;
+            manual_seed(trial.Seed);
+            Gate = Gates[trial.Gate](trial.Channels);
+            Subject.Randomize(Gate, trial.Seed);
+            Norm = nn.BatchNorm2d(trial.Channels);
+            nn.init.normal_(Norm.weight!);
+            nn.init.normal_(Norm.bias!);
+            (Input, Shortcut, Direction) = (Map(), Map(), Map());
+            Tensor Map() => randn(trial.Batch, trial.Channels, trial.Height, trial.Width);
+        }
+
+        public GateModule Gate { get; }
+
+        public BatchNorm2d Norm { get; }
+
+        public Tensor Input { get; set; }
+
+        public Tensor Shortcut { get; set; }
+
+        public Tensor Direction { get; private set; }
+
+        public (bool Input, bool Norm, bool Shortcut, bool Gate) Learns { get; init; } = (true, true, true, true);
+
+        public Block InFloat64()
+        {
+            Block exact = new(_trial) { Learns = Learns };
+            exact.Gate.to(ScalarType.Float64);
+            exact.Norm.load_state_dict(Norm.state_dict());
+            exact.Norm.to(ScalarType.Float64);
+            exact.Input = Input.detach().to_type(ScalarType.Float64);
+            exact.Shortcut = Shortcut.detach().to_type(ScalarType.Float64);
+            exact.Direction = Direction.to_type(ScalarType.Float64);
+            return exact;
+        }
+
+        /// <summary>Output, running statistics and gradients of one step from the same state.</summary>
+        public List<(string Name, Tensor Value)> Run(bool fused)
+        {
+            (Tensor z, Tensor shortcut, Tensor y, Action restore) = Forward(fused);
+            y.mul(Direction).sum().backward();
+            List<(string Name, Tensor Value)> all = [("y", y.detach())];
+            if (Learns.Input) all.Add(("dz", z.grad!.clone()));
+            if (Learns.Shortcut) all.Add(("shortcut", shortcut.grad!.clone()));
+            if (Learns.Norm) all.AddRange([("weight", Norm.weight!.grad!.clone()), ("bias", Norm.bias!.grad!.clone())]);
+            foreach ((string name, Parameter parameter) in Gate.named_parameters())
+            {
+                Assert.True(Learns.Gate || parameter.grad is null);
+                if (Learns.Gate) all.Add((name, parameter.grad is null ? zeros_like(parameter) : parameter.grad.clone()));
+            }
+
+            all.AddRange([("mean", Norm.running_mean!.clone()), ("variance", Norm.running_var!.clone()), ("batches", Norm.num_batches_tracked!.to_type(ScalarType.Float32).clone())]);
+            restore();
+            return all;
+        }
+
+        /// <summary>The derivative of a directional derivative.</summary>
+        public List<(string Name, Tensor Value)> RunTwice(bool fused)
+        {
+            (Tensor z, Tensor shortcut, Tensor y, Action restore) = Forward(fused);
+            Tensor[] wanted = [z, Norm.weight!, Norm.bias!];
+            IList<Tensor> first = autograd.grad([y.mul(Direction).sum()], [.. wanted, shortcut], retain_graph: true, create_graph: true);
+            Tensor again = first[0].mul(Direction).sum().add(first[1].sum()).add(first[2].square().sum()).add(first[3].mul(y).sum());
+            IList<Tensor> second = autograd.grad([again], wanted);
+            restore();
+            return [.. first.Select((value, i) => ($"first {i}", value.detach())), .. second.Select((value, i) => ($"second {i}", value))];
+        }
+
+        private (Tensor Z, Tensor Shortcut, Tensor Y, Action Restore) Forward(bool fused)
+        {
+            Dictionary<string, Tensor> gate = Gate.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.clone());
+            Dictionary<string, Tensor> norm = Norm.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.clone());
+            Gate.zero_grad();
+            Norm.zero_grad();
+            foreach (Parameter parameter in Gate.parameters()) parameter.requires_grad = Learns.Gate;
+            foreach (Parameter parameter in Norm.parameters()) parameter.requires_grad = Learns.Norm;
+            Tensor z = Input.detach().requires_grad_(Learns.Input), shortcut = Shortcut.detach().requires_grad_(Learns.Shortcut);
+            AttentionKernels.Enabled = fused;
+            Tensor? y = fused ? Gate.TryEndBlock(Norm, z, shortcut) : Gate.call(Norm.call(z)).add(shortcut).relu();
+            Assert.NotNull(y);
+            AttentionKernels.Enabled = true;
+            return (z, shortcut, y, Restore);
+
+            void Restore()
+            {
+                Gate.load_state_dict(gate);
+                Norm.load_state_dict(norm);
+            }
+        }
+    }
+}
