@@ -111,7 +111,8 @@ public sealed class ChannelAttention : GateModule
 
     internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Maximum;
 
-    internal override Tensor ExciteChannels(ChannelSummary pooled) => _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
+    internal override Tensor ExciteChannels(ChannelSummary pooled)
+        => pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) ?? _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
     internal override void Outline(GateProgram program)
         => program.DenseOfBoth(_fc1, _options.Activation).Dense(_fc2, _options.Gate, ofTwoBranches: true);

@@ -113,7 +113,14 @@ internal static unsafe class Elementwise<TVector, TStorage, TLayout, TMap>
             }
 
             for (; k < tail; k += lanes) TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
-            for (; k < columns; k++) TStorage.Store(TMap.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
+            if (k < columns) Tail(a, x, row, start, k, columns);
         }
+    }
+
+    /// <summary>The last values of a row, one by one; apart, for the compiler inlines only so much into one method.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void Tail(MapArguments* a, nint x, nint row, nint start, nint column, nint columns)
+    {
+        for (nint k = column; k < columns; k++) TStorage.Store(TMap.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
     }
 }

@@ -93,6 +93,10 @@ internal readonly struct ChannelSummary
         return nn.functional.linear(pooled.view(rows, -1), weight.view(outputs, -1), convolution.bias).view(rows, outputs, 1, 1);
     }
 
+    /// <summary>The gate σ(W₂ δ(W₁ mean + b₁) + b₂) in training, or of both branches' sum; null where the layers must run.</summary>
+    public Tensor? Bottleneck(Modules.Conv2d first, GateActivation activation, Modules.Conv2d second, GateFunction gate)
+        => _stacked is null ? null : BottleneckGate.TryRun(_stacked, first, activation, second, gate);
+
     /// <summary>
     /// M(mean) + M(maximum), M(z) = W₂ δ(W₁ z). From the kernels both go through W₁ together and through W₂ as a sum, which is the same.
     /// </summary>

@@ -87,10 +87,23 @@ internal sealed unsafe class GateBackward : IDisposable
     /// <summary>Takes what the spatial gate sends back to the pooled positions, (N, 2, H, W).</summary>
     public void TakePositions(Tensor pooledGradient)
     {
-        using Scalar share = (1.0 / _view.Channels).ToScalar();
         using DisposeScope scope = NewDisposeScope();
-        _shift = Keep(pooledGradient.select(1, 0).mul(share).contiguous());
-        _peak = Keep(pooledGradient.select(1, 1).div(_ties!.view(_view.Batch, pooledGradient.size(2), pooledGradient.size(3))).contiguous());
+        int positions = _view.Positions;
+        _shift = Keep(MapView.New([_view.Batch, positions]));
+        _peak = Keep(MapView.New([_view.Batch, positions]));
+        Tensor given = pooledGradient.contiguous();
+        float* from = MapView.Pointer(given), shift = MapView.Pointer(_shift), peak = MapView.Pointer(_peak), ties = MapView.Pointer(_ties!);
+        float share = (float)(1.0 / _view.Channels);
+        for (int sample = 0; sample < _view.Batch; sample++, from += 2 * positions, shift += positions, peak += positions, ties += positions)
+        {
+            for (int i = 0; i < positions; i++)
+            {
+                shift[i] = from[i] * share;
+                peak[i] = from[positions + i] / ties[i];
+            }
+        }
+
+        GC.KeepAlive(given);
     }
 
     /// <summary>The channel gate's gradient, (N, C, 1, 1), and how many positions share each channel's maximum.</summary>
@@ -135,35 +148,14 @@ internal sealed unsafe class GateBackward : IDisposable
     public Tensor InputGradient(Tensor? pooledGradient)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor none = MapView.New([_view.Batch, _view.Channels]).zero_();
-        Tensor shift = none, slope = none, peak = none, maximum = none;
-        if (pooledGradient is not null)
-        {
-            using Scalar share = (1.0 / _view.Positions).ToScalar();
-            shift = pooledGradient[0].mul(share).contiguous();
-            if (ReadsMaximum)
-            {
-                maximum = _pooledChannels![1];
-                peak = pooledGradient[1].div(_channelTies!.view(_view.Batch, _view.Channels, 1, 1)).contiguous();
-            }
-            else if (_reads.HasFlag(ChannelReads.Magnitudes))
-            {
-                slope = pooledGradient[1].contiguous();
-            }
-            else if (_reads != ChannelReads.Mean)
-            {
-                slope = pooledGradient[1].Plus(pooledGradient[1]).contiguous();
-                if (_reads.HasFlag(ChannelReads.SquaredDeviations)) shift = shift.sub(slope.mul(_pooledChannels![0]));
-            }
-        }
-
+        Tensor pooled = PooledTerms(pooledGradient);
+        float* shift = MapView.Pointer(pooled), slope = shift + (_view.Batch * (nint)_view.Channels);
         MapView written = _view.Like(_input, out Tensor gradient);
         MapArguments a = Arguments(null, null, 0);
         a.Y = written.Values;
-        a.ChannelShift = MapView.Pointer(shift);
-        a.ChannelSlope = MapView.Pointer(slope);
-        a.ChannelPeak = MapView.Pointer(peak);
-        a.ChannelMax = MapView.Pointer(maximum);
+        a.ChannelShift = shift;
+        a.ChannelSlope = a.ChannelPeak = slope;
+        a.ChannelMax = ReadsMaximum ? MapView.Pointer(_pooledChannels!) + (_view.Batch * (nint)_view.Channels) : null;
         if (BehindNormAlone) WriteAtOnce(a);
         else if (_view.Norm is not null) WriteBehindNorm(a);
         else if (ReadsMaximum) Write<ChannelPeaks>(a);
@@ -172,6 +164,27 @@ internal sealed unsafe class GateBackward : IDisposable
         else if (_spatial is null) MapKernels.Write<InputGradient>(_view, a, maps: 2);
         else MapKernels.Write<GatedInputGradient<ChannelMeans>>(_view, a, maps: 3);
         return gradient.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the poolings send back to each channel, (2, N, C): the shift, and the slope or the share of each position at the maximum.</summary>
+    private Tensor PooledTerms(Tensor? pooledGradient)
+    {
+        int count = _view.Batch * _view.Channels;
+        Tensor terms = MapView.New([2, count]);
+        if (pooledGradient is null) return terms.zero_();
+        float* shift = MapView.Pointer(terms), slope = shift + count, mean = MapView.Pointer(_pooledChannels!), ties = ReadsMaximum ? MapView.Pointer(_channelTies!) : null;
+        Tensor given = pooledGradient.contiguous();
+        float* toMean = MapView.Pointer(given), toSecond = toMean + count;
+        float share = (float)(1.0 / _view.Positions);
+        for (int i = 0; i < count; i++) shift[i] = toMean[i] * share;
+        for (int i = 0; _reads != ChannelReads.Mean && i < count; i++)
+        {
+            slope[i] = ReadsMaximum ? toSecond[i] / ties[i] : _reads.HasFlag(ChannelReads.Magnitudes) ? toSecond[i] : 2 * toSecond[i];
+            if (_reads.HasFlag(ChannelReads.SquaredDeviations)) shift[i] -= slope[i] * mean[i];
+        }
+
+        GC.KeepAlive(given);
+        return terms;
     }
 
     private void Write<TPooled>(MapArguments a)

@@ -272,19 +272,26 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
                 TReduction.At<TVector, TStorage, TLayout>(a, x + k, row, start, k, ref first0, ref second0);
             }
 
-            Simd1 firstTail = Simd1.All(0), secondTail = Simd1.All(Start);
-            for (; k < columns; k++) TReduction.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k, ref firstTail, ref secondTail);
-
-            float first = (first0 + first1 + (first2 + first3)).Sum() + firstTail.Sum();
+            (float firstTail, float secondTail) = k < columns ? Tail(a, x, row, start, k, columns) : (0, Start);
+            float first = (first0 + first1 + (first2 + first3)).Sum() + firstTail;
             nint result = (matrix * a->ResultStride) + row - (matrix * a->Rows);
             a->First[result] = first * a->Scale;
             if (TReduction.Second == SecondResult.None) continue;
             a->Second[result] = TReduction.Second == SecondResult.Sum
-                ? (second0 + second1 + (second2 + second3)).Sum() + secondTail.Sum()
+                ? (second0 + second1 + (second2 + second3)).Sum() + secondTail
                 : float.IsNaN(first)
                     ? LargestOf(a, x, 1, row, start, 0, (int)columns)
-                    : Math.Max(TVector.Larger(TVector.Larger(second0, second1), TVector.Larger(second2, second3)).Largest(), secondTail.Largest());
+                    : Math.Max(TVector.Larger(TVector.Larger(second0, second1), TVector.Larger(second2, second3)).Largest(), secondTail);
         }
+    }
+
+    /// <summary>The last values of a row, one by one; apart, for the compiler inlines only so much into one method.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static (float First, float Second) Tail(MapArguments* a, nint x, nint row, nint start, nint column, nint columns)
+    {
+        Simd1 first = Simd1.All(0), second = Simd1.All(Start);
+        for (nint k = column; k < columns; k++) TReduction.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k, ref first, ref second);
+        return (first.Sum(), TReduction.Second == SecondResult.Maximum ? second.Largest() : second.Sum());
     }
 
     /// <summary>One result a column; items are tiles of columns.</summary>

@@ -1,0 +1,343 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.autograd;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// The gate σ(W₂ h + k b₂) of pooled channels in training, h = ReLU(W₁ p + b₁), as one function with its gradients. Of two branches, mean and
+/// maximum, h is the sum over both and k is 2. For the few rows of a small batch libtorch's fifteen small operations cost more than they compute.
+/// </summary>
+internal static unsafe class BottleneckGate
+{
+    /// <summary>From more rows on general matrix products are faster.</summary>
+    private const int MostRows = 16;
+
+    /// <summary>The gate, (N, C, 1, 1), of what the kernels pooled, (branches, N, C, 1, 1); null where the layers must run.</summary>
+    public static Tensor? TryRun(Tensor pooled, Conv2d first, GateActivation activation, Conv2d second, GateFunction gate)
+    {
+        if (!AttentionKernels.Enabled || !is_grad_enabled() || activation != GateActivation.ReLU || gate != GateFunction.Sigmoid) return null;
+        if (pooled.size(0) * pooled.size(1) > MostRows || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second)) return null;
+        if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias)) || (second.bias is not null && !Holds(second.bias))) return null;
+        bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true } || second.bias is { requires_grad: true };
+        if (!weights && !pooled.requires_grad) return null;
+        return BottleneckFunction.apply(pooled, first.weight!, first.bias!, second.weight!, second.bias!, new BottleneckPass(pooled.requires_grad, weights));
+    }
+
+    /// <summary>The gate, and h of all branches, (branches · N, H).</summary>
+    public static (Tensor Gate, Tensor Hidden) Forward(Tensor pooled, Tensor first, Tensor? firstBias, Tensor second, Tensor? secondBias)
+    {
+        Layers layers = Layers.Of(pooled, first, second);
+        Tensor hidden = MapView.New([layers.Rows, layers.Reduced]), gate = MapView.New([layers.Samples, layers.Channels, 1, 1]);
+        using Tensor? sums = layers.Rows == layers.Samples ? null : MapView.New([layers.Samples, layers.Reduced]);
+        layers.Hidden = MapView.Pointer(hidden);
+        layers.Sums = MapView.Pointer(sums ?? hidden);
+        layers.Gate = MapView.Pointer(gate);
+        layers.FirstBias = firstBias is null ? null : MapView.Pointer(firstBias);
+        layers.SecondBias = secondBias is null ? null : MapView.Pointer(secondBias);
+        if (Vector512.IsHardwareAccelerated) Bottleneck<Simd512>.Forward(&layers);
+        else if (Vector256.IsHardwareAccelerated) Bottleneck<Simd256>.Forward(&layers);
+        else Bottleneck<Simd128>.Forward(&layers);
+        GC.KeepAlive(pooled);
+        GC.KeepAlive(first);
+        GC.KeepAlive(firstBias);
+        GC.KeepAlive(second);
+        GC.KeepAlive(secondBias);
+        return (gate, hidden);
+    }
+
+    /// <summary>The gradients of the pooled channels, of both weights and of both biases; null where nobody asks.</summary>
+    public static Tensor?[] Backward(List<Tensor> saved, Tensor gradient, bool forPooled, bool forWeights)
+    {
+        (Tensor pooled, Tensor first, Tensor? firstBias, Tensor second, Tensor? secondBias, Tensor hidden, Tensor gate) =
+            (saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6]);
+        using DisposeScope scope = NewDisposeScope();
+        Layers layers = Layers.Of(pooled, first, second);
+        Tensor contiguous = gradient.contiguous();
+        Tensor sums = layers.Rows == layers.Samples ? hidden : MapView.New([layers.Samples, layers.Reduced]);
+        Tensor logits = MapView.New([layers.Samples, layers.Channels]), sumsGradient = MapView.New([layers.Samples, layers.Reduced]), hiddenGradient = MapView.New([layers.Rows, layers.Reduced]);
+        Tensor?[] gradients =
+        [
+            forPooled ? MapView.New(pooled.shape) : null,
+            forWeights ? MapView.New(first.shape) : null,
+            forWeights && firstBias is not null ? MapView.New(firstBias.shape) : null,
+            forWeights ? MapView.New(second.shape) : null,
+            forWeights && secondBias is not null ? MapView.New(secondBias.shape) : null,
+        ];
+        layers.Hidden = MapView.Pointer(hidden);
+        layers.Sums = MapView.Pointer(sums);
+        layers.Gate = MapView.Pointer(gate);
+        layers.GateGradient = MapView.Pointer(contiguous);
+        layers.Logits = MapView.Pointer(logits);
+        layers.SumsGradient = MapView.Pointer(sumsGradient);
+        layers.HiddenGradient = MapView.Pointer(hiddenGradient);
+        layers.PooledGradient = PointerOrNull(gradients[0]);
+        layers.FirstGradient = PointerOrNull(gradients[1]);
+        layers.FirstBiasGradient = PointerOrNull(gradients[2]);
+        layers.SecondGradient = PointerOrNull(gradients[3]);
+        layers.SecondBiasGradient = PointerOrNull(gradients[4]);
+        if (Vector512.IsHardwareAccelerated) Bottleneck<Simd512>.Backward(&layers);
+        else if (Vector256.IsHardwareAccelerated) Bottleneck<Simd256>.Backward(&layers);
+        else Bottleneck<Simd128>.Backward(&layers);
+        GC.KeepAlive(saved);
+        GC.KeepAlive(contiguous);
+        foreach (Tensor? result in gradients) result?.MoveToOuterDisposeScope();
+        return gradients;
+    }
+
+    /// <summary>The same by libtorch's operations, which can be differentiated again.</summary>
+    public static Tensor?[] Derive(List<Tensor> saved, Tensor gradient)
+    {
+        long batch = saved[0].size(1), channels = saved[0].size(2), branches = saved[0].size(0);
+        Tensor pooled = saved[0].view(branches * batch, channels), first = saved[1].view(-1, channels), second = saved[3].view(channels, -1);
+        Tensor hidden = nn.functional.linear(pooled, first, saved[2]).relu();
+        Tensor sums = hidden.view(branches, batch, -1).sum([0L]);
+        Tensor bias = saved[4] is null ? zeros_like(second.select(1, 0)) : branches == 2 ? saved[4].Plus(saved[4]) : saved[4];
+        Tensor gate = nn.functional.linear(sums, second, bias).sigmoid();
+        Tensor toLogits = gradient.view(batch, channels).mul(gate).mul(gate.neg().Plus(Scalars.One));
+        Tensor toHidden;
+        using (no_grad()) toHidden = hidden.sign();
+        toHidden = toLogits.mm(second).repeat(branches, 1).mul(toHidden);
+        Tensor toBias = toLogits.sum([0L]);
+        return
+        [
+            toHidden.mm(first).view(saved[0].shape),
+            toHidden.transpose(0, 1).mm(pooled).view(saved[1].shape),
+            saved[2] is null ? null : toHidden.sum([0L]),
+            toLogits.transpose(0, 1).mm(sums).view(saved[3].shape),
+            saved[4] is null ? null : branches == 2 ? toBias.Plus(toBias) : toBias,
+        ];
+    }
+
+    private static float* PointerOrNull(Tensor? tensor) => tensor is null ? null : MapView.Pointer(tensor);
+
+    private static bool Holds(Tensor? tensor)
+        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() > 0;
+
+    /// <summary>Sizes and addresses; matrices lie row after row.</summary>
+    internal struct Layers
+    {
+        public int Rows;
+        public int Samples;
+        public int Channels;
+        public int Reduced;
+
+        /// <summary>p, (rows, C); W₁, (H, C); W₂, (C, H).</summary>
+        public float* Pooled;
+        public float* First;
+        public float* Second;
+        public float* FirstBias;
+        public float* SecondBias;
+
+        /// <summary>h of every row; its sum over branches; the gate.</summary>
+        public float* Hidden;
+        public float* Sums;
+        public float* Gate;
+
+        /// <summary>Gradients of the gate and, made on the way back, of the logits, of the sums and of every row's W₁ p + b₁.</summary>
+        public float* GateGradient;
+        public float* Logits;
+        public float* SumsGradient;
+        public float* HiddenGradient;
+        public float* PooledGradient;
+        public float* FirstGradient;
+        public float* FirstBiasGradient;
+        public float* SecondGradient;
+        public float* SecondBiasGradient;
+
+        public readonly int Branches => Rows / Samples;
+
+        public readonly long WeightBytes => sizeof(float) * (long)Channels * Reduced;
+
+        public static Layers Of(Tensor pooled, Tensor first, Tensor second) => new()
+        {
+            Rows = (int)(pooled.size(0) * pooled.size(1)),
+            Samples = (int)pooled.size(1),
+            Channels = (int)pooled.size(2),
+            Reduced = (int)first.size(0),
+            Pooled = MapView.Pointer(pooled),
+            First = MapView.Pointer(first),
+            Second = MapView.Pointer(second),
+        };
+    }
+}
+
+/// <summary>The kernels of <see cref="BottleneckGate"/>.</summary>
+internal static unsafe class Bottleneck<TVector>
+    where TVector : unmanaged, ISimd<TVector>
+{
+    public static void Forward(BottleneckGate.Layers* a)
+    {
+        NativeTeam.Run(&Squeeze, a, a->Reduced, a->WeightBytes);
+        if (a->Sums != a->Hidden) SumBranches(a);
+        NativeTeam.Run(&Excite, a, a->Channels, a->WeightBytes);
+    }
+
+    public static void Backward(BottleneckGate.Layers* a)
+    {
+        if (a->Sums != a->Hidden) SumBranches(a);
+        NativeTeam.Run(&Second, a, a->Channels, a->WeightBytes);
+        NativeTeam.Run(&Sums, a, a->Reduced, a->WeightBytes);
+        int count = a->Samples * a->Reduced;
+        for (int i = 0; i < a->Rows * a->Reduced; i++) a->HiddenGradient[i] = a->Hidden[i] <= 0 ? 0 : a->SumsGradient[i % count];
+        if (a->FirstGradient is not null) NativeTeam.Run(&First, a, a->Reduced, a->WeightBytes);
+        if (a->PooledGradient is not null) NativeTeam.Run(&Pooled, a, a->Channels, a->WeightBytes);
+    }
+
+    private static void SumBranches(BottleneckGate.Layers* a)
+    {
+        int count = a->Samples * a->Reduced;
+        for (int i = 0; i < count; i++) a->Sums[i] = a->Hidden[i] + a->Hidden[count + i];
+    }
+
+    /// <summary>h = ReLU(W₁ p + b₁) for some of its outputs.</summary>
+    private static void Squeeze(BottleneckGate.Layers* a, int from, int to)
+    {
+        DenseRows<TVector>.Run(a->Pooled, a->Rows, a->First, a->Channels, a->Hidden, a->Reduced, from, to);
+        for (int row = 0; row < a->Rows; row++)
+        {
+            float* hidden = a->Hidden + (row * a->Reduced);
+            for (int i = from; a->FirstBias is not null && i < to; i++) hidden[i] += a->FirstBias[i];
+            ElementFunctions<TVector>.Apply(ElementFunction.ReLU, null, hidden + from, to - from);
+        }
+    }
+
+    /// <summary>σ(W₂ h + k b₂) for some channels.</summary>
+    private static void Excite(BottleneckGate.Layers* a, int from, int to)
+    {
+        DenseRows<TVector>.Run(a->Sums, a->Samples, a->Second, a->Reduced, a->Gate, a->Channels, from, to);
+        for (int sample = 0; sample < a->Samples; sample++)
+        {
+            float* gate = a->Gate + (sample * a->Channels);
+            for (int i = from; a->SecondBias is not null && i < to; i++) gate[i] += a->Branches * a->SecondBias[i];
+            ElementFunctions<TVector>.Apply(ElementFunction.Sigmoid, null, gate + from, to - from);
+        }
+    }
+
+    /// <summary>The logits' gradient and W₂'s and b₂'s, for some channels.</summary>
+    private static void Second(BottleneckGate.Layers* a, int from, int to)
+    {
+        for (int channel = from; channel < to; channel++)
+        {
+            float sum = 0;
+            for (int i = channel; i < a->Samples * a->Channels; i += a->Channels)
+            {
+                float gate = a->Gate[i], logit = a->GateGradient[i] * gate * (1 - gate);
+                a->Logits[i] = logit;
+                sum += logit;
+            }
+
+            if (a->SecondBiasGradient is not null) a->SecondBiasGradient[channel] = a->Branches * sum;
+            if (a->SecondGradient is not null) Combine(a->SecondGradient + ((nint)channel * a->Reduced), a->Reduced, a->Logits + channel, a->Channels, a->Samples, a->Sums, a->Reduced);
+        }
+    }
+
+    /// <summary>The gradient of h summed over branches, for some of its values: a combination of W₂'s rows.</summary>
+    private static void Sums(BottleneckGate.Layers* a, int from, int to)
+    {
+        for (int sample = 0; sample < a->Samples; sample++)
+        {
+            Combine(a->SumsGradient + (sample * a->Reduced) + from, to - from, a->Logits + (sample * a->Channels), 1, a->Channels, a->Second + from, a->Reduced);
+        }
+    }
+
+    /// <summary>W₁'s and b₁'s gradient, for some of their rows.</summary>
+    private static void First(BottleneckGate.Layers* a, int from, int to)
+    {
+        for (int hidden = from; hidden < to; hidden++)
+        {
+            Combine(a->FirstGradient + ((nint)hidden * a->Channels), a->Channels, a->HiddenGradient + hidden, a->Reduced, a->Rows, a->Pooled, a->Channels);
+            if (a->FirstBiasGradient is null) continue;
+            float sum = 0;
+            for (int i = hidden; i < a->Rows * a->Reduced; i += a->Reduced) sum += a->HiddenGradient[i];
+            a->FirstBiasGradient[hidden] = sum;
+        }
+    }
+
+    /// <summary>The pooled channels' gradient, for some channels: a combination of W₁'s rows.</summary>
+    private static void Pooled(BottleneckGate.Layers* a, int from, int to)
+    {
+        for (int row = 0; row < a->Rows; row++)
+        {
+            Combine(a->PooledGradient + (row * a->Channels) + from, to - from, a->HiddenGradient + (row * a->Reduced), 1, a->Reduced, a->First + from, a->Channels);
+        }
+    }
+
+    /// <summary>Σ factor · row, (length) values: factors lie <paramref name="stride"/> apart and rows <paramref name="pitch"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Combine(float* result, int length, float* factors, nint stride, int count, float* rows, nint pitch)
+    {
+        nint lanes = TVector.Lanes, i = 0;
+        for (; i <= length - (4 * lanes); i += 4 * lanes)
+        {
+            TVector sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+            for (nint k = 0; k < count; k++)
+            {
+                TVector factor = TVector.All(factors[k * stride]);
+                float* row = rows + (k * pitch) + i;
+                sum0 = TVector.MultiplyAdd(factor, TVector.Load(row), sum0);
+                sum1 = TVector.MultiplyAdd(factor, TVector.Load(row + lanes), sum1);
+                sum2 = TVector.MultiplyAdd(factor, TVector.Load(row + (2 * lanes)), sum2);
+                sum3 = TVector.MultiplyAdd(factor, TVector.Load(row + (3 * lanes)), sum3);
+            }
+
+            sum0.Store(result + i);
+            sum1.Store(result + i + lanes);
+            sum2.Store(result + i + (2 * lanes));
+            sum3.Store(result + i + (3 * lanes));
+        }
+
+        for (; i <= length - lanes; i += lanes)
+        {
+            TVector sum = TVector.All(0);
+            for (nint k = 0; k < count; k++) sum = TVector.MultiplyAdd(TVector.All(factors[k * stride]), TVector.Load(rows + (k * pitch) + i), sum);
+            sum.Store(result + i);
+        }
+
+        for (; i < length; i++)
+        {
+            float sum = 0;
+            for (nint k = 0; k < count; k++) sum += factors[k * stride] * rows[(k * pitch) + i];
+            result[i] = sum;
+        }
+    }
+}
+
+/// <summary>What a bottleneck hands to its backward pass.</summary>
+internal sealed class BottleneckPass(bool pooled, bool weights) : IBackwardPass
+{
+    public bool PooledNeedsGradient { get; } = pooled;
+
+    public bool WeightsNeedGradient { get; } = weights;
+
+    public void Forget()
+    {
+    }
+}
+
+/// <summary>(pooled channels, W₁, b₁ or null, W₂, b₂ or null, pass) to the gate.</summary>
+internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFunction>
+{
+    public override string Name => nameof(BottleneckFunction);
+
+    public override Tensor forward(AutogradContext ctx, params object[] vars)
+    {
+        Tensor pooled = (Tensor)vars[0], first = (Tensor)vars[1], second = (Tensor)vars[3];
+        Tensor? firstBias = (Tensor?)vars[2], secondBias = (Tensor?)vars[4];
+        (Tensor gate, Tensor hidden) = BottleneckGate.Forward(pooled, first, firstBias, second, secondBias);
+        GateSteps.Save(ctx, vars[5], vars, pooled, first, firstBias!, second, secondBias!, hidden, gate);
+        return gate;
+    }
+
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<BottleneckPass>(ctx, pass =>
+    {
+        List<Tensor> saved = ctx.get_saved_variables();
+        Tensor?[] given = [.. saved, grad_output];
+        if (is_grad_enabled()) return GateSteps.Composed(given, () => [.. BottleneckGate.Derive(saved, grad_output), null]);
+        Tensor?[] gradients = BottleneckGate.Backward(saved, grad_output, pass.PooledNeedsGradient, pass.WeightsNeedGradient);
+        GateSteps.Dispose(given);
+        return GateSteps.Return([.. gradients, null]);
+    });
+}
