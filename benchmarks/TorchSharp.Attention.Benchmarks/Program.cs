@@ -1,4 +1,4 @@
-// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2] [--csv=docs/benchmarks/x.csv] [--unchecked]
+// dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- ratios [filter] [--rounds=25] [--threads=2] [--csv=docs/benchmarks/x.csv] [--keep-freed] [--unchecked]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- report docs/benchmarks docs/benchmarks.md
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- memory [filter]
 // dotnet run -c Release --project benchmarks/TorchSharp.Attention.Benchmarks -- watch [--rounds=9] [--batch=16] [--size=224] [--threads=2]

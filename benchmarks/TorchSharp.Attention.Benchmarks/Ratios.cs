@@ -13,10 +13,19 @@ internal static class Ratios
 
     private static readonly List<RatioRow> _rows = [];
 
+    private static bool _keepsFreed;
+
     public static int Run(string[] arguments)
     {
         string filter = arguments.FirstOrDefault(argument => !argument.StartsWith('-')) ?? "";
         int rounds = Option(arguments, "--rounds=", 25);
+        _keepsFreed = arguments.Contains("--keep-freed");
+        if (_keepsFreed && !NativeHeap.KeepFreed())
+        {
+            Console.Error.WriteLine("--keep-freed: this system's C library is not glibc.");
+            return 2;
+        }
+
         torch.set_num_threads(Option(arguments, "--threads=", Math.Min(2, Environment.ProcessorCount)));
         Console.WriteLine($"# {torch.get_num_threads()} threads, {AttentionKernels.Description}, {rounds} rounds");
         Console.WriteLine($"{"case",-26} {"shape",-17} {"layout",-6} {"way",-10} {"ms",9} {"ratio",7} {"25 %",7} {"75 %",7} {"to floor",8}");
@@ -68,7 +77,7 @@ internal static class Ratios
             double[] ratios = [.. seconds[0].Zip(seconds[way], (baseline, time) => baseline / time).Order()];
             double? toFloor = floor.Length == 0 ? null : Median([.. seconds[way].Zip(floor, (time, least) => time / least)]);
             RatioRow row = new(
-                one.Name, one.Shape, one.Layout, one.Ways[way].Name, Median(seconds[way]) * 1e3, Median(ratios), ratios[ratios.Length / 4], ratios[ratios.Length * 3 / 4], toFloor,
+                _keepsFreed ? one.Name.Insert(one.Name.IndexOf('/'), "-kept") : one.Name, one.Shape, one.Layout, one.Ways[way].Name, Median(seconds[way]) * 1e3, Median(ratios), ratios[ratios.Length / 4], ratios[ratios.Length * 3 / 4], toFloor,
                 DateTime.Today.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), RatioRow.ThisMachine, torch.get_num_threads(), rounds);
             _rows.Add(row);
             Console.WriteLine(string.Create(

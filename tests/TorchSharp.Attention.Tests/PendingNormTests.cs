@@ -146,7 +146,7 @@ public sealed class PendingNormTests : IDisposable
             using DisposeScope scope = NewDisposeScope();
             Block block = new(new Trial(gate, 2, 9, 6, 6, Seed: 8));
             Tensor z = block.Input.requires_grad_(), shortcut = block.Shortcut.requires_grad_();
-            Tensor loss = block.Gate.TryEndBlock(block.Norm, z, shortcut)!.mul(block.Direction).sum();
+            Tensor loss = block.Gate.TryBehind(block.Norm, z, shortcut)!.mul(block.Direction).sum();
             Tensor[] wanted = [z, block.Norm.weight!, block.Norm.bias!, shortcut];
             IList<Tensor> first = autograd.grad([loss], wanted, retain_graph: true);
 
@@ -211,7 +211,7 @@ public sealed class PendingNormTests : IDisposable
         // Nothing was counted by those that ran the layers.
         Assert.Equal(2, block.Norm.num_batches_tracked!.ToInt64());
 
-        Tensor? Try(Tensor z, Tensor shortcut) => block.Gate.TryEndBlock(block.Norm, z.detach().requires_grad_(), shortcut);
+        Tensor? Try(Tensor z, Tensor shortcut) => block.Gate.TryBehind(block.Norm, z.detach().requires_grad_(), shortcut);
     }
 
     [Fact]
@@ -235,14 +235,14 @@ public sealed class PendingNormTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         Block block = new(new Trial(5, 2, 16, 8, 8, Seed: 1));
         Tensor z = block.Input.requires_grad_().mul(block.Direction);
-        Tensor y = block.Gate.TryEndBlock(block.Norm, z, block.Shortcut)!;
+        Tensor y = block.Gate.TryBehind(block.Norm, z, block.Shortcut)!;
         Tensor loss = y.square().sum();
         if (changed == "z") z.zero_();
         else y.zero_();
         Assert.ThrowsAny<Exception>(() => loss.backward());
 
         // And the next step works again.
-        block.Gate.TryEndBlock(block.Norm, block.Input, block.Shortcut)!.sum().backward();
+        block.Gate.TryBehind(block.Norm, block.Input, block.Shortcut)!.sum().backward();
         Assert.True(block.Input.grad!.isfinite().all().ToBoolean());
     }
 
@@ -289,7 +289,7 @@ public sealed class PendingNormTests : IDisposable
 
             void Step(bool backward)
             {
-                using Tensor y = block.Gate.TryEndBlock(block.Norm, block.Input, block.Shortcut)!;
+                using Tensor y = block.Gate.TryBehind(block.Norm, block.Input, block.Shortcut)!;
                 using Tensor loss = y.sum();
                 if (backward) loss.backward();
             }
@@ -425,7 +425,7 @@ public sealed class PendingNormTests : IDisposable
             foreach (Parameter parameter in Norm.parameters()) parameter.requires_grad = Learns.Norm;
             Tensor z = Input.detach().requires_grad_(Learns.Input), shortcut = Shortcut.detach().requires_grad_(Learns.Shortcut);
             AttentionKernels.Enabled = fused;
-            Tensor? y = fused ? Gate.TryEndBlock(Norm, z, shortcut) : Gate.call(Norm.call(z)).add(shortcut).relu();
+            Tensor? y = fused ? Gate.TryBehind(Norm, z, shortcut) : Gate.call(Norm.call(z)).add(shortcut).relu();
             Assert.NotNull(y);
             AttentionKernels.Enabled = true;
             return (z, shortcut, y, Restore);

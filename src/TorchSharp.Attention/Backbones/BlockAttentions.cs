@@ -59,8 +59,14 @@ internal sealed class BlockAttentions
             : null;
 
     /// <summary>The same in training behind the norm that makes the map of <paramref name="input"/>; null where the norm must be called.</summary>
-    public Tensor? TryEnd(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut)
+    public Tensor? TryEnd(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut) => TryBehind(norm, input, shortcut);
+
+    /// <summary>The normed map refined by the attention before the addition.</summary>
+    public Tensor Refine(Modules.BatchNorm2d? norm, Tensor input)
+        => (norm is null ? null : TryBehind(norm, input, null)) ?? Refine(AttentionPosition.BeforeAdd, norm.Norm(input));
+
+    private Tensor? TryBehind(Modules.BatchNorm2d norm, Tensor input, Tensor? shortcut)
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
-            ? gate.TryEndBlock(norm, input, shortcut)
+            ? gate.TryBehind(norm, input, shortcut)
             : null;
 }

@@ -269,8 +269,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             Tensor x = _attentions.Refine(AttentionPosition.Before, input), y = x;
             if (_depthwise > 0) y = _attentions.Refine(AttentionPosition.AfterExpand, _layers[0].call(y));
             y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[_depthwise].call(y));
-            for (int i = _depthwise + 1; i < _layers.Count; i++) y = _layers[i].call(y);
-            y = _attentions.Refine(AttentionPosition.BeforeAdd, y);
+            y = _attentions.Refine(_layers[^1] as BatchNorm2d, _layers[_depthwise + 1].call(y));
             if (_hasShortcut) y = y.Plus(_attentions.Refine(AttentionPosition.Shortcut, x));
             return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
         }

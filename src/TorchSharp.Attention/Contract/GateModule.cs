@@ -80,9 +80,9 @@ public abstract class GateModule : AttentionModule
 
     /// <summary>
     /// The same in training behind the norm that makes the map of <paramref name="input"/>, without writing what the norm makes; null where the
-    /// norm must be called.
+    /// norm must be called. Without a residual, the refined map alone.
     /// </summary>
-    internal Tensor? TryEndBlock(Modules.BatchNorm2d norm, Tensor input, Tensor residual)
+    internal Tensor? TryBehind(Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
         if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, StochasticDrop: 0 })) return null;
         CheckInput(input);

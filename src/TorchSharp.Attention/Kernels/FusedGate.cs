@@ -140,14 +140,14 @@ internal static class FusedGate
     }
 
     /// <summary>
-    /// The end of a residual block in training, max(gate(norm(z)) + residual, 0), without writing what the norm makes; null where norm, gate and
-    /// end must run one by one.
+    /// The gate in training behind a norm, or with a residual the end of a block, max(gate(norm(z)) + residual, 0), without writing what the norm
+    /// makes; null where they must run one by one.
     /// </summary>
-    public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor residual)
+    public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
         if ((channel.Reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0 || !Fits(module, parts)) return null;
-        if (!MapView.TryOf(input, out MapView view) || view.Elements < SmallestTrained || !view.Matches(residual)) return null;
+        if (!MapView.TryOf(input, out MapView view) || view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
         if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input)) return null;
         GatePass pass = new(parts, view);
         try

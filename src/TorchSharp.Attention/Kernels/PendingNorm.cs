@@ -61,7 +61,22 @@ internal static unsafe class PendingNorm
                 Extremes = extremes ? extreme : null,
                 Signs = weight,
             });
-            Merge(norm, view, means, squares);
+            Merging merging = new()
+            {
+                Means = means,
+                Squares = squares,
+                Arrays = view.Norm,
+                Weight = weight,
+                Bias = MapView.Pointer(norm.bias!),
+                RunningMean = MapView.Pointer(norm.running_mean!),
+                RunningVariance = MapView.Pointer(norm.running_var!),
+                Batch = batch,
+                Channels = channels,
+                Positions = view.Positions,
+                Epsilon = norm.eps,
+                Share = norm.momentum!.Value,
+            };
+            NativeTeam.Run(&Merge, &merging, channels, sizeof(double) * (2L + Arrays) * planes);
             for (int i = 0; extremes && i < planes; i++) extreme[i] = Normed(view, i, extreme[i]);
         }
 
@@ -171,33 +186,51 @@ internal static unsafe class PendingNorm
         return normed;
     }
 
-    private static void Merge(BatchNorm2d norm, in MapView view, double* means, double* squares)
+    /// <summary>Statistics of some channels from those of their planes, the running ones, and the arrays.</summary>
+    private static void Merge(Merging* a, int from, int to)
     {
-        int channels = view.Channels, planes = view.Batch * channels;
-        double count = (double)view.Batch * view.Positions, share = norm.momentum!.Value;
-        float* weight = MapView.Pointer(norm.weight!), bias = MapView.Pointer(norm.bias!);
-        float* runningMean = MapView.Pointer(norm.running_mean!), runningVariance = MapView.Pointer(norm.running_var!);
-        float* centre = At(view, Centre), factor = At(view, Factor), shift = At(view, Shift), deviation = At(view, Deviation), inverse = At(view, Inverse);
-        for (int c = 0; c < channels; c++)
+        int channels = a->Channels, planes = a->Batch * channels;
+        double count = (double)a->Batch * a->Positions;
+        float* centre = a->Arrays + (Centre * (nint)planes), factor = a->Arrays + (Factor * (nint)planes), shift = a->Arrays + (Shift * (nint)planes);
+        float* deviation = a->Arrays + (Deviation * (nint)planes), inverse = a->Arrays + (Inverse * (nint)planes);
+        for (int c = from; c < to; c++)
         {
             double mean = 0, sum = 0;
-            for (int i = c; i < planes; i += channels) mean += means[i];
-            mean /= view.Batch;
-            for (int i = c; i < planes; i += channels) sum += squares[i] + (view.Positions * (means[i] - mean) * (means[i] - mean));
-            float middle = (float)mean;
-            double root = 1 / Math.Sqrt((sum / count) + norm.eps);
+            for (int i = c; i < planes; i += channels) mean += a->Means[i];
+            mean /= a->Batch;
+            for (int i = c; i < planes; i += channels) sum += a->Squares[i] + (a->Positions * (a->Means[i] - mean) * (a->Means[i] - mean));
+            float middle = (float)mean, weight = a->Weight[c], bias = a->Bias[c];
+            double root = 1 / Math.Sqrt((sum / count) + a->Epsilon);
             for (int i = c; i < planes; i += channels)
             {
                 centre[i] = middle;
                 inverse[i] = (float)root;
-                factor[i] = (float)(root * weight[c]);
-                shift[i] = bias[c];
-                deviation[i] = (float)(means[i] - middle);
+                factor[i] = (float)(root * weight);
+                shift[i] = bias;
+                deviation[i] = (float)(a->Means[i] - middle);
             }
 
-            runningMean[c] = (float)((share * mean) + ((1 - share) * runningMean[c]));
-            runningVariance[c] = (float)((share * sum / (count - 1)) + ((1 - share) * runningVariance[c]));
+            a->RunningMean[c] = (float)((a->Share * mean) + ((1 - a->Share) * a->RunningMean[c]));
+            a->RunningVariance[c] = (float)((a->Share * sum / (count - 1)) + ((1 - a->Share) * a->RunningVariance[c]));
         }
+    }
+
+    private struct Merging
+    {
+        public double* Means;
+        public double* Squares;
+        public float* Arrays;
+        public float* Weight;
+        public float* Bias;
+        public float* RunningMean;
+        public float* RunningVariance;
+        public int Batch;
+        public int Channels;
+        public int Positions;
+        public double Epsilon;
+
+        /// <summary>Of the new batch in the running statistics.</summary>
+        public double Share;
     }
 
     /// <summary>As <see cref="NormedPlanes"/> does it.</summary>

@@ -1,0 +1,37 @@
+using System.Runtime.InteropServices;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// The C library's heap, from which libtorch takes the memory of tensors on the CPU, for programs that train there.
+/// </summary>
+public static class NativeHeap
+{
+    // Of malloc.h.
+    private const int TrimThreshold = -1, MapThreshold = -3;
+
+    /// <summary>Blocks from here on are asked of the system one by one even then.</summary>
+    private const int LargestKept = 1 << 30;
+
+    /// <summary>
+    /// Lets the process keep memory that tensors have freed, up to 2 GB at the top of the heap, instead of returning it to the system. glibc returns most
+    /// of what a training step frees, so that the next step gets it back page by page, each zeroed anew; a ResNet-50 with squeeze-and-excitation
+    /// spent some 12 % of its training steps on that (batch 8, 224 × 224 pixels, two cores of a virtual machine).
+    /// </summary>
+    /// <remarks>
+    /// The setting is the whole process's and cannot be taken back; the process's resident memory stays near its peak. Call it once, at the start. It does what
+    /// the environment variables <c>MALLOC_TRIM_THRESHOLD_</c> and <c>MALLOC_MMAP_THRESHOLD_</c> do when they are set before the process begins.
+    /// </remarks>
+    /// <returns>True where the system's C library is glibc and took the settings; false elsewhere (Windows, macOS, musl), where nothing changes.</returns>
+    public static bool KeepFreed()
+    {
+        if (!OperatingSystem.IsLinux() || !NativeLibrary.TryLoad("libc.so.6", out nint library)) return false;
+        if (!NativeLibrary.TryGetExport(library, "gnu_get_libc_version", out _) || !NativeLibrary.TryGetExport(library, "mallopt", out nint address)) return false;
+        unsafe
+        {
+            // The first alone would be worse than neither: it ends the heap's own adaption to large blocks.
+            delegate* unmanaged<int, int, int> set = (delegate* unmanaged<int, int, int>)address;
+            return set(MapThreshold, LargestKept) == 1 && set(TrimThreshold, int.MaxValue) == 1;
+        }
+    }
+}
