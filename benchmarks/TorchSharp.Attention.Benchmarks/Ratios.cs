@@ -22,7 +22,7 @@ internal static class Ratios
         _keepsFreed = arguments.Contains("--keep-freed");
         if (_keepsFreed && !NativeHeap.KeepFreed())
         {
-            Console.Error.WriteLine("--keep-freed: this system's C library is not glibc.");
+            Console.Error.WriteLine("--keep-freed: this system's C library is not glibc, or refuses.");
             return 2;
         }
 

@@ -97,9 +97,9 @@ internal static unsafe class BottleneckGate
         Tensor bias = saved[4] is null ? zeros_like(second.select(1, 0)) : branches == 2 ? saved[4].Plus(saved[4]) : saved[4];
         Tensor gate = nn.functional.linear(sums, second, bias).sigmoid();
         Tensor toLogits = gradient.view(batch, channels).mul(gate).mul(gate.neg().Plus(Scalars.One));
-        Tensor toHidden;
-        using (no_grad()) toHidden = hidden.sign();
-        toHidden = toLogits.mm(second).repeat(branches, 1).mul(toHidden);
+        Tensor off;
+        using (no_grad()) off = hidden.le(Scalars.Zero);
+        Tensor toHidden = toLogits.mm(second).repeat(branches, 1).masked_fill(off, Scalars.Zero);
         Tensor toBias = toLogits.sum([0L]);
         return
         [

@@ -136,7 +136,7 @@ internal static class FusedGate
         GatePass pass = new(parts, view);
         bool learns = Learns(module, input);
         if (!learns && !(is_grad_enabled() && residual is { requires_grad: true })) return Infer(pass, input, overwrite, residual);
-        return learns && view.Elements >= SmallestTrained ? Train(pass, input, residual) : null;
+        return learns && view.Elements >= SmallestTrained && !Hooks.AnyWithin(module) ? Train(pass, input, residual) : null;
     }
 
     /// <summary>
@@ -148,7 +148,7 @@ internal static class FusedGate
         if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
         if ((channel.Reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0 || !Fits(module, parts)) return null;
         if (!MapView.TryOf(input, out MapView view) || view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
-        if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input)) return null;
+        if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input) || Hooks.AnyWithin(module)) return null;
         GatePass pass = new(parts, view);
         try
         {

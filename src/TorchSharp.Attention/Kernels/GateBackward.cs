@@ -88,7 +88,7 @@ internal sealed unsafe class GateBackward : IDisposable
     public void TakePositions(Tensor pooledGradient)
     {
         using DisposeScope scope = NewDisposeScope();
-        int positions = _view.Positions;
+        nint positions = _view.Positions;
         _shift = Keep(MapView.New([_view.Batch, positions]));
         _peak = Keep(MapView.New([_view.Batch, positions]));
         Tensor given = pooledGradient.contiguous();
@@ -96,7 +96,7 @@ internal sealed unsafe class GateBackward : IDisposable
         float share = (float)(1.0 / _view.Channels);
         for (int sample = 0; sample < _view.Batch; sample++, from += 2 * positions, shift += positions, peak += positions, ties += positions)
         {
-            for (int i = 0; i < positions; i++)
+            for (nint i = 0; i < positions; i++)
             {
                 shift[i] = from[i] * share;
                 peak[i] = from[positions + i] / ties[i];

@@ -25,4 +25,15 @@ internal static class Hooks
 
         return false;
     }
+
+    /// <summary>Whether somebody listens to a module's layers, of whatever depth.</summary>
+    public static bool AnyWithin(nn.Module module)
+    {
+        foreach (nn.Module child in module.modules())
+        {
+            if (child is nn.Module<Tensor, Tensor> layer && Any(layer)) return true;
+        }
+
+        return false;
+    }
 }

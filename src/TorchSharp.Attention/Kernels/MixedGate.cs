@@ -15,7 +15,7 @@ internal static class MixedGate
         if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
         MixPass pass = new(mix, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
-        return view.Elements < FusedGate.SmallestTrained ? null : Train(module, pass, input);
+        return view.Elements < FusedGate.SmallestTrained || Hooks.AnyWithin(module) ? null : Train(module, pass, input);
     }
 
     private static Tensor Infer(GateModule module, MixPass pass, Tensor input, bool overwrite, Tensor? residual)

@@ -10,8 +10,8 @@ public static class NativeHeap
     // Of malloc.h.
     private const int TrimThreshold = -1, MapThreshold = -3;
 
-    /// <summary>Blocks from here on are asked of the system one by one even then.</summary>
-    private const int LargestKept = 1 << 30;
+    // Larger blocks are asked of the system one by one even then. A glibc that refuses the first takes what its heaps of threads hold.
+    private static readonly int[] _largestKept = [1 << 30, 32 << 20];
 
     /// <summary>
     /// Lets the process keep memory that tensors have freed, up to 2 GB at the top of the heap, instead of returning it to the system. glibc returns most
@@ -22,7 +22,7 @@ public static class NativeHeap
     /// The setting is the whole process's and cannot be taken back; the process's resident memory stays near its peak. Call it once, at the start. It does what
     /// the environment variables <c>MALLOC_TRIM_THRESHOLD_</c> and <c>MALLOC_MMAP_THRESHOLD_</c> do when they are set before the process begins.
     /// </remarks>
-    /// <returns>True where the system's C library is glibc and took the settings; false elsewhere (Windows, macOS, musl), where nothing changes.</returns>
+    /// <returns>True where the system's C library is glibc and took the settings; false elsewhere (Windows, macOS, musl) or where glibc refuses; nothing changes then.</returns>
     public static bool KeepFreed()
     {
         if (!OperatingSystem.IsLinux() || !NativeLibrary.TryLoad("libc.so.6", out nint library)) return false;
@@ -31,7 +31,12 @@ public static class NativeHeap
         {
             // The first alone would be worse than neither: it ends the heap's own adaption to large blocks.
             delegate* unmanaged<int, int, int> set = (delegate* unmanaged<int, int, int>)address;
-            return set(MapThreshold, LargestKept) == 1 && set(TrimThreshold, int.MaxValue) == 1;
+            foreach (int largest in _largestKept)
+            {
+                if (set(MapThreshold, largest) == 1) return set(TrimThreshold, int.MaxValue) == 1;
+            }
+
+            return false;
         }
     }
 }

@@ -23,6 +23,8 @@ internal static unsafe class NormStatistics
         public float* Signs;
     }
 
+    private const int ValuesAtOnce = 4096;
+
     public static void Run(in MapView map, Planes planes)
     {
         Planes* a = &planes;
@@ -39,22 +41,36 @@ internal static unsafe class NormStatistics
         for (int row = from; row < to; row++)
         {
             float* values = a->Values + ((nint)row * a->Positions);
-            (float sum, _) = Sums<TVector>(values, a->Positions, 0);
-            float near = sum / a->Positions;
+            (double sum, _) = Sums<TVector>(values, a->Positions, 0);
+            float near = (float)(sum / a->Positions);
 
             // The rest makes up for what the mean lost in rounding.
-            (float rest, float squares) = Sums<TVector>(values, a->Positions, near);
-            a->Means[row] = near + ((double)rest / a->Positions);
-            a->Squares[row] = Math.Max(0, squares - ((double)rest * rest / a->Positions));
+            (double rest, double squares) = Sums<TVector>(values, a->Positions, near);
+            a->Means[row] = near + (rest / a->Positions);
+            a->Squares[row] = Math.Max(0, squares - (rest * rest / a->Positions));
             if (a->Extremes is null) continue;
             float sign = a->Signs is not null && a->Signs[row % a->Channels] < 0 ? -1 : 1;
             a->Extremes[row] = sign * Largest<TVector>(values, a->Positions, sign);
         }
     }
 
-    /// <summary>Σ(x − origin) and Σ(x − origin)².</summary>
+    /// <summary>Σ(x − origin) and Σ(x − origin)², in float32 over so few values that rounding does not add up.</summary>
+    private static (double Sum, double Squares) Sums<TVector>(float* values, int count, float origin)
+        where TVector : unmanaged, ISimd<TVector>
+    {
+        double sum = 0, squares = 0;
+        for (int from = 0; from < count; from += ValuesAtOnce)
+        {
+            (float some, float someSquares) = SumsOfSome<TVector>(values + from, Math.Min(ValuesAtOnce, count - from), origin);
+            sum += some;
+            squares += someSquares;
+        }
+
+        return (sum, squares);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static (float Sum, float Squares) Sums<TVector>(float* values, int count, float origin)
+    private static (float Sum, float Squares) SumsOfSome<TVector>(float* values, int count, float origin)
         where TVector : unmanaged, ISimd<TVector>
     {
         int lanes = TVector.Lanes;

@@ -18,9 +18,15 @@ internal static unsafe class PendingNorm
 
     private const int Centre = 0, Factor = 1, Shift = 2, Deviation = 3, Extreme = 4, Inverse = 5;
 
+    private static long _begun;
+
+    /// <summary>How many norms have begun so, for tests.</summary>
+    internal static long Begun => Interlocked.Read(ref _begun);
+
     /// <summary>Whether the norm is one that the kernels can stand in for, and nobody listens to it.</summary>
     public static bool Fits(BatchNorm2d norm, in MapView view)
         => norm.training && norm.momentum is not null && !view.Half && !view.Pixels && (long)view.Batch * view.Positions > 1
+            && (long)view.Batch * view.Channels <= int.MaxValue / 2
             && norm.weight is not null && norm.bias is not null && Holds(norm.weight, view) && Holds(norm.bias, view)
             && norm.track_running_stats && norm.num_batches_tracked is not null
             && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view) && Holds(norm.running_var, view)
@@ -45,6 +51,7 @@ internal static unsafe class PendingNorm
     public static void Begin(BatchNorm2d norm, in MapView view, bool extremes)
     {
         int channels = view.Channels, batch = view.Batch, planes = batch * channels;
+        Interlocked.Increment(ref _begun);
         double[] sums = ArrayPool<double>.Shared.Rent(2 * planes);
         fixed (double* means = sums)
         {
@@ -163,6 +170,14 @@ internal static unsafe class PendingNorm
 
     /// <summary>The factor w / √(σ² + ε) of each channel and sample.</summary>
     public static float* Factors(in MapView view) => At(view, Factor);
+
+    /// <summary>Values as a tensor.</summary>
+    public static Tensor New(float[] values)
+    {
+        Tensor tensor = MapView.New([values.Length]);
+        values.CopyTo(new Span<float>(MapView.Pointer(tensor), values.Length));
+        return tensor;
+    }
 
     /// <summary>dz, dw and db by libtorch's operations, which can be differentiated again.</summary>
     public static Tensor[] Derive(Tensor input, Tensor weight, double epsilon, Tensor gradient)
@@ -337,7 +352,7 @@ internal sealed class PendingNormFunction : SingleTensorFunction<PendingNormFunc
 
         Tensor gradient = grad_output.alias();
         GateSteps.Dispose([.. saved, grad_output]);
-        return GateSteps.Return(gradient, tensor(done.Weight), tensor(done.Bias), null);
+        return GateSteps.Return(gradient, PendingNorm.New(done.Weight), PendingNorm.New(done.Bias), null);
     });
 }
 
@@ -348,9 +363,15 @@ internal sealed class WriteNormFunction : SingleTensorFunction<WriteNormFunction
 
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
-        ctx.set_materialize_grads(false);
-        return PendingNorm.Write(((GatePass)vars[1]).View, (Tensor)vars[0]);
+        GatePass pass = (GatePass)vars[1];
+        GateSteps.Save(ctx, pass, vars);
+        return PendingNorm.Write(pass.View, (Tensor)vars[0]);
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Return(grad_output.alias(), null);
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, _ =>
+    {
+        Tensor gradient = grad_output.alias();
+        GateSteps.Dispose(grad_output);
+        return GateSteps.Return(gradient, null);
+    });
 }
