@@ -1,0 +1,57 @@
+using static TorchSharp.torch;
+using static TorchSharp.torch.autograd;
+
+namespace TorchSharp.Attention;
+
+/// <summary>
+/// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the
+/// values mean. Its gradient is that of the norm's output, or already that of z where the gate's last step has done the norm's part.
+/// </summary>
+internal sealed class PendingNormFunction : SingleTensorFunction<PendingNormFunction>
+{
+    public override string Name => nameof(PendingNormFunction);
+
+    public override Tensor forward(AutogradContext ctx, params object[] vars)
+    {
+        Tensor input = (Tensor)vars[0];
+        GatePass pass = (GatePass)vars[3];
+        PendingNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.Reads.HasFlag(ChannelReads.Maximum));
+        GateSteps.Save(ctx, pass, vars, input, (Tensor)vars[1], pass.NormValues!);
+        return input.detach();
+    }
+
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    {
+        List<Tensor> saved = ctx.get_saved_variables();
+        NormGradients? done = pass.NormGradients;
+        pass.NormGradients = null;
+        if (done is null || is_grad_enabled())
+        {
+            return GateSteps.Composed([.. saved, grad_output], () => [.. PendingNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
+        }
+
+        Tensor gradient = grad_output.alias();
+        GateSteps.Dispose([.. saved, grad_output]);
+        return GateSteps.Return(gradient, PendingNorm.New(done.Weight), PendingNorm.New(done.Bias), null);
+    });
+}
+
+/// <summary>(the map that stands for a norm's output, pass) to that output, written: for derivatives by libtorch's operations.</summary>
+internal sealed class WriteNormFunction : SingleTensorFunction<WriteNormFunction>
+{
+    public override string Name => nameof(WriteNormFunction);
+
+    public override Tensor forward(AutogradContext ctx, params object[] vars)
+    {
+        GatePass pass = (GatePass)vars[1];
+        GateSteps.Save(ctx, pass, vars);
+        return PendingNorm.Write(pass.View, (Tensor)vars[0]);
+    }
+
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, _ =>
+    {
+        Tensor gradient = grad_output.alias();
+        GateSteps.Dispose(grad_output);
+        return GateSteps.Return(gradient, null);
+    });
+}
