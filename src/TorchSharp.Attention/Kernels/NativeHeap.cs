@@ -15,8 +15,8 @@ public static class NativeHeap
 
     /// <summary>
     /// Lets the process keep memory that tensors have freed, up to 2 GB at the top of the heap, instead of returning it to the system. glibc returns most
-    /// of what a training step frees, so that the next step gets it back page by page, each zeroed anew; a ResNet-50 with squeeze-and-excitation
-    /// spent some 12 % of its training steps on that (batch 8, 224 × 224 pixels, two cores of a virtual machine).
+    /// of what a training step frees, so that the next step gets it back page by page, each zeroed anew. A ResNet-50 with squeeze-and-excitation
+    /// trained 1.15 times as fast after this call, the plain network as fast as before (batch 8, 224 × 224 pixels, two cores of a virtual machine).
     /// </summary>
     /// <remarks>
     /// The setting is the whole process's and cannot be taken back; the process's resident memory stays near its peak. Call it once, at the start. It does what
