@@ -71,9 +71,5 @@ internal static class HeapSteps
     /// <summary>The process's page faults that needed no disk, /proc/self/stat's tenth value.</summary>
     private static long Faults() => OperatingSystem.IsLinux() ? long.Parse(File.ReadAllText("/proc/self/stat").Split(") ")[1].Split(' ')[7], CultureInfo.InvariantCulture) : 0;
 
-    private static double Median(IEnumerable<double> values)
-    {
-        double[] sorted = [.. values.Order()];
-        return sorted[sorted.Length / 2];
-    }
+    private static double Median(IEnumerable<double> values) => Ratios.Median([.. values]);
 }

@@ -110,7 +110,7 @@ internal static class Ratios
         return Stopwatch.GetElapsedTime(start).TotalSeconds / repeats;
     }
 
-    private static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
+    internal static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
 
     internal static int Option(string[] arguments, string name, int otherwise) =>
         arguments.FirstOrDefault(argument => argument.StartsWith(name, StringComparison.Ordinal)) is { } given

@@ -33,11 +33,28 @@ public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
         Assert.True(composed > 0.75, $"{composed} maps: the measure sees nothing");
     }
 
+    [Fact]
+    public void Behind_a_norm_a_gate_keeps_no_map_but_the_norms_input_and_the_output()
+    {
+        if (!OperatingSystem.IsLinux()) Assert.Skip("The resident set is read from /proc.");
+        using Cbam module = new(160, CbamOptions.Timm);
+        using Modules.BatchNorm2d norm = nn.BatchNorm2d(160);
+        AttentionKernels.Enabled = true;
+        double apart = MapsBeyondInputAndOutput(x => module.call(norm.call(x))), behind = MapsBeyondInputAndOutput(x => module.TryBehind(norm, x, null)!);
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"maps kept beyond input and output: {apart:0.00} with the norm's own call, {behind:0.00} behind it"));
+        Assert.True(behind < 0.25, $"{behind} maps");
+        Assert.True(apart > 0.75, $"{apart} maps: the measure sees nothing");
+    }
+
     private static double MapsBeyondInputAndOutput(bool fused)
     {
         AttentionKernels.Enabled = fused;
         using Cbam module = new(160, CbamOptions.Timm);
+        return MapsBeyondInputAndOutput(module.call);
+    }
 
+    private static double MapsBeyondInputAndOutput(Func<Tensor, Tensor> forward)
+    {
         using Tensor x = randn(4, 160, 128, 128).requires_grad_();
         double[] kept = new double[3];
         for (int i = 0; i < kept.Length; i++)
@@ -49,7 +66,8 @@ public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
             // Nor must a map find room in what the C library keeps of it: the resident set would not grow.
             _ = malloc_trim(0);
             long before = Resident();
-            using Tensor y = module.call(x);
+            using DisposeScope scope = NewDisposeScope();
+            Tensor y = forward(x);
             kept[i] = ((Resident() - before) / (4.0 * x.numel())) - 1;
         }
 

@@ -190,6 +190,28 @@ public sealed class ResidualEndTests : IDisposable
     }
 
     [Fact]
+    public void A_hook_that_cuts_a_layer_off_cuts_nothing_else()
+    {
+        foreach (GateModule gate in (GateModule[])[new SqueezeExcitation(32), new ConcurrentSqueezeExcitation(32)])
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Modules.Conv2d layer = gate.modules().OfType<Modules.Conv2d>().First();
+            layer.register_forward_hook((_, _, output) => output.detach());
+            Tensor x = randn(2, 32, 9, 8).requires_grad_(), direction = randn(2, 32, 9, 8);
+            List<Tensor> gradients = [];
+            foreach (bool fused in (bool[])[false, true])
+            {
+                AttentionKernels.Enabled = fused;
+                gradients.Add(autograd.grad([gate.call(x).mul(direction).sum()], [x])[0]);
+            }
+
+            Near(gradients[0], gradients[1], 1e-5);
+            Assert.True(gradients[0].abs().max().ToSingle() > 0.1f);
+            gate.Dispose();
+        }
+    }
+
+    [Fact]
     public void A_float32_gate_makes_a_bfloat16_map_float32_on_both_paths()
     {
         using DisposeScope scope = NewDisposeScope();

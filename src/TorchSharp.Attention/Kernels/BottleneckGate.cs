@@ -11,14 +11,14 @@ namespace TorchSharp.Attention;
 /// </summary>
 internal static unsafe class BottleneckGate
 {
-    /// <summary>From more rows on general matrix products are faster.</summary>
-    private const int MostRows = 16;
+    /// <summary>Samples a branch up to which the function was not slower than the layers; beyond, libtorch's matrix products win. See docs/decisions.md.</summary>
+    private const int MostSamplesOfBranch = 4;
 
     /// <summary>The gate, (N, C, 1, 1), of what the kernels pooled, (branches, N, C, 1, 1); null where the layers must run.</summary>
     public static Tensor? TryRun(Tensor pooled, Conv2d first, GateActivation activation, Conv2d second, GateFunction gate)
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || activation != GateActivation.ReLU || gate != GateFunction.Sigmoid) return null;
-        if (pooled.size(0) * pooled.size(1) > MostRows || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second)) return null;
+        if (pooled.size(1) > MostSamplesOfBranch * pooled.size(0) || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second)) return null;
         if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias)) || (second.bias is not null && !Holds(second.bias))) return null;
         bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true } || second.bias is { requires_grad: true };
         if (!weights && !pooled.requires_grad) return null;
