@@ -107,9 +107,9 @@ public sealed class BranchTests
         using BranchModule module = Build(name, seed: 1, training: true, ScalarType.Float32, dropout: 0.1);
         using Tensor x = randn(2, module.Channels, 5, 4, requires_grad: true);
         for (int i = 0; i < 3; i++) Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
 
         void Step()
         {
@@ -257,9 +257,9 @@ public sealed class BranchTests
         using Tensor x = randn(2, 3, 33, 40);
         using Tensor labels = tensor(new long[] { 1, 4 });
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 2; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
         Assert.All(network.named_parameters(), p => Assert.True(p.parameter.grad is { } g && g.isfinite().all().ToBoolean(), p.name));
 
         network.eval();
@@ -392,9 +392,9 @@ public sealed class BranchTests
         using Tensor x = randn(4, 3, 12, 9);
         using Tensor labels = tensor(new long[] { 0, 1, 2, 1 });
         for (int i = 0; i < 3; i++) Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 20; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
         Assert.All(network.named_parameters(), p => Assert.True(p.parameter.grad is { } g && g.isfinite().all().ToBoolean(), p.name));
 
         void Step()

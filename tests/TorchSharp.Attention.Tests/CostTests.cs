@@ -279,9 +279,9 @@ public sealed class CostTests
         using UserNetwork network = new();
         CostOptions options = new() { Repetitions = 2, WarmUps = 1 };
         ModelCost.Measure(network, options, 2, 4, 6, 6);
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 20; i++) ModelCost.Measure(network, options, 2, 4, 6, 6);
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
     }
 
     [Fact]

@@ -135,9 +135,9 @@ public class CrossAttentionTests
         using Tensor context = randn(N, S, G, requires_grad: true);
         using Tensor padding = zeros(N, S, dtype: ScalarType.Bool);
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
 
         void Step()
         {

@@ -229,9 +229,9 @@ public sealed class GoldenTests : IDisposable
     public void Running_a_case_leaves_no_tensor_behind()
     {
         GoldenRunner.Run(GoldenFile.PathOf("attention_gate"));
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 5; i++) GoldenRunner.Run(GoldenFile.PathOf("attention_gate"));
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
     }
 
     [Fact]

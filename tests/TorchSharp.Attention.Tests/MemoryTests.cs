@@ -175,9 +175,9 @@ public sealed class MemoryTests(ITestOutputHelper output)
     private void Measure(string what, int steps, Action step)
     {
         for (int i = 0; i < 3; i++) step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < steps; i++) step();
-        long left = DisposeScopeManager.Statistics.ThreadTotalLiveCount - before;
+        long left = LiveTensors.OfThread - before;
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{what}: {steps} steps, {left} tensors more alive"));
         Assert.Equal(0, left);
     }

@@ -115,9 +115,9 @@ public class MultiHeadAttentionTests
         using Tensor x = randn(N, L, Width, requires_grad: true);
         using Tensor padding = zeros(N, L, dtype: ScalarType.Bool);
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
 
         void Step()
         {

@@ -310,13 +310,13 @@ public sealed class PendingNormTests : IDisposable
             block.Input.requires_grad_();
             block.Shortcut.requires_grad_();
             for (int i = 0; i < 3; i++) Step(backward: true);
-            long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            long before = LiveTensors.OfThread;
             for (int i = 0; i < 1000; i++) Step(backward: i % 10 != 0);
-            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+            Assert.Equal(before, LiveTensors.OfThread);
             for (int i = 0; i < 3; i++) Penalty();
-            before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            before = LiveTensors.OfThread;
             for (int i = 0; i < 100; i++) Penalty();
-            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+            Assert.Equal(before, LiveTensors.OfThread);
 
             void Step(bool backward)
             {

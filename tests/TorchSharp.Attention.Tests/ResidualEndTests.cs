@@ -241,9 +241,9 @@ public sealed class ResidualEndTests : IDisposable
             x.requires_grad_();
             shortcut.requires_grad_();
             for (int i = 0; i < 3; i++) Step();
-            long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            long before = LiveTensors.OfThread;
             for (int i = 0; i < 1000; i++) Step();
-            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+            Assert.Equal(before, LiveTensors.OfThread);
 
             void Step()
             {

@@ -41,9 +41,9 @@ public class ShuffleAttentionTests
         using Subject subject = new(Row with { Options = Row.Options with { Dropout = 0.2 } }, ScalarType.Float32);
         using Tensor x = randn(2, 12, 5, 4, requires_grad: true);
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 200; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
 
         void Step()
         {

@@ -202,7 +202,8 @@ internal static class GateSteps
         foreach (Tensor? tensor in tensors) tensor?.Dispose();
     }
 
-    private static void Drop()
+    /// <summary>Lets the gradients go that the last step of this thread handed to libtorch, which has them by now.</summary>
+    public static void Drop()
     {
         if (_handedOver is null) return;
         foreach (Tensor tensor in _handedOver) tensor.Dispose();

@@ -174,9 +174,9 @@ public sealed class InsertAttentionTests
         }
 
         byte[] random = WeightsFolder.Bytes(get_rng_state());
-        long alive = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long alive = LiveTensors.OfThread;
         InsertionReport report = UserNetworks.All[name].Plan.DryRun(network, x);
-        long left = DisposeScopeManager.Statistics.ThreadTotalLiveCount - alive;
+        long left = LiveTensors.OfThread - alive;
         Assert.Equal(random, WeightsFolder.Bytes(get_rng_state()));
         Assert.Equal(training, modules.Select(module => module.training));
         Assert.Equal(state.Keys, network.state_dict().Keys);
@@ -185,9 +185,9 @@ public sealed class InsertAttentionTests
         Near.Identical(copy, x);
 
         // A convolution with a bias leaves a tensor behind when it is disposed, which is TorchSharp's.
-        alive = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        alive = LiveTensors.OfThread;
         foreach (InsertionEntry entry in report.Entries) entry.Attention.Create(entry.Channels).Dispose();
-        Assert.Equal(DisposeScopeManager.Statistics.ThreadTotalLiveCount - alive, left);
+        Assert.Equal(LiveTensors.OfThread - alive, left);
         ModelCost plain = ModelCost.Measure(network, x.shape);
         InsertionHandle handle = network.InsertAttention(UserNetworks.All[name].Plan, x);
         ModelCost with = ModelCost.Measure(network, x.shape);
@@ -433,9 +433,9 @@ public sealed class InsertAttentionTests
         static void Flat(int steps, Action step)
         {
             for (int i = 0; i < 3; i++) step();
-            long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            long before = LiveTensors.OfThread;
             for (int i = 0; i < steps; i++) step();
-            Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+            Assert.Equal(before, LiveTensors.OfThread);
         }
     }
 

@@ -65,9 +65,9 @@ public sealed class InsertionErrorTests
         string[] keys = [.. network.state_dict().Keys], names = [.. network.named_modules().Select(m => m.name)];
         Tensor[] example = row.Example();
         byte[] random = WeightsFolder.Bytes(get_rng_state());
-        long alive = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long alive = LiveTensors.OfThread;
         Exception insert = Assert.ThrowsAny<Exception>(() => network.InsertAttention(row.Plan(), example));
-        Assert.Equal(alive, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(alive, LiveTensors.OfThread);
         if (row.Parameter.Length > 0)
         {
             Assert.Equal(row.Parameter, Assert.IsType<ArgumentException>(insert).ParamName);

@@ -157,9 +157,9 @@ public sealed class AttentionRecorderTests
         using Tensor x = randn(2, 8, 4, 4, requires_grad: true);
         using AttentionRecorder recorder = AttentionRecorder.Attach(network, new AttentionRecorderOptions { Keep = keep });
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
         recorder.Dispose();
         Assert.Empty(recorder.All("0"));
 

@@ -252,9 +252,9 @@ public sealed class GateMonitorTests : IDisposable
         using Tensor x = randn(2, 8, 4, 4, requires_grad: true);
         using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 10, TensorBoard = utils.tensorboard.SummaryWriter(_folder) });
         for (int i = 0; i < 10; i++) Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
         monitor.Dispose();
         Assert.All(network.modules().OfType<AttentionModule>(), module => Assert.False(module.HasHooks));
         Assert.Throws<ObjectDisposedException>(monitor.Step);

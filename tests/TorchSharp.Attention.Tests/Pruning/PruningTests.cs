@@ -232,9 +232,9 @@ public sealed class PruningTests
         using MobileNetV2 network = new(PruningCases.Mobile with { Attention = Se });
         using Tensor x = randn(2, 3, 8, 8);
         for (int i = 0; i < 2; i++) Once();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 5; i++) Once();
-        Assert.Equal(0, DisposeScopeManager.Statistics.ThreadTotalLiveCount - before);
+        Assert.Equal(0, LiveTensors.OfThread - before);
 
         MobileNetV2 outlives;
         using (NewDisposeScope()) outlives = network.Prune(GatePruning.Rank(network, [x]).Remove(0.5));

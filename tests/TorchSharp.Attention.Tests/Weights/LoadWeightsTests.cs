@@ -259,9 +259,9 @@ public sealed class LoadWeightsTests : IDisposable
         string path = _folder.Torch("a.pth", WeightsFolder.GoldenState("resnet_basic_se")), small = _folder.PathOf("small");
         using (ResNet saved = Small()) saved.SaveWeights(small);
         Step();
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 20; i++) Step();
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
 
         void Step()
         {

@@ -305,7 +305,7 @@ public sealed class TorchArchiveTests : IDisposable
     public void Nothing_stays_open_and_no_tensor_alive()
     {
         string path = _folder.Torch("a.pth", new Dictionary<string, Tensor> { ["a"] = randn(10, 10) });
-        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        long before = LiveTensors.OfThread;
         for (int i = 0; i < 100; i++)
         {
             using WeightsFile file = WeightsFile.Open(path, memoryMap: i % 2 == 1);
@@ -314,7 +314,7 @@ public sealed class TorchArchiveTests : IDisposable
             Assert.False(isRead);
         }
 
-        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+        Assert.Equal(before, LiveTensors.OfThread);
         using FileStream alone = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
     }
 
