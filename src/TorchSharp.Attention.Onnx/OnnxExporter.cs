@@ -458,7 +458,13 @@ internal sealed class EvaluationMode : IDisposable
 /// <summary>Calls modules of several shapes.</summary>
 internal static class ModelCall
 {
-    public static IReadOnlyList<Tensor> Run(nn.Module model, IReadOnlyList<Tensor> inputs) => (model, inputs) switch
+    public static IReadOnlyList<Tensor> Run(nn.Module model, IReadOnlyList<Tensor> inputs)
+    {
+        using HeldTensors held = new(model);
+        return Call(model, inputs);
+    }
+
+    private static Tensor[] Call(nn.Module model, IReadOnlyList<Tensor> inputs) => (model, inputs) switch
     {
         (nn.Module<Tensor, Tensor> one, [var x]) => [one.call(x)],
         (nn.Module<Tensor, Tensor, Tensor> two, [var a, var b]) => [two.call(a, b)],

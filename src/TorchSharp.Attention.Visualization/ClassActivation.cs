@@ -62,6 +62,7 @@ public static class ClassActivation
 
         using EvaluationMode mode = new(model);
         using DisposeScope scope = NewDisposeScope();
+        using HeldTensors held = new(model);
         bool gradients = method != ClassActivationMethod.ScoreCam;
         using IDisposable grad = gradients ? enable_grad() : no_grad();
         (Tensor logits, Tensor activations) = Run(model, watched, layer, input.detach(), gradients, scope);
@@ -168,6 +169,7 @@ public static class ClassActivation
             {
                 long count = Math.Min(atOnce, activations.size(1) - first);
                 using DisposeScope scope = NewDisposeScope();
+                using HeldTensors held = new(model);
                 Tensor channels = activations.narrow(0, n, 1).narrow(1, first, count).transpose(0, 1);
                 Tensor large = nn.functional.interpolate(channels, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
                 Tensor least = large.amin([2, 3], keepdim: true), range = large.amax([2, 3], keepdim: true).sub(least);

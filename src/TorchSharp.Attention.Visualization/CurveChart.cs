@@ -14,12 +14,13 @@ internal static class CurveChart
     /// <summary>The first point stands for step <paramref name="first"/>, each further one for <paramref name="every"/> steps more.</summary>
     public static string Svg(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves, long first = 1, long every = 1)
     {
-        double[] finite = [.. curves.SelectMany(curve => curve.Values).Where(double.IsFinite)];
+        double[] finite = [.. curves.SelectMany(curve => curve.Values).Where(IsDrawn)];
         if (finite.Length == 0) throw new ArgumentException($"The curves '{title}' hold no number.", nameof(curves));
         int points = curves.Max(curve => curve.Values.Count);
-        double step = Step(finite.Max() - finite.Min(), 5);
-        double low = Math.Floor(finite.Min() / step) * step, high = Math.Ceiling(finite.Max() / step) * step;
-        if (high <= low) high = low + step;
+        double step = AxisStep(finite.Min(), finite.Max());
+        double low = Math.Floor(finite.Min() / step) * step;
+        int lines = Math.Max(1, (int)Math.Ceiling((finite.Max() - low) / step));
+        double high = low + (lines * step);
 
         // The words beside the curves may need more room than most do; the curves keep theirs.
         int right = Math.Max(150, KeyRoom + (7 * curves.Max(curve => curve.Name.Length)));
@@ -27,8 +28,9 @@ internal static class CurveChart
         StringBuilder svg = new();
         svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\" role=\"img\">");
         svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{Left}\" y=\"16\" font-size=\"14\" font-weight=\"bold\">{HtmlReport.Escape(title)}</text>");
-        for (double y = low; y <= high + (step / 2); y += step)
+        for (int line = 0; line <= lines; line++)
         {
+            double y = low + (line * step);
             svg.Append(CultureInfo.InvariantCulture, $"<path d=\"M{Left} {Y(y):0.0}H{Left + Plot}\" stroke=\"#ddd\"/><text x=\"{Left - 8}\" y=\"{Y(y) + 4:0.0}\" text-anchor=\"end\">{Label(y, step)}</text>");
         }
 
@@ -52,7 +54,7 @@ internal static class CurveChart
             for (int i = 0; i < curves[c].Values.Count; i++)
             {
                 double value = curves[c].Values[i];
-                if (!double.IsFinite(value))
+                if (!IsDrawn(value))
                 {
                     pen = false;
                     continue;
@@ -73,6 +75,17 @@ internal static class CurveChart
         double X(int i) => Left + (Plot * (points == 1 ? 0.5 : (double)i / (points - 1)));
 
         double Y(double value) => height - Bottom - ((height - Bottom - Top) * (value - low) / (high - low));
+    }
+
+    /// <summary>Numbers whose differences are numbers, too.</summary>
+    private static bool IsDrawn(double value) => Math.Abs(value) < 1e300;
+
+    /// <summary>About five steps; values that differ by rounding alone are one value, and the steps about it are those of its size.</summary>
+    private static double AxisStep(double least, double greatest)
+    {
+        double size = Math.Max(Math.Abs(least), Math.Abs(greatest)), range = greatest - least;
+        if (range > size * 1e-9) return Step(range, 5);
+        return size < 1e6 ? 1 : Step(size, 5);
     }
 
     /// <summary>1, 2 or 5 times a power of ten, so that a range has about so many steps.</summary>

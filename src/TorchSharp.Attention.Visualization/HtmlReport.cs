@@ -47,17 +47,26 @@ public sealed class HtmlReport
         return Add("</tbody></table></div>");
     }
 
-    /// <summary>A table of what networks cost; those after the first also as a difference from the first.</summary>
+    /// <summary>A table of what networks cost; those after the first also as a difference from the first. What the counts lack stands below.</summary>
     /// <param name="costs">Names and costs.</param>
     public HtmlReport Cost(IReadOnlyList<(string Name, ModelCost Cost)> costs)
     {
         ArgumentNullException.ThrowIfNull(costs);
-        return Table(["network", "parameters", "", "multiply-accumulates", ""], costs.Select((row, i) => (IReadOnlyList<string>)
+        Table(["network", "parameters", "", "multiply-accumulates", ""], costs.Select((row, i) => (IReadOnlyList<string>)
         [
             row.Name,
             Whole(row.Cost.Parameters), i == 0 ? "" : Change(row.Cost.Parameters, costs[0].Cost.Parameters),
             Whole(row.Cost.MultiplyAccumulates), i == 0 ? "" : Change(row.Cost.MultiplyAccumulates, costs[0].Cost.MultiplyAccumulates),
         ]));
+        foreach ((string name, ModelCost cost) in costs)
+        {
+            string[] missing = [.. cost.NotCounted.Select(module => module.Path.Length == 0 ? module.Description : $"{module.Path} ({module.Description})")];
+            string[] partly = [.. cost.PartlyCounted.Select(module => module.Description).Distinct()];
+            if (missing.Length > 0) Text($"{name}: not counted: {string.Join(", ", missing)}.");
+            if (partly.Length > 0) Text($"{name}: of {string.Join(", ", partly)} only the modules inside are counted; products that forward calls as functions are not seen.");
+        }
+
+        return this;
     }
 
     /// <summary>A table of gate statistics.</summary>

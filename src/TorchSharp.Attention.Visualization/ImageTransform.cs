@@ -42,15 +42,16 @@ public sealed record ImageTransform
     {
         ArgumentNullException.ThrowIfNull(image);
         Validate();
-        double scale = Resize is int shorter ? shorter / (double)Math.Min(image.Width, image.Height) : 1;
-        int width = Math.Max(1, (int)(image.Width * scale)), height = Math.Max(1, (int)(image.Height * scale));
+        // In whole numbers: a factor would be rounded, and the shorter side come out a pixel short.
+        int least = Math.Min(image.Width, image.Height), shorter = Resize ?? least;
+        int width = (int)((long)image.Width * shorter / least), height = (int)((long)image.Height * shorter / least);
         int cutWidth = Crop ?? width, cutHeight = Crop ?? height;
         if (cutWidth > width || cutHeight > height)
         {
             throw new ArgumentException($"Crop is {Crop}, but the image is {width} × {height} here. Resize to at least {Crop}.", nameof(image));
         }
 
-        SKSamplingOptions sampling = scale < 1 ? new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear) : Drawing.Smooth;
+        SKSamplingOptions sampling = shorter < least ? new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear) : Drawing.Smooth;
         using Picture sized = image.Resized(width, height, sampling);
         int left = (int)Math.Round((width - cutWidth) / 2.0), top = (int)Math.Round((height - cutHeight) / 2.0);
         return Drawing.Draw(cutWidth, cutHeight, canvas => canvas.DrawBitmap(sized.Bitmap, -left, -top));

@@ -10,11 +10,14 @@ public sealed class BottleneckGateTests
         Gen.Select(Gen.Int[1, 2], Gen.Int[1, 4], Gen.Int[1, 150], Gen.Int[1, 90], Gen.Bool, Gen.Int)
             .Select((branches, batch, channels, reduced, bias, seed) => new Trial(branches, branches * batch, channels, reduced, bias, seed));
 
+    private static readonly Scalar Edge = 1e-4.ToScalar();
+
     [Fact]
     public void The_gate_and_all_gradients_are_those_of_the_layers() => Trials.Sample(
         trial =>
         {
             using DisposeScope scope = NewDisposeScope();
+            if (trial.IsAtAnEdge()) return;
             Agree(trial.Run(fused: false, ScalarType.Float64), trial.Run(fused: true, ScalarType.Float32), 2e-5);
         },
         iter: 200,
@@ -25,6 +28,7 @@ public sealed class BottleneckGateTests
         trial =>
         {
             using DisposeScope scope = NewDisposeScope();
+            if (trial.IsAtAnEdge()) return;
             Agree(trial.RunTwice(fused: false, ScalarType.Float64), trial.RunTwice(fused: true, ScalarType.Float32), 1e-3);
         },
         iter: 60,
@@ -122,7 +126,26 @@ public sealed class BottleneckGateTests
             return [.. first.Select(gradient => gradient.detach()), .. autograd.grad([sum], leaves)];
         }
 
+        /// <summary>Whether a hidden value is so near zero that rounding may decide whether its ReLU lets a gradient through.</summary>
+        public bool IsAtAnEdge()
+        {
+            using IDisposable quiet = no_grad();
+            (Conv2d first, _, Tensor pooled, _) = Draw(ScalarType.Float64, special: false);
+            return first.call(pooled.flatten(0, 1)).abs().lt(Edge).any().ToBoolean();
+        }
+
         private (Tensor Gate, Tensor Direction, List<Tensor> Leaves) Forward(bool fused, ScalarType type, bool special)
+        {
+            (Conv2d first, Conv2d second, Tensor pooled, Tensor direction) = Draw(type, special);
+            pooled = pooled.requires_grad_();
+            List<Tensor> leaves = [pooled, .. first.parameters(), .. second.parameters()];
+            Tensor gate = fused
+                ? BottleneckGate.TryRun(pooled, first, GateActivation.ReLU, second, GateFunction.Sigmoid)!
+                : Enumerable.Range(0, Branches).Select(branch => second.call(first.call(pooled[branch]).relu())).Aggregate((a, b) => a.add(b)).sigmoid();
+            return (gate, direction, leaves);
+        }
+
+        private (Conv2d First, Conv2d Second, Tensor Pooled, Tensor Direction) Draw(ScalarType type, bool special)
         {
             manual_seed(Seed);
             Conv2d first = nn.Conv2d(Channels, Reduced, 1, bias: Bias), second = nn.Conv2d(Reduced, Channels, 1, bias: Bias);
@@ -132,12 +155,7 @@ public sealed class BottleneckGateTests
             if (special) pooled[0, 1, 3, 0, 0] = tensor(float.NaN);
             first.to(type);
             second.to(type);
-            pooled = pooled.to_type(type).requires_grad_();
-            List<Tensor> leaves = [pooled, .. first.parameters(), .. second.parameters()];
-            Tensor gate = fused
-                ? BottleneckGate.TryRun(pooled, first, GateActivation.ReLU, second, GateFunction.Sigmoid)!
-                : Enumerable.Range(0, Branches).Select(branch => second.call(first.call(pooled[branch]).relu())).Aggregate((a, b) => a.add(b)).sigmoid();
-            return (gate, direction.to_type(type), leaves);
+            return (first, second, pooled.to_type(type), direction.to_type(type));
         }
     }
 }

@@ -123,22 +123,26 @@ public class ContextTests
             System.Globalization.CultureInfo.InvariantCulture);
     }
 
-    /// <summary>Two samples, two heads, 1089 positions: 4.7 million logits, more than it looks at in one go.</summary>
+    /// <summary>
+    /// Two samples, two heads, 1089 positions: 4.7 million logits, more than it looks at in one go. In float32 products of two shapes may
+    /// put near logits in another order.
+    /// </summary>
     [Fact]
     public void Top_k_by_parts_is_the_sum_by_its_weights()
     {
         using DisposeScope scope = NewDisposeScope();
         using SparseAttention module = new(4, new() { Pattern = SparsePattern.TopK, TopKeys = 3, Heads = 2, Residual = false, Bias = false });
+        module.to(ScalarType.Float64);
         using (no_grad())
         {
             module.state_dict()["proj.weight"].copy_(eye(4).view(4, 4, 1, 1));
         }
 
-        Tensor x = randn(2, 4, 33, 33, requires_grad: true), slope = randn(2, 4, 33, 33);
+        Tensor x = randn(2, 4, 33, 33, dtype: ScalarType.Float64, requires_grad: true), slope = randn(2, 4, 33, 33, dtype: ScalarType.Float64);
         Tensor value = nn.functional.conv2d(x, module.state_dict()["qkv.weight"].narrow(0, 8, 4)).view(2, 2, 2, 1089);
         Tensor expected = module.Weights(x).matmul(value.transpose(2, 3)).transpose(2, 3).reshape(x.shape);
-        Near.Equal(expected.Doubles(), module.call(x).Doubles(), 1e-5, "output", ofLargest: 1);
-        Near.Equal(Slope(expected), Slope(module.call(x)), 1e-4, "slope", ofLargest: 1);
+        Near.Equal(expected.Doubles(), module.call(x).Doubles(), 1e-10, "output", ofLargest: 1);
+        Near.Equal(Slope(expected), Slope(module.call(x)), 1e-10, "slope", ofLargest: 1);
 
         double[] Slope(Tensor y)
         {
@@ -151,6 +155,8 @@ public class ContextTests
     [Fact]
     public void Channel_dropout_drops_whole_channels_of_the_context_in_training_alone()
     {
+        // A sum that nearly cancels has no ratio that float32 knows well.
+        manual_seed(7);
         using DisposeScope scope = NewDisposeScope();
         using BatAttention module = new(64, BatAttentionOptions.Timm with { BlockSize = 2, ChannelDropout = 0.5 });
         using BatAttention plain = new(64, new() { BlockSize = 2 });

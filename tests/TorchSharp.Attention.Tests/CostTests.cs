@@ -232,6 +232,38 @@ public sealed class CostTests
     }
 
     [Fact]
+    public void Attentions_are_timed_as_they_run_or_down_to_their_layers()
+    {
+        using SqueezeExcitation gate = new(16);
+        using Sequential network = nn.Sequential(("conv", nn.Conv2d(3, 16, 3)), ("attn", gate));
+        CostOptions options = new() { Repetitions = 2 };
+        ModelCost running = ModelCost.Measure(network, options, 1, 3, 9, 9), layers = ModelCost.Measure(network, options with { FusedKernels = false }, 1, 3, 9, 9);
+        Assert.All(new[] { "conv", "attn" }, path => Assert.True(running[path].Milliseconds > 0 && layers[path].Milliseconds > 0));
+        Assert.Null(running["attn.fc1"].Milliseconds);
+        Assert.True(layers["attn.fc1"].Milliseconds > 0);
+        Assert.True(running.AttentionShare.Milliseconds is > 0 and < 1);
+        Assert.Contains("fc1", running.ToTree(), StringComparison.Ordinal);
+        Assert.Equal(layers.MultiplyAccumulates, running.MultiplyAccumulates);
+        Assert.True(AttentionKernels.Enabled);
+    }
+
+    [Fact]
+    public void A_network_of_several_inputs_is_measured_as_its_call_takes_them()
+    {
+        using TwoInputNetwork network = new();
+        using Tensor x = randn(1, 3, 6, 6), guide = randn(1, 1, 6, 6);
+        ModelCost cost = ModelCost.Measure(network, new CostOptions { Repetitions = 1 }, [x, guide]);
+        Assert.Equal([[1, 3, 6, 6], [1, 1, 6, 6]], cost.InputShapes.Select(shape => shape.ToArray()));
+        Assert.Equal(network.parameters().Sum(parameter => parameter.numel()), cost.Parameters);
+        Assert.Equal((3 + 1) * 6 * 9 * 36, cost.MultiplyAccumulates);
+        Assert.True(cost.Total.Milliseconds > 0);
+        Assert.Equal([""], cost.PartlyCounted.Select(module => module.Path));
+        Assert.Equal(["merge", "sequence"], cost.NotCounted.Select(module => module.Path));
+        Assert.Contains("no call with 1 tensor;", Assert.Throws<ArgumentException>(() => ModelCost.Measure(network, new CostOptions(), [x])).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => ModelCost.Measure(network, new CostOptions(), (IReadOnlyList<Tensor>)[]));
+    }
+
+    [Fact]
     public void Modes_statistics_and_random_numbers_stay_as_they_were()
     {
         using UserNetwork network = new();
@@ -271,6 +303,18 @@ public sealed class CostTests
         Assert.Equal(kernels, AttentionKernels.Enabled);
         ModelCost.Measure(network.Gate, new CostOptions { Repetitions = 1 }, 1, 8, 4, 4);
         Assert.False(network.Gate.HasHooks);
+    }
+
+    [Fact]
+    public void What_the_network_keeps_lives_on()
+    {
+        using LooseNetwork network = new();
+        using Tensor x = randn(1, 3, 8, 8);
+        ModelCost.Measure(network, new CostOptions { Repetitions = 2 }, x);
+        network.call(x).Dispose();
+        using KeepingNetwork keeping = new();
+        ModelCost.Measure(keeping, 1, 3, 8, 8);
+        keeping.call(x).Dispose();
     }
 
     [Fact]

@@ -402,6 +402,7 @@ public sealed class NetworkTests
     [MemberData(nameof(NetworkNames))]
     public void Networks_change_type_and_keep_their_keys(string name)
     {
+        manual_seed(7);
         using FeatureNetwork network = Cases.Networks[name]();
         network.eval();
         string[] keys = [.. network.state_dict().Keys];

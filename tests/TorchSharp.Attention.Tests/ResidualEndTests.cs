@@ -65,7 +65,10 @@ public sealed class ResidualEndTests : IDisposable
         trial =>
         {
             using DisposeScope scope = NewDisposeScope();
-            if (trial.Module is 0 or 1 or 3) Agree(trial with { Training = false }, ScalarType.BFloat16, (true, true, false), 0.08);
+            if (trial.Module is not (0 or 1 or 3)) return;
+
+            // Large enough that one hidden value beyond the ReLU on one path alone does not make the mean.
+            Agree(trial with { Training = false, Channels = Math.Max(8, trial.Channels), Side = Math.Max(5, trial.Side) }, ScalarType.BFloat16, (true, true, false), 0.08);
         },
         iter: 80,
         threads: 1);
@@ -260,12 +263,36 @@ public sealed class ResidualEndTests : IDisposable
         (Tensor x, Tensor shortcut, Tensor weights) = trial.Maps(type);
 
         // Far from zero: the ReLU must not hang on how the sum was rounded.
-        if (type == ScalarType.BFloat16) shortcut = shortcut.sign().mul(6);
+        shortcut = type == ScalarType.BFloat16 ? shortcut.sign().mul(6) : AwayFromZero(module, x, shortcut);
         foreach (Modules.Parameter parameter in module.parameters()) parameter.requires_grad = learns.Parameters;
         List<Tensor> expected = Gradients(module, x, shortcut, weights, fused: false, learns);
         List<Tensor> actual = Gradients(module, x, shortcut, weights, fused: true, learns);
         Assert.Equal(expected.Count, actual.Count);
-        for (int i = 0; i < expected.Count; i++) Near(expected[i], actual[i], tolerance);
+        if (type == ScalarType.BFloat16)
+        {
+            for (int i = 0; i < expected.Count; i++) Near(expected[i], actual[i], tolerance);
+            return;
+        }
+
+        // A norm over two samples that are nearly alike magnifies any rounding: what the composed operations lose there, the kernels may lose, too.
+        using GateModule precise = trial.Build(ScalarType.Float64);
+        foreach (Modules.Parameter parameter in precise.parameters()) parameter.requires_grad = learns.Parameters;
+        List<Tensor> exact = Gradients(precise, x.to_type(ScalarType.Float64), shortcut.to_type(ScalarType.Float64), weights.to_type(ScalarType.Float64), fused: false, learns);
+        for (int i = 0; i < exact.Count; i++)
+        {
+            double lost = exact[i].sub(expected[i].to_type(ScalarType.Float64)).abs().max().ToDouble();
+            Near(exact[i], actual[i].to_type(ScalarType.Float64), tolerance, 4 * lost);
+        }
+    }
+
+    private static Tensor AwayFromZero(GateModule module, Tensor x, Tensor shortcut)
+    {
+        using IDisposable quiet = no_grad();
+        Dictionary<string, Tensor> buffers = module.named_buffers().ToDictionary(entry => entry.name, entry => entry.buffer.clone());
+        AttentionKernels.Enabled = false;
+        Tensor sum = module.call(x).Plus(shortcut), near = sum.abs().lt(1e-3);
+        foreach ((string name, Tensor buffer) in module.named_buffers()) buffer.copy_(buffers[name]);
+        return shortcut.Plus(near.to_type(x.dtype));
     }
 
     private static List<Tensor> Gradients(
@@ -295,14 +322,14 @@ public sealed class ResidualEndTests : IDisposable
         return end ?? module.call(x).add(shortcut).relu();
     }
 
-    private static void Near(Tensor expected, Tensor actual, double tolerance)
+    private static void Near(Tensor expected, Tensor actual, double tolerance, double slack = 0)
     {
         double scale = Math.Max(1, expected.abs().max().to_type(ScalarType.Float64).ToDouble());
 
         // In bfloat16 a hidden value near zero may pass the ReLU between the layers on one path alone.
         Tensor errors = expected.sub(actual).abs();
         double error = (expected.dtype == ScalarType.BFloat16 ? errors.mean() : errors.max()).to_type(ScalarType.Float64).ToDouble();
-        Assert.True(error <= tolerance * scale, $"error {error} at scale {scale}");
+        Assert.True(error <= (tolerance * scale) + slack, $"error {error} at scale {scale}");
     }
 
     private sealed record Trial(int Module, int Batch, int Channels, int Side, bool Pixels, bool Training, int Seed)

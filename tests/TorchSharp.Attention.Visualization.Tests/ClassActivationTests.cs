@@ -89,6 +89,21 @@ public sealed class ClassActivationTests
         Assert.False(input.requires_grad);
     }
 
+    /// <summary>A table that the network makes at its first call, here a map's, must outlive it.</summary>
+    [Theory]
+    [InlineData(ClassActivationMethod.GradCam)]
+    [InlineData(ClassActivationMethod.ScoreCam)]
+    public void What_the_network_keeps_lives_on(ClassActivationMethod method)
+    {
+        using KeepingNet network = new();
+        using Tensor input = rand(1, 1, 8, 8);
+        ClassActivation.Compute(network, input, "conv", method).Dispose();
+        network.call(input).Dispose();
+        using KeepingNet other = new();
+        AttentionOverlays.Draw(other, input).Dispose();
+        other.call(input).Dispose();
+    }
+
     /// <summary>Where no layer opens a dispose scope, the hook runs in the scope of the whole computation, which must free the leaf too.</summary>
     [Theory]
     [InlineData(ClassActivationMethod.GradCam)]
@@ -106,6 +121,8 @@ public sealed class ClassActivationTests
     [Fact]
     public void It_works_on_the_librarys_networks_with_fused_attention()
     {
+        // Another network's maps may be zero everywhere.
+        manual_seed(7);
         using ResNet network = new(new ResNetOptions
         {
             Layers = [1, 1],
@@ -165,6 +182,27 @@ public sealed class ClassActivationTests
                 return weight;
             default:
                 return Logit([.. image.Select((value, i) => value * (a[i] - a.Min()) / (a.Max() - a.Min()))], wanted);
+        }
+    }
+
+    /// <summary>Keeps a table for each size of maps, and its last map.</summary>
+    private sealed class KeepingNet : nn.Module<Tensor, Tensor>
+    {
+        private readonly Modules.Conv2d conv = nn.Conv2d(1, 4, 3);
+        private readonly SpatialAttention attn = new(4, new SpatialAttentionOptions { KernelSize = 3 });
+        private readonly Dictionary<long, Tensor> _tables = [];
+        private (string Name, Tensor? Map) _last;
+
+        public KeepingNet()
+            : base(nameof(KeepingNet)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x)
+        {
+            Tensor y = attn.call(conv.call(x));
+            if (!_tables.TryGetValue(y.size(3), out Tensor? table)) _tables[y.size(3)] = table = ones(1, 1, 1, y.size(3));
+            if (_last.Map is { } last) Assert.False(last.IsInvalid);
+            _last = ("y", y);
+            return y.mul(table).mean([2, 3]);
         }
     }
 }

@@ -34,7 +34,7 @@ public sealed class PairwiseAndReportTests
                 product = next;
             }
 
-            for (int i = 0; i < 25; i++) Assert.Equal(product[i / 5, i % 5], rollout[(25 * n) + i], 12);
+            for (int i = 0; i < 25; i++) Assert.Equal(product[i / 5, i % 5], rollout[(25 * n) + i], 1e-12);
         }
     }
 
@@ -74,7 +74,7 @@ public sealed class PairwiseAndReportTests
         {
             float first = maps.PairwiseWeights![1, 0, 9, key].item<float>(), second = maps.PairwiseWeights[1, 1, 9, key].item<float>();
             Assert.Equal(second, head[key / 4, key % 4].item<float>());
-            Assert.Equal((first + second) / 2, mean[key / 4, key % 4].item<float>(), 6);
+            Assert.Equal((first + second) / 2, mean[key / 4, key % 4].item<float>(), 1e-6f);
         }
 
         Assert.Contains("0 to 2", Assert.Throws<ArgumentOutOfRangeException>(() => PairwiseMaps.From(maps, 0, 3, 0)).Message, StringComparison.Ordinal);
@@ -112,6 +112,12 @@ public sealed class PairwiseAndReportTests
         using Picture read = Picture.Decode(Convert.FromBase64String(data));
         Assert.Equal(picture.Pixels(), read.Pixels());
 
+        // What is not counted is said, not left out silently.
+        using TinyNetwork own = new();
+        string partly = new HtmlReport("partly").Cost([("own", ModelCost.Measure(own, 1, 1, 2, 3))]).ToHtml();
+        Assert.Contains("own: of TinyNetwork only the modules inside are counted", partly, StringComparison.Ordinal);
+        Assert.DoesNotContain("not counted", html, StringComparison.Ordinal);
+
         // Nothing is fetched: the only addresses are names of formats.
         Assert.DoesNotMatch("(src|href)=\"(?!data:)", html);
         Assert.DoesNotMatch("@import|url\\(|<script|<link", html);
@@ -127,6 +133,13 @@ public sealed class PairwiseAndReportTests
         Assert.Contains(root.Elements(), e => e.Value == "a & b");
         Assert.Equal(["0", "2", "4", "6", "8", "10"], root.Elements().Where(e => (string?)e.Attribute("text-anchor") == "end").Select(e => e.Value));
         Assert.Throws<ArgumentException>(() => CurveChart.Svg("loss", "epoch", [("a", [double.NaN])]));
+        foreach (double[] values in new double[][] { [1e17], [1, 1 + double.Epsilon, 1.0000000000000002], [0.5], [-3e8, -3e8], [0], [1e-200, 2e-200], [-1e299, 1e299], [double.MaxValue, 1] })
+        {
+            XElement chart = XDocument.Parse(CurveChart.Svg("loss", "epoch", [("a", values)])).Root!;
+            Assert.InRange(chart.Elements().Count(e => (string?)e.Attribute("text-anchor") == "end"), 2, 8);
+            Assert.DoesNotContain("NaN", chart.ToString(), StringComparison.Ordinal);
+        }
+
         Assert.Equal([1, 2, 5, 10, 0.2], [CurveChart.Step(5, 5), CurveChart.Step(9, 5), CurveChart.Step(11, 5), CurveChart.Step(30, 5), CurveChart.Step(0.9, 5)]);
     }
 

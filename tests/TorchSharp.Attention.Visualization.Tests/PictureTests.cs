@@ -211,6 +211,21 @@ public sealed class PictureTests
         Assert.Equal(((0.299 * 0) + (0.587 * 24) + (0.114 * 48)) / 255, grey[0, 0, 0, 0].item<float>(), 5);
     }
 
+    /// <summary>The shorter side is what was asked for, the longer one rounded down, as torchvision has it.</summary>
+    [Theory]
+    [InlineData(3264, 2448, 224, 298)]
+    [InlineData(374, 500, 256, 342)]
+    [InlineData(428, 500, 256, 299)]
+    [InlineData(500, 375, 256, 341)]
+    [InlineData(7, 3, 5, 11)]
+    public void The_shorter_side_comes_out_exactly(int width, int height, int shorter, int longer)
+    {
+        using Picture image = Picture.FromPixels(new byte[4 * width * height], width, height);
+        using Picture whole = new ImageTransform { Resize = shorter, Crop = null }.Prepare(image), cut = new ImageTransform { Resize = shorter, Crop = shorter }.Prepare(image);
+        Assert.Equal(width < height ? (shorter, longer) : (longer, shorter), (whole.Width, whole.Height));
+        Assert.Equal((shorter, shorter), (cut.Width, cut.Height));
+    }
+
     [Fact]
     public void A_resized_image_keeps_its_shape_and_its_colours()
     {

@@ -54,11 +54,14 @@ internal sealed class BufferState : IDisposable
 /// <summary>Runs a network once to see what happens in it, and leaves no trace: no gradients, evaluation mode, everything put back.</summary>
 internal static class DryForward
 {
+    /// <summary>A network's <c>call</c> of so many tensors; null where it has none.</summary>
+    public static MethodInfo? Call(nn.Module model, int inputs) => model.GetType().GetMethod("call", [.. Enumerable.Repeat(typeof(Tensor), inputs)]);
+
     /// <exception cref="ArgumentException">The network does not take the example; its own exception is inside.</exception>
     public static void Run(nn.Module model, Tensor[] example)
     {
         string shapes = string.Join(", ", example.Select(Check.Shape));
-        MethodInfo call = model.GetType().GetMethod("call", [.. example.Select(_ => typeof(Tensor))]) ?? throw new ArgumentException(
+        MethodInfo call = Call(model, example.Length) ?? throw new ArgumentException(
             $"{model.GetType().Name} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
             "or none where widths can be read from weights.", nameof(example));
         nn.Module[] modules = [.. model.named_modules().Select(child => child.module).Prepend(model).Distinct()];
@@ -66,6 +69,7 @@ internal static class DryForward
         using RandomState kept = new();
         using BufferState buffers = new(model);
         using DisposeScope scope = NewDisposeScope();
+        using HeldTensors held = new(model);
         try
         {
             model.eval();
@@ -82,19 +86,6 @@ internal static class DryForward
         {
             // Parents stand before their children, so what a parent sets for its children is put right after.
             for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
-            foreach (nn.Module module in modules) Keep(module, scope);
-        }
-    }
-
-    /// <summary>A tensor that the network has made for later, such as a table of positions, must outlive the pass.</summary>
-    private static void Keep(nn.Module module, DisposeScope scope)
-    {
-        for (Type? type = module.GetType(); type is not null && type != typeof(nn.Module); type = type.BaseType)
-        {
-            foreach (FieldInfo field in type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly))
-            {
-                if (typeof(Tensor).IsAssignableFrom(field.FieldType) && field.GetValue(module) is Tensor tensor && scope.Contains(tensor)) scope.Detach(tensor);
-            }
         }
     }
 }

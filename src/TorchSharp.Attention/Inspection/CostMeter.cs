@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Reflection;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -7,8 +8,10 @@ namespace TorchSharp.Attention;
 /// <summary>Walks a network, watches it run once (or, for time, more often), and leaves it as it was.</summary>
 internal static class CostMeter
 {
-    public static ModuleCost Run(nn.Module<Tensor, Tensor> model, Tensor input, CostOptions options)
+    public static ModuleCost Run(nn.Module model, Tensor[] inputs, CostOptions options)
     {
+        MethodInfo call = DryForward.Call(model, inputs.Length) ?? throw new ArgumentException(
+            $"{model.GetName()} has no call with {inputs.Length} tensor{(inputs.Length == 1 ? "" : "s")}; give one for each of its inputs.", nameof(inputs));
         Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
         Node[] nodes = [.. root.All()];
         bool[] training = [.. nodes.Select(node => node.Module.training)];
@@ -20,11 +23,12 @@ internal static class CostMeter
             AttentionKernels.Enabled = false;
             model.eval();
             using IDisposable quiet = no_grad();
-            using (ModuleHooks hooks = new()) Count(model, input, nodes, hooks);
+            using (ModuleHooks hooks = new()) Count(nodes, hooks, Pass);
             if (options.Repetitions > 0)
             {
+                AttentionKernels.Enabled = kernels && options.FusedKernels;
                 using ModuleHooks hooks = new();
-                Time(model, input, nodes, hooks, options);
+                Time([.. nodes.Where(node => ModuleHooks.CanWatch(node.Module) && !(options.FusedKernels && node.IsInAttention))], inputs[0].device, hooks, options, Pass);
             }
         }
         finally
@@ -36,9 +40,16 @@ internal static class CostMeter
         }
 
         return root.ToCost(isOurs: false);
+
+        void Pass()
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using HeldTensors held = new(model);
+            call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, inputs, null);
+        }
     }
 
-    private static void Count(nn.Module<Tensor, Tensor> model, Tensor input, Node[] nodes, ModuleHooks hooks)
+    private static void Count(Node[] nodes, ModuleHooks hooks, Action pass)
     {
         Dictionary<nn.Module, Node> known = new(nodes.Select(node => KeyValuePair.Create(node.Module, node)), ReferenceEqualityComparer.Instance);
         foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
@@ -46,30 +57,29 @@ internal static class CostMeter
             hooks.Around(node.Module, _ => { }, (_, inputs, output) => node.Add(inputs, output, child => known.GetValueOrDefault(child)?.Shape));
         }
 
-        using DisposeScope scope = NewDisposeScope();
-        model.call(input);
+        pass();
     }
 
-    private static void Time(nn.Module<Tensor, Tensor> model, Tensor input, Node[] nodes, ModuleHooks hooks, CostOptions options)
+    private static void Time(Node[] nodes, Device device, ModuleHooks hooks, CostOptions options, Action pass)
     {
-        bool isCuda = input.device_type == DeviceType.CUDA;
+        bool isCuda = device.type == DeviceType.CUDA;
         Stack<long> starts = new();
-        foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
+        foreach (Node node in nodes)
         {
             hooks.Around(node.Module, (nn.Module _) => starts.Push(Now()), _ => node.Ticks += Now() - starts.Pop());
         }
 
-        for (int pass = -options.WarmUps; pass < options.Repetitions; pass++)
+        for (int i = -options.WarmUps; i < options.Repetitions; i++)
         {
             foreach (Node node in nodes) node.Ticks = 0;
-            using (DisposeScope scope = NewDisposeScope()) model.call(input);
-            if (pass < 0) continue;
+            pass();
+            if (i < 0) continue;
             foreach (Node node in nodes) node.Times.Add(node.Ticks * 1000.0 / Stopwatch.Frequency);
         }
 
         long Now()
         {
-            if (isCuda) cuda.synchronize(input.device);
+            if (isCuda) cuda.synchronize(device);
             return Stopwatch.GetTimestamp();
         }
     }
@@ -89,6 +99,7 @@ internal static class CostMeter
         {
             Module = module;
             _path = path;
+            IsInAttention = parent is { IsInAttention: true } or { IsAttention: true };
             seen.Add(module);
             parent?._children.Add(this);
             foreach ((string _, Parameter parameter) in module.named_parameters(recurse: false))
@@ -106,6 +117,9 @@ internal static class CostMeter
         }
 
         public nn.Module Module { get; }
+
+        /// <summary>Whether it stands below an attention, whose kernels run only where nobody watches its layers.</summary>
+        public bool IsInAttention { get; }
 
         /// <summary>Shape of the last output; null where there was none, or several.</summary>
         public ValueList<long>? Shape { get; private set; }
@@ -161,7 +175,7 @@ internal static class CostMeter
             {
                 Path = _path,
                 Description = Module is IAttentionModule attention ? $"{Module.GetName()}({attention.Channels})" : ModuleTree.Describe(Module),
-                IsAttention = Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention,
+                IsAttention = IsAttention,
                 Coverage = Coverage(isOurs, ours),
                 IsPlain = IsContainer || _isLayer || _calls == 0 || (ours && Module is ICountsFunctions),
                 Calls = _calls,
@@ -176,12 +190,14 @@ internal static class CostMeter
                 BytesMoved = _moved + children.Sum(child => child.BytesMoved),
                 ActivationBytes = _kept + children.Sum(child => child.ActivationBytes),
                 OutputShape = Shape,
-                Milliseconds = Times.Count == 0 ? null : Milliseconds(children),
+                Milliseconds = Milliseconds(children),
                 Children = children,
             };
         }
 
         private static long Bytes(Tensor tensor) => tensor.numel() * tensor.ElementSize;
+
+        private bool IsAttention => Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention;
 
         private bool IsInPlace => Module.GetType().GetProperty("inplace")?.GetValue(Module) is true;
 
@@ -211,9 +227,9 @@ internal static class CostMeter
         }
 
         /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>
-        private double Milliseconds(ValueList<ModuleCost> children)
+        private double? Milliseconds(ValueList<ModuleCost> children)
         {
-            if (_calls == 0) return children.Sum(child => child.Milliseconds ?? 0);
+            if (Times.Count == 0) return children.Any(child => child.Milliseconds is not null) ? children.Sum(child => child.Milliseconds ?? 0) : null;
             double[] sorted = [.. Times.Order()];
             return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
         }

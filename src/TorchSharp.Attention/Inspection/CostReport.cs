@@ -65,7 +65,7 @@ internal static class CostReport
     }
 
     public static string Json(ModelCost cost, bool indented)
-        => new JsonObject { ["inputShape"] = Shape(cost.InputShape), ["total"] = Node(cost.Total) }.ToJsonString(indented ? Pretty : Compact);
+        => new JsonObject { ["inputShape"] = Shape(cost.InputShape), ["inputShapes"] = new JsonArray([.. cost.InputShapes.Select(Shape)]), ["total"] = Node(cost.Total) }.ToJsonString(indented ? Pretty : Compact);
 
     private static JsonObject Node(ModuleCost module) => new()
     {
@@ -108,7 +108,7 @@ internal static class CostReport
                 label, Text("N0", module.Parameters), Text("N0", module.Operations(convention)), Text("N0", module.ElementwiseOperations),
                 Text("N2", module.BytesMoved / 1e6), Text("N2", module.ActivationBytes / 1e6),
             ];
-            rows.Add(timed ? [.. cells, Text("N3", module.Milliseconds ?? 0)] : cells);
+            rows.Add(timed ? [.. cells, module.Milliseconds is double time ? Text("N3", time) : ""] : cells);
         }
 
         int[] widths = [.. rows[0].Select((_, column) => rows.Max(row => row[column].Length))];
@@ -146,7 +146,7 @@ internal static class CostReport
             text.Append("element-wise, moved and kept are those of layers and of this library; functions that other forwards call are not seen\n");
         }
 
-        string[] partly = [.. cost.Modules.Where(module => module.Coverage == CostCoverage.Functional).Select(module => module.Description).Distinct()];
+        string[] partly = [.. cost.PartlyCounted.Select(module => module.Description).Distinct()];
         if (partly.Length > 0) text.Append($"of {string.Join(", ", partly)} only the modules inside are counted: products that forward calls as functions are not seen\n");
     }
 }

@@ -28,6 +28,9 @@ public enum GateAlertKind
 
     /// <summary>A map holds values that are no finite numbers.</summary>
     NotFinite,
+
+    /// <summary>Nearly all values of a gate are near 0 or near 1, with some at both ends: it switches, and a sigmoid passes hardly any gradient.</summary>
+    Saturated,
 }
 
 /// <summary>A warning of a <see cref="GateMonitor"/>, with what usually helps.</summary>

@@ -51,6 +51,12 @@ internal static class GateAlertRules
                     "Saturated: the map passes as it is, and hardly any gradient. Check the initialization (large biases), lower the learning rate of the attention, " +
                     "clip gradients; or the network does without attention here.");
             }
+            else if (sigmoid && !identity && shut + open >= options.SaturatedShare)
+            {
+                yield return Alert(GateAlertKind.Saturated, $"share of values below {Text(GateStatistics.Low)} or above {Text(GateStatistics.High)}", shut + open, options.SaturatedShare,
+                    "Saturated at both ends: the gate switches, and hardly any gradient reaches what computes it. Use a smaller initialization, lower the learning rate of the " +
+                    "attention, clip gradients, or decay its weights.");
+            }
             else if (deviation <= options.UniformDeviation)
             {
                 yield return Alert(GateAlertKind.Uniform, "deviation over channels, positions and samples", deviation, options.UniformDeviation,

@@ -34,8 +34,8 @@ public sealed record GateMonitorOptions
     public int Patience { get; init; } = 3;
 
     /// <summary>
-    /// Saturated: share of values below <see cref="GateStatistics.Low"/>, or above <see cref="GateStatistics.High"/>, from which on. Default 0.9. Told of gates
-    /// whose values lie from 0 to 1.
+    /// Saturated: share of values below <see cref="GateStatistics.Low"/>, above <see cref="GateStatistics.High"/>, or both together, from which on. Default 0.9.
+    /// Told of gates whose values lie from 0 to 1.
     /// </summary>
     public double SaturatedShare { get; init; } = 0.9;
 

@@ -17,10 +17,10 @@ public sealed class GateStatistics
 
     private readonly int _classes;
     private readonly double[][] _classSums;
-    private readonly long[] _classCounts;
+    private readonly long[][] _classCounts;
     private double[] _means = [], _squares = [], _greatest = [];
     private long[] _counts = [];
-    private long _low, _high;
+    private long _low, _high, _measured;
     private double _entropy, _sparsity;
 
     /// <summary>Starts with nothing seen.</summary>
@@ -31,7 +31,7 @@ public sealed class GateStatistics
         if (classes < 0) throw new ArgumentOutOfRangeException(nameof(classes), classes, $"classes is {classes}; it must be at least 0.");
         _classes = classes;
         _classSums = new double[classes][];
-        _classCounts = new long[classes];
+        _classCounts = new long[classes][];
     }
 
     /// <summary>Samples seen.</summary>
@@ -68,12 +68,12 @@ public sealed class GateStatistics
     public double HighShare => Values == 0 ? 0 : (double)_high / Values;
 
     /// <summary>
-    /// Hoyer's sparsity of a sample's gate, mean over samples: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all values are alike, 1 when one is not zero.
+    /// Hoyer's sparsity of a sample's gate, mean over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all values are alike, 1 when one is not zero.
     /// </summary>
-    public double Sparsity => Samples == 0 ? 0 : _sparsity / Samples;
+    public double Sparsity => _measured == 0 ? 0 : _sparsity / _measured;
 
-    /// <summary>Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples: 1 when all values are alike.</summary>
-    public double Entropy => Samples == 0 ? 0 : _entropy / Samples;
+    /// <summary>Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples with a finite value: 1 when all values are alike.</summary>
+    public double Entropy => _measured == 0 ? 0 : _entropy / _measured;
 
     /// <summary>Mean of each unit over samples.</summary>
     public IReadOnlyList<double> UnitMeans => _means;
@@ -92,7 +92,7 @@ public sealed class GateStatistics
     public IReadOnlyList<double> ClassMeans(int index)
     {
         if (index < 0 || index >= _classes) throw new ArgumentOutOfRangeException(nameof(index), index, $"index is {index}; there are {_classes} classes.");
-        return _classCounts[index] == 0 ? new double[Units] : [.. _classSums[index].Select(sum => sum / _classCounts[index])];
+        return Units == 0 ? [] : [.. _classSums[index].Zip(_classCounts[index], (sum, count) => count == 0 ? 0 : sum / count)];
     }
 
     /// <summary>Adds a batch.</summary>
@@ -132,13 +132,14 @@ public sealed class GateStatistics
     {
         (_means, _squares, _greatest, _counts) = (new double[units], new double[units], new double[units], new long[units]);
         Array.Fill(_greatest, double.NegativeInfinity);
-        for (int i = 0; i < _classes; i++) _classSums[i] = new double[units];
+        for (int i = 0; i < _classes; i++) (_classSums[i], _classCounts[i]) = (new double[units], new long[units]);
     }
 
     private void Include(ReadOnlySpan<double> sample)
     {
         Samples++;
         double sum = 0, squares = 0;
+        int finite = 0;
         for (int i = 0; i < sample.Length; i++)
         {
             double value = sample[i];
@@ -148,6 +149,7 @@ public sealed class GateStatistics
                 continue;
             }
 
+            finite++;
             double off = value - _means[i];
             _means[i] += off / ++_counts[i];
             _squares[i] += off * (value - _means[i]);
@@ -158,6 +160,9 @@ public sealed class GateStatistics
             squares += value * value;
         }
 
+        if (finite == 0) return;
+        _measured++;
+
         // A gate of zeros opens nothing: as sparse as can be.
         if (sum == 0)
         {
@@ -165,13 +170,13 @@ public sealed class GateStatistics
             return;
         }
 
-        if (sample.Length == 1)
+        if (finite == 1)
         {
             _entropy++;
             return;
         }
 
-        double root = Math.Sqrt(sample.Length);
+        double root = Math.Sqrt(finite);
         _sparsity += (root - (sum / Math.Sqrt(squares))) / (root - 1);
         double entropy = 0;
         foreach (double value in sample)
@@ -180,15 +185,16 @@ public sealed class GateStatistics
             if (share > 0) entropy -= share * Math.Log(share);
         }
 
-        _entropy += entropy / Math.Log(sample.Length);
+        _entropy += entropy / Math.Log(finite);
     }
 
     private void Include(ReadOnlySpan<double> sample, int index)
     {
-        _classCounts[index]++;
         for (int i = 0; i < sample.Length; i++)
         {
-            if (double.IsFinite(sample[i])) _classSums[index][i] += sample[i];
+            if (!double.IsFinite(sample[i])) continue;
+            _classCounts[index][i]++;
+            _classSums[index][i] += sample[i];
         }
     }
 

@@ -11,6 +11,12 @@ public sealed record CostOptions
     /// <summary>Passes before them that are not timed. Default 3.</summary>
     public int WarmUps { get; init; } = 3;
 
+    /// <summary>
+    /// Whether attentions are timed as they run, by fused kernels where these fit; modules inside an attention then have no time of their own. False times
+    /// libtorch's operations, and the modules inside attentions, too. Counts do not depend on it. Default true.
+    /// </summary>
+    public bool FusedKernels { get; init; } = true;
+
     internal void Validate()
     {
         Check.NotNegative(Repetitions);
@@ -34,17 +40,20 @@ public sealed record AttentionShare(
 /// </summary>
 public sealed record ModelCost
 {
-    internal ModelCost(ModuleCost total, ValueList<long> inputShape)
+    internal ModelCost(ModuleCost total, ValueList<ValueList<long>> inputShapes)
     {
         Total = total;
-        InputShape = inputShape;
+        InputShapes = inputShapes;
     }
 
     /// <summary>The whole network; its <see cref="ModuleCost.Children"/> are the tree.</summary>
     public ModuleCost Total { get; }
 
-    /// <summary>Shape of the input, the batch included.</summary>
-    public ValueList<long> InputShape { get; }
+    /// <summary>Shape of the input, the batch included; of several the first.</summary>
+    public ValueList<long> InputShape => InputShapes[0];
+
+    /// <summary>Shapes of all inputs.</summary>
+    public ValueList<ValueList<long>> InputShapes { get; }
 
     /// <summary>Number of trainable and frozen parameters.</summary>
     public long Parameters => Total.Parameters;
@@ -64,6 +73,12 @@ public sealed record ModelCost
     /// <summary>Modules without a formula or without a call; the counts lack their work. Of those inside each other the outermost.</summary>
     public IEnumerable<ModuleCost> NotCounted =>
         Outermost(Total, module => module.Coverage is CostCoverage.NotCounted or CostCoverage.NotCalled);
+
+    /// <summary>
+    /// Classes of the network's own whose modules are counted, but not what their <c>forward</c> calls as functions: products there are missing unless the
+    /// class declares them (<see cref="IFunctionalCost"/>).
+    /// </summary>
+    public IEnumerable<ModuleCost> PartlyCounted => Modules.Where(module => module.Coverage == CostCoverage.Functional);
 
     /// <summary>The part of attentions in the whole.</summary>
     public AttentionShare AttentionShare
@@ -94,8 +109,9 @@ public sealed record ModelCost
 
     /// <summary>
     /// Counts by running the network once in evaluation mode on zeros, and times as many further passes as the options say. Modes,
-    /// statistics and the random generator of the CPU are afterwards what they were. Fused kernels are off meanwhile, in the whole process,
-    /// so that every module runs by itself and no number depends on <see cref="AttentionKernels.Enabled"/>.
+    /// statistics and the random generator of the CPU are afterwards what they were. While it counts, fused kernels are off in the whole process,
+    /// so that every module runs by itself and no count depends on <see cref="AttentionKernels.Enabled"/>; times are those of
+    /// <see cref="CostOptions.FusedKernels"/>.
     /// </summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="options">Whether to time it, and how often.</param>
@@ -127,8 +143,22 @@ public sealed record ModelCost
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(input);
+        return Measure(model, options, [input]);
+    }
+
+    /// <summary>The same for a network of whatever inputs and outputs, such as one that takes two maps or returns several.</summary>
+    /// <param name="model">A network whose <c>call</c> takes tensors.</param>
+    /// <param name="options">Whether to time it, and how often.</param>
+    /// <param name="inputs">A tensor for each of its inputs; they are neither changed nor disposed.</param>
+    /// <exception cref="ArgumentException">The network does not take so many tensors, or an option is negative.</exception>
+    public static ModelCost Measure(nn.Module model, CostOptions options, IReadOnlyList<Tensor> inputs)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(inputs);
+        if (inputs.Count == 0 || inputs.Any(input => input is null)) throw new ArgumentException("inputs is empty or holds null; give a tensor for each input of the network.", nameof(inputs));
         options.Validate();
-        return new ModelCost(CostMeter.Run(model, input, options), ValueList.Create<long>(input.shape));
+        return new ModelCost(CostMeter.Run(model, [.. inputs], options), ValueList.Create<ValueList<long>>([.. inputs.Select(input => ValueList.Create<long>(input.shape))]));
     }
 
     /// <summary>Aligned lines, one a module, indented as the modules contain each other, with what is not counted below.</summary>

@@ -91,7 +91,8 @@ public sealed record ModuleCost
     public ValueList<long>? OutputShape { get; internal init; }
 
     /// <summary>
-    /// Milliseconds of one forward pass, all its calls together: the median of <see cref="CostOptions.Repetitions"/>; null where none were asked for.
+    /// Milliseconds of one forward pass, all its calls together: the median of <see cref="CostOptions.Repetitions"/>; null where none were asked for,
+    /// and inside an attention that is timed as it runs.
     /// </summary>
     public double? Milliseconds { get; internal init; }
 

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Reflection;
+using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -7,6 +8,8 @@ namespace TorchSharp.Attention;
 /// <summary>Whether somebody listens to a layer's calls: then the layer must be called.</summary>
 internal static class Hooks
 {
+    private static readonly ConditionalWeakTable<Type, FieldInfo[]> _listsOf = [];
+
     private static readonly FieldInfo[] _lists =
     [
         .. typeof(nn.HookableModule<Func<nn.Module<Tensor, Tensor>, Tensor, Tensor>, Func<nn.Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>)
@@ -26,6 +29,10 @@ internal static class Hooks
         return false;
     }
 
+    /// <summary>Number of hooks on a module of whatever inputs and outputs.</summary>
+    public static int Count(nn.Module module)
+        => _listsOf.GetValue(module.GetType(), ListsOf).Sum(list => list.GetValue(module) is ICollection hooks ? hooks.Count : 0);
+
     /// <summary>Whether somebody listens to a module's layers, of whatever depth.</summary>
     public static bool AnyWithin(nn.Module module)
     {
@@ -35,5 +42,12 @@ internal static class Hooks
         }
 
         return false;
+    }
+
+    private static FieldInfo[] ListsOf(Type module)
+    {
+        Type? type = module;
+        while (type is not null && !(type.IsGenericType && type.GetGenericTypeDefinition() == typeof(nn.HookableModule<,>))) type = type.BaseType;
+        return type is null ? [] : [.. type.GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal))];
     }
 }

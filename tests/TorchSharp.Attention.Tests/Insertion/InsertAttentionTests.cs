@@ -397,6 +397,33 @@ public sealed class InsertAttentionTests
         Near.Identical(y, z);
     }
 
+    /// <summary>What a submodule keeps (its map or input for a skip, a buffer that it hands out), and what others have seen by a hook, is not the insertion's to free.</summary>
+    [Fact]
+    public void Maps_that_others_keep_are_not_freed()
+    {
+        using KeepingNetwork network = new();
+        using Tensor x = randn(1, 3, 8, 8);
+        using Tensor expected = network.call(x);
+        List<Tensor> seen = [];
+        nn.Module<Tensor, Tensor> last = network.children().OfType<Conv2d>().Single();
+        last.register_forward_hook((_, _, y) =>
+        {
+            seen.Add(y);
+            return y;
+        });
+        network.InsertAttention(InsertionPlan.After("encoder", Cbam).AndBefore("encoder", Cbam), x);
+        network.InsertAttention(InsertionPlan.After("table", Cbam).AndAfter("last", Cbam), x);
+        seen.Clear();
+        for (int i = 0; i < 3; i++)
+        {
+            using Tensor y = network.call(x);
+            Near.Identical(expected, y);
+        }
+
+        Assert.Equal(3, seen.Count);
+        Assert.All(seen, map => Assert.False(map.IsInvalid));
+    }
+
     /// <summary>A thousand steps, in scopes and without one: not a tensor more alive; nor after insertions and removals.</summary>
     [Theory]
     [InlineData("sequential")]

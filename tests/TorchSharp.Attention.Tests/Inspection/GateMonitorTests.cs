@@ -30,15 +30,15 @@ public sealed class GateMonitorTests : IDisposable
             channel.Add(maps["cbam"].ChannelGate!.narrow(0, 0, 2));
             GateReading reading = monitor.Latest.Single(r => r is { Module: "cbam", Map: AttentionMapKind.Channel });
             Assert.Equal(6, reading.Step);
-            Assert.Equal(channel.Mean, reading.Mean!.Value, 6);
-            Assert.Equal(Math.Sqrt(channel.Variance), reading.Deviation!.Value, 6);
-            Assert.Equal(channel.LowShare, reading.Shut!.Value, 6);
-            Assert.Equal(maps["cbam"].ChannelGate!.narrow(0, 0, 2).max().item<float>(), reading.Maximum!.Value, 6);
+            Assert.Equal(channel.Mean, reading.Mean!.Value, 1e-5);
+            Assert.Equal(Math.Sqrt(channel.Variance), reading.Deviation!.Value, 1e-5);
+            Assert.Equal(channel.LowShare, reading.Shut!.Value, 1e-5);
+            Assert.Equal(maps["cbam"].ChannelGate!.narrow(0, 0, 2).max().item<float>(), reading.Maximum!.Value, 1e-5);
             PairwiseStatistics pairs = new();
             pairs.Add(maps["self"].PairwiseWeights!.narrow(0, 0, 2), (5, 4));
             GateReading self = monitor.Latest.Single(r => r.Module == "self");
-            Assert.Equal(pairs.Entropy.Average(), self.Entropy!.Value, 6);
-            Assert.Equal(pairs.Distance!.Average(), self.Distance!.Value, 6);
+            Assert.Equal(pairs.Entropy.Average(), self.Entropy!.Value, 1e-5);
+            Assert.Equal(pairs.Distance!.Average(), self.Distance!.Value, 1e-5);
             Assert.Null(self.Mean);
         }
 
@@ -119,6 +119,9 @@ public sealed class GateMonitorTests : IDisposable
         Assert.Empty(Kinds(options with { DeadShare = 0.6 }));
         Assert.Equal([GateAlertKind.Shut], Kinds(options with { SaturatedShare = 0.5 }));
         Assert.Equal([GateAlertKind.Uniform, GateAlertKind.Sparse], Kinds(options with { UniformDeviation = 0.5 }));
+        gate.Values = [0.01f, 0.99f, 0.98f, 0.6f];
+        Assert.Empty(Kinds(options));
+        Assert.Equal([GateAlertKind.Saturated], Kinds(options with { SaturatedShare = 0.75 }));
 
         GateAlertKind[] Kinds(GateMonitorOptions settings)
         {
@@ -232,7 +235,7 @@ public sealed class GateMonitorTests : IDisposable
             HistogramProto histogram = Value("cbam.spatial/values", 4).Histo;
             Assert.Equal(3 * 20, histogram.Num);
             Assert.Equal(3 * 20, histogram.Bucket.Sum());
-            Assert.Equal(reading.Minimum!.Value, histogram.Min, 6);
+            Assert.Equal(reading.Minimum!.Value, histogram.Min, 1e-6);
 
             // All values alike: the gate of an identity start.
             Assert.Equal(3 * 8, Value("identity.channel/values", 2).Histo.Bucket.Sum());

@@ -21,22 +21,22 @@ public sealed class StatisticsTests
         double[] all = [.. samples.SelectMany(sample => sample)];
         double mean = all.Average();
         Assert.Equal((23, 7, 0), (statistics.Samples, statistics.Units, statistics.NotFinite));
-        Assert.Equal(mean, statistics.Mean, 12);
-        Assert.Equal(all.Average(value => (value - mean) * (value - mean)), statistics.Variance, 12);
-        Assert.Equal(all.Count(value => value < 0.05) / 161.0, statistics.LowShare, 12);
-        Assert.Equal(all.Count(value => value > 0.95) / 161.0, statistics.HighShare, 12);
+        Assert.Equal(mean, statistics.Mean, 1e-12);
+        Assert.Equal(all.Average(value => (value - mean) * (value - mean)), statistics.Variance, 1e-12);
+        Assert.Equal(all.Count(value => value < 0.05) / 161.0, statistics.LowShare, 1e-12);
+        Assert.Equal(all.Count(value => value > 0.95) / 161.0, statistics.HighShare, 1e-12);
         Assert.Equal([4], statistics.Dead);
-        Assert.Equal(samples.Average(Hoyer), statistics.Sparsity, 12);
-        Assert.Equal(samples.Average(Entropy), statistics.Entropy, 12);
+        Assert.Equal(samples.Average(Hoyer), statistics.Sparsity, 1e-12);
+        Assert.Equal(samples.Average(Entropy), statistics.Entropy, 1e-12);
         for (int unit = 0; unit < 7; unit++)
         {
             double own = samples.Average(sample => sample[unit]);
-            Assert.Equal(own, statistics.UnitMeans[unit], 12);
-            Assert.Equal(samples.Average(sample => (sample[unit] - own) * (sample[unit] - own)), statistics.UnitVariances[unit], 12);
-            Assert.Equal(samples.Where((_, i) => i % 2 == 1).Average(sample => sample[unit]), statistics.ClassMeans(1)[unit], 12);
+            Assert.Equal(own, statistics.UnitMeans[unit], 1e-12);
+            Assert.Equal(samples.Average(sample => (sample[unit] - own) * (sample[unit] - own)), statistics.UnitVariances[unit], 1e-12);
+            Assert.Equal(samples.Where((_, i) => i % 2 == 1).Average(sample => sample[unit]), statistics.ClassMeans(1)[unit], 1e-12);
         }
 
-        Assert.Equal(statistics.UnitVariances.Average(), statistics.VarianceOverSamples, 12);
+        Assert.Equal(statistics.UnitVariances.Average(), statistics.VarianceOverSamples, 1e-12);
         Assert.Equal(new double[7], statistics.ClassMeans(2));
     }
 
@@ -53,6 +53,16 @@ public sealed class StatisticsTests
         Assert.Equal((0, 1), (Math.Round(single.Entropy, 12), Math.Round(single.Sparsity, 12)));
         Assert.Equal((0, 1, 4), (shut.Entropy, shut.Sparsity, shut.Dead.Count));
         Assert.Equal((1, 1.0), (broken.NotFinite, broken.Mean));
+        GateStatistics classes = new(2);
+        float nan = float.NaN;
+        classes.Add(tensor(new[] { nan, 1, 1, 1, nan, nan, 1, 0 }, [4, 2]), tensor(new long[] { 0, 0, 1, 1 }));
+        Assert.Equal([1.0, 1.0], classes.ClassMeans(0));
+        Assert.Equal([1.0, 0.0], classes.ClassMeans(1));
+        Assert.Equal((4, 3), (classes.Samples, classes.NotFinite));
+
+        // Of (1), (1, 1) and (1, 0); the third sample holds no number.
+        Assert.Equal(1.0 / 3, classes.Sparsity, 1e-12);
+        Assert.Equal(2.0 / 3, classes.Entropy, 1e-12);
     }
 
     [Fact]
@@ -84,9 +94,9 @@ public sealed class StatisticsTests
                 }
             }
 
-            Assert.Equal(entropy, statistics.Entropy[head], 12);
-            Assert.Equal(distance, statistics.Distance![head], 12);
-            Assert.Equal(peak, statistics.Peak[head], 12);
+            Assert.Equal(entropy, statistics.Entropy[head], 1e-12);
+            Assert.Equal(distance, statistics.Distance![head], 1e-12);
+            Assert.Equal(peak, statistics.Peak[head], 1e-12);
         }
 
         PairwiseStatistics nowhere = new();

@@ -160,6 +160,7 @@ public sealed class PruningTests
     [Fact]
     public void It_trains_saves_loads_and_fuses()
     {
+        manual_seed(7);
         using MobileNetV2 network = new(PruningCases.Mobile with { Attention = Se });
         network.named_parameters().Single(entry => entry.name == "features.0.0.weight").parameter.requires_grad = false;
         using Tensor images = randn(4, 3, 12, 12), labels = tensor(new long[] { 0, 1, 2, 0 });

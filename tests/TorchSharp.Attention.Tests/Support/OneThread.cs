@@ -1,11 +1,11 @@
-using TorchSharp.Attention.Tests;
-
-[assembly: AssemblyFixture(typeof(OneThread))]
+using System.Runtime.CompilerServices;
 
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>The maps of these tests are tiny: waking a team of threads for each operation costs more than it brings.</summary>
-public sealed class OneThread
+internal static class OneThread
 {
-    public OneThread() => set_num_threads(1);
+    /// <summary>Before anything runs: a thread keeps the number that its first operation finds.</summary>
+    [ModuleInitializer]
+    internal static void Use() => set_num_threads(1);
 }
