@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Microsoft.ML.OnnxRuntime;
 using static TorchSharp.torch;
 
@@ -10,6 +11,8 @@ internal sealed class OnnxExporter
 {
     /// <summary>Metadata with the paths of all attention modules, as JSON.</summary>
     public const string AttentionsKey = "torchsharp_attention.attentions";
+
+    public const string KindsKey = "torchsharp_attention.kinds";
 
     private const string NoMap = "Hand over by Map what a recorder of the network would have, or leave AttentionMaps or Verify out.";
 
@@ -178,6 +181,14 @@ internal sealed class OnnxExporter
         if (_model is IAttentionModule attention) _graph.Metadata("torchsharp_attention.options", attention.Options.ToJson());
         string[] attentions = [.. AttentionRecorder.Attentions(_model).Select(entry => entry.Name)];
         if (attentions.Length > 0) _graph.Metadata(AttentionsKey, JsonSerializer.Serialize(attentions));
+        Dictionary<string, string> kinds = [];
+        foreach ((string name, nn.Module module) in AttentionRecorder.Attentions(_model))
+        {
+            if (module is IAttentionModule kind) kinds[name] = kind.Options.Kind();
+        }
+
+        if (kinds.Count > 0) _graph.Metadata(KindsKey, JsonSerializer.Serialize(kinds));
+        if (Insertions() is { Count: > 0 } insertions) _graph.Metadata("torchsharp_attention.insertions", insertions.ToJsonString());
         if (_options.ClassNames is { } classes) _graph.Metadata("class_names", JsonSerializer.Serialize(classes.ToArray()));
         if (_options.Normalization is { } normalization)
         {
@@ -186,6 +197,25 @@ internal sealed class OnnxExporter
         }
 
         foreach ((string key, string value) in _options.Metadata ?? new Dictionary<string, string>()) _graph.Metadata(key, value);
+    }
+
+    /// <summary>What InsertAttention put around submodules, in the order in which it acts there.</summary>
+    private JsonArray Insertions()
+    {
+        JsonArray all = [];
+        foreach ((string place, nn.Module module) in _model.named_modules())
+        {
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
+            foreach (AttentionModule attention in before) all.Add(Insertion(place, InsertionSide.Before, attention));
+            foreach (AttentionModule attention in after) all.Add(Insertion(place, InsertionSide.After, attention));
+        }
+
+        return all;
+
+        static JsonNode Insertion(string place, InsertionSide side, AttentionModule attention) => new JsonObject
+        {
+            ["place"] = place, ["side"] = side.ToString(), ["channels"] = attention.Channels, ["attention"] = JsonNode.Parse(attention.Options.ToJson()),
+        };
     }
 
     private string? Plan(nn.Module model, string what)

@@ -51,7 +51,7 @@ internal static class OnnxModelFile
         string full = Path.GetFullPath(path), folder = Path.GetDirectoryName(full)!;
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
         string temporary = $"{full}.{Path.GetRandomFileName()}.tmp";
-        bool external = model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length) > threshold;
+        bool external = Weights(model) > threshold;
         string? data = null;
         try
         {
@@ -81,6 +81,9 @@ internal static class OnnxModelFile
             throw;
         }
     }
+
+    /// <summary>Bytes of the weights that a file of their own would take.</summary>
+    public static long Weights(ModelProto model) => model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length);
 
     /// <summary>Writes large tensors to a file; returns a model that names them.</summary>
     private static ModelProto WriteData(ModelProto model, string path)

@@ -141,6 +141,12 @@ public sealed class NetworkFormTests : IDisposable
         Assert.Empty(report.Notes);
         Assert.Equal(["output", "Channel", "Spatial", "Channel", "Pairwise", "Pairwise"], report.Outputs.Select(output => output.Split(' ')[0].Split('/')[^1]));
         OnnxFiles.Keep(Path, "inserted");
+        System.Text.Json.Nodes.JsonArray insertions = System.Text.Json.Nodes.JsonNode.Parse(
+            OnnxModelFile.Load(Path).MetadataProps.Single(entry => entry.Key == "torchsharp_attention.insertions").Value)!.AsArray();
+        Assert.Equal(
+            ["stem After 8 cbam", "body.conv Before 8 eca", "body.conv After 16 self", "body.relu After 16 self"],
+            insertions.Select(entry => $"{entry!["place"]} {entry["side"]} {entry["channels"]} {entry["attention"]!["kind"]}"));
+        Assert.Equal(new CbamOptions { Reduction = 4, Initialization = AttentionInitialization.Identity }, AttentionOptions.FromJson(insertions[0]!["attention"]!.ToJsonString()));
     }
 
     [Fact]

@@ -71,7 +71,7 @@ public sealed class QuantizationPageTests : IDisposable
             Sigmoid = SigmoidQuantization.FixedRange,     // the default; or Calibrated, or None: in float
             ExcludeNames = ["fc/*", "layer1.*"],          // by module path and operator; a pattern without a match is an error
             ExcludeOperators = ["MaxPool"],
-            ExcludeAttentions = true,                     // whole attentions in float
+            ExcludeAttentions = true,                     // whole attentions in float; or ExcludeAttentionKinds = ["cbam"]
         };
         // end options
         QuantizationReport some = OnnxQuantizer.Quantize(floatPath, int8Path, calibration, options);

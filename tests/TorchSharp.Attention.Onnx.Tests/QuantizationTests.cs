@@ -125,6 +125,7 @@ public sealed class QuantizationTests : IDisposable
         string path = Saved(g.Output(x, -1, 10)), quantized = _folder.File("int8.onnx");
         QuantizationReport report = OnnxQuantizer.QuantizeDynamic(path, quantized, _options);
         Assert.Equal((layers, layers), (report.Products, report.IntegerProducts));
+        OnnxFiles.Keep(quantized, $"dynamic {transposed}");
         ModelEvaluation evaluation = new(OnnxModelFile.Load(path), QuantizationGraphs.Batches(3, 2, 50, 32), 1);
         Assert.True(evaluation.Measure(OnnxModelFile.Load(quantized)).Sqnr > 30);
         Assert.True(report.Compression > 1.5, $"{report.Compression}");

@@ -28,6 +28,25 @@ public sealed class QuantizedNetworkTests : IDisposable
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, Batches(9, 4), threads: 1);
         Assert.True(effect.Sqnr > 25, $"{effect.Sqnr} dB");
         Assert.Equal(AttentionsOf(path), AttentionsOf(quantized));
+        OnnxFiles.Keep(quantized, "int8 se");
+    }
+
+    [Fact]
+    public void Attentions_of_a_kind_stay_in_float()
+    {
+        string path = Exported(AttentionPlan.Parse("se:reduction=4@after:1; cbam:reduction=4@after:2")), quantized = _folder.File("int8.onnx");
+        Dictionary<string, string> kinds = JsonSerializer.Deserialize<Dictionary<string, string>>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxExporter.KindsKey).Value)!;
+        Assert.Equal(["cbam", "se"], kinds.Values.Order(StringComparer.Ordinal));
+        string cbam = kinds.Single(entry => entry.Value == "cbam").Key;
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["cbam"] });
+        Assert.Contains(report.Kept, node => node.Name.StartsWith($"{cbam}.", StringComparison.Ordinal) && node.Reason == "part of 'cbam'");
+        Assert.All(report.Kept, node => Assert.StartsWith(cbam, node.Name, StringComparison.Ordinal));
+        OnnxFiles.Keep(quantized, "int8 se, cbam in float");
+        Assert.Contains("names cbam, se.", Assert.Throws<ArgumentException>(
+            () => OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["eca"] })).Message.Replace("names se, cbam.", "names cbam, se.", StringComparison.Ordinal), StringComparison.Ordinal);
+        string plain = Exported(AttentionPlan.None);
+        Assert.Contains("names no kinds", Assert.Throws<ArgumentException>(
+            () => OnnxQuantizer.Quantize(plain, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["se"] })).Message, StringComparison.Ordinal);
     }
 
     [Fact]

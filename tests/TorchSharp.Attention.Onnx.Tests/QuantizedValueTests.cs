@@ -89,6 +89,81 @@ public sealed class QuantizedValueTests : IDisposable
         Assert.All(gates, gate => Assert.Equal(open, gate, 0.004));
     }
 
+    /// <summary>
+    /// The same where a gate reaches the multiplication through arithmetic: an identity start, 1 + α (σ − 1); BAM's 1 + σ, here with a signal half as large; a product and
+    /// a maximum of two sigmoids; a mean over positions of one. In float, without a range of its own, it opens as far as its input was seen to go, and so stays in float to the end.
+    /// </summary>
+    [Theory]
+    [InlineData("identity", SigmoidQuantization.FixedRange, 0.9975)]
+    [InlineData("identity", SigmoidQuantization.None, 0.5)]
+    [InlineData("identity", SigmoidQuantization.Calibrated, 0.5)]
+    [InlineData("one more", SigmoidQuantization.FixedRange, 1.9975)]
+    [InlineData("one more", SigmoidQuantization.None, 1.5)]
+    [InlineData("product", SigmoidQuantization.FixedRange, 0.995)]
+    [InlineData("product", SigmoidQuantization.None, 0.25)]
+    [InlineData("product", SigmoidQuantization.Calibrated, 0.25)]
+    [InlineData("maximum", SigmoidQuantization.FixedRange, 0.9975)]
+    [InlineData("maximum", SigmoidQuantization.None, 0.5)]
+    [InlineData("mean", SigmoidQuantization.FixedRange, 0.9975)]
+    public void A_factor_made_of_gates_opens_as_far_as_they_do(string form, SigmoidQuantization sigmoid, double open)
+    {
+        QuantizationGraphs g = new(11, 17, 1, 2, 4, 4);
+        string signal = g.Node("Conv", "conv", ["input", g.Floats("w", [1, 0], 1, 2, 1, 1)]), weight = g.Floats("v", [0, 6], 1, 2, 1, 1);
+        string gate = g.Node("Sigmoid", "gate", [g.Node("Conv", "fc", ["input", weight])]), one = g.Floats("one", [1]);
+        string factor = form switch
+        {
+            "identity" => g.Node("Add", "blended", [g.Node("Mul", "scaled", [g.Node("Add", "less", [gate, g.Floats("minus", [-1])]), g.Floats("alpha", [1])]), one]),
+            "one more" => g.Node("Add", "more", [one, gate]),
+            "product" => g.Node("Mul", "both", [gate, Second()]),
+            "maximum" => g.Node("Max", "larger", [gate, Second()]),
+            _ => g.Node("ReduceMean", "mean", [gate], NodeGraph.Ints("axes", 2, 3)),
+        };
+        string path = Saved(g.Output(g.Node("Mul", "gated", [signal, factor]), 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+
+        // The signal reaches 4 and the gate a half here; in use 0.9 and all of it, so that the product stays within what calibration saw.
+        OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i / 1.875f) - 4), .. Enumerable.Range(0, 16).Select(i => (i / 15f) - 1)], 1, 2, 4, 4);
+        float small = form == "mean" ? 0.4f : 0.9f;
+        OnnxBatch high = new([.. Enumerable.Repeat(small, 16), .. Enumerable.Repeat(1f, 16)], 1, 2, 4, 4);
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, [low], _options with { Sigmoid = sigmoid });
+        Assert.All(QuantizationGraphs.Outputs(quantized, high)["gated"], value => Assert.Equal(open * small, value, 0.03));
+        if (sigmoid == SigmoidQuantization.None) Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "com.microsoft.QLinearMul" or "com.microsoft.QLinearAdd");
+
+        string Second() => g.Node("Sigmoid", "gate2", [g.Node("Conv", "fc2", ["input", weight])]);
+    }
+
+    /// <summary>A bias that runs along the rows of a Gemm is none of its outputs'.</summary>
+    [Fact]
+    public void A_bias_along_the_rows_is_added_along_the_rows()
+    {
+        QuantizationGraphs g = new(12, 17, 8, 16);
+        string path = Saved(g.Output(g.Node("Gemm", "fc", ["input", g.Noise("fc.weight", 0.3, 0, 16, 8), g.Floats("rows", [.. Enumerable.Range(0, 8).Select(i => 10f * i)], 8, 1)]), 8, 8));
+        string quantized = _folder.File("int8.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 16);
+        OnnxQuantizer.Quantize(path, quantized, batches, _options);
+        Assert.All(QuantizationGraphs.Outputs(path, batches[0])["fc"].Zip(QuantizationGraphs.Outputs(quantized, batches[0])["fc"]), pair => Assert.Equal(pair.First, pair.Second, 0.3));
+    }
+
+    /// <summary>Weights beyond what a message holds go to the runtime as files; here every model's do.</summary>
+    [Fact]
+    public void Large_models_reach_the_runtime_as_files()
+    {
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx"), again = _folder.File("again.onnx");
+        QuantizationReport expected = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
+        long most = RuntimeModel.MostInMemory;
+        try
+        {
+            RuntimeModel.MostInMemory = -1;
+            QuantizationReport report = OnnxQuantizer.Quantize(path, again, QuantizationGraphs.Calibration(), _options);
+            Assert.Equal(expected.RuntimeOperators, report.RuntimeOperators);
+            Assert.Equal(File.ReadAllBytes(quantized), File.ReadAllBytes(again));
+            Assert.True(OnnxSensitivity.Compare(path, again, QuantizationGraphs.Evaluation(), threads: 1).Sqnr > 20);
+        }
+        finally
+        {
+            RuntimeModel.MostInMemory = most;
+        }
+    }
+
     /// <summary>The fixed range of a gate's input leaves a ReLU in front of it what it does.</summary>
     [Fact]
     public void A_gate_behind_a_relu_is_a_half_open_at_least()

@@ -55,7 +55,7 @@ public sealed class KernelTests : IDisposable
             .Select((module, batch, channels, height, width, layout, training, seed)
                 => new Trial(module, batch, module == GroupNormed ? Math.Max(4, channels) : channels, height, width, layout, training, seed));
 
-    private static readonly Scalar Rounding = 1e-12.ToScalar(), SinglePrecision = 5e-6.ToScalar();
+    private static readonly Scalar Rounding = 1e-12.ToScalar(), SinglePrecision = 5e-6.ToScalar(), SeventhDigit = 3e-7.ToScalar();
 
     private readonly bool _enabled = AttentionKernels.Enabled;
     private readonly long _smallest = FusedGate.SmallestTrained;
@@ -113,7 +113,9 @@ public sealed class KernelTests : IDisposable
                 if (HaveNaN(expected)) continue;
                 List<Tensor> actual = Numbers(() => Trial.Gradients(module, x, weights, fused: true, inputLearns));
                 List<Tensor> exact = Numbers(() => Trial.Gradients(exactModule, exactX, weights.to_type(ScalarType.Float64), fused: false, inputLearns));
-                for (int i = 0; i < expected.Count; i++) Trial.NearOrAsGood(exact[i], expected[i], actual[i], trial.Training ? 3e-3 : 3e-4);
+                Trial.NearOrAsGood(
+                    exact, expected, actual, trial.Training ? 3e-3 : 3e-4,
+                    () => Trial.Gradients(exactModule, Trial.Shaken(exactX), weights.to_type(ScalarType.Float64), fused: false, inputLearns));
             }
 
             return true;
@@ -686,7 +688,8 @@ public sealed class KernelTests : IDisposable
             List<Tensor> expected = Gradients(module, x, weights, fused: false), actual = Gradients(module, x, weights, fused: true);
             Assert.Equal(expected.Count, actual.Count);
             List<Tensor> exact = Gradients(exactModule, exactX, weights.to_type(ScalarType.Float64), fused: false);
-            for (int i = 0; i < expected.Count; i++) NearOrAsGood(exact[i], expected[i], actual[i], Training ? 3e-3 : 3e-4);
+            NearOrAsGood(
+                exact, expected, actual, Training ? 3e-3 : 3e-4, () => Gradients(exactModule, Shaken(exactX), weights.to_type(ScalarType.Float64), fused: false));
             return true;
         }
 
@@ -726,6 +729,32 @@ public sealed class KernelTests : IDisposable
             double scale = Math.Max(1, exact.abs().max().ToDouble()), composedError = exact.sub(composed).abs().max().ToDouble();
             Near(exact, actual, Math.Max(tolerance, 10 * composedError / scale));
         }
+
+        /// <summary>
+        /// The same for all gradients; where one is farther off, what the exact one changes by itself when the map changes in its seventh digit is allowed ten times: next to
+        /// the edge of a hidden ReLU no float32 knows on which side it is. What is nothing but cancelled terms, as the gradient of a bias before a batch norm, is measured by the
+        /// largest gradient.
+        /// </summary>
+        public static void NearOrAsGood(List<Tensor> exact, List<Tensor> composed, List<Tensor> actual, double tolerance, Func<List<Tensor>> shaken)
+        {
+            List<Tensor>? others = null;
+            double largest = exact.Where(one => one.numel() > 0).Select(one => one.abs().max().ToDouble()).DefaultIfEmpty().Max();
+            for (int i = 0; i < exact.Count; i++)
+            {
+                if (exact[i].numel() == 0) continue;
+                double own = exact[i].abs().max().ToDouble(), scale = Math.Max(1, own), allowed = own < 1e-9 * largest ? tolerance * largest : tolerance;
+                if (exact[i].sub(actual[i]).abs().max().ToDouble() > tolerance * scale)
+                {
+                    others ??= shaken();
+                    allowed += 10 * exact[i].sub(others[i]).abs().max().ToDouble() / scale;
+                }
+
+                NearOrAsGood(exact[i], composed[i], actual[i], allowed);
+            }
+        }
+
+        /// <summary>A map with other seventh digits.</summary>
+        public static Tensor Shaken(Tensor x) => x.mul(randn_like(x).mul(SeventhDigit).Plus(Scalars.One));
 
         public static void Near(Tensor expected, Tensor actual, double tolerance)
         {

@@ -90,7 +90,7 @@ internal static class FloatPreparation
             float[]?[] statistics = [.. norm.Input.Skip(1).Take(4).Select(graph.Floats)];
             if (statistics is not [{ } gamma, { } beta, { } mean, { } variance] || axis >= weight.Dims.Count || gamma.Length != weight.Dims[axis]) continue;
             bool biased = layer.Input.Count > 2 && layer.Input[2].Length > 0;
-            if ((biased ? graph.Floats(layer.Input[2]) : new float[gamma.Length]) is not { } bias || bias.Length != gamma.Length) continue;
+            if ((biased ? graph.BiasOf(layer, gamma.Length) : new float[gamma.Length]) is not { } bias) continue;
 
             double epsilon = NodeGraph.Float(norm, "epsilon", 1e-5f);
             double[] factor = [.. gamma.Zip(variance, (g, v) => g / Math.Sqrt(v + epsilon))];

@@ -53,6 +53,10 @@ internal sealed class NodeGraph
     /// <summary>The numbers of a float constant; null where the value is something else.</summary>
     public float[]? Floats(string value) => Constant(value) is { DataType: (int)TensorProto.Types.DataType.Float } constant ? Floats(constant) : null;
 
+    /// <summary>A layer's constant bias; null where it is none, or not one number for each output: a Gemm's may run along the rows as well.</summary>
+    public float[]? BiasOf(NodeProto layer, long outputs)
+        => Floats(layer.Input[2]) is { } bias && bias.Length == outputs && Constant(layer.Input[2])!.Dims is [.., long last] && last == outputs ? bias : null;
+
     /// <summary>A name that nothing has, near the wish.</summary>
     public string Fresh(string wish)
     {

@@ -98,6 +98,9 @@ internal sealed class PreparedModel
     private static string[] AttentionsOf(ModelProto model)
         => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxExporter.AttentionsKey) is { } entry ? JsonSerializer.Deserialize<string[]>(entry.Value) ?? [] : [];
 
+    private static Dictionary<string, string> KindsOf(ModelProto model)
+        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxExporter.KindsKey) is { } entry ? JsonSerializer.Deserialize<Dictionary<string, string>>(entry.Value) ?? [] : [];
+
     private Dictionary<string, string> Excluded()
     {
         Dictionary<string, string> excluded = [];
@@ -115,6 +118,20 @@ internal sealed class PreparedModel
         }
 
         foreach (NodeProto node in Model.Graph.Node.Where(node => _options.ExcludeOperators.Contains(node.OpType))) excluded.TryAdd(node.Name, $"excluded by operator");
+        Dictionary<string, string> kinds = KindsOf(Model);
+        foreach (string kind in _options.ExcludeAttentionKinds)
+        {
+            string[] paths = [.. kinds.Where(entry => entry.Value == kind).Select(entry => entry.Key)];
+            if (paths.Length == 0)
+            {
+                throw new ArgumentException(
+                    $"ExcludeAttentionKinds has '{kind}'; the metadata of '{Path}' " + (kinds.Count == 0 ? "names no kinds. Exclude nodes by name instead." : $"names {string.Join(", ", kinds.Values.Distinct())}."),
+                    nameof(QuantizationOptions.ExcludeAttentionKinds));
+            }
+
+            foreach (NodeProto node in Model.Graph.Node.Where(node => paths.Any(path => IsInside(node.Name, path)))) excluded.TryAdd(node.Name, $"part of '{kind}'");
+        }
+
         if (_options.ExcludeAttentions)
         {
             if (Attentions.Count == 0)

@@ -37,6 +37,11 @@ public sealed record QuantizationOptions
     /// </summary>
     public bool ExcludeAttentions { get; init; }
 
+    /// <summary>
+    /// Attentions that stay in float, by kind as the metadata has it: <c>cbam</c>, <c>se</c>. A kind that no attention of the file has is an error. Default: none.
+    /// </summary>
+    public IReadOnlyList<string> ExcludeAttentionKinds { get; init; } = [];
+
     /// <summary>Threads of the runtime while calibrating and measuring; 0 leaves the number to it. Default: 0.</summary>
     public int Threads { get; init; }
 
@@ -53,6 +58,7 @@ public sealed record QuantizationOptions
 
         ArgumentNullException.ThrowIfNull(ExcludeNames);
         ArgumentNullException.ThrowIfNull(ExcludeOperators);
+        ArgumentNullException.ThrowIfNull(ExcludeAttentionKinds);
     }
 }
 

@@ -14,6 +14,7 @@ internal sealed class QuantizationPlan
     private readonly HashSet<NodeProto> _absorbed = new(ReferenceEqualityComparer.Instance);
     private readonly HashSet<string> _integer = [];
     private readonly Dictionary<string, AffineParameters> _parameters = [];
+    private readonly GateReach _fixed, _all;
 
     /// <summary>Decides node by node, in the order in which they run.</summary>
     /// <param name="graph">The prepared model.</param>
@@ -25,6 +26,8 @@ internal sealed class QuantizationPlan
         NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed, QuantizationOptions options, Func<NodeProto, string?> excluded, bool alone = false)
     {
         (_graph, _observed, _options) = (graph, observed, options);
+        _all = new GateReach(graph, sigmoids: true);
+        _fixed = options.Sigmoid == SigmoidQuantization.Calibrated ? new GateReach(graph, sigmoids: false) : _all;
         List<KeptNode> kept = [];
         foreach (NodeProto node in graph.Graph.Node)
         {
@@ -86,11 +89,10 @@ internal sealed class QuantizationPlan
     /// <summary>The range that a value is quantized to.</summary>
     internal ValueRange RangeOf(string value)
     {
-        bool fixedGates = _options.Sigmoid != SigmoidQuantization.Calibrated;
-        NodeProto? source = Source(value);
-        // For a softmax over many entries few of the 256 levels are left; the documentation says so.
-        if (NodeGraph.Is(source, "HardSigmoid") || NodeGraph.Is(source, "Softmax") || (fixedGates && NodeGraph.Is(source, "Sigmoid"))) return ValueRange.Gate;
-        if (NodeGraph.Is(source, "Tanh")) return ValueRange.Tanh;
+        // What gates, and what is made of them, such as the factor of an identity start, can reach. For a softmax over many entries few of the 256 levels are left;
+        // the documentation says so.
+        if (_fixed.Of(value) is { } reach) return reach;
+
         // How far gates opened while calibrating says nothing of how far they open in use.
         ValueRange range = _options.Sigmoid == SigmoidQuantization.FixedRange && OnlyOpensGates(value)
             ? ValueRange.GateInput
@@ -108,7 +110,8 @@ internal sealed class QuantizationPlan
         if (_options.Sigmoid == SigmoidQuantization.None)
         {
             if (NodeGraph.Is(node, "Sigmoid")) return "sigmoids stay in float";
-            if (NodeGraph.Is(node, "Mul") && node.Input.Any(input => NodeGraph.Is(Source(input), "Sigmoid"))) return "multiplies by a sigmoid";
+            if (_all.IsOfSigmoids(node.Output[0])) return "part of a gate of sigmoids";
+            if (NodeGraph.Is(node, "Mul") && node.Input.Any(_all.IsOfSigmoids)) return "multiplies by a gate of sigmoids";
         }
 
         if (rule == NodeRule.Weighted || alone) return null;
@@ -125,14 +128,6 @@ internal sealed class QuantizationPlan
     /// <summary>Whether a value goes into sigmoids and nowhere else, nodes on the way moving numbers at most.</summary>
     private bool OnlyOpensGates(string value) => !_graph.Outputs.Contains(value) && _graph.Consumers(value) is { Count: > 0 } consumers
         && consumers.All(consumer => NodeGraph.Is(consumer, "Sigmoid") || (Moves(consumer) && consumer.Input[0] == value && OnlyOpensGates(consumer.Output[0])));
-
-    /// <summary>The node that computed a value's numbers, past those that only move them.</summary>
-    private NodeProto? Source(string value)
-    {
-        NodeProto? producer = _graph.Producer(value);
-        while (producer is not null && Moves(producer)) producer = _graph.Producer(producer.Input[0]);
-        return producer;
-    }
 
     private static bool Moves(NodeProto node)
         => node.Domain.Length == 0 && (node.OpType is "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity");

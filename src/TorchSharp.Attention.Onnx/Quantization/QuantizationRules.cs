@@ -88,8 +88,7 @@ internal static class QuantizationRules
         if (WhyNoProduct(node, graph) is { } reason) return (NodeRule.None, reason);
         TensorProto weight = graph.Constant(node.Input[1])!;
         if (node.OpType == "MatMul" || node.Input.Count < 3 || node.Input[2].Length == 0) return (NodeRule.Weighted, "");
-        long outputs = weight.Dims[OutputAxis(node)];
-        return graph.Floats(node.Input[2]) is { } bias && bias.Length == outputs ? (NodeRule.Weighted, "") : (NodeRule.None, "its bias is no constant of one number an output");
+        return graph.BiasOf(node, weight.Dims[OutputAxis(node)]) is null ? (NodeRule.None, "its bias is no constant of one number an output") : (NodeRule.Weighted, "");
     }
 
     /// <summary>The axis of the weight that counts the outputs.</summary>

@@ -13,6 +13,10 @@ internal sealed class RuntimeModel : IDisposable
 {
     private readonly InferenceSession _session;
     private readonly SessionOptions _options;
+    private readonly string? _folder;
+
+    /// <summary>Bytes of weights beyond which the runtime gets the model as files: a message holds 2 GB. Tests lower it.</summary>
+    internal static long MostInMemory { get; set; } = 1_900_000_000;
 
     /// <summary>Loads a model.</summary>
     /// <param name="model">The model; not changed.</param>
@@ -27,11 +31,22 @@ internal sealed class RuntimeModel : IDisposable
         if (optimizedPath is not null) _options.OptimizedModelFilePath = optimizedPath;
         try
         {
-            _session = new InferenceSession(model.ToByteArray(), _options);
+            if (OnnxModelFile.Weights(model) <= MostInMemory)
+            {
+                _session = new InferenceSession(model.ToByteArray(), _options);
+                return;
+            }
+
+            _folder = Directory.CreateTempSubdirectory("torchsharp-attention-").FullName;
+            string path = Path.Combine(_folder, "model.onnx");
+            OnnxModelFile.Save(model, path, threshold: -1);
+            if (optimizedPath is not null) _options.AddSessionConfigEntry("session.optimized_model_external_initializers_file_name", $"{Path.GetFileName(optimizedPath)}.weights");
+            _session = new InferenceSession(path, _options);
         }
         catch (Exception e)
         {
             _options.Dispose();
+            DeleteFolder();
             if (e is OnnxRuntimeException) throw new InvalidDataException($"ONNX Runtime does not load the model: {e.Message}", e);
             throw;
         }
@@ -86,6 +101,20 @@ internal sealed class RuntimeModel : IDisposable
     {
         _session.Dispose();
         _options.Dispose();
+        DeleteFolder();
+    }
+
+    /// <summary>A folder of the system's for what is temporary; where it cannot be deleted, the system does it some day.</summary>
+    private void DeleteFolder()
+    {
+        if (_folder is null) return;
+        try
+        {
+            Directory.Delete(_folder, recursive: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+        }
     }
 
     private string OnlyInput(string argument) => Inputs.Count == 1 ? Inputs.Keys.Single() : throw new ArgumentException(
