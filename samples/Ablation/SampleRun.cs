@@ -12,10 +12,10 @@ internal sealed record SampleOptions
 {
     public int Epochs { get; init; } = 2;
 
-    public int Seeds { get; init; } = 5;
+    public int Seeds { get; init; } = 3;
 
     /// <summary>Training images; the test images are the shipped ones.</summary>
-    public int Images { get; init; } = 10_000;
+    public int Images { get; init; } = 4_000;
 
     public string Out { get; init; } = "ablation-out";
 

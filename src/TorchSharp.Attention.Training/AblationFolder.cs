@@ -38,21 +38,32 @@ internal sealed class AblationFolder
         }
 
         if (entry is not { Run.Outcome: not null }) return null;
-        if (entry.Plan == TextOf(variant.Plan) && entry.Setup == _options.Setup && entry.Run.Variant == variant.Name && entry.Run.Seed == seed) return entry.Run;
+        if (entry.Plan == TextOf(variant) && entry.Setup == _options.Setup && entry.Run.Variant == variant.Name && entry.Run.Seed == seed) return entry.Run;
         throw new InvalidOperationException(
-            $"{path} is a result of the plan '{entry.Plan}' and the setup '{entry.Setup}'; asked for are '{TextOf(variant.Plan)}' and '{_options.Setup}'. " +
+            $"{path} is a result of the plan '{entry.Plan}' and the setup '{entry.Setup}'; asked for are '{TextOf(variant)}' and '{_options.Setup}'. " +
             "Take another folder, or delete that one.");
     }
 
     public void Write(AblationVariant variant, AblationRun run)
     {
-        Entry entry = new() { Plan = TextOf(variant.Plan), Setup = _options.Setup, Run = run };
+        Entry entry = new() { Plan = TextOf(variant), Setup = _options.Setup, Run = run };
         AtomicFile.Write(PathOf(variant, run.Seed), stream => JsonSerializer.Serialize(stream, entry, Json));
     }
 
-    /// <summary>A plan with all settings of its attentions; of a predicate only that there is one.</summary>
-    public static string TextOf(AttentionPlan plan)
-        => plan.Rules.Count == 0 ? "plain" : string.Join("; ", plan.Rules.Select(rule => $"{rule} {rule.Attention.ToJson()}"));
+    /// <summary>A variant's plans with all settings of their attentions; of a predicate only that there is one.</summary>
+    public static string TextOf(AblationVariant variant)
+    {
+        IEnumerable<string> planned = variant.Plan.Rules.Select(rule => $"{rule} {rule.Attention.ToJson()}");
+        IEnumerable<string> inserted = variant.Insertion?.Rules.Select(TextOf) ?? [];
+        string text = string.Join("; ", planned.Concat(inserted));
+        return text.Length == 0 ? "plain" : text;
+    }
+
+    private static string TextOf(InsertionRule rule)
+    {
+        string where = string.Join(", ", new[] { rule.Name, rule.ModuleType?.FullName, rule.Predicate is null ? null : "a predicate" }.OfType<string>());
+        return $"inserted {(rule.Side == InsertionSide.After ? "after" : "before")} {(where.Length == 0 ? "all" : where)}{(rule.IdentityStart ? "" : ", start of its own")} {rule.Attention.ToJson()}";
+    }
 
     /// <summary>Readable as far as names allow, and different for different names.</summary>
     private string PathOf(AblationVariant variant, int seed)

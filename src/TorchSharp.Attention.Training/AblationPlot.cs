@@ -19,7 +19,7 @@ internal static class AblationPlot
     public static IReadOnlyList<PlotMark> Marks(AblationReport report)
     {
         AblationRow[] rows = [.. report.Rows];
-        Axis cost = Axis.Over(rows.Select(row => row.MultiplyAccumulates / 1e6), Left, Right);
+        CostAxis cost = CostAxis.Over([.. rows.Select(row => (double)row.MultiplyAccumulates)], Left, Right);
         Axis score = Axis.Over(rows.SelectMany(row => new[] { row.Score.Low ?? row.Score.Mean, row.Score.High ?? row.Score.Mean }), Bottom, Top);
         List<PlotMark> marks =
         [
@@ -27,8 +27,9 @@ internal static class AblationPlot
         ];
         foreach (double tick in cost.Ticks)
         {
-            marks.Add(new PlotLine(cost.At(tick), Top, cost.At(tick), Bottom, "#e5e5e5"));
-            marks.Add(new PlotText(cost.At(tick), Bottom + 20, Text($"{tick:G6}"), Anchor: PlotAnchor.Middle));
+            double x = cost.AtShare(tick);
+            marks.Add(new PlotLine(x, Top, x, Bottom, "#e5e5e5"));
+            marks.Add(new PlotText(x, Bottom + 20, tick == 0 ? "0" : Text($"+{tick * 100:0.######} %"), Anchor: PlotAnchor.Middle));
         }
 
         foreach (double tick in score.Ticks)
@@ -41,7 +42,7 @@ internal static class AblationPlot
         [
             new PlotLine(Left, Top, Right, Top, Frame), new PlotLine(Left, Bottom, Right, Bottom, Frame),
             new PlotLine(Left, Top, Left, Bottom, Frame), new PlotLine(Right, Top, Right, Bottom, Frame),
-            new PlotText((Left + Right) / 2, Bottom + 44, "million multiply-accumulates", Anchor: PlotAnchor.Middle),
+            new PlotText((Left + Right) / 2, Bottom + 44, Text($"multiply-accumulates above the least ({cost.Least / 1e6:G4} million), logarithmic"), Anchor: PlotAnchor.Middle),
             new PlotText(22, (Top + Bottom) / 2, $"score, {(report.HigherIsBetter ? "higher" : "lower")} is better", Anchor: PlotAnchor.Middle, Upwards: true),
         ]);
 
@@ -68,7 +69,7 @@ internal static class AblationPlot
         double X(AblationRow row)
         {
             AblationRow[] equal = [.. rows.Where(other => other.MultiplyAccumulates == row.MultiplyAccumulates)];
-            return cost.At(row.MultiplyAccumulates / 1e6) + (8 * (Array.IndexOf(equal, row) - ((equal.Length - 1) / 2.0)));
+            return cost.At(row.MultiplyAccumulates) + (8 * (Array.IndexOf(equal, row) - ((equal.Length - 1) / 2.0)));
         }
 
         double Y(AblationRow row) => score.At(row.Score.Mean);
@@ -115,6 +116,44 @@ internal static class AblationPlot
         for (int i = 1; i < placed.Length; i++) placed[i] = Math.Max(placed[i], placed[i - 1] + LineHeight);
         for (int i = placed.Length - 1; i >= 0; i--) placed[i] = Math.Min(placed[i], Bottom - ((placed.Length - 1 - i) * LineHeight));
         return placed;
+    }
+
+    /// <summary>
+    /// What costs have above the least one, as shares of it, along a line of pixels: nothing at the start, then powers of ten equally far apart. Attentions cost between
+    /// hundredths of a percent and several percent; side by side on an even line they would be one point.
+    /// </summary>
+    private readonly record struct CostAxis(double Least, int FirstPower, int LastPower, double Start, double End)
+    {
+        private const double Margin = 24, Room = 70;
+
+        public static CostAxis Over(IReadOnlyList<double> costs, double start, double end)
+        {
+            double least = Math.Max(1, costs.Min());
+            double[] shares = [.. costs.Select(cost => (cost / least) - 1).Where(share => share > 0)];
+            if (shares.Length == 0) return new CostAxis(least, 0, 0, start, end);
+            int first = (int)Math.Floor(Math.Log10(shares.Min())), last = (int)Math.Ceiling(Math.Log10(shares.Max()));
+            return new CostAxis(least, first, Math.Max(first + 1, last), start, end);
+        }
+
+        /// <summary>Shares to write down.</summary>
+        public IEnumerable<double> Ticks
+        {
+            get
+            {
+                yield return 0;
+                if (LastPower == FirstPower) yield break;
+                for (int power = FirstPower; power <= LastPower; power++) yield return Math.Pow(10, power);
+            }
+        }
+
+        public double At(double cost) => AtShare((cost / Least) - 1);
+
+        public double AtShare(double share)
+        {
+            if (LastPower == FirstPower) return (Start + End) / 2;
+            double from = Start + Margin + Room;
+            return share <= 0 ? Start + Margin : from + ((Math.Log10(share) - FirstPower) / (LastPower - FirstPower) * (End - Margin - from));
+        }
     }
 
     /// <summary>Numbers along a line of pixels, with ticks at 1, 2 or 5 times a power of ten.</summary>

@@ -45,7 +45,7 @@ public sealed class AblationReport
             double[] differences = [.. own.Select(run => run.Outcome.Score - plain[run.Seed])];
             bool isBaseline = variant.Name == baseline;
             rows.Add(new AblationRow(
-                variant.Name, AblationFolder.TextOf(variant.Plan), own.Length, Estimate.Of(scores, confidence), isBaseline ? null : Estimate.Of(differences, confidence),
+                variant.Name, AblationFolder.TextOf(variant), own.Length, Estimate.Of(scores, confidence), isBaseline ? null : Estimate.Of(differences, confidence),
                 isBaseline ? null : Estimate.PairedTest(differences), null, own[0].Outcome.Parameters, own[0].Outcome.MultiplyAccumulates,
                 own.Average(run => run.Seconds), false));
         }

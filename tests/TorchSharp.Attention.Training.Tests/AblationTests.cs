@@ -159,7 +159,7 @@ public sealed class AblationTests : IDisposable
         AblationOptions options = new() { Folder = _folder };
         Assert.Contains("no variants", Refused<ArgumentException>([], [1], options), StringComparison.Ordinal);
         Assert.Contains("variants[1] is null", Refused<ArgumentException>([Plain, null!], [1], options), StringComparison.Ordinal);
-        Assert.Contains("variants[0] is without a plan", Refused<ArgumentException>([new("plain", null!)], [1], options), StringComparison.Ordinal);
+        Assert.Contains("variants[0] is without a plan", Refused<ArgumentException>([new("plain", (AttentionPlan)null!)], [1], options), StringComparison.Ordinal);
         Assert.Contains("variants[1] has no name", Refused<ArgumentException>([Plain, new(" ", AttentionPlan.None)], [1], options), StringComparison.Ordinal);
         Assert.Contains("no seeds", Refused<ArgumentException>([Plain], [], options), StringComparison.Ordinal);
         Assert.Contains("seed 1 is there twice", Refused<ArgumentException>([Plain], [1, 1], options), StringComparison.Ordinal);
@@ -180,6 +180,35 @@ public sealed class AblationTests : IDisposable
     }
 
     [Fact]
+    public void Insertions_are_plans_like_others()
+    {
+        CbamOptions cbam = new() { Reduction = 4 };
+        AblationVariant inserted = new("inserted", InsertionPlan.After("layer*.conv2", cbam));
+        Assert.Equal(AttentionPlan.None, inserted.Plan);
+        List<InsertionPlan?> seen = [];
+        AblationOptions options = new() { Folder = _folder };
+        Ran([Plain, inserted], [1, 2], Train, options);
+        Assert.Equal([null, inserted.Insertion, null, inserted.Insertion], seen);
+        Ran([Plain, inserted], [1, 2], Train, options);
+        Assert.Equal(4, seen.Count);
+
+        // Another plan under the same name is another network.
+        foreach (InsertionPlan other in (InsertionPlan[])[
+            InsertionPlan.After("layer*.conv2", cbam with { Reduction = 8 }), InsertionPlan.Before("layer*.conv2", cbam), InsertionPlan.After("layer*.conv1", cbam),
+            new([new InsertionRule(cbam) { Name = "layer*.conv2", IdentityStart = false }]), InsertionPlan.After<Modules.Conv2d>(cbam), InsertionPlan.After((_, _) => true, cbam)])
+        {
+            Assert.Contains("inserted after layer*.conv2 {", Assert.Throws<InvalidOperationException>(
+                () => Ran([Plain, new AblationVariant("inserted", other)], [1, 2], Train, options)).Message, StringComparison.Ordinal);
+        }
+
+        AblationOutcome Train(AblationVariant variant, int seed, CancellationToken stop)
+        {
+            seen.Add(variant.Insertion);
+            return Outcome(variant, seed);
+        }
+    }
+
+    [Fact]
     public void Files_and_the_picture_are_whole()
     {
         AblationVariant odd = new("<a & b>", AttentionPlan.None);
@@ -188,7 +217,12 @@ public sealed class AblationTests : IDisposable
         Assert.Equal(["front.svg", "runs.csv", "summary.csv", "summary.txt"], Directory.GetFiles(_folder).Select(Path.GetFileName).Order());
         XNamespace ns = "http://www.w3.org/2000/svg";
         XElement svg = XDocument.Load(Path.Combine(_folder, "front.svg")).Root!;
-        Assert.Equal(4, svg.Elements(ns + "circle").Count());
+        // The least cost at the start; 2 and 4 percent more between 1 and 10 percent; of equal costs one beside the other.
+        double From(double share) => 174 + ((Math.Log10(share) + 2) * 422);
+        Assert.Equal(
+            [104, From(0.02), From(0.04) - 4, From(0.04) + 4],
+            svg.Elements(ns + "circle").Select(circle => (double)circle.Attribute("cx")!).Order(), (expected, found) => Math.Abs(expected - found) < 0.06);
+        Assert.Equal(["0", "+1 %", "+10 %"], svg.Elements(ns + "text").Where(text => (string?)text.Attribute("y") == "470").Select(text => text.Value));
         Assert.Contains(svg.Elements(ns + "text"), text => text.Value == "<a & b>");
         double[] labels = [.. svg.Elements(ns + "text").Where(text => (string?)text.Attribute("x") == "660").Select(text => (double)text.Attribute("y")!).Take(4)];
         Assert.All(labels.Zip(labels.Skip(1)), pair => Assert.True(pair.Second - pair.First >= 17));

@@ -116,16 +116,35 @@ public sealed class AttentionRecorderTests
 
         using MultiHeadAttention heads = new(8, new MultiHeadAttentionOptions { Heads = 2 });
         using AttentionRecorder sequences = AttentionRecorder.Attach(heads);
-        heads.call(randn(3, 5, 8));
+        Tensor sequence = randn(3, 5, 8);
+        heads.call(sequence);
         Assert.Equal([3, 2, 5, 5], sequences[""].PairwiseWeights!.shape);
+        double[] x = sequence.Doubles(), w = heads.get_parameter("in_proj_weight")!.Doubles(), weights = sequences[""].PairwiseWeights!.Doubles();
+        for (int row = 0; row < 3 * 2 * 5; row++)
+        {
+            // softmax over keys of the product of a head's four numbers of query and key, over 2; biases start at zero.
+            (int sample, int head, int query) = (row / 10, row / 5 % 2, row % 5);
+            double[] logits = [.. Enumerable.Range(0, 5).Select(key => Enumerable.Range(0, 4).Sum(d => Projected(sample, query, (head * 4) + d) * Projected(sample, key, 8 + (head * 4) + d)) / 2)];
+            for (int key = 0; key < 5; key++) Assert.Equal(Math.Exp(logits[key]) / logits.Sum(Math.Exp), weights[(row * 5) + key], 1e-5);
+        }
+
         Assert.Null(sequences[""].ToSpatialMap());
+
+        // With a mask, which the weights must know.
+        Tensor mask = ones(5, 5, dtype: ScalarType.Bool).triu(1);
+        heads.call(sequence, sequence, sequence, null, mask);
+        Assert.Equal(0, sequences[""].PairwiseWeights!.masked_select(mask).abs().max().item<float>());
 
         using CrossAttention cross = new(8, 6, new CrossAttentionOptions { Heads = 2 });
         using AttentionRecorder crossed = AttentionRecorder.Attach(cross);
-        cross.call(randn(2, 8, 3, 4), randn(2, 6, 5, 2));
+        Tensor map = randn(2, 8, 3, 4), context = randn(2, 6, 5, 2);
+        cross.call(map, context);
         Assert.Equal([2, 2, 12, 10], crossed[""].PairwiseWeights!.shape);
+        Near.Equal(cross.Weights(map, context), crossed[""].PairwiseWeights!, 1e-5, "weights of the crossed maps");
         Assert.Equal((5, 2), crossed[""].KeyGrid);
         Assert.Equal([2, 5, 2], crossed[""].ToSpatialMap()!.shape);
+
+        double Projected(int sample, int position, int row) => Enumerable.Range(0, 8).Sum(i => w[(row * 8) + i] * x[(((sample * 5) + position) * 8) + i]);
     }
 
     [Fact]
