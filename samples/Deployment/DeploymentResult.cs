@@ -23,7 +23,7 @@ internal sealed record DeploymentResult
     /// <summary>Accuracy and signal-to-noise ratio of the eight-bit file by calibration method.</summary>
     public Dictionary<string, QuantizationEffect> Calibration { get; init; } = [];
 
-    /// <summary>By file: float, int8.</summary>
+    /// <summary>By file: weights (TorchSharp's, safetensors), float, int8 (ONNX).</summary>
     public Dictionary<string, long> Bytes { get; init; } = [];
 
     public int Convolutions { get; init; }

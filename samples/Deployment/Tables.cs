@@ -26,10 +26,10 @@ internal static class Tables
         DeploymentResult[] trained = [.. results.Where(result => result.Accuracy.Count > 0)], timed = [.. trained.Where(result => result.Latency.Count > 0)];
         DeploymentResult[] large = [.. results.Where(result => result.Accuracy.Count == 0)], gated = [.. trained.Where(result => result.Sensitivity?.AllBySigmoid is not null)];
         StringBuilder text = new();
-        Section(text, "Accuracy and size", ["network", "attention", "parameters", "M MACs", "eager, %", "fused, %", "ONNX float, %", "ONNX INT8, %", "float, KiB", "INT8, KiB", "integer convolutions"], trained, result =>
+        Section(text, "Accuracy and size", ["network", "attention", "parameters", "M MACs", "eager, %", "fused, %", "ONNX float, %", "ONNX INT8, %", "weights, KiB", "ONNX float, KiB", "ONNX INT8, KiB", "integer convolutions"], trained, result =>
         [
             result.Network, result.Attention, $"{result.Parameters:N0}", $"{result.MultiplyAccumulates / 1e6:N1}", Percent(result.Accuracy["eager"]), Percent(result.Accuracy["fused"]),
-            Percent(result.Accuracy["onnx"]), Percent(result.Accuracy["int8"]), Kibibytes(result.Bytes["float"]), Kibibytes(result.Bytes["int8"]), $"{result.IntegerConvolutions} of {result.Convolutions}",
+            Percent(result.Accuracy["onnx"]), Percent(result.Accuracy["int8"]), result.Bytes.TryGetValue("weights", out long weights) ? Kibibytes(weights) : "", Kibibytes(result.Bytes["float"]), Kibibytes(result.Bytes["int8"]), $"{result.IntegerConvolutions} of {result.Convolutions}",
         ]);
         Times(text, "Latency of one image", timed);
         Section(text, "Calibration", ["network", "attention", "min-max, dB", "%", "percentile, dB", "%", "entropy, dB", "%"], trained, result =>
@@ -43,10 +43,10 @@ internal static class Tables
         foreach (DeploymentResult result in gated)
         {
             Section(
-                text, $"Sensitivity of {result.Network} with {result.Attention}{(result.Network == "resnet" ? "" : ", attentions only")}", ["part", "only it, dB", "all but it, dB", "sigmoid fixed, dB", "calibrated, dB", "in float, dB"],
+                text, $"Sensitivity of {result.Network} with {result.Attention}{(result.Network == "resnet" ? "" : ", attentions only")}", ["part", "only it, dB", "%", "all but it, dB", "%", "sigmoid fixed, dB", "calibrated, dB", "in float, dB"],
                 [.. result.Sensitivity!.Rows.Where(row => row.Kind == "attention" || result.Network == "resnet")], row =>
                 [
-                    $"`{row.Name}`", Decibel(row.Only), Decibel(row.AllBut),
+                    $"`{row.Name}`", .. Effect(row.Only), .. Effect(row.AllBut),
                     .. row.Sigmoids is { } gates ? (string[])[Decibel(gates.FixedRange), Decibel(gates.Calibrated), Decibel(gates.Unquantized)] : ["", "", ""],
                 ]);
         }

@@ -78,7 +78,7 @@ internal sealed class Training(DataSet data, DeploymentOptions options, TextWrit
                 ["int8"] = effects[nameof(CalibrationMethod.MinMax)].Accuracy!.Value,
             },
             Calibration = effects,
-            Bytes = { ["float"] = report.FloatBytes, ["int8"] = report.Bytes },
+            Bytes = { ["weights"] = new FileInfo(weights).Length, ["float"] = report.FloatBytes, ["int8"] = report.Bytes },
             Convolutions = report.Convolutions,
             IntegerConvolutions = report.IntegerConvolutions,
             Sensitivity = sensitivity,
