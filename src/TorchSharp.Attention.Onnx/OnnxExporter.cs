@@ -184,7 +184,7 @@ internal sealed class OnnxExporter
         Dictionary<string, string> kinds = [];
         foreach ((string name, nn.Module module) in AttentionRecorder.Attentions(_model))
         {
-            if (module is IAttentionModule kind) kinds[name] = kind.Options.Kind();
+            if (module is IAttentionModule attended && Said(() => attended.Options.Kind(), $"the kind of '{name}'") is { } kind) kinds[name] = kind;
         }
 
         if (kinds.Count > 0) _graph.Metadata(KindsKey, JsonSerializer.Serialize(kinds));
@@ -203,19 +203,40 @@ internal sealed class OnnxExporter
     private JsonArray Insertions()
     {
         JsonArray all = [];
-        foreach ((string place, nn.Module module) in _model.named_modules())
+        foreach ((string place, nn.Module module) in _model.named_modules().Prepend(("", _model)))
         {
             (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
-            foreach (AttentionModule attention in before) all.Add(Insertion(place, InsertionSide.Before, attention));
-            foreach (AttentionModule attention in after) all.Add(Insertion(place, InsertionSide.After, attention));
+            foreach (AttentionModule attention in before) Add(place, InsertionSide.Before, attention);
+            foreach (AttentionModule attention in after) Add(place, InsertionSide.After, attention);
         }
 
         return all;
 
-        static JsonNode Insertion(string place, InsertionSide side, AttentionModule attention) => new JsonObject
+        void Add(string place, InsertionSide side, AttentionModule attention)
         {
-            ["place"] = place, ["side"] = side.ToString(), ["channels"] = attention.Channels, ["attention"] = JsonNode.Parse(attention.Options.ToJson()),
-        };
+            if (Said(() => attention.Options.ToJson(), $"what was inserted around '{place}'") is not { } options) return;
+            all.Add(new JsonObject
+            {
+                ["place"] = place,
+                ["side"] = side.ToString(),
+                ["channels"] = attention.Channels,
+                ["attention"] = JsonNode.Parse(options),
+            });
+        }
+    }
+
+    /// <summary>What options of a user's own say of themselves; a note where they do not.</summary>
+    private string? Said(Func<string> say, string what)
+    {
+        try
+        {
+            return say();
+        }
+        catch (Exception e) when (e is ArgumentException or NotSupportedException or InvalidOperationException or JsonException)
+        {
+            _notes.Add($"{what} is not in the metadata: {e.Message}");
+            return null;
+        }
     }
 
     private string? Plan(nn.Module model, string what)

@@ -85,14 +85,17 @@ internal static class OnnxModelFile
     /// <summary>Bytes of the weights that a file of their own would take.</summary>
     public static long Weights(ModelProto model) => model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length);
 
+    /// <summary>Bytes of a model, its weights in it; a message knows its own size up to 2 GB alone.</summary>
+    public static long Size(ModelProto model)
+    {
+        long weights = Weights(model);
+        return weights < 1_000_000_000 ? model.CalculateSize() : weights + Shell(model).CalculateSize();
+    }
+
     /// <summary>Writes large tensors to a file; returns a model that names them.</summary>
     private static ModelProto WriteData(ModelProto model, string path)
     {
-        ModelProto shell = new(model) { Graph = new GraphProto { Name = model.Graph.Name } };
-        shell.Graph.Node.AddRange(model.Graph.Node);
-        shell.Graph.Input.AddRange(model.Graph.Input);
-        shell.Graph.Output.AddRange(model.Graph.Output);
-        shell.Graph.ValueInfo.AddRange(model.Graph.ValueInfo);
+        ModelProto shell = Shell(model);
         using FileStream stream = new(path, FileMode.CreateNew, FileAccess.Write);
         foreach (TensorProto tensor in model.Graph.Initializer)
         {
@@ -113,6 +116,17 @@ internal static class OnnxModelFile
         }
 
         stream.Flush(flushToDisk: true);
+        return shell;
+    }
+
+    /// <summary>The model without its constants.</summary>
+    private static ModelProto Shell(ModelProto model)
+    {
+        ModelProto shell = new(model) { Graph = new GraphProto { Name = model.Graph.Name } };
+        shell.Graph.Node.AddRange(model.Graph.Node);
+        shell.Graph.Input.AddRange(model.Graph.Input);
+        shell.Graph.Output.AddRange(model.Graph.Output);
+        shell.Graph.ValueInfo.AddRange(model.Graph.ValueInfo);
         return shell;
     }
 

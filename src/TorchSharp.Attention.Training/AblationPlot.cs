@@ -128,7 +128,8 @@ internal static class AblationPlot
 
         public static CostAxis Over(IReadOnlyList<double> costs, double start, double end)
         {
-            double least = Math.Max(1, costs.Min());
+            // A cost of nothing is one that nobody gave: it stands with the least.
+            double least = costs.Where(cost => cost > 0).DefaultIfEmpty(1).Min();
             double[] shares = [.. costs.Select(cost => (cost / least) - 1).Where(share => share > 0)];
             if (shares.Length == 0) return new CostAxis(least, 0, 0, start, end);
             int first = (int)Math.Floor(Math.Log10(shares.Min())), last = (int)Math.Ceiling(Math.Log10(shares.Max()));

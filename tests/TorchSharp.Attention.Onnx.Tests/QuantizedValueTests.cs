@@ -105,6 +105,10 @@ public sealed class QuantizedValueTests : IDisposable
     [InlineData("maximum", SigmoidQuantization.FixedRange, 0.9975)]
     [InlineData("maximum", SigmoidQuantization.None, 0.5)]
     [InlineData("mean", SigmoidQuantization.FixedRange, 0.9975)]
+    [InlineData("where", SigmoidQuantization.FixedRange, 0.9975)]
+    [InlineData("where", SigmoidQuantization.None, 0.5)]
+    [InlineData("clip", SigmoidQuantization.FixedRange, 0.9975)]
+    [InlineData("sum", SigmoidQuantization.None, 0.5)]
     public void A_factor_made_of_gates_opens_as_far_as_they_do(string form, SigmoidQuantization sigmoid, double open)
     {
         QuantizationGraphs g = new(11, 17, 1, 2, 4, 4);
@@ -116,6 +120,9 @@ public sealed class QuantizedValueTests : IDisposable
             "one more" => g.Node("Add", "more", [one, gate]),
             "product" => g.Node("Mul", "both", [gate, Second()]),
             "maximum" => g.Node("Max", "larger", [gate, Second()]),
+            "where" => g.Node("Where", "chosen", [g.Node("GreaterOrEqual", "positive", [signal, one]), Second(), gate]),
+            "clip" => g.Node("Clip", "clipped", [gate, g.Floats("floor", [0.1f])]),
+            "sum" => g.Node("ReduceSum", "sum", [gate, Axis()]),
             _ => g.Node("ReduceMean", "mean", [gate], NodeGraph.Ints("axes", 2, 3)),
         };
         string path = Saved(g.Output(g.Node("Mul", "gated", [signal, factor]), 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
@@ -127,6 +134,12 @@ public sealed class QuantizedValueTests : IDisposable
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, [low], _options with { Sigmoid = sigmoid });
         Assert.All(QuantizationGraphs.Outputs(quantized, high)["gated"], value => Assert.Equal(open * small, value, 0.03));
         if (sigmoid == SigmoidQuantization.None) Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "com.microsoft.QLinearMul" or "com.microsoft.QLinearAdd");
+
+        string Axis()
+        {
+            g.Model.Graph.Initializer.Add(NodeGraph.Tensor<long>("axis", TensorProto.Types.DataType.Int64, [1L], 1));
+            return "axis";
+        }
 
         string Second() => g.Node("Sigmoid", "gate2", [g.Node("Conv", "fc2", ["input", weight])]);
     }

@@ -23,12 +23,13 @@ public enum SigmoidQuantization
     /// Its output has the range [0, 1] whatever calibration saw, so that 0 and 1 are exact: a closed gate closes, an open one leaves the map as it is. Its input
     /// has the range [−8, 8], beyond which the output does not move by a step, so that gates open in use further than they did while calibrating. The cost: steps of 16 / 255 at the input, coarser
     /// than calibrated ones where gates hardly move. An input that something else reads too (as in x · σ(x)), or that is an output, keeps its calibrated range.
+    /// Values computed of gates and constants alone, such as the factor 1 + α (σ − 1) of an identity start, have the range that follows.
     /// </summary>
     FixedRange,
 
     /// <summary>Output and input have the ranges that calibration saw, as any other value.</summary>
     Calibrated,
 
-    /// <summary>The sigmoid and the multiplication by its output stay in float.</summary>
+    /// <summary>The sigmoid, what is computed of gates with it, and the multiplication by that stay in float.</summary>
     None,
 }

@@ -10,6 +10,8 @@ namespace TorchSharp.Attention.Onnx;
 /// <param name="sigmoids">Whether sigmoids are such gates; hard sigmoids, softmaxes and tanh always are.</param>
 internal sealed class GateReach(NodeGraph graph, bool sigmoids)
 {
+    private static readonly ValueRange Unknown = new(double.NegativeInfinity, double.PositiveInfinity);
+
     private readonly Dictionary<string, Reach?> _known = [];
 
     /// <summary>The bounds of a value; null where it depends on anything but gates.</summary>
@@ -43,33 +45,40 @@ internal sealed class GateReach(NodeGraph graph, bool sigmoids)
             case "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Expand" or "Identity" or "Slice" or "Split" or "Gather" or "Resize"
                 or "ReduceMean" or "ReduceMax" or "ReduceMin" or "GlobalAveragePool" or "GlobalMaxPool" or "MaxPool":
                 return Find(node.Input[0]);
-            case "Relu" or "Clip":
-                return Find(node.Input[0]) is { } inside && QuantizationRules.Bounds(node, graph) is { } bounds ? inside with { Range = inside.Range.Cut(bounds) } : null;
+            case "Relu":
+                return Find(node.Input[0]) is { } sum ? sum with { Range = new ValueRange(Math.Max(0, sum.Range.Low), Math.Max(0, sum.Range.High)) } : null;
+            case "Clip":
+                return Clipped(node);
+            case "ReduceSum":
+                // How many it adds need not be known, but whose sum it is.
+                return Find(node.Input[0]) is { } added ? added with { Range = Unknown } : null;
             case "Neg":
                 return Find(node.Input[0]) is { } turned ? turned with { Range = new ValueRange(-turned.Range.High, -turned.Range.Low) } : null;
             case "Add":
-                return Join(node, (a, b) => new ValueRange(a.Low + b.Low, a.High + b.High));
+                return Join(node.Input, (a, b) => new ValueRange(a.Low + b.Low, a.High + b.High));
             case "Sub":
-                return Join(node, (a, b) => new ValueRange(a.Low - b.High, a.High - b.Low));
+                return Join(node.Input, (a, b) => new ValueRange(a.Low - b.High, a.High - b.Low));
             case "Mul":
-                return Join(node, Product);
+                return Join(node.Input, Product);
             case "Div":
-                return Join(node, (a, b) => b.Low > 0 || b.High < 0 ? Product(a, new ValueRange(1 / b.High, 1 / b.Low)) : new ValueRange(double.NegativeInfinity, double.PositiveInfinity));
+                return Join(node.Input, (a, b) => b.Low > 0 || b.High < 0 ? Product(a, new ValueRange(1 / b.High, 1 / b.Low)) : Unknown);
             case "Max":
-                return Join(node, (a, b) => new ValueRange(Math.Max(a.Low, b.Low), Math.Max(a.High, b.High)));
+                return Join(node.Input, (a, b) => new ValueRange(Math.Max(a.Low, b.Low), Math.Max(a.High, b.High)));
             case "Min":
-                return Join(node, (a, b) => new ValueRange(Math.Min(a.Low, b.Low), Math.Min(a.High, b.High)));
+                return Join(node.Input, (a, b) => new ValueRange(Math.Min(a.Low, b.Low), Math.Min(a.High, b.High)));
+            case "Where":
+                return Join([node.Input[1], node.Input[2]], Union);
             case "Concat":
-                return Join(node, (a, b) => new ValueRange(Math.Min(a.Low, b.Low), Math.Max(a.High, b.High)));
+                return Join(node.Input, Union);
             default:
                 return null;
         }
     }
 
-    private Reach? Join(NodeProto node, Func<ValueRange, ValueRange, ValueRange> combine)
+    private Reach? Join(IEnumerable<string> inputs, Func<ValueRange, ValueRange, ValueRange> combine)
     {
         Reach? all = null;
-        foreach (string input in node.Input)
+        foreach (string input in inputs)
         {
             if (Find(input) is not { } next) return null;
             all = all is { } before ? new Reach(combine(before.Range, next.Range), before.IsGate || next.IsGate, before.HasSigmoid || next.HasSigmoid) : next;
@@ -77,6 +86,24 @@ internal sealed class GateReach(NodeGraph graph, bool sigmoids)
 
         return all;
     }
+
+    private Reach? Clipped(NodeProto node)
+    {
+        if (Find(node.Input[0]) is not { } inside) return null;
+        double[] bounds = [double.NegativeInfinity, double.PositiveInfinity];
+        for (int i = 1; i < node.Input.Count; i++)
+        {
+            if (node.Input[i].Length == 0) continue;
+            if (graph.Floats(node.Input[i]) is not [float bound]) return null;
+            bounds[i - 1] = bound;
+        }
+
+        return inside with { Range = new ValueRange(Clamp(inside.Range.Low), Clamp(inside.Range.High)) };
+
+        double Clamp(double value) => Math.Min(Math.Max(value, bounds[0]), bounds[1]);
+    }
+
+    private static ValueRange Union(ValueRange a, ValueRange b) => new(Math.Min(a.Low, b.Low), Math.Max(a.High, b.High));
 
     private static ValueRange Product(ValueRange a, ValueRange b)
     {

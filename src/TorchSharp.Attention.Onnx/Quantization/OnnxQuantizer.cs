@@ -115,7 +115,7 @@ public static class OnnxQuantizer
         return new QuantizationReport
         {
             Path = outputPath,
-            FloatBytes = prepared.Source.CalculateSize(),
+            FloatBytes = OnnxModelFile.Size(prepared.Source),
             Bytes = new FileInfo(outputPath).Length + (data is null ? 0 : new FileInfo(data).Length),
             FoldedBatchNorms = prepared.FoldedBatchNorms,
             Convolutions = convolutions,

@@ -6,13 +6,13 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What a network keeps between its calls: tensors in fields, buffers, collections and objects of its own. Who runs a network in a dispose scope, or frees one
-/// of its maps, asks here first.
+/// What a network keeps between its calls: parameters, buffers, tensors in fields, collections and objects of its own. Who runs a network in a dispose scope, or frees
+/// one of its maps, asks here first. Where the search does not come to its end, everything counts as kept.
 /// </summary>
 internal sealed class HeldTensors : IDisposable
 {
-    // A network may know its trainer, and that a data set: whoever holds so much is not searched to the end.
-    private const int MostObjects = 20_000;
+    // A network may know its trainer, and that a data set: neither objects without end nor long lists of them are searched.
+    private const int MostObjects = 5_000, MostElements = 1_000;
 
     private static readonly ConditionalWeakTable<Type, FieldInfo[]> Known = [];
 
@@ -27,56 +27,22 @@ internal sealed class HeldTensors : IDisposable
     public void Dispose()
     {
         if (_scope is not { DisposablesCount: > 0 }) return;
-        foreach (Tensor tensor in Of(_model))
+        bool complete = new Search(tensor =>
         {
             if (_scope.Contains(tensor)) _scope.Detach(tensor);
-        }
+            return false;
+        }).Run(_model);
+
+        // Then the finaliser has what nobody keeps.
+        if (!complete) _scope.Detach(_scope.DisposablesView);
     }
 
     /// <summary>Whether the module, or one within it, keeps this very tensor.</summary>
-    public static bool Holds(nn.Module module, Tensor tensor) => Of(module).Any(held => ReferenceEquals(held, tensor));
-
-    private static IEnumerable<Tensor> Of(nn.Module model)
+    public static bool Holds(nn.Module module, Tensor tensor)
     {
-        HashSet<object> seen = new(ReferenceEqualityComparer.Instance);
-        Stack<object> waiting = new([model]);
-        while (seen.Count < MostObjects && waiting.TryPop(out object? next))
-        {
-            if (!seen.Add(next)) continue;
-            switch (next)
-            {
-                case Tensor tensor:
-                    yield return tensor;
-                    break;
-                case nn.Module module:
-                    foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) Add(buffer);
-                    foreach ((string _, nn.Module child) in module.named_children()) Add(child);
-                    AddFields(module);
-                    break;
-                case IDictionary dictionary:
-                    foreach (object? value in dictionary.Values) Add(value);
-                    break;
-                case ITuple tuple:
-                    for (int i = 0; i < tuple.Length; i++) Add(tuple[i]);
-                    break;
-                case IEnumerable collection when IsOfSystem(next.GetType()):
-                    foreach (object? element in collection) Add(element);
-                    break;
-                default:
-                    AddFields(next);
-                    break;
-            }
-        }
-
-        void AddFields(object owner)
-        {
-            foreach (FieldInfo field in Known.GetValue(owner.GetType(), Fields)) Add(field.GetValue(owner));
-        }
-
-        void Add(object? value)
-        {
-            if (value is not null && MayHold(value.GetType())) waiting.Push(value);
-        }
+        bool found = false;
+        bool complete = new Search(held => found = ReferenceEquals(held, tensor)).Run(module);
+        return found || !complete;
     }
 
     private static FieldInfo[] Fields(Type owner)
@@ -98,10 +64,93 @@ internal sealed class HeldTensors : IDisposable
         type = Nullable.GetUnderlyingType(type) ?? type;
         if (typeof(Tensor).IsAssignableFrom(type) || typeof(nn.Module).IsAssignableFrom(type)) return true;
         if (type.IsPrimitive || type.IsEnum || type.IsPointer || type == typeof(string) || typeof(Delegate).IsAssignableFrom(type)) return false;
-        if (!typeof(IEnumerable).IsAssignableFrom(type) && !typeof(ITuple).IsAssignableFrom(type)) return !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly;
+        if (!IsCollection(type) && !typeof(ITuple).IsAssignableFrom(type)) return !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly;
         Type[] parts = type.IsArray ? [type.GetElementType()!] : type.GetGenericArguments();
         return parts.Length == 0 || parts.Any(part => part.IsInterface || part == typeof(object) || MayHold(part));
     }
 
-    private static bool IsOfSystem(Type type) => type.IsArray || type.Namespace is "System" || type.Namespace?.StartsWith("System.", StringComparison.Ordinal) == true;
+    /// <summary>Whether it holds its elements, as an array or list does; sequences that compute theirs are left alone.</summary>
+    private static bool IsCollection(Type type)
+        => type.IsArray || (type.Namespace?.StartsWith("System.Collections", StringComparison.Ordinal) == true && typeof(IEnumerable).IsAssignableFrom(type));
+
+    private static bool IsOfSystem(Type type)
+        => type.IsArray || type.Namespace is "System" || type.Namespace?.StartsWith("System.", StringComparison.Ordinal) == true || type.Namespace?.StartsWith("Microsoft.", StringComparison.Ordinal) == true;
+
+    /// <summary>One search through a network.</summary>
+    /// <param name="found">Is handed every tensor; true ends the search.</param>
+    private sealed class Search(Func<Tensor, bool> found)
+    {
+        private readonly HashSet<object> _seen = new(ReferenceEqualityComparer.Instance);
+        private readonly Stack<object> _modules = [], _others = [];
+        private bool _ended;
+
+        /// <summary>Modules and their fields first, then whatever else they lead to.</summary>
+        /// <returns>Whether the search came to its end, or found what it was for.</returns>
+        public bool Run(nn.Module model)
+        {
+            try
+            {
+                Add(model);
+                while (!_ended && (_modules.TryPop(out object? next) || _others.TryPop(out next)))
+                {
+                    if (_seen.Count > MostObjects) return false;
+                    Open(next);
+                }
+
+                return true;
+            }
+            catch (InvalidOperationException)
+            {
+                return false; // Another thread changed a collection meanwhile.
+            }
+        }
+
+        private void Open(object owner)
+        {
+            switch (owner)
+            {
+                case nn.Module module:
+                    foreach ((string _, Modules.Parameter parameter) in module.named_parameters(recurse: false)) Add(parameter);
+                    foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) Add(buffer);
+                    foreach ((string _, nn.Module child) in module.named_children()) Add(child);
+                    AddFields(module);
+                    break;
+                case IDictionary dictionary:
+                    AddAll(dictionary.Values);
+                    break;
+                case ITuple tuple:
+                    for (int i = 0; i < tuple.Length; i++) Add(tuple[i]);
+                    break;
+                case IEnumerable collection when IsCollection(owner.GetType()):
+                    AddAll(collection);
+                    break;
+                default:
+                    AddFields(owner);
+                    break;
+            }
+        }
+
+        private void AddFields(object owner)
+        {
+            foreach (FieldInfo field in Known.GetValue(owner.GetType(), Fields)) Add(field.GetValue(owner));
+        }
+
+        private void AddAll(IEnumerable elements)
+        {
+            int others = 0;
+            foreach (object? element in elements)
+            {
+                // Tensors and modules of however long a list; of a data set's samples the first ones show what they are.
+                if (element is not (Tensor or nn.Module) && ++others > MostElements) return;
+                Add(element);
+            }
+        }
+
+        private void Add(object? value)
+        {
+            if (_ended || value is null || !MayHold(value.GetType()) || !_seen.Add(value)) return;
+            if (value is Tensor tensor) _ended = found(tensor);
+            else (value is nn.Module ? _modules : _others).Push(value);
+        }
+    }
 }

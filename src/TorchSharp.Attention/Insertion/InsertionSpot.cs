@@ -79,7 +79,7 @@ internal sealed class InsertionSpot
         bool ours = _refinedInput.Value is { } given && ReferenceEquals(output, given);
         if (ours) _refinedInput.Value = null;
         Tensor refined = Refine(_after, output);
-        bool held = !ours && Array.Exists(inputs, input => ReferenceEquals(input, output));
+        bool held = !ours && (output is Modules.Parameter || Array.Exists(inputs, input => ReferenceEquals(input, output)));
         if (!ReferenceEquals(refined, output) && !held) Release(output);
         return refined;
     }
@@ -104,13 +104,13 @@ internal sealed class InsertionSpot
     }
 
     /// <summary>
-    /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, and until then
-    /// other hooks and the submodule may hold it. A Sequential never left it that long. Without a scope the map stays where the submodule keeps it
-    /// (a parameter, a buffer, a field for a later skip) or other hooks saw it; then the finaliser has it, as it had before the insertion.
+    /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, but a Sequential never
+    /// left it that long. It stays where the submodule keeps it (a parameter, a buffer, a field for a later skip) or other hooks saw it; without a
+    /// scope the finaliser has it then, as it had before the insertion.
     /// </summary>
     private void Release(Tensor map)
     {
-        if (_inSequence || (CurrentDisposeScope is null && !IsHeard(_module) && !HeldTensors.Holds(_module, map))) map.Dispose();
+        if ((_inSequence || CurrentDisposeScope is null) && !IsHeard(_module) && !HeldTensors.Holds(_module, map)) map.Dispose();
     }
 
     /// <summary>Whether hooks of others listen to a submodule or to what is within it.</summary>

@@ -229,7 +229,7 @@ internal static class CostMeter
         /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>
         private double? Milliseconds(ValueList<ModuleCost> children)
         {
-            if (Times.Count == 0) return children.Any(child => child.Milliseconds is not null) ? children.Sum(child => child.Milliseconds ?? 0) : null;
+            if (_calls == 0 || Times.Count == 0) return children.Any(child => child.Milliseconds is not null) ? children.Sum(child => child.Milliseconds ?? 0) : null;
             double[] sorted = [.. Times.Order()];
             return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
         }

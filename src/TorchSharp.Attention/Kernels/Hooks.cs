@@ -29,9 +29,12 @@ internal static class Hooks
         return false;
     }
 
-    /// <summary>Number of hooks on a module of whatever inputs and outputs.</summary>
+    /// <summary>Number of hooks on a module of whatever inputs and outputs; beyond counting where a TorchSharp keeps them elsewhere.</summary>
     public static int Count(nn.Module module)
-        => _listsOf.GetValue(module.GetType(), ListsOf).Sum(list => list.GetValue(module) is ICollection hooks ? hooks.Count : 0);
+    {
+        if (_lists.Length == 0) return int.MaxValue;
+        return _listsOf.GetValue(module.GetType(), ListsOf).Sum(list => list.GetValue(module) is ICollection hooks ? hooks.Count : 0);
+    }
 
     /// <summary>Whether somebody listens to a module's layers, of whatever depth.</summary>
     public static bool AnyWithin(nn.Module module)

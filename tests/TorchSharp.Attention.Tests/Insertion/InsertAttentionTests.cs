@@ -424,6 +424,51 @@ public sealed class InsertAttentionTests
         Assert.All(seen, map => Assert.False(map.IsInvalid));
     }
 
+    /// <summary>A Sequential frees neither its input nor its last output; what an only child keeps or hands out stays, with a dispose scope and without.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void What_a_child_of_a_sequential_keeps_is_not_freed(bool scoped)
+    {
+        using KeepingNetwork.Encoder encoder = new();
+        using KeepingNetwork.Table table = new();
+        using KeepingNetwork.Weight weight = new();
+        using Tensor x = randn(1, 3, 8, 8);
+        foreach (nn.Module<Tensor, Tensor> child in (nn.Module<Tensor, Tensor>[])[encoder, table, weight])
+        {
+            using Sequential network = nn.Sequential(("child", child));
+            network.InsertAttention(InsertionPlan.After("child", Cbam).AndBefore("child", Cbam), x);
+            for (int i = 0; i < 2; i++)
+            {
+                using DisposeScope? scope = scoped ? NewDisposeScope() : null;
+                network.call(x);
+                Tensor?[] kept = child == encoder ? [encoder.Skip, encoder.Given] : child == weight ? [weight.get_parameter("w")] : [table.get_buffer("positions")];
+                Assert.All(kept, tensor => Assert.False(tensor!.IsInvalid));
+            }
+        }
+    }
+
+    /// <summary>A field that another thread fills meanwhile, and one that leads to a long list, neither throw nor take long.</summary>
+    [Fact]
+    public async Task Objects_that_a_submodule_knows_do_no_harm()
+    {
+        using KeepingNetwork.Busy busy = new();
+        using Tensor x = randn(1, 3, 8, 8);
+        using Sequential network = nn.Sequential(("first", nn.Conv2d(3, 3, 1)), ("busy", busy), ("last", nn.Conv2d(3, 3, 1)));
+        using Tensor expected = network.call(x);
+        network.InsertAttention(InsertionPlan.After("busy", new CbamOptions { ReducedChannels = 1 }), x);
+        using CancellationTokenSource stop = new();
+        Task filling = Task.Run(() => busy.Fill(stop.Token), TestContext.Current.CancellationToken);
+        for (int i = 0; i < 200; i++)
+        {
+            using Tensor y = network.call(x);
+            Near.Identical(expected, y);
+        }
+
+        await stop.CancelAsync();
+        await filling;
+    }
+
     /// <summary>A thousand steps, in scopes and without one: not a tensor more alive; nor after insertions and removals.</summary>
     [Theory]
     [InlineData("sequential")]

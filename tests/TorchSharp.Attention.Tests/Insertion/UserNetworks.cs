@@ -185,6 +185,49 @@ internal sealed class KeepingNetwork : nn.Module<Tensor, Tensor>
         public override Tensor forward(Tensor x) => get_buffer("positions")!;
     }
 
+    /// <summary>Hands out a parameter that is no field.</summary>
+    internal sealed class Weight : nn.Module<Tensor, Tensor>
+    {
+        public Weight()
+            : base("Weight")
+        {
+            register_parameter("w", new Parameter(rand(1, 3, 1, 1)));
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x) => get_parameter("w")!;
+    }
+
+    /// <summary>Knows a log that another thread writes, and a long list of samples.</summary>
+    internal sealed class Busy : nn.Module<Tensor, Tensor>
+    {
+        private readonly Log _log = new();
+        private readonly Sample[] _samples = [.. Enumerable.Range(0, 100_000).Select(i => new Sample(i, new object()))];
+
+        public Busy()
+            : base("Busy") => RegisterComponents();
+
+        public override Tensor forward(Tensor x) => _samples.Length > 0 ? x.clone() : x;
+
+        public void Fill(CancellationToken stop)
+        {
+            for (int i = 0; !stop.IsCancellationRequested; i++) _log.Write(i);
+        }
+
+        private sealed class Log
+        {
+            private readonly Queue<Sample> _entries = new();
+
+            public void Write(int number)
+            {
+                _entries.Enqueue(new Sample(number, number));
+                if (_entries.Count > 500) _entries.Dequeue();
+            }
+        }
+
+        private sealed record Sample(int Number, object What);
+    }
+
     private readonly record struct Context(Tensor Zero);
 }
 
