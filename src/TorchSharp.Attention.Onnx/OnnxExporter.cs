@@ -12,6 +12,7 @@ internal sealed class OnnxExporter
     /// <summary>Metadata with the paths of all attention modules, as JSON.</summary>
     public const string AttentionsKey = "torchsharp_attention.attentions";
 
+    /// <summary>Metadata with the kind of each attention module by its path, as JSON.</summary>
     public const string KindsKey = "torchsharp_attention.kinds";
 
     private const string NoMap = "Hand over by Map what a recorder of the network would have, or leave AttentionMaps or Verify out.";

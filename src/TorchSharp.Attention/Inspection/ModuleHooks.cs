@@ -15,12 +15,12 @@ internal sealed class ModuleHooks : IDisposable
     private readonly List<Action> _removals = [];
 
     /// <summary>Whether the module has a call that can be watched; containers that are lists have none.</summary>
-    public static bool CanWatch(nn.Module module) => Hookable(module) is not null;
+    public static bool CanWatch(nn.Module module) => Hookable(module.GetType()) is not null;
 
     /// <summary>Calls back right before a module's forward, and right after it.</summary>
     public void Around(nn.Module module, Action<nn.Module> before, Action<nn.Module> after)
     {
-        Type hookable = Hookable(module)!;
+        Type hookable = Hookable(module.GetType())!;
         Register(module, hookable, "register_forward_pre_hook", typeof(Action<nn.Module>), before);
         Register(module, hookable, "register_forward_hook", typeof(Action<nn.Module>), after);
     }
@@ -28,7 +28,7 @@ internal sealed class ModuleHooks : IDisposable
     /// <summary>Calls back right before a module's forward, and right after it with what went in and came out.</summary>
     public void Around(nn.Module module, Action<nn.Module> before, Action<nn.Module, object?[], object?> after)
     {
-        Type hookable = Hookable(module)!, type = hookable.GetGenericArguments()[1];
+        Type hookable = Hookable(module.GetType())!, type = hookable.GetGenericArguments()[1];
         Register(module, hookable, "register_forward_pre_hook", typeof(Action<nn.Module>), before);
         Register(module, hookable, "register_forward_hook", type, Typed(type, after));
     }
@@ -50,9 +50,10 @@ internal sealed class ModuleHooks : IDisposable
         _removals.Clear();
     }
 
-    private static Type? Hookable(nn.Module module)
+    /// <summary>The class of a module that keeps its hooks; null where it has no call.</summary>
+    public static Type? Hookable(Type module)
     {
-        Type? type = module.GetType();
+        Type? type = module;
         while (type is not null && !(type.IsGenericType && type.GetGenericTypeDefinition() == typeof(nn.HookableModule<,>))) type = type.BaseType;
         return type;
     }

@@ -48,9 +48,5 @@ internal static class Hooks
     }
 
     private static FieldInfo[] ListsOf(Type module)
-    {
-        Type? type = module;
-        while (type is not null && !(type.IsGenericType && type.GetGenericTypeDefinition() == typeof(nn.HookableModule<,>))) type = type.BaseType;
-        return type is null ? [] : [.. type.GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal))];
-    }
+        => [.. ModuleHooks.Hookable(module)?.GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal)) ?? []];
 }
