@@ -10,9 +10,10 @@ namespace TorchSharp.Attention.Training;
 /// <param name="Score">Mean score, with its interval.</param>
 /// <param name="Difference">Mean difference to the baseline with the same seed, with its interval; null for the baseline.</param>
 /// <param name="PValue">
-/// Two-sided paired t-test against the baseline: how likely such a difference is where there is none. Null for the baseline and below two seeds.
+/// Two-sided paired t-test against the baseline: how likely such a difference is where there is none. Null for the baseline, with one seed, and where the differences of all seeds are
+/// equal but not zero: without variance there is no test.
 /// </param>
-/// <param name="AdjustedPValue">The same, adjusted by Holm for the number of variants: one of twenty looks significant by chance.</param>
+/// <param name="AdjustedPValue">The p value, adjusted by Holm for the number of variants: one of twenty looks significant by chance.</param>
 /// <param name="Parameters">Parameters of the network.</param>
 /// <param name="MultiplyAccumulates">Strict multiply-accumulates.</param>
 /// <param name="Seconds">Mean time of a run.</param>
@@ -34,6 +35,11 @@ public sealed class AblationReport
         Confidence = confidence;
         _level = 1 - confidence;
         HigherIsBetter = higherIsBetter;
+        double tolerance = 1e-9 * runs.Max(run => Math.Abs(run.Outcome.Score));
+        Resolution = LeastGap([.. runs.Select(run => run.Outcome.Score).Order()], tolerance);
+
+        // Rounding to a multiple of r adds the variance r² / 12 to a score, so r² / 6 to a difference of two scores.
+        double ofScore = Resolution * Resolution / 12 ?? 0, ofDifference = 2 * ofScore;
 
         ILookup<string, AblationRun> byVariant = runs.ToLookup(run => run.Variant);
         Dictionary<int, double> plain = byVariant[baseline].ToDictionary(run => run.Seed, run => run.Outcome.Score);
@@ -45,12 +51,13 @@ public sealed class AblationReport
             double[] differences = [.. own.Select(run => run.Outcome.Score - plain[run.Seed])];
             bool isBaseline = variant.Name == baseline;
             rows.Add(new AblationRow(
-                variant.Name, AblationFolder.TextOf(variant), own.Length, Estimate.Of(scores, confidence), isBaseline ? null : Estimate.Of(differences, confidence),
-                isBaseline ? null : Estimate.PairedTest(differences), null, own[0].Outcome.Parameters, own[0].Outcome.MultiplyAccumulates,
+                variant.Name, AblationFolder.TextOf(variant), own.Length, Estimate.Of(scores, confidence, ofScore),
+                isBaseline ? null : Estimate.Of(differences, confidence, ofDifference),
+                isBaseline ? null : Estimate.PairedTest(differences, ofDifference, tolerance), null, own[0].Outcome.Parameters, own[0].Outcome.MultiplyAccumulates,
                 own.Average(run => run.Seconds), false));
         }
 
-        double?[] adjusted = Estimate.Holm([.. rows.Select(row => row.PValue)]);
+        double?[] adjusted = Estimate.Holm([.. rows.Select(row => row.PValue)], rows.Count - 1);
         Rows = [.. rows.Select((row, i) => row with { AdjustedPValue = adjusted[i], IsOnFront = !rows.Any(other => Dominates(other, row)) })];
     }
 
@@ -68,6 +75,12 @@ public sealed class AblationReport
 
     /// <summary>Whether a larger score is a better one.</summary>
     public bool HigherIsBetter { get; }
+
+    /// <summary>
+    /// Smallest distance between two different scores of all runs, null where all scores are equal. An accuracy on 200 images is a multiple of 1/200, and so two seeds may agree to the last digit by chance.
+    /// The deviation that intervals and tests use is therefore never below what rounding to this resolution brings: resolution / √12 for a score, resolution / √6 for a difference.
+    /// </summary>
+    public double? Resolution { get; }
 
     /// <summary>Aligned lines: mean, interval, difference to the baseline, what the test says, cost; an asterisk for the front.</summary>
     public string ToTable()
@@ -139,10 +152,17 @@ public sealed class AblationReport
     private string Verdict(AblationRow row) => row switch
     {
         { Difference: null } => "baseline",
-        { AdjustedPValue: null } => "one seed says nothing",
+        { AdjustedPValue: null, Runs: < 2 } => "one seed says nothing",
+        { AdjustedPValue: null } => "no variance: no verdict",
         { AdjustedPValue: { } p } when p >= _level => "within noise",
         _ => row.Difference!.Mean > 0 == HigherIsBetter ? "better" : "worse",
     };
+
+    private static double? LeastGap(double[] sorted, double tolerance)
+    {
+        double[] gaps = [.. sorted.Zip(sorted.Skip(1), (low, high) => high - low).Where(gap => gap > tolerance)];
+        return gaps.Length == 0 ? null : gaps.Min();
+    }
 
     private bool Dominates(AblationRow one, AblationRow other)
     {

@@ -12,7 +12,7 @@ public static class AttentionOverlays
     /// <summary>One row an image: the image, Grad-CAM of the class that the network chooses, and the attentions that know positions, in call order.</summary>
     /// <param name="model">A network from (N, C, H, W) to (N, classes). It runs in evaluation mode; its modes are put back.</param>
     /// <param name="images">The images, as the network takes them, with one or three channels.</param>
-    /// <param name="layer">The layer whose activations Grad-CAM weighs, by name, as <see cref="ClassActivation.Compute"/>; null to leave Grad-CAM out.</param>
+    /// <param name="layer">The layer whose activations Grad-CAM weighs, by name, as <c>ClassActivation.Compute</c> takes it; null to leave Grad-CAM out.</param>
     /// <param name="mean">What normalising subtracted from the images, a channel; null for nothing.</param>
     /// <param name="std">What it then divided by, a channel; null for nothing.</param>
     /// <param name="labels">Words to the left of the rows; null for none.</param>

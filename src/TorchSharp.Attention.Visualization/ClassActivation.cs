@@ -19,8 +19,8 @@ public enum ClassActivationMethod
 
 /// <summary>Class activation maps of a batch.</summary>
 /// <param name="Maps">(N, h, w) in the layer's resolution, not negative, not scaled; owned by this object.</param>
-/// <param name="Classes">The class that each sample's map explains.</param>
-/// <param name="Scores">The network's logit of that class.</param>
+/// <param name="Classes">The class that each sample's map explains; empty where a target function chose the score.</param>
+/// <param name="Scores">The score that each sample's map explains: the network's logit of the class, or the target function's value.</param>
 public sealed record ClassActivationMaps(Tensor Maps, IReadOnlyList<long> Classes, IReadOnlyList<double> Scores) : IDisposable
 {
     /// <summary>Disposes the maps.</summary>
@@ -28,18 +28,19 @@ public sealed record ClassActivationMaps(Tensor Maps, IReadOnlyList<long> Classe
 }
 
 /// <summary>
-/// Where a layer finds what speaks for a class: max(Σ_k w_k · A_k, 0), A the layer's output, (N, K, h, w), w by one of three methods. Works on every
-/// network from images to logits, (N, classes), whose layer is reached by <c>call</c>.
+/// Where a layer finds what speaks for a class: max(Σ_k w_k · A_k, 0), where A is the layer's output and w comes from one of three methods. Works on every
+/// network from images to logits (N, classes) whose layer is reached by <c>call</c>, and with a target function on networks with other outputs.
 /// </summary>
 /// <remarks>
-/// The network runs in evaluation mode; the mode of each module is restored, and no parameter gets a gradient. Grad-CAM: w_k = mean over positions of
+/// The network runs in evaluation mode; the mode of each module is restored, and no parameter gets a gradient. The caller may be in <c>no_grad</c> or in <c>inference_mode</c>.
+/// Grad-CAM: w_k = mean over positions of
 /// g = ∂s/∂A_k. Grad-CAM++: w_k = Σ α · max(g, 0), α = g² / (2 g² + g³ · Σ A_k), the sum over the positions of the channel (the paper's equation 19 for the score exp(s)). Score-CAM: w = softmax over channels of the
-/// logit that the image gets when it is multiplied by A_k, enlarged and scaled to 0 … 1; the paper subtracts the logit of an empty image first, which
+/// score that the image gets when it is multiplied by A_k, enlarged and scaled to 0 … 1; the paper subtracts the score of an empty image first, which
 /// the softmax cancels, and a channel that is the same everywhere has no part.
 /// </remarks>
 public static class ClassActivation
 {
-    /// <summary>Computes the maps of a batch.</summary>
+    /// <summary>Computes the maps of a batch for a network with logits.</summary>
     /// <param name="model">A network from (N, C, H, W) to (N, classes).</param>
     /// <param name="input">The images, as the network takes them.</param>
     /// <param name="layer">Name of a module in the network, as <c>named_modules</c> has it, with a map (N, K, h, w) as output: <c>layer4</c>.</param>
@@ -47,33 +48,53 @@ public static class ClassActivation
     /// <param name="classes">A class for each sample; null for the network's own choice.</param>
     /// <param name="channelsAtOnce">Score-CAM: images in one forward pass. Default 32.</param>
     /// <returns>The maps, to be disposed by the caller.</returns>
-    /// <exception cref="ArgumentException">There is no such layer, it is not reached, its output is no map, or a class does not exist.</exception>
+    /// <exception cref="ArgumentException">
+    /// There is no such layer, the network does not run it or runs it more than once, its output is no map, no gradient reaches it, or a class does not exist.
+    /// </exception>
     public static ClassActivationMaps Compute(
         nn.Module<Tensor, Tensor> model, Tensor input, string layer, ClassActivationMethod method = ClassActivationMethod.GradCam,
         IReadOnlyList<long>? classes = null, int channelsAtOnce = 32)
+        => Compute(model, input, layer, new ClassActivationOptions { Method = method, Classes = classes, ChannelsAtOnce = channelsAtOnce });
+
+    /// <summary>Computes the maps of a batch for a network with any output: a segmentation, tokens, one logit.</summary>
+    /// <param name="model">A network from (N, C, H, W) to (N, classes), or to what the options' target function takes.</param>
+    /// <param name="input">The images, as the network takes them.</param>
+    /// <param name="layer">Name of a module in the network, as <c>named_modules</c> has it, with a map (N, K, h, w) as output, or tokens (N, L, K) with <see cref="ClassActivationOptions.TokenGrid"/>.</param>
+    /// <param name="options">What to explain, and how.</param>
+    /// <returns>The maps, to be disposed by the caller.</returns>
+    /// <exception cref="ArgumentException">
+    /// There is no such layer, the network does not run it, or runs it more than once and <see cref="ClassActivationOptions.Call"/> does not say which call, its output is no map, no gradient
+    /// reaches it, a class does not exist, or an option is out of range.
+    /// </exception>
+    public static ClassActivationMaps Compute(nn.Module<Tensor, Tensor> model, Tensor input, string layer, ClassActivationOptions options)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(input);
         ArgumentNullException.ThrowIfNull(layer);
-        if (!Enum.IsDefined(method)) throw new ArgumentOutOfRangeException(nameof(method), method, $"method is {method}; ClassActivationMethod has no such value.");
-        if (channelsAtOnce < 1) throw new ArgumentOutOfRangeException(nameof(channelsAtOnce), channelsAtOnce, $"channelsAtOnce is {channelsAtOnce}; it must be at least 1.");
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
         if (input.dim() != 4 || input.size(0) < 1) throw new ArgumentException($"input has shape ({string.Join(", ", input.shape)}); it must be a batch of images, (N, C, H, W).", nameof(input));
-        nn.Module<Tensor, Tensor> watched = Find(model, layer);
+        WatchedLayer watched = new(Find(model, layer), layer, options);
 
         using EvaluationMode mode = new(model);
         using DisposeScope scope = NewDisposeScope();
         using HeldTensors held = new(model);
-        bool gradients = method != ClassActivationMethod.ScoreCam;
+
+        // enable_grad alone does not lift inference mode, and libtorch ends the process where a gradient is asked for in it.
+        bool gradients = options.Method != ClassActivationMethod.ScoreCam;
+        using IDisposable? normal = is_inference_mode_enabled() ? inference_mode(false) : null;
         using IDisposable grad = gradients ? enable_grad() : no_grad();
-        (Tensor logits, Tensor activations) = Run(model, watched, layer, input.detach(), gradients, scope);
-        long[] chosen = Choose(logits, classes);
-        Tensor index = tensor(chosen, device: logits.device).unsqueeze(1);
-        Tensor scores = logits.gather(1, index).squeeze(1);
-        Tensor weights = gradients ? OfGradient(scores, activations, method) : OfScores(model, input.detach(), activations.detach(), index, channelsAtOnce);
+        Tensor images = input.detach().clone();
+        Tensor output = watched.Run(model, images, gradients, scope);
+        long[] chosen = options.Target is null ? Choose(output, images.size(0), options.Classes) : [];
+        Func<Tensor, int, Tensor> target = options.Target ?? ((logits, sample) => logits.select(1, chosen[sample]));
+        Tensor scores = Scores(output, images.size(0), target);
+        Tensor maps = watched.Maps.detach();
+        Tensor weights = gradients ? OfGradient(model, images, scores, watched, target, options.Method) : OfScores(model, images, maps, target, options.ChannelsAtOnce);
         using IDisposable quiet = no_grad();
-        Tensor maps = weights.unsqueeze(2).unsqueeze(3).mul(activations.detach()).sum(1).relu();
+        Tensor weighted = weights.unsqueeze(2).unsqueeze(3).mul(maps).sum(1).relu();
         double[] values = [.. scores.detach().to_type(ScalarType.Float64).cpu().data<double>()];
-        return new ClassActivationMaps(maps.DetachFromDisposeScope(), chosen, values);
+        return new ClassActivationMaps(weighted.DetachFromDisposeScope(), chosen, values);
     }
 
     private static nn.Module<Tensor, Tensor> Find(nn.Module model, string layer)
@@ -89,49 +110,17 @@ public static class ClassActivation
         };
     }
 
-    /// <summary>The logits, and the layer's output as a leaf that they depend on, so that no gradient goes further down than needed.</summary>
-    private static (Tensor Logits, Tensor Activations) Run(nn.Module<Tensor, Tensor> model, nn.Module<Tensor, Tensor> layer, string name, Tensor input, bool gradients, DisposeScope scope)
+    private static long[] Choose(Tensor logits, long samples, IReadOnlyList<long>? classes)
     {
-        Tensor? activations = null;
-        var hook = layer.register_forward_hook((_, _, output) =>
+        if (logits.dim() != 2 || logits.size(0) != samples)
         {
-            // The hook runs in the scope of the layer's parent, which ends before the leaf is needed. Attach, because MoveToOtherDisposeScope loses a
-            // tensor that is in that scope already.
-            Tensor leaf = output.detach().clone();
-            scope.Attach(leaf);
-            activations = gradients ? leaf.requires_grad_() : leaf;
-
-            // What follows may write over what it gets: a ReLU in place does.
-            return leaf.clone();
-        });
-        Tensor logits;
-        try
-        {
-            logits = model.call(input);
-        }
-        finally
-        {
-            hook.remove();
+            throw new ArgumentException(
+                $"The network makes ({string.Join(", ", logits.shape)}); class activation needs logits, ({samples}, classes), or a target function: " +
+                "new ClassActivationOptions { Target = ClassActivationTargets.Pixels(1) }.", nameof(logits));
         }
 
-        if (activations is null)
-        {
-            throw new ArgumentException($"The network does not reach the layer '{name}', or runs it by forward() instead of call(), which hides it from hooks.", nameof(layer));
-        }
-
-        if (activations.dim() != 4) throw new ArgumentException($"The layer '{name}' makes ({string.Join(", ", activations.shape)}); it must make maps, (N, K, h, w).", nameof(layer));
-        if (logits.dim() != 2 || logits.size(0) != input.size(0) || activations.size(0) != input.size(0))
-        {
-            throw new ArgumentException($"The network makes ({string.Join(", ", logits.shape)}); class activation needs logits, ({input.size(0)}, classes).", nameof(model));
-        }
-
-        return (logits, activations);
-    }
-
-    private static long[] Choose(Tensor logits, IReadOnlyList<long>? classes)
-    {
         if (classes is null) return logits.argmax(1).cpu().data<long>().ToArray();
-        if (classes.Count != logits.size(0)) throw new ArgumentException($"classes has {classes.Count} entries for {logits.size(0)} images.", nameof(classes));
+        if (classes.Count != samples) throw new ArgumentException($"classes has {classes.Count} entries for {samples} images.", nameof(classes));
         foreach (long one in classes)
         {
             if (one < 0 || one >= logits.size(1)) throw new ArgumentException($"classes holds {one}; the network has classes 0 to {logits.size(1) - 1}.", nameof(classes));
@@ -140,28 +129,58 @@ public static class ClassActivation
         return [.. classes];
     }
 
+    /// <summary>(N): each sample's score.</summary>
+    private static Tensor Scores(Tensor output, long samples, Func<Tensor, int, Tensor> target)
+    {
+        if (output.dim() < 1 || output.size(0) != samples) throw new ArgumentException($"The network makes ({string.Join(", ", output.shape)}) of {samples} images; the first size must be {samples}.", nameof(output));
+        return cat([.. Enumerable.Range(0, (int)samples).Select(sample => Score(output.narrow(0, sample, 1), sample, target))], 0);
+    }
+
+    /// <summary>(B): the scores of B outputs that belong to one sample.</summary>
+    private static Tensor Score(Tensor output, int sample, Func<Tensor, int, Tensor> target)
+    {
+        Tensor score = target(output, sample) ?? throw new ArgumentException("The target function returned null; it must return one score per output, (B).", nameof(target));
+        bool fits = score.dim() == 1 && score.size(0) == output.size(0) && score.is_floating_point();
+        return fits ? score : throw new ArgumentException(
+            $"The target function made ({string.Join(", ", score.shape)}) in {score.dtype} of ({string.Join(", ", output.shape)}); it must return one floating-point score per output, ({output.size(0)}).", nameof(target));
+    }
+
     /// <summary>(N, K).</summary>
-    private static Tensor OfGradient(Tensor scores, Tensor activations, ClassActivationMethod method)
+    private static Tensor OfGradient(
+        nn.Module<Tensor, Tensor> model, Tensor images, Tensor scores, WatchedLayer watched, Func<Tensor, int, Tensor> target, ClassActivationMethod method)
     {
         using Scalar zero = 0.0.ToScalar(), two = 2.0.ToScalar(), one = 1.0.ToScalar();
 
         // The second term keeps the layer in the graph where the score does not depend on it: without, libtorch would end the process.
-        Tensor total = scores.sum().add(activations.flatten().narrow(0, 0, 1).sum().mul(zero), one);
-        Tensor gradient = autograd.grad([total], [activations])[0];
+        Tensor total = scores.sum().add(watched.Activations.flatten().narrow(0, 0, 1).sum().mul(zero), one);
+        Tensor raw = autograd.grad([total], [watched.Activations])[0];
+        if (!raw.count_nonzero().ToBoolean()) CheckReached(model, images, scores, watched, target);
+        Tensor gradient = watched.AsMaps(raw);
         if (method == ClassActivationMethod.GradCam) return gradient.mean([2, 3]);
 
         Tensor square = gradient.square();
-        Tensor below = square.mul(two).add(activations.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)), one);
+        Tensor below = square.mul(two).add(watched.Maps.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)), one);
         Tensor alpha = where(below.eq(zero), zeros_like(square), square.div(below.masked_fill(below.eq(zero), one)));
         return alpha.mul(gradient.relu()).sum([2, 3]);
     }
 
+    /// <summary>A gradient of zeros is right where a changed layer changes no score. Where it does, something between cuts the gradient off.</summary>
+    private static void CheckReached(nn.Module<Tensor, Tensor> model, Tensor images, Tensor scores, WatchedLayer watched, Func<Tensor, int, Tensor> target)
+    {
+        using IDisposable quiet = no_grad();
+        Tensor changed = Scores(watched.RunChanged(model, images), images.size(0), target);
+        if (changed.eq(scores).logical_or(changed.isnan()).all().ToBoolean()) return;
+        throw new ArgumentException(
+            $"The scores depend on the layer '{watched.Name}', but no gradient reaches it: what follows it runs under no_grad(), detaches its input or is not differentiable. " +
+            "Name a layer behind that, or use ClassActivationMethod.ScoreCam, which needs no gradient.", "layer");
+    }
+
     /// <summary>(N, K).</summary>
-    private static Tensor OfScores(nn.Module<Tensor, Tensor> model, Tensor input, Tensor activations, Tensor classes, int atOnce)
+    private static Tensor OfScores(nn.Module<Tensor, Tensor> model, Tensor input, Tensor activations, Func<Tensor, int, Tensor> target, int atOnce)
     {
         using Scalar shut = double.NegativeInfinity.ToScalar(), zero = 0.0.ToScalar(), one = 1.0.ToScalar();
         List<Tensor> rows = [];
-        for (long n = 0; n < input.size(0); n++)
+        for (int n = 0; n < input.size(0); n++)
         {
             Tensor image = input.narrow(0, n, 1);
             List<Tensor> scores = [];
@@ -175,8 +194,8 @@ public static class ClassActivation
                 Tensor least = large.amin([2, 3], keepdim: true), range = large.amax([2, 3], keepdim: true).sub(least);
                 Tensor flat = range.eq(zero);
                 Tensor mask = large.sub(least).div(range.masked_fill(flat, one));
-                Tensor logits = model.call(image.mul(mask)).gather(1, classes.narrow(0, n, 1).expand(count, 1)).squeeze(1);
-                scores.Add(logits.masked_fill(flat.flatten(), shut).MoveToOuterDisposeScope());
+                Tensor score = Score(model.call(image.mul(mask)), n, target);
+                scores.Add(score.masked_fill(flat.flatten(), shut).MoveToOuterDisposeScope());
             }
 
             Tensor all = cat(scores, 0);

@@ -12,10 +12,10 @@ public sealed record HeatMapOptions
     /// <summary>How much an overlay covers the image, from 0 to 1. Default 0.6.</summary>
     public double Opacity { get; init; } = 0.6;
 
-    /// <summary>Value of the first colour. Default null: the map's smallest.</summary>
+    /// <summary>Value of the first colour. Default null: the smallest value of the map. A map of equal values v is drawn on the scale from 0 to 1, or from 0 to v where v lies outside.</summary>
     public double? Minimum { get; init; }
 
-    /// <summary>Value of the last colour. Default null: the map's largest.</summary>
+    /// <summary>Value of the last colour. Default null: the largest value of the map, or the end of the scale of a map of equal values (<see cref="Minimum"/>).</summary>
     public double? Maximum { get; init; }
 
     /// <summary>Whether the map is enlarged by bicubic interpolation, or in squares. Default true.</summary>
@@ -98,14 +98,13 @@ public static class HeatMap
 
         (int width, int height) = Size(aspect, options);
         float[] values = Resample(map, height, width, options.Smooth);
-        (double minimum, double maximum) = (options.Minimum ?? values.Min(), options.Maximum ?? values.Max());
-        double range = maximum - minimum;
+        ValueScale scale = ValueScale.Of(values, options.Minimum, options.Maximum);
         using Picture? below = image?.Resized(width, height, Drawing.Smooth);
         byte[] pixels = below?.Pixels() ?? new byte[4 * width * height];
         double cover = below is null ? 1 : options.Opacity;
         for (int i = 0; i < values.Length; i++)
         {
-            SKColor color = options.Colors.At(range > 0 ? (values[i] - minimum) / range : float.IsNaN(values[i]) ? double.NaN : 0);
+            SKColor color = options.Colors.At(scale.Place(values[i]));
             Span<byte> pixel = pixels.AsSpan(4 * i, 4);
             if (options.GreyImage) pixel[0] = pixel[1] = pixel[2] = (byte)((0.299 * pixel[0]) + (0.587 * pixel[1]) + (0.114 * pixel[2]));
             pixel[0] = Blend(pixel[0], color.Red);
@@ -116,7 +115,7 @@ public static class HeatMap
 
         using Picture drawn = Picture.FromPixels(pixels, width, height);
         if (options.Mark is { } mark) Ring(drawn, map, mark);
-        return Frame(drawn, options, minimum, maximum);
+        return Frame(drawn, options, scale.Minimum, scale.Maximum);
 
         byte Blend(byte under, byte over) => (byte)Math.Round((under * (1 - cover)) + (over * cover));
     }

@@ -210,6 +210,50 @@ public sealed class CostTests
         Assert.Contains("of UserNetwork only the modules inside are counted", text, StringComparison.Ordinal);
     }
 
+    /// <summary>nn.MultiheadAttention returns a tensor without a handle in place of weights that nobody asked for.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Multi_head_attention_is_measured_with_and_without_weights(bool weights)
+    {
+        using WeightlessAttention network = new(weights);
+        ModelCost cost = ModelCost.Measure(network, 5, 2, 8);
+        Assert.Equal(["mha"], cost.NotCounted.Select(module => module.Path));
+        Assert.Equal(network.parameters().Sum(parameter => parameter.numel()), cost.Parameters);
+        Assert.Equal([5, 2, 8], cost.Total.OutputShape!.ToArray());
+        Assert.Equal(weights ? null : [5, 2, 8], cost["mha"].OutputShape?.ToArray());
+        Assert.NotNull(ModelCost.Measure(network, new CostOptions { Repetitions = 1 }, 5, 2, 8).Total.Milliseconds);
+    }
+
+    /// <summary>A network whose output is a dictionary: its tensors are outputs like those of a tuple.</summary>
+    [Fact]
+    public void Outputs_in_a_dictionary_count()
+    {
+        using DictionaryNetwork network = new();
+        using Tensor input = randn(1, 4);
+        ModelCost cost = ModelCost.Measure(network, new CostOptions(), [input]);
+        Assert.Equal(4 * 3, cost.MultiplyAccumulates);
+        Assert.Null(cost.Total.OutputShape);
+        Assert.Equal([""], cost.PartlyCounted.Select(module => module.Path));
+    }
+
+    /// <summary>The second wrapper has no line for the layer, which stands below the first; that makes it no layer without a formula.</summary>
+    [Fact]
+    public void A_class_whose_submodule_stands_elsewhere_too_is_a_class_and_not_an_uncounted_layer()
+    {
+        using Linear shared = nn.Linear(10, 10);
+        using ReLU activation = nn.ReLU();
+        using Sequential network = nn.Sequential(("a", new Wrap(shared)), ("b", new Wrap(shared)), ("c", new Wrap(activation)), ("d", new Wrap(activation)), ("e", new Wrap(nn.Sequential(shared))));
+        ModelCost cost = ModelCost.Measure(network, 1, 10);
+        Assert.Equal(300, cost.MultiplyAccumulates);
+        Assert.Empty(cost.NotCounted);
+        Assert.Equal(["a", "b", "c", "d", "e"], cost.PartlyCounted.Select(module => module.Path));
+        Assert.Equal(110, cost.Parameters);
+
+        // The shared layer moves its bytes three times: 110 parameters, 10 values in, 10 out. The wrappers move none.
+        Assert.Equal((3 * 130 * 4) + (2 * 20 * 4), cost.Total.BytesMoved);
+    }
+
     [Fact]
     public void An_embedding_takes_an_input_of_ones_own()
     {
@@ -468,5 +512,48 @@ public sealed class CostTests
             gate.call(input).Dispose();
             throw new InvalidOperationException("on purpose");
         }
+    }
+
+    private sealed class WeightlessAttention : nn.Module<Tensor, Tensor>
+    {
+        private readonly MultiheadAttention mha = nn.MultiheadAttention(8, 2);
+        private readonly bool _weights;
+
+        public WeightlessAttention(bool weights)
+            : base(nameof(WeightlessAttention))
+        {
+            _weights = weights;
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x) => mha.call(x, x, x, null, _weights, null).Item1;
+    }
+
+    private sealed class DictionaryNetwork : nn.Module<Tensor, Dictionary<string, Tensor>>
+    {
+        private readonly Linear fc = nn.Linear(4, 3);
+
+        public DictionaryNetwork()
+            : base(nameof(DictionaryNetwork)) => RegisterComponents();
+
+        public override Dictionary<string, Tensor> forward(Tensor x)
+        {
+            Tensor logits = fc.call(x);
+            return new() { ["logits"] = logits, ["probabilities"] = logits.softmax(1) };
+        }
+    }
+
+    private sealed class Wrap : nn.Module<Tensor, Tensor>
+    {
+        private readonly nn.Module<Tensor, Tensor> inner;
+
+        public Wrap(nn.Module<Tensor, Tensor> module)
+            : base(nameof(Wrap))
+        {
+            inner = module;
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x) => inner.call(x);
     }
 }

@@ -51,6 +51,29 @@ public sealed class PictureTests
         Assert.Equal(ColorMap.Inferno.At(0.5), scaled.Bitmap.GetPixel(7, 7));
     }
 
+    /// <summary>An open gate is a map of ones: the colours of its own range would be the first one, that of a shut gate.</summary>
+    [Theory]
+    [InlineData(1, 0, 1)]
+    [InlineData(0, 0, 1)]
+    [InlineData(0.25, 0, 1)]
+    [InlineData(5, 0, 5)]
+    [InlineData(-2, -2, 0)]
+    public void A_map_of_equal_values_is_drawn_on_a_scale_that_tells_open_from_shut(float value, double minimum, double maximum)
+    {
+        using Tensor even = full(2, 2, value), rounded = tensor(new[] { value, MathF.BitIncrement(value), value, value }, [2, 2]);
+        foreach (Tensor map in new[] { even, rounded })
+        {
+            if (value == 0 && !ReferenceEquals(map, even)) continue;
+            using Picture picture = HeatMap.Draw(map, Squares);
+            Assert.Equal(ColorMap.Viridis.At((value - minimum) / (maximum - minimum)), picture.Bitmap.GetPixel(1, 1));
+            ValueScale scale = ValueScale.Of(map.data<float>().ToArray(), null, null);
+            Assert.Equal((minimum, maximum), (Math.Round(scale.Minimum, 5), Math.Round(scale.Maximum, 5)));
+        }
+
+        using Picture inOwnScale = HeatMap.Draw(even, Squares with { Minimum = value, Maximum = value });
+        Assert.Equal(ColorMap.Viridis.At(0.5), inOwnScale.Bitmap.GetPixel(1, 1));
+    }
+
     [Fact]
     public void An_overlay_blends_by_its_opacity()
     {

@@ -90,7 +90,7 @@ internal static class CostMeter
         private readonly string _path;
         private readonly List<Node> _children = [];
         private readonly long _parameters, _stateBytes;
-        private readonly bool _hasOwnParameters;
+        private readonly bool _hasOwnParameters, _hasSubmodules;
         private long _strict, _thop, _fvcore, _elementwise, _moved, _kept;
         private int _calls;
         private bool _isCounted, _isLayer;
@@ -112,6 +112,8 @@ internal static class CostMeter
             foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) _stateBytes += Bytes(buffer);
             foreach ((string name, nn.Module child) in module.named_children())
             {
+                // A submodule that stands elsewhere too is counted there. This module is a class around it all the same, not a layer.
+                _hasSubmodules = true;
                 if (!seen.Contains(child)) _ = new Node(child, path.Length == 0 ? name : $"{path}.{name}", this, seen, parameters);
             }
         }
@@ -162,7 +164,7 @@ internal static class CostMeter
                 return;
             }
 
-            if (_children.Count > 0 || known is { IsView: true }) return;
+            if (_hasSubmodules || known is { IsView: true }) return;
             _moved += _stateBytes + read.Concat(written).Sum(Bytes);
             if (!IsInPlace) _kept += written.Sum(Bytes);
         }
@@ -223,7 +225,7 @@ internal static class CostMeter
             if (!ModuleHooks.CanWatch(Module)) return _hasOwnParameters ? CostCoverage.NotCounted : CostCoverage.Counted;
             if (_calls == 0 && !HidesItsCalls) return CostCoverage.NotCalled;
             if (ours) return CostCoverage.Counted;
-            return _hasOwnParameters || _children.Count == 0 ? CostCoverage.NotCounted : CostCoverage.Functional;
+            return _hasOwnParameters || !_hasSubmodules ? CostCoverage.NotCounted : CostCoverage.Functional;
         }
 
         /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>

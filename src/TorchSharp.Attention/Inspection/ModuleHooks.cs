@@ -33,12 +33,17 @@ internal sealed class ModuleHooks : IDisposable
         Register(module, hookable, "register_forward_hook", type, Typed(type, after));
     }
 
-    /// <summary>All tensors in what a module takes or returns: alone, in tuples, in lists.</summary>
+    /// <summary>
+    /// All tensors in what a module takes or returns: alone, in tuples, in lists, as values of dictionaries. A tensor without a handle is none: TorchSharp's
+    /// <c>nn.MultiheadAttention</c> returns one in place of the weights that nobody asked for.
+    /// </summary>
     public static IEnumerable<Tensor> Tensors(object? value) => value switch
     {
+        Tensor { IsInvalid: true } => [],
         Tensor tensor => [tensor],
         ITuple tuple => Enumerable.Range(0, tuple.Length).SelectMany(i => Tensors(tuple[i])),
         string => [],
+        IDictionary map => map.Values.Cast<object?>().SelectMany(Tensors),
         IEnumerable list => list.Cast<object?>().SelectMany(Tensors),
         _ => [],
     };
