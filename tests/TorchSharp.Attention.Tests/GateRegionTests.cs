@@ -36,6 +36,7 @@ public sealed class GateRegionTests : IDisposable
         AttentionKernels.Enabled = _enabled;
         NativeTeam.BytesWorthAThread = _bytes;
         NativeTeam.WithoutOpenMp = false;
+        NativeTeam.MostGranted = int.MaxValue;
         GateRegion.GroupBytes = _group;
         set_num_threads(_threads);
     }
@@ -72,6 +73,84 @@ public sealed class GateRegionTests : IDisposable
                 },
                 iter: 120,
                 threads: 1);
+    }
+
+    /// <summary>Shapes whose batches no number of threads divides, groups of one sample to the whole batch, and teams smaller than asked for.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Odd_batches_and_small_teams_give_the_composed_values(bool pool)
+    {
+        NativeTeam.BytesWorthAThread = 1;
+        NativeTeam.WithoutOpenMp = pool;
+        using IDisposable quiet = no_grad();
+        foreach (int index in (int[])[9, 12, 17, 18, 20])
+        {
+            foreach (bool pixels in (bool[])[false, true])
+            {
+                using GateModule module = Build(index, 8, seed: 5);
+                foreach (int batch in (int[])[1, 5, 7, 11, 21, 41])
+                {
+                    using DisposeScope scope = NewDisposeScope();
+                    Tensor x = Map(batch, 8, 9, 7, pixels, batch);
+                    AttentionKernels.Enabled = false;
+                    Tensor expected = module.call(x);
+                    AttentionKernels.Enabled = true;
+                    foreach (int samples in (int[])[1, 2, 3, 5, 64])
+                    {
+                        GateRegion.GroupBytes = samples * 4 * 8 * 63;
+                        foreach ((int asked, int granted) in (ReadOnlySpan<(int, int)>)[(1, 1), (2, 2), (2, 1), (3, 2), (5, 3), (8, 5)])
+                        {
+                            set_num_threads(asked);
+                            NativeTeam.MostGranted = granted;
+                            KernelTests.Trial.Near(expected, InOneCall(module, x, overwrite: false, null), 2e-5);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(false, 11, 128, 28)]
+    [InlineData(false, 21, 256, 14)]
+    [InlineData(false, 41, 512, 7)]
+    [InlineData(false, 21, 64, 28)]
+    [InlineData(true, 7, 64, 56)]
+    [InlineData(true, 5, 64, 64)]
+    [InlineData(true, 3, 64, 90)]
+    [InlineData(true, 11, 64, 56)]
+    public void Networks_batches_give_the_composed_values_every_time(bool pixels, int batch, int channels, int side)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable quiet = no_grad();
+        Tensor x = Map(batch, channels, side, side, pixels, 1);
+        foreach (GateModule module in (GateModule[])[new Cbam(channels), new ChannelAttention(channels), new LightCbam(channels), new SpatialAttention(channels), new SqueezeExcitation(channels)])
+        {
+            module.eval();
+            AttentionKernels.Enabled = false;
+            Tensor expected = module.call(x);
+            AttentionKernels.Enabled = true;
+            foreach (int threads in (int[])[2, 4])
+            {
+                set_num_threads(threads);
+                for (int i = 0; i < 6; i++) KernelTests.Trial.Near(expected, module.call(x), 2e-5);
+            }
+
+            module.Dispose();
+        }
+    }
+
+    [Fact]
+    public void Many_tiny_maps_and_a_wide_layer_fit_in_memory()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable quiet = no_grad();
+        using SqueezeExcitation module = new(1, new() { ReducedChannels = 2048 });
+        module.eval();
+        Tensor x = randn(600_000, 1, 1, 1), y = InOneCall(module, x, overwrite: false, null);
+        AttentionKernels.Enabled = false;
+        foreach (long first in (long[])[0, 299_990, 599_980]) KernelTests.Trial.Near(module.call(x.narrow(0, first, 20)), y.narrow(0, first, 20), 2e-5);
     }
 
     [Fact]

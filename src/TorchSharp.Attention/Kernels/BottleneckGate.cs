@@ -19,6 +19,7 @@ internal static unsafe class BottleneckGate
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || activation != GateActivation.ReLU || gate != GateFunction.Sigmoid) return null;
         if (pooled.size(1) > MostSamplesOfBranch * pooled.size(0) || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second)) return null;
+        if (pooled.numel() > MapView.MostCounted || pooled.size(0) * pooled.size(1) * first.weight!.size(0) > MapView.MostCounted) return null;
         if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias)) || (second.bias is not null && !Holds(second.bias))) return null;
         bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true } || second.bias is { requires_grad: true };
         if (!weights && !pooled.requires_grad) return null;

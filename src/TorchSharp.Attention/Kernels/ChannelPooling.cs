@@ -11,7 +11,7 @@ internal static unsafe class ChannelPooling
     {
         MapArguments a = view.Arguments();
         a.First = results;
-        a.Second = results + ((long)view.Batch * view.Channels);
+        a.Second = results + view.ChannelValues;
         a.ResultStride = view.Channels;
         a.Scale = 1f / view.Positions;
         if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(view, a);
@@ -24,22 +24,23 @@ internal static unsafe class ChannelPooling
     /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>
     private static void Deviations(in MapView view, MapArguments a)
     {
-        float[] origins = new float[(long)view.Batch * view.Channels];
-        fixed (float* origin = origins)
+        long count = view.ChannelValues;
+        ScratchLayout layout = new(guard: 0);
+        Section section = layout.Add(count);
+        using Scratch scratch = new(layout);
+        float* origin = scratch.At(section);
+        for (int n = 0; n < view.Batch; n++)
         {
-            for (int n = 0; n < view.Batch; n++)
-            {
-                for (int c = 0; c < view.Channels; c++) origin[((long)n * view.Channels) + c] = Element(view, n, c);
-            }
+            for (int c = 0; c < view.Channels; c++) origin[((long)n * view.Channels) + c] = Element(view, n, c);
+        }
 
-            a.ChannelShift = origin;
-            MapKernels.OverPositions<Moments>(view, a);
-            for (long i = 0; i < origins.Length; i++)
-            {
-                float shifted = a.First[i];
-                a.First[i] = origin[i] + shifted;
-                a.Second[i] = Math.Max(0, a.Second[i] - (shifted * shifted * view.Positions));
-            }
+        a.ChannelShift = origin;
+        MapKernels.OverPositions<Moments>(view, a);
+        for (long i = 0; i < count; i++)
+        {
+            float shifted = a.First[i];
+            a.First[i] = origin[i] + shifted;
+            a.Second[i] = Math.Max(0, a.Second[i] - (shifted * shifted * view.Positions));
         }
     }
 

@@ -93,24 +93,52 @@ internal static unsafe class ChannelSteps<TVector>
     }
 }
 
+/// <summary>Where a sample's merged sums and maxima go.</summary>
+internal interface IPlaces
+{
+    bool HasMaxima { get; }
+
+    long Sums(in RegionShare share, int sample);
+
+    long Maxima(in RegionShare share, int sample);
+}
+
+/// <summary>Among the pooled channels, with or without maxima.</summary>
+internal readonly struct ChannelPlaces(bool maxima) : IPlaces
+{
+    public bool HasMaxima { get; } = maxima;
+
+    public long Sums(in RegionShare share, int sample) => share.Means(sample);
+
+    public long Maxima(in RegionShare share, int sample) => share.Maxima(sample);
+}
+
+/// <summary>Among the pooled positions.</summary>
+internal readonly struct PositionPlaces : IPlaces
+{
+    public bool HasMaxima => true;
+
+    public long Sums(in RegionShare share, int sample) => share.Map(sample);
+
+    public long Maxima(in RegionShare share, int sample) => share.MaximaOfMap(sample);
+}
+
 /// <summary>Results down columns of rows that several threads own, added up, or the largest taken.</summary>
 internal static unsafe class PartSums<TVector>
     where TVector : unmanaged, ISimd<TVector>
 {
-    /// <summary>
-    /// For this thread's range of columns, all samples. Parts are pairs of <paramref name="columns"/> sums and maxima, at (sample + thread).
-    /// </summary>
-    public static void Merge(float* parts, in GateRegion.Share share, int columns, float* sums, float* maxima, nint pitch, float scale)
+    /// <summary>For this thread's range of columns, all samples; parts are pairs of sums and maxima.</summary>
+    public static void Merge<TPlaces>(float* origin, in RegionShare share, TPlaces places, int columns, float scale)
+        where TPlaces : struct, IPlaces
     {
         (int from, int to) = share.Of(columns);
         if (from == to) return;
         for (int sample = 0; sample < share.Samples; sample++)
         {
             (int first, int last) = share.Owners(sample);
-            float* part = parts + (2 * (nint)(sample + first) * columns);
-            float* sum = sums + (sample * pitch);
-            bool known = Add(part, last - first + 1, columns, sum, scale, from, to);
-            if (maxima is not null) Largest(part + columns, last - first + 1, columns, maxima + (sample * pitch), from, to, known);
+            float* part = origin + share.Part(sample, first);
+            bool known = Add(part, last - first + 1, columns, origin + places.Sums(share, sample), scale, from, to);
+            if (places.HasMaxima) Largest(part + columns, last - first + 1, columns, origin + places.Maxima(share, sample), from, to, known);
         }
     }
 

@@ -162,6 +162,7 @@ internal sealed unsafe class GateProgram
     private GateProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, GateStepKind kind, float biasFactor)
     {
         if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return Refuse();
+        if (Math.Max(layer.weight!.size(0), layer.weight.size(1)) > MapView.MostCounted) return Refuse();
         ref GateStep step = ref Next();
         step.Kind = kind;
         step.Outputs = (int)layer.weight!.size(0);

@@ -8,9 +8,6 @@ internal static unsafe class MapKernels
     /// <summary>Columns of a tile: the results being summed up stay in the nearest cache.</summary>
     internal const int LargestTile = 1024;
 
-    /// <summary>Floats of two cache lines.</summary>
-    private const int Line = 32;
-
     /// <summary>One pair of results a channel, over its positions.</summary>
     public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
@@ -41,9 +38,9 @@ internal static unsafe class MapKernels
             : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
             : Reducer<Simd128, TReduction>(map, alongRows);
         int items = a->Matrices * a->Rows, threads = torch.get_num_threads();
-        if (!alongRows && map.Pixels && a->Matrices < threads && a->Rows % threads == 0)
+        if (!alongRows && map.Pixels && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, guard: 0, out PartsPlan plan))
         {
-            ReduceInParts(body, a, TReduction.Second, threads, map.Bytes * maps);
+            ReduceInParts(body, a, TReduction.Second, plan, map.Bytes * maps);
             return;
         }
 
@@ -63,42 +60,34 @@ internal static unsafe class MapKernels
     /// A few samples of channels-last: each thread sums the rows that it will write later, which lie in its own cache, and the sums are added.
     /// </summary>
     private static void ReduceInParts(
-        delegate*<MapArguments*, int, int, void> body, MapArguments* a, SecondResult second, int parts, long bytes)
+        delegate*<MapArguments*, int, int, void> body, MapArguments* a, SecondResult second, in PartsPlan plan, long bytes)
     {
-        // Two threads never write to one cache line, nor to neighbours, which the processor fetches in pairs.
-        int samples = a->Matrices, columns = a->Columns, pitch = (columns + Line - 1) / Line * Line;
-        long size = (long)samples * parts * pitch;
+        using Scratch scratch = new(plan.Layout);
         MapArguments cut = *a;
-        cut.Matrices *= parts;
-        cut.Rows /= parts;
-        cut.Parts = parts;
-        cut.Tile = (columns + 15) / 16 * 16;
-        cut.ResultStride = pitch;
-        float[] results = System.Buffers.ArrayPool<float>.Shared.Rent((int)(2 * size) + Line);
-        fixed (float* origin = results)
+        cut.Matrices = plan.Matrices;
+        cut.Rows = plan.Rows;
+        cut.Parts = plan.Parts;
+        cut.Tile = plan.Tile;
+        cut.ResultStride = plan.Pitch;
+        cut.First = scratch.At(plan.First);
+        cut.Second = scratch.At(plan.Second);
+        NativeTeam.Run(body, &cut, cut.Matrices, bytes);
+        for (int sample = 0; sample < a->Matrices; sample++)
         {
-            float* first = (float*)(((nint)origin + (sizeof(float) * Line) - 1) / (sizeof(float) * Line) * (sizeof(float) * Line));
-            cut.First = first;
-            cut.Second = first + size;
-            NativeTeam.Run(body, &cut, cut.Matrices, bytes);
-            for (int sample = 0; sample < samples; sample++)
-            {
-                float* part = first + ((long)sample * parts * pitch);
-                Merge(part, columns, pitch, parts, a->First + (sample * a->ResultStride), SecondResult.Sum);
-                if (second != SecondResult.None) Merge(part + size, columns, pitch, parts, a->Second + (sample * a->ResultStride), second);
-            }
+            long part = plan.Of(sample, 0);
+            Merge(cut.First + part, plan, a->First + (sample * a->ResultStride), SecondResult.Sum);
+            if (second != SecondResult.None) Merge(cut.Second + part, plan, a->Second + (sample * a->ResultStride), second);
         }
-
-        System.Buffers.ArrayPool<float>.Shared.Return(results);
     }
 
-    /// <summary>Adds up the parts' results, or takes the largest; a NaN stays one.</summary>
-    private static void Merge(float* part, int columns, int pitch, int parts, float* result, SecondResult kind)
+    /// <summary>Adds up the parts' results of a sample, or takes the largest; a NaN stays one.</summary>
+    private static void Merge(float* part, in PartsPlan plan, float* result, SecondResult kind)
     {
+        int columns = plan.Columns;
         new ReadOnlySpan<float>(part, columns).CopyTo(new Span<float>(result, columns));
-        for (int i = 1; i < parts; i++)
+        for (int i = 1; i < plan.Parts; i++)
         {
-            float* next = part + ((long)i * pitch);
+            float* next = part + plan.Of(0, i);
             for (int column = 0; column < columns; column++)
             {
                 result[column] = kind == SecondResult.Maximum ? MathF.Max(result[column], next[column]) : result[column] + next[column];

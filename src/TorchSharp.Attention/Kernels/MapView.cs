@@ -6,6 +6,9 @@ namespace TorchSharp.Attention;
 /// <summary>A feature map in memory as the kernels see it.</summary>
 internal readonly unsafe struct MapView
 {
+    /// <summary>Rows, columns or values of channels or positions of all samples that a map may have.</summary>
+    internal const long MostCounted = 1 << 28;
+
     private MapView(Tensor map, bool pixels)
     {
         Pixels = pixels;
@@ -46,6 +49,12 @@ internal readonly unsafe struct MapView
 
     public long Elements => (long)Batch * Channels * Positions;
 
+    /// <summary>One value per channel and sample.</summary>
+    public long ChannelValues => (long)Batch * Channels;
+
+    /// <summary>One value per position and sample.</summary>
+    public long PositionValues => (long)Batch * Positions;
+
     public long Bytes => Elements * (Half ? 2 : 4);
 
     /// <summary>The view, where the map is of a type, place and layout that the kernels know.</summary>
@@ -54,7 +63,7 @@ internal readonly unsafe struct MapView
         view = default;
         if (map.device_type != DeviceType.CPU || map.dtype is not (ScalarType.Float32 or ScalarType.BFloat16)) return false;
         long channels = map.size(1), height = map.size(2), width = map.size(3);
-        if (map.size(0) == 0 || height * width > int.MaxValue || map.size(0) * Math.Max(channels, height * width) > int.MaxValue) return false;
+        if (!Counts(map.size(0), channels, height, width)) return false;
         if (height * width > 1 && map.is_contiguous()) view = new MapView(map, pixels: false);
         else if (LiesInPixels(map, channels, height, width)) view = new MapView(map, pixels: true);
         else return false;
@@ -103,6 +112,17 @@ internal readonly unsafe struct MapView
 
     /// <summary>The first value of a tensor. The caller keeps the tensor alive.</summary>
     public static float* Pointer(Tensor tensor) => (float*)THSTensor_data(tensor.Handle);
+
+    /// <summary>
+    /// Whether the kernels can count a map's rows, columns and values of channels and positions in 32 bits, small multiples of them included. Products of
+    /// these counts, which say where an element stands, are in 64 bits.
+    /// </summary>
+    private static bool Counts(long batch, long channels, long height, long width)
+    {
+        if (Math.Min(Math.Min(batch, channels), Math.Min(height, width)) == 0) return false;
+        return height <= MostCounted && width <= MostCounted && channels <= MostCounted && height * width <= MostCounted
+            && batch <= MostCounted && batch * Math.Max(channels, height * width) <= MostCounted;
+    }
 
     private static bool LiesInPixels(Tensor map, long channels, long height, long width) =>
         map.stride(1) == 1

@@ -19,6 +19,9 @@ internal static unsafe class NativeTeam
     /// <summary>Whether to run on the .NET pool although libtorch's threads could be had. For tests.</summary>
     internal static bool WithoutOpenMp { get; set; }
 
+    /// <summary>The threads that a team has at most, however many are asked for, as where the system grants fewer. For tests.</summary>
+    internal static int MostGranted { get; set; } = int.MaxValue;
+
     /// <summary>How many threads are worth waking for so many items and bytes.</summary>
     public static int ThreadsFor(long items, long bytes) => (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
 
@@ -36,19 +39,21 @@ internal static unsafe class NativeTeam
             return;
         }
 
-        Work work = new((delegate*<void*, int, int, void>)body, arguments, items, threads);
+        Work work = new((delegate*<void*, int, int, void>)body, arguments, items, Math.Min(threads, MostGranted));
         if (IsOpenMp) _openMp!.Run(&work);
         else RunOnPool(&work);
     }
 
     /// <summary>
     /// Calls <paramref name="body"/> with (phase, thread, threads) for every thread of a team, phase after phase: no thread begins one before all
-    /// have done the last. On libtorch's threads that is one parallel call with barriers, whatever the number of phases.
+    /// have done the last. On libtorch's threads that is one parallel call with barriers, whatever the number of phases. The system may grant a team of
+    /// fewer threads than <paramref name="threads"/>, and only the body learns how many there are: what it does must be right for any number.
     /// </summary>
     public static void RunPhases<TArguments>(delegate*<TArguments*, int, int, int, void> body, TArguments* arguments, int phases, int threads)
         where TArguments : unmanaged
     {
         PhasedWork work = new((delegate*<void*, int, int, int, void>)body, arguments, phases);
+        threads = Math.Min(threads, MostGranted);
         if (threads <= 1) work.Alone();
         else if (IsOpenMp) _openMp!.RunPhases(&work, threads);
         else RunPhasesOnPool(&work, phases, threads);
@@ -84,9 +89,8 @@ internal static unsafe class NativeTeam
 
         public void Part(int thread, int threads)
         {
-            int from = (int)((long)_items * thread / threads);
-            int to = (int)((long)_items * (thread + 1) / threads);
-            if (from < to) _body(_arguments, from, to);
+            (long from, long to) = Partition.Of(_items, thread, threads);
+            if (from < to) _body(_arguments, (int)from, (int)to);
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Buffers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -24,7 +23,6 @@ internal static unsafe class PendingNorm
     /// <summary>Whether the norm is one that the kernels can stand in for, and nobody listens to it.</summary>
     public static bool Fits(BatchNorm2d norm, in MapView view)
         => norm.training && norm.momentum is not null && !view.Half && !view.Pixels && (long)view.Batch * view.Positions > 1
-            && (long)view.Batch * view.Channels <= int.MaxValue / 2
             && norm.weight is not null && norm.bias is not null && Holds(norm.weight, view) && Holds(norm.bias, view)
             && norm.track_running_stats && norm.num_batches_tracked is not null
             && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view) && Holds(norm.running_var, view)
@@ -50,42 +48,39 @@ internal static unsafe class PendingNorm
     {
         int channels = view.Channels, batch = view.Batch, planes = batch * channels;
         Interlocked.Increment(ref _begun);
-        double[] sums = ArrayPool<double>.Shared.Rent(2 * planes);
-        fixed (double* means = sums)
+        ScratchLayout layout = new(guard: 0);
+        Section first = layout.AddDoubles(planes), second = layout.AddDoubles(planes);
+        using Scratch scratch = new(layout);
+        double* means = scratch.Doubles(first), squares = scratch.Doubles(second);
+        float* weight = MapView.Pointer(norm.weight!);
+        float* extreme = At(view, Extreme);
+        NormStatistics.Run(view, new()
         {
-            double* squares = means + planes;
-            float* weight = MapView.Pointer(norm.weight!);
-            float* extreme = At(view, Extreme);
-            NormStatistics.Run(view, new()
-            {
-                Values = (float*)view.Values,
-                Positions = view.Positions,
-                Channels = channels,
-                Means = means,
-                Squares = squares,
-                Extremes = extremes ? extreme : null,
-                Signs = weight,
-            });
-            Merging merging = new()
-            {
-                Means = means,
-                Squares = squares,
-                Arrays = view.Norm,
-                Weight = weight,
-                Bias = MapView.Pointer(norm.bias!),
-                RunningMean = MapView.Pointer(norm.running_mean!),
-                RunningVariance = MapView.Pointer(norm.running_var!),
-                Batch = batch,
-                Channels = channels,
-                Positions = view.Positions,
-                Epsilon = norm.eps,
-                Share = norm.momentum!.Value,
-            };
-            NativeTeam.Run(&Merge, &merging, channels, sizeof(double) * (2L + Arrays) * planes);
-            for (int i = 0; extremes && i < planes; i++) extreme[i] = Normed(view, i, extreme[i]);
-        }
-
-        ArrayPool<double>.Shared.Return(sums);
+            Values = (float*)view.Values,
+            Positions = view.Positions,
+            Channels = channels,
+            Means = means,
+            Squares = squares,
+            Extremes = extremes ? extreme : null,
+            Signs = weight,
+        });
+        Merging merging = new()
+        {
+            Means = means,
+            Squares = squares,
+            Arrays = view.Norm,
+            Weight = weight,
+            Bias = MapView.Pointer(norm.bias!),
+            RunningMean = MapView.Pointer(norm.running_mean!),
+            RunningVariance = MapView.Pointer(norm.running_var!),
+            Batch = batch,
+            Channels = channels,
+            Positions = view.Positions,
+            Epsilon = norm.eps,
+            Share = norm.momentum!.Value,
+        };
+        NativeTeam.Run(&Merge, &merging, channels, sizeof(double) * (2L + Arrays) * planes);
+        for (int i = 0; extremes && i < planes; i++) extreme[i] = Normed(view, i, extreme[i]);
         norm.num_batches_tracked!.Plus_(Scalars.Once);
         GC.KeepAlive(norm);
     }

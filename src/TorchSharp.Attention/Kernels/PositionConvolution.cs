@@ -14,12 +14,15 @@ internal static unsafe class PositionConvolution
     /// <summary>Floats of padded rows on the stack of a thread.</summary>
     internal const int LargestScratch = 12 * 1024;
 
+    /// <summary>The side of the largest kernel of which a row fits there.</summary>
+    private const int LargestKernel = 110;
+
     /// <summary>The logits, (N, 1, H, W), of pooled positions, (N, 2, H, W); null where libtorch must convolve.</summary>
     public static Tensor? TryRun(Tensor pooled, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm)
     {
         if (!AttentionKernels.Enabled || is_grad_enabled() || pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU) return null;
-        int batch = (int)pooled.size(0), height = (int)pooled.size(2), width = (int)pooled.size(3);
-        if (!pooled.is_contiguous() || !TryDescribe(batch, height, width, order, convolution, norm, out Arguments a)) return null;
+        if (!pooled.is_contiguous() || !TryDescribe(pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, norm, out Arguments a)) return null;
+        int batch = (int)pooled.size(0), height = a.Height, width = a.Width;
         Tensor logits = MapView.New([batch, 1, height, width]);
         a.Input = MapView.Pointer(pooled);
         a.Output = MapView.Pointer(logits);
@@ -43,11 +46,13 @@ internal static unsafe class PositionConvolution
 
     /// <summary>The convolution of maps of a size, without its input and output; false where libtorch must convolve.</summary>
     public static bool TryDescribe(
-        int batch, int height, int width, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm, out Arguments a)
+        long batch, long height, long width, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm, out Arguments a)
     {
         a = default;
+        if (Math.Max(batch, Math.Max(height, width)) > MapView.MostCounted || batch * height > MapView.MostCounted || batch * height * width > MapView.MostCounted) return false;
         if (Hooks.Any(convolution) || (norm is not null && (norm.training || Hooks.Any(norm)))) return false;
         Tensor weight = convolution.weight!;
+        if (weight.size(2) > LargestKernel) return false;
         int kernel = (int)weight.size(2), maps = (int)weight.size(1);
         if (weight.device_type != DeviceType.CPU || weight.dtype != ScalarType.Float32 || !weight.is_contiguous()) return false;
         if (norm is not null && !AreFloats(norm.weight, norm.bias, norm.running_mean, norm.running_var)) return false;
@@ -56,23 +61,23 @@ internal static unsafe class PositionConvolution
         {
             Maps = maps,
             Kernel = kernel,
-            Height = height,
-            Width = width,
-            Pitch = width + kernel - 1,
-            InputStride = 2 * height * width,
-            OutputStride = height * width,
+            Height = (int)height,
+            Width = (int)width,
+            Pitch = (int)width + kernel - 1,
+            InputStride = (nint)(2 * height * width),
+            OutputStride = (nint)(height * width),
             Order = order,
             Scale = 1,
         };
-        a.RowsOfBlock = Math.Min(height, (LargestScratch / (maps * a.Pitch)) - (kernel - 1) - 1);
+        a.RowsOfBlock = Math.Min(a.Height, (LargestScratch / (maps * a.Pitch)) - (kernel - 1) - 1);
         if (a.RowsOfBlock < 1) return false;
         if (norm is not null) FoldNorm(norm, ref a);
         a.Weights = MapView.Pointer(weight);
 
         // Small blocks let all threads work on a batch of one.
         int threads = get_num_threads();
-        if (batch < threads) a.RowsOfBlock = Math.Min(a.RowsOfBlock, Math.Max(8, (height + threads - 1) / threads));
-        a.Blocks = (height + a.RowsOfBlock - 1) / a.RowsOfBlock;
+        if (batch < threads) a.RowsOfBlock = Math.Min(a.RowsOfBlock, Math.Max(8, (a.Height + threads - 1) / threads));
+        a.Blocks = (a.Height + a.RowsOfBlock - 1) / a.RowsOfBlock;
         return true;
     }
 
@@ -170,8 +175,8 @@ internal static unsafe class PositionConvolution
         public int Height;
         public int Width;
         public int Pitch;
-        public int InputStride;
-        public int OutputStride;
+        public nint InputStride;
+        public nint OutputStride;
         public int RowsOfBlock;
         public int Blocks;
         public SpatialMapOrder Order;

@@ -18,8 +18,7 @@ internal static unsafe class PositionConvolutionGradients
         Tensor weight = convolution.weight!;
         if (!AttentionKernels.Enabled || !is_grad_enabled() || !(pooled.requires_grad || weight.requires_grad)) return null;
         if (pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU || pooled.numel() == 0 || !pooled.is_contiguous()) return null;
-        int height = (int)pooled.size(2), width = (int)pooled.size(3);
-        if (!PositionConvolution.TryDescribe((int)pooled.size(0), height, width, order, convolution, null, out PositionConvolution.Arguments a)) return null;
+        if (!PositionConvolution.TryDescribe(pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, null, out PositionConvolution.Arguments a)) return null;
         ConvolutionPass pass = new(order, pooled.requires_grad, weight.requires_grad) { Arguments = a };
         return ConvolvePositionsFunction.apply(pooled, weight, pass);
     }
@@ -42,7 +41,8 @@ internal static unsafe class PositionConvolutionGradients
     /// </summary>
     public static Tensor OfPooled(PositionConvolution.Arguments a, Tensor weight, Tensor gradient)
     {
-        int batch = (int)gradient.size(0), taps = a.Kernel * a.Kernel, positions = a.Height * a.Width;
+        int batch = (int)gradient.size(0), taps = a.Kernel * a.Kernel;
+        nint positions = (nint)a.Height * a.Width;
         bool average = a.Order == SpatialMapOrder.Average;
         Tensor result = MapView.New([batch, 2, a.Height, a.Width]);
         float* from = MapView.Pointer(weight), into = MapView.Pointer(result);

@@ -1,0 +1,150 @@
+namespace TorchSharp.Attention;
+
+/// <summary>The sizes that a <see cref="RegionPlan"/> follows from: the map, and what the gate computes of it.</summary>
+internal readonly record struct RegionSizes
+{
+    /// <summary>Samples of the map.</summary>
+    public int Batch { get; init; }
+
+    public int Channels { get; init; }
+
+    public int Positions { get; init; }
+
+    /// <summary>Whether the channels of a position lie side by side: then a row is a position, otherwise a channel.</summary>
+    public bool Pixels { get; init; }
+
+    /// <summary>Outputs of the widest layer between pooled channels and their gate.</summary>
+    public int Widest { get; init; }
+
+    /// <summary>Whether the gate reads channels.</summary>
+    public bool Channel { get; init; }
+
+    /// <summary>Whether the gate reads positions.</summary>
+    public bool Spatial { get; init; }
+
+    public int Rows => Pixels ? Positions : Channels;
+
+    public int Columns => Pixels ? Channels : Positions;
+
+    /// <summary>Whether sums go down columns, so that several threads hold parts of one sum.</summary>
+    public bool HasParts => Pixels ? Channel : Spatial;
+}
+
+/// <summary>
+/// How <see cref="GateRegion"/> cuts a batch: into hands, each with samples and buffers of its own, and the samples of each hand into groups that the
+/// caches hold. Every size and every offset of a buffer comes from here, in 64 bits. A plan is made for the threads that are asked for and is
+/// right for any smaller number that really runs: hands are dealt to the threads that there are, and a thread beyond <see cref="Team"/> owns nothing.
+/// </summary>
+internal readonly struct RegionPlan
+{
+    /// <summary>Phases of a region per group, at most.</summary>
+    public const int MostPhases = 16;
+
+    /// <summary>Floats of all buffers beyond which groups become smaller: 64 MB.</summary>
+    private const long MostFloats = 16 << 20;
+
+    private readonly RegionSizes _sizes;
+    private readonly Section _pooled;
+    private readonly Section _first;
+    private readonly Section _second;
+    private readonly Section _parts;
+    private readonly Section _maps;
+    private readonly Section _gate;
+    private readonly long _handLength;
+
+    private RegionPlan(in RegionSizes sizes, int hands, int team, int capacity, long guard)
+    {
+        _sizes = sizes;
+        Hands = hands;
+        Team = team;
+        Capacity = capacity;
+        ScratchLayout layout = new(guard);
+        long begin = layout.Length;
+        _pooled = layout.Add(sizes.Channel ? 2L * capacity * sizes.Channels : 0);
+        _first = layout.Add(2L * capacity * Wide);
+        _second = layout.Add(2L * capacity * Wide);
+        _parts = layout.Add(sizes.HasParts ? 2L * ((long)capacity + team) * sizes.Columns : 0);
+        _maps = layout.Add(sizes.Spatial ? 2L * capacity * sizes.Positions : 0);
+        _gate = layout.Add(sizes.Spatial ? (long)capacity * sizes.Positions : 0);
+        _handLength = layout.Length - begin;
+        layout.Repeat(begin, hands - 1);
+        Layout = layout;
+    }
+
+    /// <summary>Parts of the batch whose samples no other part's threads touch; 1 where all threads work on every sample.</summary>
+    public int Hands { get; }
+
+    /// <summary>Threads that may work on one hand.</summary>
+    public int Team { get; }
+
+    /// <summary>Samples of the largest group: what the buffers hold.</summary>
+    public int Capacity { get; }
+
+    /// <summary>The memory of all hands.</summary>
+    public ScratchLayout Layout { get; }
+
+    public RegionSizes Sizes => _sizes;
+
+    private long Wide => Math.Max(_sizes.Channel ? _sizes.Channels : 0, _sizes.Widest);
+
+    /// <summary>The plan, or false where the buffers of a single sample are too large.</summary>
+    /// <param name="sizes">The map and the gate.</param>
+    /// <param name="threads">Threads that are asked for.</param>
+    /// <param name="apart">Whether each thread computes whole samples by itself.</param>
+    /// <param name="samples">Samples that the caches hold between the passes.</param>
+    /// <param name="guard">Unused floats around each buffer.</param>
+    /// <param name="plan">The plan.</param>
+    public static bool TryMake(in RegionSizes sizes, int threads, bool apart, long samples, long guard, out RegionPlan plan)
+    {
+        plan = default;
+        int hands = apart ? threads : 1, team = apart ? 1 : threads;
+        long largest = (sizes.Batch + (long)hands - 1) / hands, most = Math.Clamp(samples, 1, Math.Max(1, largest));
+
+        // Layers that are wide beside their map would need more memory than the map: then fewer samples go together.
+        RegionPlan one = new(sizes, hands, team, 1, guard);
+        most = Math.Clamp(MostFloats / Math.Max(1, one.Layout.Length), 1, most);
+        long groups = Math.Max(1, (largest + most - 1) / most), capacity = Math.Max(1, (largest + groups - 1) / groups);
+        plan = new RegionPlan(sizes, hands, team, (int)capacity, guard);
+        return Scratch.Fits(plan.Layout) && (groups + 1) * MostPhases < int.MaxValue;
+    }
+
+    /// <summary>The first sample of a hand and the first after it.</summary>
+    public (int From, int To) Samples(int hand) => Narrow(Partition.Of(_sizes.Batch, hand, Hands));
+
+    /// <summary>The first hand that a thread of a team computes and the first after it.</summary>
+    public (int From, int To) HandsOf(int thread, int threads) => Narrow(Partition.Of(Hands, thread, Math.Min(threads, Hands)));
+
+    /// <summary>Groups of a hand; none where it has no samples.</summary>
+    public int Groups(int hand)
+    {
+        (int from, int to) = Samples(hand);
+        return (int)(((long)to - from + Capacity - 1) / Capacity);
+    }
+
+    /// <summary>The first sample of a group and the first after it, counted in the batch.</summary>
+    public (int From, int To) Samples(int hand, int group)
+    {
+        (int from, int to) = Samples(hand);
+        (int first, int end) = Narrow(Partition.Of(to - from, group, Groups(hand)));
+        return (from + first, from + end);
+    }
+
+    /// <summary>Pooled channels of a group: means, then maxima.</summary>
+    public Section Pooled(int hand) => Of(_pooled, hand);
+
+    /// <summary>Results of the steps between pooled channels and their gate, which take turns: those of even steps, and those of odd ones.</summary>
+    public Section Steps(int hand, bool odd) => Of(odd ? _second : _first, hand);
+
+    /// <summary>Sums down columns of the rows that one thread owns of one sample.</summary>
+    public Section Parts(int hand) => Of(_parts, hand);
+
+    /// <summary>Pooled positions of a group: mean and maximum of each sample.</summary>
+    public Section Maps(int hand) => Of(_maps, hand);
+
+    /// <summary>The spatial gate of a group. The pooling of the next group leaves it alone.</summary>
+    public Section Gate(int hand) => Of(_gate, hand);
+
+    private Section Of(in Section section, int hand) => section with { Start = section.Start + (hand * _handLength) };
+
+    private static (int From, int To) Narrow((long From, long To) range) => ((int)range.From, (int)range.To);
+}
