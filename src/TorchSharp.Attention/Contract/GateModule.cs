@@ -38,6 +38,9 @@ public abstract class GateModule : AttentionModule
     /// <summary>The refined map by libtorch's operations.</summary>
     private protected virtual Tensor AttendComposed(Tensor input) => input.mul(EffectiveGate(input));
 
+    /// <summary>The refined map by libtorch's operations, for a comparison.</summary>
+    internal Tensor Composed(Tensor input) => AttendComposed(input);
+
     /// <summary>How the gate decomposes for the fused kernels; null where it does not. One that does overrides what its parts name.</summary>
     internal virtual GateParts? Decompose() => null;
 

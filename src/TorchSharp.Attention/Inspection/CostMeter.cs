@@ -15,18 +15,21 @@ internal static class CostMeter
         Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
         Node[] nodes = [.. root.All()];
         bool[] training = [.. nodes.Select(node => node.Module.training)];
-        bool kernels = AttentionKernels.Enabled;
         using Tensor random = Generator.Default.get_state();
         using BufferState buffers = new(model);
         try
         {
-            AttentionKernels.Enabled = false;
             model.eval();
             using IDisposable quiet = no_grad();
-            using (ModuleHooks hooks = new()) Count(nodes, hooks, Pass);
+            using (AttentionKernels.Disable())
+            using (ModuleHooks hooks = new())
+            {
+                Count(nodes, hooks, Pass);
+            }
+
             if (options.Repetitions > 0)
             {
-                AttentionKernels.Enabled = kernels && options.FusedKernels;
+                using IDisposable? composed = options.FusedKernels ? null : AttentionKernels.Disable();
                 using ModuleHooks hooks = new();
                 Time([.. nodes.Where(node => ModuleHooks.CanWatch(node.Module) && !(options.FusedKernels && node.IsInAttention))], inputs[0].device, hooks, options, Pass);
             }
@@ -34,7 +37,6 @@ internal static class CostMeter
         finally
         {
             Generator.Default.set_state(random);
-            AttentionKernels.Enabled = kernels;
             // Parents stand before their children, so what a parent sets for its children is put right after.
             for (int i = 0; i < nodes.Length; i++) nodes[i].Module.train(training[i]);
         }

@@ -5,27 +5,54 @@ namespace TorchSharp.Attention;
 /// they fit (CPU, float32 or bfloat16, contiguous or channels-last maps) and give the composed operations' results up to rounding.
 /// </summary>
 /// <remarks>
-/// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an exception; on the
-/// kernels its message speaks of an invalid gradient, and the reason is written to <see cref="System.Diagnostics.Trace"/>.
+/// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an exception that speaks of
+/// a variable "modified by an inplace operation"; it is also written to <see cref="System.Diagnostics.Trace"/>.
 /// In inference, a block of our networks may write over the maps between its own layers: a hook there that keeps a map should keep a clone.
 /// </remarks>
 public static class AttentionKernels
 {
-    /// <summary>The environment variable that turns the kernels off at the start of a process: <c>0</c> or <c>false</c>.</summary>
+    /// <summary>
+    /// The environment variable that is read at the start of a process: <c>0</c> or <c>false</c> turns the kernels off, <c>checked</c> turns
+    /// <see cref="Checked"/> on.
+    /// </summary>
     public const string EnvironmentVariable = "TORCHSHARP_ATTENTION_KERNELS";
 
-    private static volatile bool _enabled = !(Environment.GetEnvironmentVariable(EnvironmentVariable) is { } value
-        && (value == "0" || value.Equals("false", StringComparison.OrdinalIgnoreCase)));
+    private static int _disablers;
+
+    private static volatile bool _enabled = !(IsSetTo("0") || IsSetTo("false"));
+
+    private static volatile bool _checked = IsSetTo("checked");
 
     /// <summary>
     /// Whether fused kernels may be used; otherwise every module runs libtorch's operations. Default true, unless
-    /// <see cref="EnvironmentVariable"/> says otherwise. Read at each forward pass; a backward pass follows its forward pass.
+    /// <see cref="EnvironmentVariable"/> says otherwise; false while <see cref="Disable"/> holds. Read at each forward pass; a backward pass follows its
+    /// forward pass. To turn the kernels off for a while, use <see cref="Disable"/>: two threads that save this value and set it back would undo each other.
     /// </summary>
     public static bool Enabled
     {
-        get => _enabled;
+        get => _enabled && Volatile.Read(ref _disablers) == 0 && !KernelCheck.IsComposing;
         set => _enabled = value;
     }
+
+    /// <summary>
+    /// Whether the kernels check themselves: every refined map and every gradient of a kernel is compared with that of libtorch's operations, and unused
+    /// memory around every buffer must stay as it was. A difference is an <see cref="InvalidOperationException"/> that names the module, the shape,
+    /// layout and type of the feature map, the threads and the size of the difference; in a backward pass TorchSharp throws it as an
+    /// <see cref="System.Runtime.InteropServices.ExternalException"/> with that message. For tests and for finding faults: a gate takes several times as
+    /// long. Default false, unless <see cref="EnvironmentVariable"/> says <c>checked</c>.
+    /// </summary>
+    public static bool Checked
+    {
+        get => _checked;
+        set => _checked = value;
+    }
+
+    /// <summary>
+    /// Turns the kernels off, for the whole process, until the result is disposed. Several may hold at once, in one thread or in many: the kernels are on
+    /// again when all are disposed, if <see cref="Enabled"/> was set to true.
+    /// </summary>
+    /// <returns>What ends it; disposing it twice does nothing more.</returns>
+    public static IDisposable Disable() => new Disabler();
 
     /// <summary>
     /// What runs the kernels: the vector width in bits and the threads, for reports; for example
@@ -33,4 +60,19 @@ public static class AttentionKernels
     /// </summary>
     public static string Description =>
         $"{Simd.Bits}-bit vectors on {(NativeTeam.IsOpenMp ? "libtorch's OpenMP threads" : "the .NET thread pool")}";
+
+    private static bool IsSetTo(string value)
+        => string.Equals(Environment.GetEnvironmentVariable(EnvironmentVariable), value, StringComparison.OrdinalIgnoreCase);
+
+    private sealed class Disabler : IDisposable
+    {
+        private int _disposed;
+
+        public Disabler() => Interlocked.Increment(ref _disablers);
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _disposed, 1) == 0) Interlocked.Decrement(ref _disablers);
+        }
+    }
 }

@@ -23,7 +23,8 @@ internal static unsafe class BottleneckGate
         if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias)) || (second.bias is not null && !Holds(second.bias))) return null;
         bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true } || second.bias is { requires_grad: true };
         if (!weights && !pooled.requires_grad) return null;
-        return BottleneckFunction.apply(pooled, first.weight!, first.bias!, second.weight!, second.bias!, new BottleneckPass(pooled.requires_grad, weights));
+        BottleneckPass pass = new(pooled.requires_grad, weights, first.bias, second.bias);
+        return BottleneckFunction.apply(pooled, first.weight!, first.bias!, second.weight!, second.bias!, pass);
     }
 
     /// <summary>The gate, and h of all branches, (branches · N, H).</summary>
@@ -49,10 +50,10 @@ internal static unsafe class BottleneckGate
     }
 
     /// <summary>The gradients of the pooled channels, of both weights and of both biases; null where nobody asks.</summary>
-    public static Tensor?[] Backward(List<Tensor> saved, Tensor gradient, bool forPooled, bool forWeights)
+    public static Tensor?[] Backward(BottleneckPass pass, List<Tensor> saved, Tensor gradient)
     {
-        (Tensor pooled, Tensor first, Tensor? firstBias, Tensor second, Tensor? secondBias, Tensor hidden, Tensor gate) =
-            (saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6]);
+        (Tensor pooled, Tensor first, Tensor second, Tensor hidden, Tensor gate) = (saved[0], saved[1], saved[2], saved[3], saved[4]);
+        (bool forPooled, bool forWeights) = (pass.PooledNeedsGradient, pass.WeightsNeedGradient);
         using DisposeScope scope = NewDisposeScope();
         Layers layers = Layers.Of(pooled, first, second);
         Tensor contiguous = gradient.contiguous();
@@ -62,9 +63,9 @@ internal static unsafe class BottleneckGate
         [
             forPooled ? MapView.New(pooled.shape) : null,
             forWeights ? MapView.New(first.shape) : null,
-            forWeights && firstBias is not null ? MapView.New(firstBias.shape) : null,
+            forWeights && pass.FirstBias is not null ? MapView.New([layers.Reduced]) : null,
             forWeights ? MapView.New(second.shape) : null,
-            forWeights && secondBias is not null ? MapView.New(secondBias.shape) : null,
+            forWeights && pass.SecondBias is not null ? MapView.New([layers.Channels]) : null,
         ];
         layers.Hidden = MapView.Pointer(hidden);
         layers.Sums = MapView.Pointer(sums);
@@ -88,14 +89,16 @@ internal static unsafe class BottleneckGate
     }
 
     /// <summary>The same by libtorch's operations, which can be differentiated again.</summary>
-    public static Tensor?[] Derive(List<Tensor> saved, Tensor gradient)
+    public static Tensor?[] Derive(BottleneckPass pass, List<Tensor> saved, Tensor gradient)
     {
+        (Tensor? firstBias, Tensor? secondBias) = (pass.FirstBias, pass.SecondBias);
         long batch = saved[0].size(1), channels = saved[0].size(2), branches = saved[0].size(0);
-        Tensor pooled = saved[0].view(branches * batch, channels), first = saved[1].view(-1, channels), second = saved[3].view(channels, -1);
-        Tensor hidden = nn.functional.linear(pooled, first, saved[2]).relu();
+        Tensor pooled = saved[0].view(branches * batch, channels), first = saved[1].view(-1, channels), second = saved[2].view(channels, -1);
+        Tensor hidden = nn.functional.linear(pooled, first, firstBias).relu();
         Tensor sums = hidden.view(branches, batch, -1).sum([0L]);
-        Tensor bias = saved[4] is null ? zeros_like(second.select(1, 0)) : branches == 2 ? saved[4].Plus(saved[4]) : saved[4];
+        Tensor bias = secondBias is null ? zeros_like(second.select(1, 0)) : branches == 2 ? secondBias.Plus(secondBias) : secondBias;
         Tensor gate = nn.functional.linear(sums, second, bias).sigmoid();
+        CheckBiases(saved[4].view(gate.shape), gate);
         Tensor toLogits = gradient.view(batch, channels).mul(gate).mul(gate.neg().Plus(Scalars.One));
         Tensor off;
         using (no_grad()) off = hidden.le(Scalars.Zero);
@@ -105,10 +108,19 @@ internal static unsafe class BottleneckGate
         [
             toHidden.mm(first).view(saved[0].shape),
             toHidden.transpose(0, 1).mm(pooled).view(saved[1].shape),
-            saved[2] is null ? null : toHidden.sum([0L]),
-            toLogits.transpose(0, 1).mm(sums).view(saved[3].shape),
-            saved[4] is null ? null : branches == 2 ? toBias.Plus(toBias) : toBias,
+            firstBias is null ? null : toHidden.sum([0L]),
+            toLogits.transpose(0, 1).mm(sums).view(saved[2].shape),
+            secondBias is null ? null : branches == 2 ? toBias.Plus(toBias) : toBias,
         ];
+    }
+
+    /// <summary>A second derivative computes the gate anew, which takes the biases as they were.</summary>
+    private static void CheckBiases(Tensor before, Tensor now)
+    {
+        using IDisposable quiet = no_grad();
+        if (now.detach().allclose(before, 1e-4, 1e-5, equal_nan: true)) return;
+        throw new InvalidOperationException(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: a bias of the gate's layers, which a second derivative needs.");
     }
 
     private static float* PointerOrNull(Tensor? tensor) => tensor is null ? null : MapView.Pointer(tensor);
@@ -165,8 +177,12 @@ internal static unsafe class BottleneckGate
 }
 
 /// <summary>What a bottleneck hands to its backward pass.</summary>
-internal sealed class BottleneckPass(bool pooled, bool weights) : IBackwardPass
+internal sealed class BottleneckPass(bool pooled, bool weights, Tensor? firstBias, Tensor? secondBias) : IBackwardPass
 {
+    public Tensor? FirstBias { get; } = firstBias;
+
+    public Tensor? SecondBias { get; } = secondBias;
+
     public bool PooledNeedsGradient { get; } = pooled;
 
     public bool WeightsNeedGradient { get; } = weights;
@@ -186,7 +202,9 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
         Tensor pooled = (Tensor)vars[0], first = (Tensor)vars[1], second = (Tensor)vars[3];
         Tensor? firstBias = (Tensor?)vars[2], secondBias = (Tensor?)vars[4];
         (Tensor gate, Tensor hidden) = BottleneckGate.Forward(pooled, first, firstBias, second, secondBias);
-        GateSteps.Save(ctx, vars[5], vars, pooled, first, firstBias!, second, secondBias!, hidden, gate);
+
+        // Biases take no part in the first derivative; as with libtorch's layers they may change before it.
+        GateSteps.Save(ctx, vars[5], vars, pooled, first, second, hidden, gate);
         return gate;
     }
 
@@ -194,8 +212,15 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];
-        if (is_grad_enabled()) return GateSteps.Composed(given, () => [.. BottleneckGate.Derive(saved, grad_output), null]);
-        Tensor?[] gradients = BottleneckGate.Backward(saved, grad_output, pass.PooledNeedsGradient, pass.WeightsNeedGradient);
+        if (is_grad_enabled()) return GateSteps.Composed(given, () => [.. BottleneckGate.Derive(pass, saved, grad_output), null]);
+        Tensor?[]? derived = KernelCheck.Derive(() => BottleneckGate.Derive(pass, saved, grad_output));
+        Tensor?[] gradients = BottleneckGate.Backward(pass, saved, grad_output);
+        for (int i = 0; derived is not null && i < gradients.Length; i++)
+        {
+            KernelCheck.Same($"A gradient of the two layers of a channel gate, number {i}", saved[0], derived[i], gradients[i]);
+            derived[i]?.Dispose();
+        }
+
         GateSteps.Dispose(given);
         return GateSteps.Return([.. gradients, null]);
     });

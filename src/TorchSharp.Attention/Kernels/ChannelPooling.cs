@@ -25,7 +25,7 @@ internal static unsafe class ChannelPooling
     private static void Deviations(in MapView view, MapArguments a)
     {
         long count = view.ChannelValues;
-        ScratchLayout layout = new(guard: 0);
+        ScratchLayout layout = new(KernelCheck.Guard);
         Section section = layout.Add(count);
         using Scratch scratch = new(layout);
         float* origin = scratch.At(section);

@@ -137,14 +137,15 @@ internal static unsafe class PartSums<TVector>
         {
             (int first, int last) = share.Owners(sample);
             float* part = origin + share.Part(sample, first);
-            bool known = Add(part, last - first + 1, columns, origin + places.Sums(share, sample), scale, from, to);
-            if (places.HasMaxima) Largest(part + columns, last - first + 1, columns, origin + places.Maxima(share, sample), from, to, known);
+            nint pitch = (nint)share.PartPitch;
+            bool known = Add(part, last - first + 1, pitch, origin + places.Sums(share, sample), scale, from, to);
+            if (places.HasMaxima) Largest(part + columns, last - first + 1, pitch, origin + places.Maxima(share, sample), from, to, known);
         }
     }
 
     /// <summary>Whether all sums are numbers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static bool Add(float* part, int count, nint columns, float* result, float scale, nint from, nint to)
+    private static bool Add(float* part, int count, nint pitch, float* result, float scale, nint from, nint to)
     {
         TVector all = TVector.All(0);
         float rest = 0;
@@ -152,7 +153,7 @@ internal static unsafe class PartSums<TVector>
         for (; i <= to - TVector.Lanes; i += TVector.Lanes)
         {
             TVector sum = TVector.Load(part + i);
-            for (nint next = 1; next < count; next++) sum += TVector.Load(part + (2 * next * columns) + i);
+            for (nint next = 1; next < count; next++) sum += TVector.Load(part + (next * pitch) + i);
             all += sum;
             (sum * TVector.All(scale)).Store(result + i);
         }
@@ -160,7 +161,7 @@ internal static unsafe class PartSums<TVector>
         for (; i < to; i++)
         {
             float sum = part[i];
-            for (nint next = 1; next < count; next++) sum += part[(2 * next * columns) + i];
+            for (nint next = 1; next < count; next++) sum += part[(next * pitch) + i];
             rest += sum;
             result[i] = sum * scale;
         }
@@ -169,20 +170,20 @@ internal static unsafe class PartSums<TVector>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Largest(float* part, int count, nint columns, float* result, nint from, nint to, bool numbers)
+    private static void Largest(float* part, int count, nint pitch, float* result, nint from, nint to, bool numbers)
     {
         nint i = from;
         for (; numbers && i <= to - TVector.Lanes; i += TVector.Lanes)
         {
             TVector largest = TVector.Load(part + i);
-            for (nint next = 1; next < count; next++) largest = TVector.Larger(TVector.Load(part + (2 * next * columns) + i), largest);
+            for (nint next = 1; next < count; next++) largest = TVector.Larger(TVector.Load(part + (next * pitch) + i), largest);
             largest.Store(result + i);
         }
 
         for (; i < to; i++)
         {
             float largest = part[i];
-            for (nint next = 1; next < count; next++) largest = MathF.Max(largest, part[(2 * next * columns) + i]);
+            for (nint next = 1; next < count; next++) largest = MathF.Max(largest, part[(next * pitch) + i]);
             result[i] = largest;
         }
     }

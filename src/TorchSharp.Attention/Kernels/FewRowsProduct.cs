@@ -34,6 +34,7 @@ internal static unsafe class FewRowsProduct
         delegate*<Arguments*, int, int, void> body =
             Vector512.IsHardwareAccelerated ? &Run<Simd512> : Vector256.IsHardwareAccelerated ? &Run<Simd256> : &Run<Simd128>;
         NativeTeam.Run(body, &a, outputs, sizeof(float) * (long)outputs * inputs);
+        KernelCheck.Verify();
         GC.KeepAlive(input);
         GC.KeepAlive(weight);
         GC.KeepAlive(bias);

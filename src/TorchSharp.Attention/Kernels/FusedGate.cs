@@ -130,8 +130,16 @@ internal static class FusedGate
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
     {
         if (!AttentionKernels.Enabled) return null;
+        return AttentionKernels.Checked ? RunChecked(module, input, overwrite, residual) : Run(module, input, overwrite, residual);
+    }
+
+    private static Tensor? RunChecked(GateModule module, Tensor input, bool overwrite, Tensor? residual)
+        => KernelCheck.Refined(module, null, input, residual, () => Run(module, input, overwrite, residual));
+
+    private static Tensor? Run(GateModule module, Tensor input, bool overwrite, Tensor? residual)
+    {
         if (module.Decompose() is not { } parts) return MixedGate.TryRun(module, input, overwrite, residual);
-        if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || (view.Half && Widens(module))) return null;
+        if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
         bool learns = Learns(module, input);
@@ -147,8 +155,17 @@ internal static class FusedGate
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
         if ((channel.Reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0 || !Fits(module, parts)) return null;
-        if (!MapView.TryOf(input, out MapView view) || view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
+        if (!MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
+        if (view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
         if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input) || Hooks.AnyWithin(module)) return null;
+        return AttentionKernels.Checked ? BehindChecked(module, parts, view, norm, input, residual) : TrainBehind(parts, view, norm, input, residual);
+    }
+
+    private static Tensor? BehindChecked(GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+        => KernelCheck.Refined(module, norm, input, residual, () => TrainBehind(parts, view, norm, input, residual));
+
+    private static Tensor TrainBehind(GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+    {
         GatePass pass = new(parts, view);
         try
         {
@@ -170,15 +187,20 @@ internal static class FusedGate
     private static bool FitsHalf(GateModule module, GateModule? half)
         => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, StochasticDrop: 0 });
 
-    /// <summary>A float32 gate makes a bfloat16 map float32, as libtorch multiplies them.</summary>
-    private static bool Widens(GateModule module)
+    /// <summary>
+    /// Whether the refined map has the type of the map. Parameters of a wider type make libtorch's product wider, which the kernels leave to it. In
+    /// inference of float32 the walk over all parameters would take longer than a small gate; there whoever makes the gate looks at its type.
+    /// </summary>
+    public static bool KeepsType(GateModule module, Tensor input)
     {
+        ScalarType type = input.dtype;
+        if (type == ScalarType.Float32 && !module.training && !is_grad_enabled()) return true;
         foreach (Modules.Parameter parameter in module.parameters())
         {
-            if (parameter.dtype != ScalarType.BFloat16) return true;
+            if (parameter.dtype != type) return false;
         }
 
-        return false;
+        return true;
     }
 
     private static bool HasGradients(GateModule module)
@@ -196,8 +218,8 @@ internal static class FusedGate
         if (GateRegion.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
         if (pass.View.Elements < SmallestInferred) return null;
         Tensor? channel = null, spatial = null;
-        if (pass.Parts.Channel is { } first) channel = ChannelGate(first, pass.PoolChannels(input), pass.View);
-        if (pass.Parts.Spatial is { } second) spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View);
+        if (pass.Parts.Channel is { } first && (channel = ChannelGate(first, pass.PoolChannels(input), pass.View)) is null) return null;
+        if (pass.Parts.Spatial is { } second && (spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View)) is null) return null;
         return pass.Apply(input, channel, spatial, overwrite, residual);
     }
 
@@ -214,6 +236,10 @@ internal static class FusedGate
         }
     }
 
+    /// <summary>Parameters have the map's type, so the gate has it; a gate that does not must not pass for one that does.</summary>
+    private static InvalidOperationException NotKept(GateModule half)
+        => new($"{half.GetName()} made a gate of another type than its map's and its parameters'. Set AttentionKernels.Enabled to false, and report this.");
+
     private static Tensor TrainSteps(GatePass pass, Tensor input, Tensor? residual)
     {
         pass.InputNeedsGradient = input.requires_grad;
@@ -222,26 +248,26 @@ internal static class FusedGate
         if (pass.Parts.Channel is { } first)
         {
             pass.PooledChannels = PoolChannelsFunction.apply(input, pass);
-            channel = ChannelGate(first, pass.PooledChannels, pass.View);
+            if ((channel = ChannelGate(first, pass.PooledChannels, pass.View)) is null) throw NotKept(first);
         }
 
         if (pass.Parts.Spatial is { } second)
         {
             pass.PooledPositions = PoolPositionsFunction.apply(input, channel!, pass);
             pass.PooledNeedsGradient = pass.PooledPositions.requires_grad;
-            spatial = SpatialGate(second, pass.PooledPositions, pass.View);
+            if ((spatial = SpatialGate(second, pass.PooledPositions, pass.View)) is null) throw NotKept(second);
         }
 
         return ApplyFunction.apply(input, channel!, spatial!, residual!, pass);
     }
 
-    /// <summary>(N, C, 1, 1) in float32.</summary>
-    private static Tensor ChannelGate(GateModule half, Tensor stacked, MapView view)
-        => AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale)
-            .to_type(ScalarType.Float32).contiguous();
+    /// <summary>(N, C, 1, 1) in float32; null where the gate has another type than the map.</summary>
+    private static Tensor? ChannelGate(GateModule half, Tensor stacked, MapView view)
+        => Plain(AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale), view);
 
-    /// <summary>(N, 1, H, W) in float32.</summary>
-    private static Tensor SpatialGate(GateModule half, Tensor pooled, MapView view)
-        => AttentionStart.Blend(half.ExcitePositions(view.Half ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale)
-            .to_type(ScalarType.Float32).contiguous();
+    /// <summary>(N, 1, H, W) in float32; null where the gate has another type than the map.</summary>
+    private static Tensor? SpatialGate(GateModule half, Tensor pooled, MapView view)
+        => Plain(AttentionStart.Blend(half.ExcitePositions(view.Half ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale), view);
+
+    private static Tensor? Plain(Tensor gate, MapView view) => gate.dtype == view.Type ? gate.to_type(ScalarType.Float32).contiguous() : null;
 }

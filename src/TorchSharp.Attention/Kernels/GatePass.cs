@@ -39,6 +39,34 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     /// <summary>Set from the backward of the last step to the backward of the first.</summary>
     public GateBackward? Backward { get; set; }
 
+    /// <summary>In the checked build, the sums of the steps' derivatives by libtorch's operations.</summary>
+    public DerivedGradients? Derived { get; set; }
+
+    /// <summary>The gate's modules, for messages.</summary>
+    public string Name => string.Join(" and ", new[] { Parts.Channel, Parts.Spatial }.OfType<GateModule>().Select(half => $"{half.GetName()}({half.Channels})"));
+
+    /// <summary>Compares the input's gradient, of all steps together, with what libtorch's operations make of it.</summary>
+    public void CheckInputGradient(Tensor map, Tensor? gradient)
+    {
+        if (Derived?.Input is not { } expected || gradient is null) return;
+        if (Norm is null)
+        {
+            KernelCheck.Same($"The gradient of the feature map of {Name}", map, expected, gradient);
+            return;
+        }
+
+        Tensor?[] behind = KernelCheck.Derive(() => [.. PendingNorm.Derive(map, Norm.weight!, Norm.eps, expected)])!;
+        KernelCheck.Same($"The gradient of the feature map of a batch norm before {Name}", map, behind[0], gradient);
+        if (NormGradients is { } norm)
+        {
+            using Tensor weight = PendingNorm.New(norm.Weight), bias = PendingNorm.New(norm.Bias);
+            KernelCheck.Same($"The gradient of the weight of a batch norm before {Name}", map, behind[1], weight);
+            KernelCheck.Same($"The gradient of the bias of a batch norm before {Name}", map, behind[2], bias);
+        }
+
+        GateSteps.Dispose(behind);
+    }
+
     /// <summary>Begins behind a norm.</summary>
     public void Await(Modules.BatchNorm2d norm)
     {
@@ -51,6 +79,8 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     {
         Backward?.Dispose();
         Backward = null;
+        Derived?.Dispose();
+        Derived = null;
     }
 
     /// <summary>Mean and, where the gate reads one, a second value of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>

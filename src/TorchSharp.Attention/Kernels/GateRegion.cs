@@ -129,6 +129,8 @@ internal unsafe struct GateRegion
             if (_plan.Hands > 1) NativeTeam.RunPhases(&Apart<TVector>, region, 1, _plan.Hands);
             else NativeTeam.RunPhases(&Phases<TVector>, region, 1 + (_plan.Groups(0) * _phaseCount), _plan.Team);
         }
+
+        scratch.Check();
     }
 
     /// <summary>How the batch is cut; false where the buffers of a single sample are too large.</summary>
@@ -154,7 +156,7 @@ internal unsafe struct GateRegion
 
         // Groups of equal size, each at least as large as the layers' weights, which every group reads again.
         long sample = Math.Max(1, view.Bytes / batch), bytes = Math.Max(GroupBytes / (apart ? threads : 1), sizeof(float) * program.Weights);
-        return RegionPlan.TryMake(sizes, threads, apart, bytes / sample, guard: 0, out plan);
+        return RegionPlan.TryMake(sizes, threads, apart, bytes / sample, KernelCheck.Guard, out plan);
     }
 
     private void Order(int steps, bool channel, bool spatial)

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
@@ -32,8 +31,10 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
             return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(GateSteps.Map(pass, saved), saved[1], grad_output, reads), null]);
         }
 
+        pass.Derived?.Add(KernelCheck.Derive(() => [GateDerivatives.PooledChannels(GateSteps.Map(pass, saved), saved[1], grad_output, reads)]));
         Tensor gradient = pass.Backward.InputGradient(grad_output);
         pass.NormGradients = pass.Backward.NormGradients;
+        pass.CheckInputGradient(saved[0], gradient);
         GateSteps.Finish(pass, [.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
     });
@@ -67,9 +68,16 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
             });
         }
 
+        pass.Derived?.Add(KernelCheck.Derive(() =>
+        {
+            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateSteps.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
+            return [dx, dc];
+        }));
         backward.TakePositions(grad_output);
         Tensor? channel = gated ? backward.ChannelGradient() : null;
         Tensor? input = !gated && pass.InputNeedsGradient ? backward.InputGradient(null) : null;
+        if (pass.Derived is { } derived) KernelCheck.Same($"The gradient of the channel gate of {pass.Name}", saved[0], derived.Channel, channel);
+        pass.CheckInputGradient(saved[0], input);
         Tensor[] done = [.. saved, grad_output];
         if (gated && pass.InputNeedsGradient) GateSteps.Dispose(done);
         else GateSteps.Finish(pass, done);
@@ -103,10 +111,21 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         if (pass.Composed) return GateSteps.Composed([.. saved, grad_output], () => Derive(pass, saved, grad_output));
 
         long height = saved[0].size(2), width = saved[0].size(3);
+        Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
+        using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
         GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Reads ?? ChannelReads.Nothing, saved, grad_output);
         bool spatial = pass.Parts.Spatial is not null;
         Tensor gradient = spatial ? backward.SpatialGradient(height, width) : backward.ChannelGradient();
         Tensor? residual = pass.ResidualNeedsGradient ? backward.ResidualGradient() : null;
+        if (derived is not null)
+        {
+            KernelCheck.Same($"The gradient of the {(spatial ? "spatial" : "channel")} gate of {pass.Name}", map!, spatial ? derived[2] : derived[1], gradient);
+            KernelCheck.Same($"The gradient of the residual behind {pass.Name}", map!, derived[3], residual);
+            pass.Derived = new DerivedGradients();
+            pass.Derived.Add([derived[0], derived[1]]);
+            GateSteps.Dispose(derived[2], derived[3]);
+        }
+
         if (!(spatial ? pass.PooledNeedsGradient : pass.InputNeedsGradient)) GateSteps.Finish(pass);
         return spatial ? GateSteps.Return(null, null, gradient, residual, null) : GateSteps.Return(null, gradient, null, residual, null);
     });
@@ -143,6 +162,7 @@ internal static class GateSteps
     public static void Save(AutogradContext ctx, object pass, object[] arguments, params Tensor[] tensors)
     {
         Drop();
+        BackwardFailure.Forget();
         ctx.set_materialize_grads(false);
         ctx.save_for_backward([.. tensors]);
         ctx.save_data(Pass, pass);
@@ -150,8 +170,8 @@ internal static class GateSteps
     }
 
     /// <summary>
-    /// Runs the backward of a step. An exception that left it would end the process; instead libtorch gets gradients of a shape that none
-    /// can have, and throws where the caller can catch it.
+    /// Runs the backward of a step. An exception that left it would end the process; instead libtorch gets gradients without dimensions, which no tensor
+    /// of ours can have, and throws where the caller can catch it. The message is that of the exception.
     /// </summary>
     [SuppressMessage("Design", "CA1031", Justification = "Any exception would end the process.")]
     public static List<Tensor> Guarded<TPass>(AutogradContext ctx, Func<TPass, List<Tensor>> backward)
@@ -160,13 +180,15 @@ internal static class GateSteps
         TPass pass = (TPass)ctx.get_data(Pass);
         try
         {
-            return backward(pass);
+            List<Tensor> gradients = backward(pass);
+            KernelCheck.Verify();
+            return gradients;
         }
         catch (Exception exception)
         {
-            Trace.TraceError($"The backward pass of an attention failed: {exception.Message}");
+            BackwardFailure.Report(exception);
             pass.Forget();
-            return Return(Array.ConvertAll((bool[])ctx.get_data(Tensors), isTensor => isTensor ? MapView.New([0]) : null));
+            return Return(Array.ConvertAll((bool[])ctx.get_data(Tensors), isTensor => isTensor ? MapView.New([]) : null));
         }
     }
 

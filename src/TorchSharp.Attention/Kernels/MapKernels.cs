@@ -38,7 +38,7 @@ internal static unsafe class MapKernels
             : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
             : Reducer<Simd128, TReduction>(map, alongRows);
         int items = a->Matrices * a->Rows, threads = torch.get_num_threads();
-        if (!alongRows && map.Pixels && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, guard: 0, out PartsPlan plan))
+        if (!alongRows && map.Pixels && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, KernelCheck.Guard, out PartsPlan plan))
         {
             ReduceInParts(body, a, TReduction.Second, plan, map.Bytes * maps);
             return;
@@ -72,6 +72,7 @@ internal static unsafe class MapKernels
         cut.First = scratch.At(plan.First);
         cut.Second = scratch.At(plan.Second);
         NativeTeam.Run(body, &cut, cut.Matrices, bytes);
+        scratch.Check();
         for (int sample = 0; sample < a->Matrices; sample++)
         {
             long part = plan.Of(sample, 0);

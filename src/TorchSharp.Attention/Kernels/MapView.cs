@@ -36,6 +36,8 @@ internal readonly unsafe struct MapView
     /// <summary>Whether values are bfloat16 instead of float32.</summary>
     public bool Half { get; }
 
+    public ScalarType Type => Half ? ScalarType.BFloat16 : ScalarType.Float32;
+
     public int Batch { get; }
 
     public int Channels { get; }
@@ -74,6 +76,7 @@ internal readonly unsafe struct MapView
     public MapView Like(Tensor map, out Tensor created)
     {
         created = empty_like(map);
+        if (AttentionKernels.Checked) created = KernelCheck.New(map.shape, created.stride(), map.dtype);
         return new MapView(created, Pixels);
     }
 
@@ -86,7 +89,7 @@ internal readonly unsafe struct MapView
     public Tensor Align(Tensor map)
     {
         if (Matches(map)) return map;
-        Tensor typed = map.to_type(Half ? ScalarType.BFloat16 : ScalarType.Float32);
+        Tensor typed = map.to_type(Type);
         return Pixels ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }
 
@@ -108,7 +111,11 @@ internal readonly unsafe struct MapView
     }
 
     /// <summary>A new float32 tensor on the CPU, whatever the process's defaults; its values are not set.</summary>
-    public static Tensor New(long[] size) => empty(size, ScalarType.Float32, CPU);
+    public static Tensor New(long[] size)
+    {
+        Tensor created = empty(size, ScalarType.Float32, CPU);
+        return AttentionKernels.Checked && size.Length > 0 ? KernelCheck.New(size, created.stride(), ScalarType.Float32) : created;
+    }
 
     /// <summary>The first value of a tensor. The caller keeps the tensor alive.</summary>
     public static float* Pointer(Tensor tensor) => (float*)THSTensor_data(tensor.Handle);

@@ -24,10 +24,18 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
 
     public MixBackward? Backward { get; set; }
 
+    /// <summary>In the checked build, the sum of the steps' derivatives by libtorch's operations.</summary>
+    public DerivedGradients? Derived { get; set; }
+
+    /// <summary>For messages.</summary>
+    public string Name => $"a gate of kind {Mix.Kind}";
+
     public void Forget()
     {
         Backward?.Dispose();
         Backward = null;
+        Derived?.Dispose();
+        Derived = null;
     }
 
     public bool HasThird => Mix.Kind == MixKind.SumOfThree;
@@ -109,6 +117,11 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     /// <summary>Pooled strips or their gradient, (1 or 2, N, C, H + W, 1).</summary>
     public Tensor? Strips(Tensor pooled)
         => PooledStrips == 0 ? null : FromMemory(pooled.narrow(0, PooledChannels, PooledStrips), StripKinds);
+
+    /// <summary>Whether the factors and an identity start's scale have the map's type, so that the refined map has it.</summary>
+    public bool KeepsType(MixFactors factors, Tensor? alpha)
+        => factors.First.dtype == View.Type && factors.Second.dtype == View.Type && (factors.Third is null || factors.Third.dtype == View.Type)
+            && (alpha is null || alpha.dtype == View.Type);
 
     /// <summary>The factors as the kernels read them, float32: the first two of strips together, a third or another second by itself.</summary>
     public (Tensor First, Tensor? Second) Arrange(MixFactors factors)

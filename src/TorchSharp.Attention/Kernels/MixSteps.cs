@@ -25,7 +25,9 @@ internal sealed class MixPoolFunction : SingleTensorFunction<MixPoolFunction>
             return GateSteps.Composed([.. saved, grad_output], () => [.. MixSteps.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0])), null]);
         }
 
+        pass.Derived?.Add(KernelCheck.Derive(() => MixSteps.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0]))));
         Tensor gradient = backward.InputGradient(grad_output);
+        if (pass.Derived is { } derived) KernelCheck.Same($"The gradient of the feature map of {pass.Name}", saved[0], derived.Input, gradient);
         pass.Forget();
         GateSteps.Dispose([.. saved, grad_output]);
         return GateSteps.Return(gradient, null);
@@ -51,32 +53,50 @@ internal sealed class MixFunction : SingleTensorFunction<MixFunction>
     public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<MixPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
-        (Tensor? second, Tensor? alpha) = (saved[2], saved[3]);
+        Tensor? second = saved[2];
         pass.Forget();
         pass.Composed |= is_grad_enabled();
         if (pass.Composed)
         {
-            List<Tensor> given = [.. saved.Take(4).OfType<Tensor>()];
-            return GateSteps.Composed([.. saved, grad_output], () => [.. MixSteps.Differentiate(given, grad_output, all =>
-            {
-                MixFactors factors = pass.Disarrange(all[1], second is null ? null : all[2]);
-                Tensor gate = AttentionStart.Blend(pass.Mix.Compose(all[0], factors), alpha is null ? null : all[^1]);
-                return all[0].mul(gate).to_type(all[0].dtype);
-            }), null]);
+            return GateSteps.Composed([.. saved, grad_output], () => [.. Derive(pass, saved, grad_output), null]);
         }
 
         bool hasSecond = second is not null;
+        Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
+        using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
         MixBackward backward = pass.Backward = new MixBackward(pass, saved, grad_output);
         (Tensor dFirst, Tensor? dSecond) = backward.FactorGradients();
         Tensor? dAlpha = backward.AlphaGradient();
         bool last = !pass.Mix.ReadsAnything || !pass.InputNeedsGradient;
         Tensor? dx = last && pass.InputNeedsGradient ? backward.InputGradient(null) : null;
+        if (derived is not null)
+        {
+            KernelCheck.Same($"The gradient of the first factor of {pass.Name}", map!, derived[1], dFirst);
+            if (hasSecond) KernelCheck.Same($"The gradient of the second factor of {pass.Name}", map!, derived[2], dSecond);
+            if (dAlpha is not null) KernelCheck.Same($"The gradient of alpha of {pass.Name}", map!, derived[^1], dAlpha);
+            KernelCheck.Same($"The gradient of the feature map of {pass.Name}", map!, derived[0], dx);
+            pass.Derived = new DerivedGradients();
+            pass.Derived.Add([derived[0]]);
+            GateSteps.Dispose(derived[1..]);
+        }
+
         if (last) pass.Forget();
         List<Tensor?> gradients = [dx, dFirst];
         if (hasSecond) gradients.Add(dSecond);
         if (dAlpha is not null) gradients.Add(dAlpha);
         return GateSteps.Return([.. gradients, null]);
     });
+
+    private static Tensor[] Derive(MixPass pass, List<Tensor> saved, Tensor gradient)
+    {
+        bool hasSecond = saved[2] is not null, hasAlpha = saved[3] is not null;
+        return MixSteps.Differentiate([.. saved.Take(4).OfType<Tensor>()], gradient, all =>
+        {
+            MixFactors factors = pass.Disarrange(all[1], hasSecond ? all[2] : null);
+            Tensor gate = AttentionStart.Blend(pass.Mix.Compose(all[0], factors), hasAlpha ? all[^1] : null);
+            return all[0].mul(gate).to_type(all[0].dtype);
+        });
+    }
 }
 
 /// <summary>What the two functions share.</summary>

@@ -11,17 +11,19 @@ internal static class MixedGate
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (module.Mix is not { } mix || !MapView.TryOf(input, out MapView view)) return null;
+        if (module.Mix is not { } mix || !MapView.TryOf(input, out MapView view) || !FusedGate.KeepsType(module, input)) return null;
         if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
         MixPass pass = new(mix, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
         return view.Elements < FusedGate.SmallestTrained || Hooks.AnyWithin(module) ? null : Train(module, pass, input);
     }
 
-    private static Tensor Infer(GateModule module, MixPass pass, Tensor input, bool overwrite, Tensor? residual)
+    private static Tensor? Infer(GateModule module, MixPass pass, Tensor input, bool overwrite, Tensor? residual)
     {
         Tensor? pooled = pass.Mix.ReadsAnything ? pass.Pool(input) : null;
-        (Tensor first, Tensor? second) = pass.Arrange(module.Factor(pass.Read(input, pooled)));
+        MixFactors factors = module.Factor(pass.Read(input, pooled));
+        if (!pass.KeepsType(factors, module.StartScale)) return null;
+        (Tensor first, Tensor? second) = pass.Arrange(factors);
         return pass.Apply(input, first, second, module.StartScale?.to_type(ScalarType.Float32).ToSingle(), overwrite, residual);
     }
 

@@ -11,11 +11,11 @@ internal readonly struct PartsPlan
         Parts = parts;
         Rows = rows / parts;
         Columns = columns;
-        Pitch = ((nint)columns + ScratchLayout.Line - 1) / ScratchLayout.Line * ScratchLayout.Line;
         Matrices = samples * parts;
         ScratchLayout layout = new(guard);
-        First = layout.Add(Matrices * Pitch);
-        Second = layout.Add(Matrices * Pitch);
+        First = layout.Add(columns, Matrices, out long pitch);
+        Second = layout.Add(columns, Matrices, out _);
+        Pitch = (nint)pitch;
         Layout = layout;
     }
 

@@ -48,7 +48,7 @@ internal static unsafe class PendingNorm
     {
         int channels = view.Channels, batch = view.Batch, planes = batch * channels;
         Interlocked.Increment(ref _begun);
-        ScratchLayout layout = new(guard: 0);
+        ScratchLayout layout = new(KernelCheck.Guard);
         Section first = layout.AddDoubles(planes), second = layout.AddDoubles(planes);
         using Scratch scratch = new(layout);
         double* means = scratch.Doubles(first), squares = scratch.Doubles(second);
@@ -80,6 +80,7 @@ internal static unsafe class PendingNorm
             Share = norm.momentum!.Value,
         };
         NativeTeam.Run(&Merge, &merging, channels, sizeof(double) * (2L + Arrays) * planes);
+        scratch.Check();
         for (int i = 0; extremes && i < planes; i++) extreme[i] = Normed(view, i, extreme[i]);
         norm.num_batches_tracked!.Plus_(Scalars.Once);
         GC.KeepAlive(norm);

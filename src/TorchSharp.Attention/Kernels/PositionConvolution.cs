@@ -27,6 +27,7 @@ internal static unsafe class PositionConvolution
         a.Input = MapView.Pointer(pooled);
         a.Output = MapView.Pointer(logits);
         Run(ref a, batch);
+        KernelCheck.Verify();
         GC.KeepAlive(pooled);
         GC.KeepAlive(convolution);
         GC.KeepAlive(norm);

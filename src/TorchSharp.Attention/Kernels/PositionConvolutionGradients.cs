@@ -261,6 +261,18 @@ internal sealed class ConvolvePositionsFunction : SingleTensorFunction<ConvolveP
         using Tensor gradient = grad_output.contiguous();
         Tensor? toPooled = pass.PooledNeedsGradient ? PositionConvolutionGradients.OfPooled(pass.Arguments, saved[1], gradient) : null;
         Tensor? toWeight = pass.WeightNeedsGradient ? PositionConvolutionGradients.OfWeight(pass.Arguments, saved[0], saved[1], gradient) : null;
+        Tensor?[]? derived = KernelCheck.Derive(() =>
+        {
+            (Tensor pooled, Tensor weight) = PositionConvolutionGradients.Composed(pass.Order, saved[0], saved[1], gradient);
+            return [pooled, weight];
+        });
+        if (derived is not null)
+        {
+            KernelCheck.Same("The gradient of pooled positions before a convolution", saved[0], derived[0], toPooled);
+            KernelCheck.Same("The gradient of the weight of a convolution of pooled positions", saved[0], derived[1], toWeight);
+            GateSteps.Dispose(derived);
+        }
+
         GateSteps.Dispose(given);
         return GateSteps.Return(toPooled, toWeight, null);
     });

@@ -51,24 +51,26 @@ internal readonly struct RegionPlan
     private readonly Section _maps;
     private readonly Section _gate;
     private readonly long _handLength;
+    private readonly long _partPitch;
+    private readonly long _guard;
 
-    private RegionPlan(in RegionSizes sizes, int hands, int team, int capacity, long guard)
+    private RegionPlan(in RegionSizes sizes, int hands, int team, int capacity, long guard, out ScratchLayout layout)
     {
         _sizes = sizes;
+        _guard = guard;
         Hands = hands;
         Team = team;
         Capacity = capacity;
-        ScratchLayout layout = new(guard);
+        layout = new(guard);
         long begin = layout.Length;
         _pooled = layout.Add(sizes.Channel ? 2L * capacity * sizes.Channels : 0);
         _first = layout.Add(2L * capacity * Wide);
         _second = layout.Add(2L * capacity * Wide);
-        _parts = layout.Add(sizes.HasParts ? 2L * ((long)capacity + team) * sizes.Columns : 0);
+        _parts = layout.Add(2L * sizes.Columns, sizes.HasParts ? (long)capacity + team : 0, out _partPitch);
         _maps = layout.Add(sizes.Spatial ? 2L * capacity * sizes.Positions : 0);
         _gate = layout.Add(sizes.Spatial ? (long)capacity * sizes.Positions : 0);
         _handLength = layout.Length - begin;
         layout.Repeat(begin, hands - 1);
-        Layout = layout;
     }
 
     /// <summary>Parts of the batch whose samples no other part's threads touch; 1 where all threads work on every sample.</summary>
@@ -80,8 +82,15 @@ internal readonly struct RegionPlan
     /// <summary>Samples of the largest group: what the buffers hold.</summary>
     public int Capacity { get; }
 
-    /// <summary>The memory of all hands.</summary>
-    public ScratchLayout Layout { get; }
+    /// <summary>The memory of all hands. Kernels hold the plan itself, which therefore has no reference to it.</summary>
+    public ScratchLayout Layout
+    {
+        get
+        {
+            _ = new RegionPlan(_sizes, Hands, Team, Capacity, _guard, out ScratchLayout layout);
+            return layout;
+        }
+    }
 
     public RegionSizes Sizes => _sizes;
 
@@ -101,11 +110,11 @@ internal readonly struct RegionPlan
         long largest = (sizes.Batch + (long)hands - 1) / hands, most = Math.Clamp(samples, 1, Math.Max(1, largest));
 
         // Layers that are wide beside their map would need more memory than the map: then fewer samples go together.
-        RegionPlan one = new(sizes, hands, team, 1, guard);
-        most = Math.Clamp(MostFloats / Math.Max(1, one.Layout.Length), 1, most);
+        _ = new RegionPlan(sizes, hands, team, 1, guard, out ScratchLayout one);
+        most = Math.Clamp(MostFloats / Math.Max(1, one.Length), 1, most);
         long groups = Math.Max(1, (largest + most - 1) / most), capacity = Math.Max(1, (largest + groups - 1) / groups);
-        plan = new RegionPlan(sizes, hands, team, (int)capacity, guard);
-        return Scratch.Fits(plan.Layout) && (groups + 1) * MostPhases < int.MaxValue;
+        plan = new RegionPlan(sizes, hands, team, (int)capacity, guard, out ScratchLayout all);
+        return Scratch.Fits(all) && (groups + 1) * MostPhases < int.MaxValue;
     }
 
     /// <summary>The first sample of a hand and the first after it.</summary>
@@ -137,6 +146,9 @@ internal readonly struct RegionPlan
 
     /// <summary>Sums down columns of the rows that one thread owns of one sample.</summary>
     public Section Parts(int hand) => Of(_parts, hand);
+
+    /// <summary>From one part to the next: no two threads write to one cache line.</summary>
+    public long PartPitch => _partPitch;
 
     /// <summary>Pooled positions of a group: mean and maximum of each sample.</summary>
     public Section Maps(int hand) => Of(_maps, hand);

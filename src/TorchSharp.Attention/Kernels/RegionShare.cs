@@ -83,7 +83,10 @@ internal readonly struct RegionShare
     public long Output(int step) => Input(step + 1);
 
     /// <summary>The first results of the rows that a thread owns of a sample; the second ones are a row further on.</summary>
-    public long Part(int sample, int thread) => _plan.Parts(_hand).Start + (2 * ((long)sample + thread) * _plan.Sizes.Columns);
+    public long Part(int sample, int thread) => _plan.Parts(_hand).Start + (((long)sample + thread) * _plan.PartPitch);
+
+    /// <summary>From one thread's part of a sample to the next thread's.</summary>
+    public long PartPitch => _plan.PartPitch;
 
     /// <summary>The means of a sample's pooled positions.</summary>
     public long Map(int sample) => _plan.Maps(_hand).Start + (2 * (long)sample * Positions);
