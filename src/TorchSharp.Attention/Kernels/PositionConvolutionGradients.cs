@@ -31,6 +31,7 @@ internal static unsafe class PositionConvolutionGradients
         a.Weights = MapView.Pointer(weight);
         a.Output = MapView.Pointer(logits);
         PositionConvolution.Run(ref a, batch);
+        KernelCheck.Verify();
         GC.KeepAlive(pooled);
         GC.KeepAlive(weight);
         return logits;
