@@ -17,7 +17,7 @@ internal static unsafe class FewRowsProduct
     {
         if (rows > MostRows || is_grad_enabled() || input.dtype != ScalarType.Float32 || weight.dtype != ScalarType.Float32) return null;
         if (input.device_type != DeviceType.CPU || weight.device_type != DeviceType.CPU || bias is { device_type: not DeviceType.CPU }) return null;
-        if (!input.is_contiguous() || !weight.is_contiguous() || (bias is not null && bias.dtype != ScalarType.Float32)) return null;
+        if (!input.is_contiguous() || !weight.is_contiguous() || (bias is not null && (bias.dtype != ScalarType.Float32 || !bias.is_contiguous()))) return null;
         if (Math.Max(weight.size(0), weight.size(1)) > MapView.MostCounted) return null;
         int outputs = (int)weight.size(0), inputs = (int)weight.size(1);
         Tensor output = MapView.New([rows, outputs, 1, 1]);

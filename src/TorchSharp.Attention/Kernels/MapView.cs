@@ -76,7 +76,12 @@ internal readonly unsafe struct MapView
     public MapView Like(Tensor map, out Tensor created)
     {
         created = empty_like(map);
-        if (AttentionKernels.Checked) created = KernelCheck.New(map.shape, created.stride(), map.dtype);
+        if (AttentionKernels.Checked)
+        {
+            using Tensor plain = created;
+            created = KernelCheck.New(plain.shape, plain.stride(), plain.dtype);
+        }
+
         return new MapView(created, Pixels);
     }
 
@@ -113,8 +118,9 @@ internal readonly unsafe struct MapView
     /// <summary>A new float32 tensor on the CPU, whatever the process's defaults; its values are not set.</summary>
     public static Tensor New(long[] size)
     {
-        Tensor created = empty(size, ScalarType.Float32, CPU);
-        return AttentionKernels.Checked && size.Length > 0 ? KernelCheck.New(size, created.stride(), ScalarType.Float32) : created;
+        if (!AttentionKernels.Checked || size.Length == 0) return empty(size, ScalarType.Float32, CPU);
+        using Tensor plain = empty(size, ScalarType.Float32, CPU);
+        return KernelCheck.New(size, plain.stride(), ScalarType.Float32);
     }
 
     /// <summary>The first value of a tensor. The caller keeps the tensor alive.</summary>
