@@ -211,7 +211,7 @@ public sealed class RegionPlanTests
         }
 
         long end = 0;
-        foreach (Section section in sections)
+        foreach (Section section in sections.Where(section => section.Length > 0))
         {
             Require(section.Start >= end + guard, "Buffers overlap.");
             Require(section.Start % ScratchLayout.Line == 0, "Buffers share a cache line.");
