@@ -1,6 +1,5 @@
+using System.Collections.Concurrent;
 using System.Globalization;
-using System.Text.Json;
-using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Golden;
 
@@ -40,7 +39,7 @@ internal sealed record KernelThresholds(long GroupBytes, long BytesWorthAThread,
 
     /// <summary>Draws thresholds.</summary>
     public static KernelThresholds Draw(Random random) => new(
-        random.NextDouble() < 0.5 ? _own.Group : random.Pick<long>(1, 4096, 16 * 1024, 64 * 1024, 256 * 1024),
+        random.NextDouble() < 0.4 ? _own.Group : random.Pick<long>(1, 4096, 16 * 1024, 64 * 1024, 256 * 1024, 1 << 20),
         random.NextDouble() < 0.4 ? _own.Thread : 1,
         random.NextDouble() < 0.3 ? null : 0);
 
@@ -130,6 +129,8 @@ internal sealed record ModuleTrial(
     MapPlace Place, MapPlace ShortcutPlace, bool Half, bool Training, bool Ties, double Offset, (bool Input, bool Parameters, bool Shortcut) Learns)
     : KernelTrial(Seed, Number, Threads, Team, Thresholds, Draw)
 {
+    private static readonly ConcurrentDictionary<string, bool> _gates = new(StringComparer.Ordinal);
+
     private static readonly int[] Primes = [1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67];
 
     /// <inheritdoc/>
@@ -164,11 +165,12 @@ internal sealed record ModuleTrial(
         $"{(ShortcutPlace == Place ? "" : $" (shortcut {ShortcutPlace})")} {(Half ? "bfloat16" : "float32")}{(Ties ? ", whole numbers" : "")}" +
         $"{(Learns == (true, true, true) || Path < KernelPath.Training ? "" : $", learns {Learns}")}, {Where}";
 
-    private static bool IsGate(AttentionOptions options)
+    /// <summary>Whether a kind multiplies its map by a gate, which has kernels and can end a block.</summary>
+    private static bool IsGate(AttentionOptions options) => _gates.GetOrAdd(options.Kind(), _ =>
     {
-        using AttentionModule module = options.Create(64);
+        using AttentionModule module = options.Create(256);
         return module is GateModule;
-    }
+    });
 
     private static KernelPath DrawPath(Random random, bool isPlain) => random.NextDouble() switch
     {
@@ -185,14 +187,16 @@ internal sealed record ModuleTrial(
     private static (int N, int C, int H, int W) DrawShape(Random random, KernelThresholds thresholds, int threads, bool isPlain, bool trains)
     {
         int most = isPlain ? 60_000 : trains ? 300_000 : MostValues;
-        (int n, int c, int h, int w) = random.NextDouble() switch
+        double region = random.NextDouble();
+        if (region >= 0.26 && region < 0.66 && (isPlain || trains)) region *= 0.4;
+        (int n, int c, int h, int w) = region switch
         {
-            < 0.30 => (random.Size(9), random.Size(70), random.Size(33), random.Size(33)),
-            < 0.45 => (random.Pick(Primes), random.Size(130), random.Size(29), random.Size(29)),
-            < 0.72 => AtGroups(random, thresholds, threads, most),
-            < 0.80 => random.Next(2) == 0 ? (random.Size(67), random.Size(300), 1, random.Size(600)) : (random.Size(67), random.Size(300), random.Size(600), 1),
-            < 0.88 => (random.Size(9), random.Next(2) == 0 ? random.Size(4096) : random.Pick(509, 512, 1021, 1024, 2048, 4093, 4096), random.Size(8), random.Size(8)),
-            < 0.94 => (random.Next(1, 5), random.Size(64), random.Pick(31, 37, 41, 53, 61, 67, 97), random.Pick(31, 37, 41, 53, 61, 67, 97)),
+            < 0.18 => (random.Size(9), random.Size(70), random.Size(33), random.Size(33)),
+            < 0.26 => (random.Pick(Primes), random.Size(130), random.Size(29), random.Size(29)),
+            < 0.66 => AtGroups(random, thresholds.GroupBytes, threads, most),
+            < 0.74 => random.Next(2) == 0 ? (random.Size(67), random.Size(300), 1, random.Size(600)) : (random.Size(67), random.Size(300), random.Size(600), 1),
+            < 0.82 => (random.Size(9), random.Next(2) == 0 ? random.Size(4096) : random.Pick(509, 512, 1021, 1024, 2048, 4093, 4096), random.Size(8), random.Size(8)),
+            < 0.90 => (random.Next(1, 5), random.Size(64), random.Pick(31, 37, 41, 53, 61, 67, 97), random.Pick(31, 37, 41, 53, 61, 67, 97)),
             _ => (random.Size(5), random.Size(40), random.Next(1, 5), random.Next(1, 5)),
         };
         if (isPlain) (c, h, w) = (Math.Clamp(c, 8, 64) / 8 * 8, Math.Min(h, 20), Math.Min(w, 20));
@@ -207,13 +211,17 @@ internal sealed record ModuleTrial(
         return (n, c, h, w);
     }
 
-    /// <summary>An odd batch whose samples are about as large as a share of what a thread's group may be.</summary>
-    private static (int N, int C, int H, int W) AtGroups(Random random, KernelThresholds thresholds, int threads, int most)
+    /// <summary>
+    /// A batch whose groups of samples come out uneven: so many samples fit a group of a thread, or of all threads together, as divide the thread's
+    /// share of the batch but for a rest.
+    /// </summary>
+    private static (int N, int C, int H, int W) AtGroups(Random random, long groupBytes, int threads, int most)
     {
-        int n = random.Pick(Primes);
-        long bytes = Math.Clamp(thresholds.GroupBytes / (random.Next(2) == 0 ? threads : 1) / random.Next(1, Math.Max(2, n)), 64, 4L * most / n);
-        int values = (int)(bytes / 4 * (0.7 + (0.6 * random.NextDouble())));
-        int c = random.Pick(1, 3, 8, 16, 31, 32, 37, 64, 64, 128, 256);
+        bool apart = random.Next(2) == 0 && threads > 1;
+        int n = apart ? (threads * random.Next(4, Math.Max(5, 67 / threads))) + random.Next(1, threads) : random.Next(2, Math.Min(68, 4 * Math.Max(2, threads)));
+        int share = apart ? n / threads : n, fits = Math.Max(1, share / random.Next(1, apart ? 4 : Math.Max(2, share)));
+        long room = groupBytes / (apart ? threads : 1), largest = Math.Clamp(room / fits, 64, 4L * most / n), smallest = Math.Min(largest, (room / (fits + 1)) + 4);
+        int values = (int)(random.NextInt64(smallest, largest + 1) / 4), c = random.Pick(1, 3, 8, 16, 31, 32, 37, 64, 64, 128, 256);
         int positions = Math.Max(1, values / c), h = Math.Max(1, (int)Math.Sqrt(positions));
         return (n, c, h, Math.Max(1, positions / h));
     }

@@ -22,8 +22,8 @@ internal static class OptionDraw
         IReadOnlyList<string> kinds = AttentionCatalog.Kinds;
         return random.NextDouble() switch
         {
-            < 0.45 => random.Pick(Grouped),
-            < 0.85 => random.Pick(Fused),
+            < 0.5 => random.Pick(Grouped),
+            < 0.87 => random.Pick(Fused),
             _ => kinds[random.Next(kinds.Count)],
         };
     }
