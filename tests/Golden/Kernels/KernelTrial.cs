@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Golden;
 
