@@ -225,7 +225,14 @@ internal static class KernelJudge
             Tensor exact = _exact[i].Tensor;
             if (exact.numel() == 0) return 0;
             using DisposeScope scope = NewDisposeScope();
-            Tensor difference = other.to_type(ScalarType.Float64).sub(exact.to_type(ScalarType.Float64)).abs();
+            Tensor value = other.to_type(ScalarType.Float64), wanted = exact.to_type(ScalarType.Float64), difference = value.sub(wanted).abs();
+            if (!difference.isfinite().all().item<bool>())
+            {
+                // Where both are infinite or no number, they agree.
+                Tensor neither = value.isfinite().logical_or(wanted.isfinite()).logical_not();
+                difference = difference.masked_fill(neither, Scalars.Zero);
+            }
+
             Tensor size = _half && _exact[i].Kind == KernelValueKind.Gradient ? difference.mean() : difference.max();
             return size.item<double>();
         }

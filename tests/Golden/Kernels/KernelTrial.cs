@@ -135,7 +135,7 @@ internal sealed record ModuleTrial(
     private static readonly int[] Primes = [1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67];
 
     /// <inheritdoc/>
-    public override int Repeats => Path <= KernelPath.EndOfBlock ? Place is MapPlace.Pixels or MapPlace.LaterPixels && Threads > 1 ? 10 : 5 : 3;
+    public override int Repeats => Path <= KernelPath.EndOfBlock ? Place is (MapPlace.Pixels or MapPlace.LaterPixels) && Threads > 1 ? 16 : 5 : 3;
 
     public static ModuleTrial Of(Random random, int seed, int number, int threads, TeamKind team, KernelThresholds thresholds, int draw)
     {
@@ -219,7 +219,7 @@ internal sealed record ModuleTrial(
     private static (int N, int C, int H, int W) AtGroups(Random random, long groupBytes, int threads, int most)
     {
         bool apart = random.Next(2) == 0 && threads > 1;
-        int n = apart ? (threads * random.Next(4, Math.Max(5, 67 / threads))) + random.Next(1, threads) : random.Next(2, Math.Min(68, 4 * Math.Max(2, threads)));
+        int n = apart ? (threads * random.Next(4, Math.Max(5, 67 / threads))) + random.Next(1, threads) : (random.Next(1, Math.Min(34, 2 * Math.Max(2, threads))) * 2) + 1;
         int share = apart ? n / threads : n, fits = Math.Max(1, share / random.Next(1, apart ? 4 : Math.Max(2, share)));
         long room = groupBytes / (apart ? threads : 1), largest = Math.Clamp(room / fits, 64, 4L * most / n), smallest = Math.Min(largest, (room / (fits + 1)) + 4);
         int values = (int)(random.NextInt64(smallest, largest + 1) / 4), c = random.Pick(1, 3, 8, 16, 31, 32, 37, 64, 64, 128, 256);

@@ -48,7 +48,7 @@ internal enum MapPlace
 /// <summary>Maps in every layout.</summary>
 internal static class MapLayouts
 {
-    private static readonly MapPlace[] Common = [MapPlace.Planes, MapPlace.Pixels];
+    private static readonly MapPlace[] Common = [MapPlace.Planes, MapPlace.Pixels, MapPlace.Pixels];
     private static readonly MapPlace[] Writable =
     [
         MapPlace.Planes, MapPlace.Pixels, MapPlace.LaterPlanes, MapPlace.LaterPixels, MapPlace.Misaligned, MapPlace.EveryOtherColumn, MapPlace.Transposed,
@@ -57,7 +57,7 @@ internal static class MapLayouts
     /// <summary>A layout; contiguous and channels last are drawn most.</summary>
     public static MapPlace Draw(Random random, bool writable)
     {
-        if (random.NextDouble() < 0.75) return random.Pick(Common);
+        if (random.NextDouble() < 0.78) return random.Pick(Common);
         return writable ? random.Pick(Writable) : random.Pick(Enum.GetValues<MapPlace>());
     }
 

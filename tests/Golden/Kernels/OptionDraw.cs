@@ -8,7 +8,7 @@ internal static class OptionDraw
     private const int Attempts = 40;
 
     /// <summary>Kinds whose inference goes through one parallel call: they are drawn most.</summary>
-    private static readonly string[] Grouped = ["cbam", "channel", "lcbam", "spatial"];
+    private static readonly string[] Grouped = ["cbam", "channel", "lcbam", "spatial", "spatial"];
 
     /// <summary>Kinds with kernels of another form.</summary>
     private static readonly string[] Fused =
