@@ -216,7 +216,9 @@ internal static class KernelJudge
         private static double Size(Tensor tensor)
         {
             using DisposeScope scope = NewDisposeScope();
-            return tensor.numel() == 0 ? 0 : tensor.abs().max().to_type(ScalarType.Float64).item<double>();
+            if (tensor.numel() == 0) return 0;
+            Tensor values = tensor.to_type(ScalarType.Float64).abs();
+            return values.masked_fill(values.isfinite().logical_not(), Scalars.Zero).max().item<double>();
         }
 
         /// <summary>The largest difference; NaN where one side is finite and the other is not. In bfloat16, gradients by the mean difference.</summary>
