@@ -152,7 +152,7 @@ internal sealed class ModuleSubject : IKernelSubject
             nn.Module<Tensor, Tensor> single => single.call(map),
             _ => throw new InvalidOperationException(_module.GetName()),
         };
-        return shortcut is null ? y : y.add(shortcut).relu();
+        return shortcut is null ? y : y.Plus(shortcut).relu();
     }
 
     private Tensor Fused(Tensor map, Tensor? shortcut)
@@ -207,10 +207,10 @@ internal sealed class ModuleSubject : IKernelSubject
         using ModuleSubject exact = new(this, 0, 0);
         exact._module.train(_trial.Training);
         exact._norm?.train();
-        Tensor sum = exact.Call(exact._map, null).add(shortcut.to_type(ScalarType.Float64));
+        Tensor sum = exact.Call(exact._map, null).Plus(shortcut.to_type(ScalarType.Float64));
         using Scalar edge = (_trial.Half ? 0.05 : 2e-3).ToScalar(), step = (_trial.Half ? 0.5 : 0.02).ToScalar();
         Tensor near = sum.abs().lt(edge), away = where(sum.ge(Scalars.Zero), ones_like(sum), ones_like(sum).neg()).to_type(_type).mul(step);
-        Tensor moved = shortcut.add(near.to_type(_type).mul(away));
+        Tensor moved = shortcut.Plus(near.to_type(_type).mul(away));
         return MapLayouts.Make(moved.contiguous(), _trial.ShortcutPlace is >= MapPlace.ExpandedBatch ? MapPlace.Planes : _trial.ShortcutPlace);
     }
 }
