@@ -64,6 +64,11 @@ internal static class Blueprints
         ["timm.halo"] = golden => Blueprint.Of(golden, TimmAttentions.Halo(golden), KeyMap.Identity),
         ["timm.lambda"] = golden => Blueprint.Of(golden, TimmAttentions.Lambda(golden), KeyMap.Identity),
         ["network"] = Networks.Build,
+        ["official.bam"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialBam(golden), KeyMaps.OfficialBam),
+        ["official.cbam"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialCbam(golden), KeyMaps.OfficialCbam),
+        ["official.simam"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSimAm(golden), KeyMap.Identity),
+        ["official.triplet"] = golden => Blueprint.Of(golden, TripletAttentionOptions.Paper, KeyMap.Identity),
+        ["timm.gca"] = golden => Blueprint.Of(golden, TimmAttentions.GlobalContextAdded(golden), KeyMap.Identity),
         ["official.eca"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialEca(golden), KeyMap.Identity),
         ["official.senet"] = golden => Blueprint.Of(golden, ReleasedAttentions.OfficialSe(golden), KeyMaps.OfficialSeNet),
     };
@@ -72,7 +77,10 @@ internal static class Blueprints
     /// <exception cref="InvalidDataException">An argument is not understood, or its value not supported.</exception>
     public static Blueprint For(GoldenCase golden)
     {
-        if (!Kinds.TryGetValue(golden.Kind, out Func<GoldenCase, Blueprint>? build))
+        // "timm.se" is "se" with timm's own defaults: its file has no arguments.
+        const string Timm = "timm.";
+        string kind = Kinds.ContainsKey(golden.Kind) || !golden.Kind.StartsWith(Timm, StringComparison.Ordinal) ? golden.Kind : golden.Kind[Timm.Length..];
+        if (!Kinds.TryGetValue(kind, out Func<GoldenCase, Blueprint>? build))
         {
             throw new NotCoveredException($"kind '{golden.Kind}' has no module yet");
         }

@@ -14,6 +14,8 @@ public static class GoldenProgram
         must read or be refused, allocate little and be closed.
                Golden --table FOLDER…
         Prints docs/module-table.md: every kind with math, paper, cost, and its errors against the folders' files.
+               Golden kernels [--minutes N] [--seed S] …
+        Compares the fused kernels with libtorch's operations on random maps; "kernels --help" names its options.
         Exit code: 0 if nothing failed, 1 if something did, 2 if the folders cannot be used.
         """;
 
@@ -24,12 +26,13 @@ public static class GoldenProgram
     /// <returns>The exit code.</returns>
     public static int Run(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
     {
-        if (args.Count == 0 || args.Any(arg => arg is "-h" or "--help"))
+        if (args.Count == 0 || (args[0] != "kernels" && args.Any(arg => arg is "-h" or "--help")))
         {
             (args.Count == 0 ? errors : output).WriteLine(Usage);
             return args.Count == 0 ? 2 : 0;
         }
 
+        if (args[0] == "kernels") return KernelCommand.Run([.. args.Skip(1)], output, errors);
         if (args[0] == "--hostile") return Hostile(args, output, errors);
 
         bool table = args[0] == "--table";

@@ -15,11 +15,21 @@ internal sealed record Measurement(
 
     /// <summary>Runs the case with the library. The tensors belong to the caller's dispose scope.</summary>
     /// <exception cref="InvalidDataException">The state does not fit, or a parameter gets no gradient.</exception>
-    public static Measurement Take(GoldenCase golden, Blueprint blueprint, ScalarType type)
+    /// <param name="golden">The case.</param>
+    /// <param name="blueprint">What it names.</param>
+    /// <param name="type">Type of all numbers.</param>
+    /// <param name="change">What becomes of the weights and inputs first; null for nothing.</param>
+    public static Measurement Take(GoldenCase golden, Blueprint blueprint, ScalarType type, Func<Tensor, Tensor>? change = null)
     {
         using nn.Module module = blueprint.Create();
         if (type != ScalarType.Float32) module.to(type);
         StateLoader.Load(module, golden.State, blueprint.Keys);
+        if (change is not null)
+        {
+            using IDisposable quiet = no_grad();
+            foreach (Modules.Parameter parameter in module.parameters()) parameter.copy_(change(parameter));
+        }
+
         Tensor x = Leaf("x")!;
         Tensor? x1 = Leaf("x1");
 
@@ -45,7 +55,12 @@ internal sealed record Measurement(
 
         Tensor Run() => blueprint.Forward is { } forward ? forward(module, x, x1) : Forward(module, x, x1);
 
-        Tensor? Leaf(string name) => golden.Find(name)?.detach().to_type(type).clone().requires_grad_(golden.HasTraining);
+        Tensor? Leaf(string name)
+        {
+            if (golden.Find(name) is not { } found) return null;
+            Tensor leaf = found.detach().to_type(type);
+            return (change is null ? leaf : change(leaf)).clone().requires_grad_(golden.HasTraining);
+        }
     }
 
     /// <summary>The reference's numbers, under the names and in the shapes of <paramref name="actual"/>.</summary>

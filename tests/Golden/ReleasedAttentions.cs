@@ -35,6 +35,27 @@ internal static partial class ReleasedAttentions
         Merge = golden.Arguments.Choice("merge", "multiply", ("multiply", BamMerge.Multiply), ("add", BamMerge.Add)),
     };
 
+    /// <summary>BAM's own code; the width that its reduction leaves shows in the weights.</summary>
+    public static BamOptions OfficialBam(GoldenCase golden) => BamOptions.Official with
+    {
+        ReducedChannels = golden.StateSize("channel_att.gate_c.gate_c_fc_0.weight", 0),
+    };
+
+    /// <summary>CBAM's own code: a source "r=4" says the reduction, the kernel shows in the weight.</summary>
+    public static CbamOptions OfficialCbam(GoldenCase golden) => CbamOptions.Official with
+    {
+        Reduction = Setting(golden, "r") ?? 16,
+        KernelSize = golden.StateSize("SpatialGate.spatial.conv.weight", 2),
+    };
+
+    /// <summary>SimAM's own code: a source "lambda=1e-4" says λ.</summary>
+    public static SimAmOptions OfficialSimAm(GoldenCase golden) => new()
+    {
+        Lambda = Lambda().Match(golden.Source) is { Success: true } match
+            ? double.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture)
+            : throw new InvalidDataException($"the source '{golden.Source}' does not say lambda=…"),
+    };
+
     /// <summary>Coordinate attention's own code: a source "r=32 mip=8" says the reduction and the least width.</summary>
     public static CoordinateAttentionOptions OfficialCoordinate(GoldenCase golden) => CoordinateAttentionOptions.Paper with
     {
@@ -132,4 +153,7 @@ internal static partial class ReleasedAttentions
 
     [GeneratedRegex(@"\b(?<name>[A-Za-z]+)=(?<value>\d{1,6})\b", RegexOptions.CultureInvariant)]
     private static partial Regex Settings();
+
+    [GeneratedRegex(@"\blambda=([0-9.]+(?:e-?[0-9]+)?)\b", RegexOptions.CultureInvariant)]
+    private static partial Regex Lambda();
 }

@@ -193,6 +193,10 @@ internal static class TimmAttentions
         };
     }
 
+    /// <summary>gca without arguments: timm's name for the form that adds.</summary>
+    public static GlobalContextOptions GlobalContextAdded(GoldenCase golden) =>
+        GlobalContext(golden.Arguments, golden.Channels()) with { Fusion = GlobalContextFusion.Add };
+
     public static NonLocalOptions NonLocal(ReferenceArguments arguments, int channels)
     {
         Reduction reduction = ReducedWidth(arguments, channels, 8, defaultRatio: 1.0 / 8);

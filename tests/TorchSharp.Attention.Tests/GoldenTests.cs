@@ -5,6 +5,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The library against numbers that public implementations produced, and whether the comparison would notice.</summary>
 public sealed class GoldenTests : IDisposable
 {
+    /// <summary>Rounding of every step adds up to more than the rounding of weights and inputs alone.</summary>
+    private const double MostOverCondition = 100;
+
     private readonly string _folder = Directory.CreateTempSubdirectory("golden").FullName;
 
     public static TheoryData<string> Fixtures()
@@ -25,20 +28,32 @@ public sealed class GoldenTests : IDisposable
     }
 
     [Fact]
-    public void Only_a_deep_network_and_cancelling_gradients_need_more_than_the_stated_tolerances()
+    public void What_float32_is_off_by_is_what_the_cases_numbers_explain()
     {
-        Dictionary<string, string> notes = Fixtures().Select(row => row.Data)
-            .ToDictionary(name => name, name => GoldenRunner.Run(GoldenFile.PathOf(name)).Reason ?? "");
-        IEnumerable<string> wide = notes.Where(note => note.Value.Contains("float32 alone", StringComparison.Ordinal)).Select(note => note.Key);
+        foreach (string name in Fixtures().Select(row => row.Data))
+        {
+            if (GoldenCondition.Of(GoldenFile.PathOf(name)) is not { } condition) continue;
 
-        // sk only where libtorch's convolutions round in another order: see docs/decisions.md on machines that hide their caches.
-        Assert.Equal(["cbam_official", "mobilenet_v2"], wide.Where(name => name != "sk").Order());
+            // Which cases come to need more than the stated tolerance is up to a processor's order of sums; that no case loses more than its condition explains is not.
+            Assert.True(condition.Rounding <= 1e-5 + (MostOverCondition * condition.Moved), $"{name}: {condition}");
+        }
+    }
 
-        // The other two rules say where they act, too: biases before a norm, and files of few digits.
-        Assert.Contains("grad.W_g.0.bias and 2 more zero but for rounding", notes["attention_gate"], StringComparison.Ordinal);
-        Assert.All(notes, note => Assert.Equal(
-            note.Key.StartsWith("forward/", StringComparison.Ordinal), note.Value.Contains("1.0E-08 allowed, the file's numbers have nine digits", StringComparison.Ordinal)));
-        Assert.Equal("", notes["se"]);
+    [Fact]
+    public void Rules_that_widen_a_tolerance_say_where_they_act()
+    {
+        Dictionary<string, GoldenResult> results = Fixtures().Select(row => row.Data).ToDictionary(name => name, name => GoldenRunner.Run(GoldenFile.PathOf(name)));
+        foreach ((string name, GoldenResult result) in results)
+        {
+            string note = result.Reason ?? "";
+            bool widened = result.GradientError > GoldenTolerance.Module.Gradient || result.TrainingError > GoldenTolerance.Network.Output;
+            if (widened) Assert.Contains("float32 alone", note, StringComparison.Ordinal);
+            Assert.Equal(name.StartsWith("forward/", StringComparison.Ordinal), note.Contains("1.0E-08 allowed, the file's numbers have nine digits", StringComparison.Ordinal));
+        }
+
+        // Biases before a norm; and a well-conditioned module, which needs no rule.
+        Assert.Contains("grad.W_g.0.bias and 2 more zero but for rounding", results["attention_gate"].Reason, StringComparison.Ordinal);
+        Assert.Null(results["se"].Reason);
     }
 
     [Theory]
