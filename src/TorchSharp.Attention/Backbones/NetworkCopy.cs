@@ -22,9 +22,15 @@ internal static class NetworkCopy
 
     /// <summary>The one type and device of a network's values.</summary>
     /// <exception cref="InvalidOperationException">There are several.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static (ScalarType Type, Device Device) Place(FeatureNetwork source, string purpose)
     {
-        Parameter first = source.parameters().First();
+        Parameter? first = source.parameters().FirstOrDefault();
+        if (first is null or { IsInvalid: true })
+        {
+            throw new ObjectDisposedException(source.GetName(), $"This {source.GetName()} was disposed, and its parameters with it: nothing is left for {purpose}.");
+        }
+
         foreach ((string name, Parameter parameter) in source.named_parameters())
         {
             if (parameter.dtype == first.dtype && parameter.device.ToString() == first.device.ToString()) continue;

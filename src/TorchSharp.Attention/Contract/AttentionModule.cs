@@ -29,6 +29,8 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
 
+    private readonly ParameterPlace _place;
+
     /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
     /// <param name="options">The settings.</param>
@@ -40,6 +42,7 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
         : base(AttentionStart.NameOf(options))
     {
         options.Validate(channels);
+        _place = new ParameterPlace(this);
         Channels = channels;
         Options = options;
         if (ownsIdentityScale) _alpha = AttentionStart.IdentityScale(options);
@@ -54,7 +57,8 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>Refines a feature map.</summary>
     /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the same shape, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">The input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ObjectDisposedException">The input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input)
     {
         CheckInput(input);
@@ -125,5 +129,5 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>The same scale, for the pass that holds several modules together.</summary>
     internal Tensor? StartScale => _alpha;
 
-    internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, GetName());
+    internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, _place);
 }
