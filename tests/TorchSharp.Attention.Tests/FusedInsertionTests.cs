@@ -34,7 +34,8 @@ public sealed class FusedInsertionTests
         List<(string Path, InsertionSide Side)> places = [];
         using (FeatureNetwork probe = FusionTests.Trained(Networks[name](), ScalarType.Float64))
         {
-            foreach ((string path, nn.Module module) in probe.named_modules())
+            string[] paths = [.. probe.named_modules().Select(entry => entry.name).Where(path => !IsRepeated(path))];
+            foreach (string path in paths)
             {
                 foreach (InsertionSide side in Enum.GetValues<InsertionSide>())
                 {
@@ -49,7 +50,7 @@ public sealed class FusedInsertionTests
                 }
             }
 
-            string[] norms = [.. probe.named_modules().Where(entry => entry.module is BatchNorm2d && !InAttention(probe, entry.name)).Select(entry => entry.name)];
+            string[] norms = [.. probe.named_modules().Where(entry => entry.module is BatchNorm2d && !IsRepeated(entry.name) && !InAttention(probe, entry.name)).Select(entry => entry.name)];
             Assert.All(norms, norm => Assert.Equal(2, places.Count(place => place.Path == norm)));
             Assert.True(places.Count > 20, $"{places.Count} places");
         }
@@ -62,6 +63,9 @@ public sealed class FusedInsertionTests
             Same(network, x, $"{name}: {side} {path}");
         }
     }
+
+    /// <summary>MobileNetV2 has each kind of block many times.</summary>
+    private static bool IsRepeated(string path) => path.Split('.') is ["features", { } feature, ..] && feature is not ("0" or "1" or "2" or "3" or "17" or "18");
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -90,7 +94,7 @@ public sealed class FusedInsertionTests
         Insert(network, plan, x);
         using ResNet fused = network.FuseForInference();
         Assert.Equal(
-            ["bn1", "layer2.0.downsample.1"], fused.named_modules().Where(entry => entry.module is BatchNorm2d && !InAttention(fused, entry.name)).Select(entry => entry.name));
+            ["bn1", "layer2.0.downsample.1"], fused.named_modules().Where(entry => entry.module is BatchNorm2d && !InAttention(fused, entry.name)).Select(entry => entry.name).Order());
         Dictionary<string, Tensor> from = network.state_dict(), to = fused.state_dict();
         foreach ((string key, Tensor value) in from)
         {
@@ -102,7 +106,7 @@ public sealed class FusedInsertionTests
         Assert.Contains("layer2.0.downsample_1_attn_before.conv.weight", to.Keys);
         Assert.All(fused.modules(), module => Assert.False(module.training));
         Assert.All(fused.parameters(), parameter => Assert.False(parameter.requires_grad));
-        Same(network, x, "resnet-18", 1e-5);
+        Same(network, x, "resnet-18", 1e-4);
 
         // It is an attention like others: recorded, measured, and without effect on the original.
         using AttentionRecorder recorder = AttentionRecorder.Attach(fused);

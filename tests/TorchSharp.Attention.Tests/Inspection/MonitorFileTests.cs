@@ -45,40 +45,28 @@ public sealed class MonitorFileTests : IDisposable
         static GateReading Reading(long step) => new() { Step = step, Module = "cbam", Map = AttentionMapKind.Channel, Mean = 0.5 };
     }
 
-    /// <summary>A step whose row could not be written still has its reading, its alerts and the next step's.</summary>
+    /// <summary>What throws at the end of a step takes neither its reading nor its row away, nor the next step's.</summary>
     [Fact]
-    public void A_step_that_cannot_write_loses_nothing_else()
+    public void A_step_that_throws_loses_nothing()
     {
-        if (!OperatingSystem.IsLinux()) return;
         using DisposeScope scope = NewDisposeScope();
-        using Cbam cbam = Attention();
+        using SqueezeExcitation module = new(8, new() { Reduction = 2 });
         string path = Path.Combine(_folder, "gates.csv");
-        using GateMonitor monitor = GateMonitor.Attach(cbam, new GateMonitorOptions { Every = 1, TensorBoard = null, Csv = path, Log = Log });
-        bool fail = true;
-        Look();
-        fail = false;
-        Assert.Throws<IOException>(Fail);
-        Look();
-        Assert.Equal([1L, 2, 3], monitor.Readings.Select(reading => reading.Step).Distinct());
-        Assert.Equal([1L, 2, 3], File.ReadAllLines(path)[1..].Select(line => long.Parse(line.Split(',')[0], System.Globalization.CultureInfo.InvariantCulture)).Distinct());
-
-        void Look()
+        int lines = 0;
+        using GateMonitor monitor = GateMonitor.Attach(module, new GateMonitorOptions { Every = 1, Csv = path, Log = Log });
+        for (int step = 1; step <= 3; step++)
         {
-            fail = false;
-            cbam.call(randn(2, 8, 5, 4));
-            monitor.Step();
+            module.call(randn(2, 8, 5, 4));
+            if (step == 2) Assert.Throws<IOException>(monitor.Step);
+            else monitor.Step();
         }
 
-        void Fail()
-        {
-            fail = true;
-            cbam.call(randn(2, 8, 5, 4));
-            monitor.Step();
-        }
+        Assert.Equal([1L, 2, 3], monitor.Readings.Select(reading => reading.Step));
+        Assert.Equal(["1", "2", "3"], File.ReadAllLines(path)[1..].Select(line => line.Split(',')[0]));
 
         void Log(string line)
         {
-            if (fail) throw new IOException("no room for a log");
+            if (++lines == 2) throw new IOException("no room for a log");
         }
     }
 
@@ -143,7 +131,7 @@ public sealed class MonitorFileTests : IDisposable
         Step();
         Assert.Empty(monitor.Latest);
         Assert.Equal(2, monitor.Readings.Count);
-        Assert.Single(log, line => line == "step 3: Sequential has no attention left to watch");
+        Assert.Single(log, line => line.StartsWith("step 3: ", StringComparison.Ordinal) && line.EndsWith(" has no attention left to watch", StringComparison.Ordinal));
         network.InsertAttention(plan, randn(1, 3, 8, 8));
         Step();
         Step();
@@ -217,24 +205,50 @@ public sealed class MonitorFileTests : IDisposable
     private static Cbam Attention() => new(8, new CbamOptions { Reduction = 2, KernelSize = 3 });
 
     /// <summary>A file on a disk that has no room for now: it takes a part of what is written and throws.</summary>
-    private sealed class FullDisk(string path) : FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.Read, 0)
+    private sealed class FullDisk(string path) : Stream
     {
+        private readonly FileStream _file = new(path, FileMode.Create, FileAccess.ReadWrite, FileShare.Read, 0);
+
         public long Room { get; set; } = long.MaxValue;
 
         public bool CanCutOff { get; set; } = true;
 
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+        public override bool CanRead => true;
 
-        public override void Write(ReadOnlySpan<byte> buffer)
+        public override bool CanSeek => true;
+
+        public override bool CanWrite => true;
+
+        public override long Length => _file.Length;
+
+        public override long Position
         {
-            base.Write(buffer[..(int)Math.Min(Room, buffer.Length)]);
-            if (Room < buffer.Length) throw new IOException("No space left on device");
+            get => _file.Position;
+            set => _file.Position = value;
         }
+
+        public override void Flush() => _file.Flush();
+
+        public override int Read(byte[] buffer, int offset, int count) => _file.Read(buffer, offset, count);
+
+        public override long Seek(long offset, SeekOrigin origin) => _file.Seek(offset, origin);
 
         public override void SetLength(long value)
         {
             if (!CanCutOff) throw new IOException("Input/output error");
-            base.SetLength(value);
+            _file.SetLength(value);
+        }
+
+        public override void Write(byte[] buffer, int offset, int count)
+        {
+            _file.Write(buffer, offset, (int)Math.Min(Room, count));
+            if (Room < count) throw new IOException("No space left on device");
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _file.Dispose();
+            base.Dispose(disposing);
         }
     }
 }
