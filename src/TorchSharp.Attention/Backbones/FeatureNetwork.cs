@@ -5,7 +5,7 @@ namespace TorchSharp.Attention;
 /// <summary>
 /// A network of the library: logits by <c>forward</c>, the pyramid of feature maps by <see cref="Features"/>, a printable tree.
 /// </summary>
-public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctions
+public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctions, IPlaced
 {
     private readonly ParameterPlace _place;
 
@@ -60,6 +60,15 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
 
     /// <summary>The network as a tree of modules with parameter counts; attention is marked with ◆.</summary>
     public override string ToString() => ModuleTree.Format(this);
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 

@@ -25,12 +25,12 @@ internal static class NetworkCopy
     /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static (ScalarType Type, Device Device) Place(FeatureNetwork source, string purpose)
     {
-        Parameter? first = source.parameters().FirstOrDefault();
-        if (first is null or { IsInvalid: true })
+        if (source is IPlaced { Place.IsDisposed: true })
         {
             throw new ObjectDisposedException(source.GetName(), $"This {source.GetName()} was disposed, and its parameters with it: nothing is left for {purpose}.");
         }
 
+        Parameter first = source.parameters().First();
         foreach ((string name, Parameter parameter) in source.named_parameters())
         {
             if (parameter.dtype == first.dtype && parameter.device.ToString() == first.device.ToString()) continue;

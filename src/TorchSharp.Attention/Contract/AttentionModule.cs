@@ -24,7 +24,7 @@ public interface IAttentionModule
 /// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a weighted
 /// sum over positions that is added to the input or replaces it). Derive from those.
 /// </remarks>
-public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
@@ -118,6 +118,15 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
 
     /// <summary>Whether somebody listens to this module's calls.</summary>
     internal bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 

@@ -91,7 +91,7 @@ public abstract record BranchAttentionOptions : AttentionOptions
 /// An attention over competing convolutions: y = Σ_m w_m(x) · b_m(x), b_1 … b_M convolutions of the input, each with its norm and
 /// activation, w (N, M, C′, 1, 1) their weights. It replaces a convolution: (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉).
 /// </summary>
-public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
     private readonly ParameterPlace _place;
 
@@ -174,6 +174,15 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <summary>Their weights, in the base's dispose scope: (N, M, C′, 1, 1).</summary>
     /// <param name="branches">What <see cref="ComputeBranches"/> returned.</param>
     protected abstract Tensor ComputeWeights(Tensor branches);
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
     {

@@ -72,11 +72,11 @@ internal static class Check
             name, $"{name} of {module} was disposed. Call with a tensor that is alive: a dispose scope that has ended, or a using, may have disposed it.");
     }
 
-    /// <summary>A module that is there and not disposed, as far as its parameters tell.</summary>
+    /// <summary>A module that is there and not disposed, as far as it can be known.</summary>
     public static void Alive(torch.nn.Module module, [CallerArgumentExpression(nameof(module))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(module, name);
-        if (module.parameters().FirstOrDefault() is { IsInvalid: true }) throw Disposed(module.GetName());
+        if (module is IPlaced { Place.IsDisposed: true }) throw Disposed(module.GetName());
     }
 
     /// <summary>The exception for a module that was disposed.</summary>

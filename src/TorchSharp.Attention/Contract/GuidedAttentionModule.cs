@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// A gate that a second map steers: y = x · g(x, guide). Two inputs: the map to refine, (N, C, H, W), and the guide,
 /// (N, G, h, w); a guide of another size is resized bilinearly to H × W.
 /// </summary>
-public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
@@ -93,6 +93,15 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     {
         RegisterComponents();
         AttentionStart.Complete(this, Options, ResetParameters);
+    }
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
     }
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)

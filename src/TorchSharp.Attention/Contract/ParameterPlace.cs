@@ -2,6 +2,13 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
+/// <summary>A module that knows where its parameters are.</summary>
+internal interface IPlaced
+{
+    /// <summary>Type and device of the parameters.</summary>
+    ParameterPlace Place { get; }
+}
+
 /// <summary>
 /// Type and device of a module's parameters. Its inputs must have the same: libtorch's own exception names neither the parameter nor a remedy, and
 /// some operations widen the result in silence.
@@ -12,6 +19,12 @@ internal sealed class ParameterPlace(nn.Module module)
     private Modules.Parameter? _witness;
     private bool _free;
 
+    /// <summary>Whether the module was disposed; its parameters are not listed any more then.</summary>
+    public bool IsDisposed { get; private set; }
+
+    /// <summary>To be called when the module is disposed.</summary>
+    public void End() => IsDisposed = true;
+
     /// <summary>The module's name, for messages.</summary>
     public string Name => module.GetName();
 
@@ -19,16 +32,15 @@ internal sealed class ParameterPlace(nn.Module module)
     /// <exception cref="ObjectDisposedException">The module was disposed.</exception>
     public void Check(Tensor input, string name)
     {
+        if (IsDisposed) throw Attention.Check.Disposed(Name);
         if (_free || (_witness is { IsInvalid: false } witness && Matches(witness, input))) return;
         Modules.Parameter[] all = [.. module.parameters()];
-        if (all.Length == 0 && _witness is null)
+        Modules.Parameter[] alive = Array.FindAll(all, parameter => !parameter.IsInvalid);
+        if (alive.Length == 0)
         {
             _free = true;
             return;
         }
-
-        Modules.Parameter[] alive = Array.FindAll(all, parameter => !parameter.IsInvalid);
-        if (alive.Length == 0) throw Attention.Check.Disposed(Name);
 
         // The weight of a layer must have the input's type; norms may be kept in a wider one.
         _witness = Array.Find(alive, parameter => parameter.dim() > 1) ?? alive[0];

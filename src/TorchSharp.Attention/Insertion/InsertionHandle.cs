@@ -70,6 +70,7 @@ public sealed class InsertionHandle : IDisposable
     {
         if (_removed) throw new InvalidOperationException("The attentions have been removed; nothing would be left to train.");
         Check.Alive(_model);
+        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetName());
         FrozenParameters frozen = new(_model, Attentions);
         _frozen.Add(frozen);
         return frozen;

@@ -66,7 +66,7 @@ public sealed record CrossAttentionOptions
 /// Synthesis with Latent Diffusion Models", 2021, arXiv:2112.10752. The forward path is fused and never holds the weights. Layers start
 /// as PyTorch's.
 /// </remarks>
-public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions
+public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "q")]
     private readonly Linear _query;
@@ -176,6 +176,15 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
 
     /// <summary>A short line for printouts.</summary>
     public override string ToString() => $"{GetName()}({Channels}, context {ContextChannels}, {Options})";
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     /// <summary>A map's positions as a sequence, (N, L, C); a sequence as it is.</summary>
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)

@@ -52,7 +52,7 @@ public sealed record MultiHeadAttentionOptions
 /// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. The forward path is fused and never holds the weights. A query
 /// that may see no key gets a zero context. Starts with Xavier uniform projections, zero biases, and the output layer's own start.
 /// </remarks>
-public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions
+public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "in_proj_weight")]
     private readonly Parameter? _in;
@@ -186,6 +186,15 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
     /// <summary>A short line for printouts.</summary>
     public override string ToString() => $"{GetName()}({Width}, {Options})";
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     /// <summary>(N, heads, length, d): the queries (0), keys (1) or values (2) of a sequence.</summary>
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
