@@ -20,7 +20,7 @@ public sealed class FusedInsertionTests
         ["unet, norms everywhere"] = () => new UNet(new UNetOptions { Widths = [4, 6, 8], UpSampling = UNetUpSampling.TransposedBlock, ConvolutionBias = true }),
         ["unet, bilinear"] = () => new UNet(new UNetOptions { Widths = [4, 8], UpSampling = UNetUpSampling.Bilinear }),
         ["unet, instance norm, merge"] = () => new UNet(UNetOptions.AttentionUNet with { Widths = [4, 6, 8], Norm = UNetNorm.Instance }),
-        ["unet on resnet"] = () => new UNet(new UNetOptions { Widths = [4, 4], Encoder = Cases.TinyResNet with { Layers = [1, 1], StagePlanes = [4, 8] }, Norm = UNetNorm.Group, NormGroups = 2 }),
+        ["unet on resnet"] = () => new UNet(new UNetOptions { Widths = [4, 4, 4], Encoder = Cases.TinyResNet with { Layers = [1, 1], StagePlanes = [4, 8], Stem = ResNetStem.Standard }, Norm = UNetNorm.Group, NormGroups = 2 }),
     };
 
     public static TheoryData<string> Names => [.. Networks.Keys];
@@ -109,9 +109,12 @@ public sealed class FusedInsertionTests
         Same(network, x, "resnet-18", 1e-4);
 
         // It is an attention like others: recorded, measured, and without effect on the original.
-        using AttentionRecorder recorder = AttentionRecorder.Attach(fused);
-        fused.call(x);
-        Assert.Contains("layer2_attn", recorder.CallOrder);
+        using (AttentionRecorder recorder = AttentionRecorder.Attach(fused))
+        {
+            fused.call(x);
+            Assert.Contains("layer2_attn", recorder.CallOrder);
+        }
+
         Assert.Equal(ModelCost.Measure(network, 1, 3, 32, 32).MultiplyAccumulates, ModelCost.Measure(fused, 1, 3, 32, 32).MultiplyAccumulates);
     }
 
