@@ -186,7 +186,12 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         int reduction = 1;
         foreach (nn.Module<Tensor, Tensor> feature in _features)
         {
-            (IEnumerable<(BatchNorm2d?, bool)> norms, int stride) = feature is InvertedResidual block ? (block.Norms, block.Stride) : ([(((ConvNormReLU6)feature).Norm, true)], ((ConvNormReLU6)feature).Stride);
+            (IEnumerable<(BatchNorm2d?, bool)> norms, int stride) = feature switch
+            {
+                InvertedResidual block => (block.Norms, block.Stride),
+                ConvNormReLU6 layer => ([(layer.Norm, true)], layer.Stride),
+                _ => ([], 1),
+            };
             foreach ((BatchNorm2d? norm, bool strided) in norms) yield return (norm, strided ? reduction * stride : reduction);
             reduction *= stride;
         }

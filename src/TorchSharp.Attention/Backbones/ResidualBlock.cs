@@ -136,7 +136,9 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         count.Map(end, inPlace: true);
     }
 
-    /// <summary>The strided shortcut. A Sequential calls its norm itself, so that a single value a channel is refused here, by the other branch's map of the same size.</summary>
+    /// <summary>
+    /// The strided shortcut. A Sequential calls its norm itself, so that a single value a channel is refused here, by the other branch's map of the same size.
+    /// </summary>
     private Tensor Project(Tensor input, Tensor branch)
     {
         if (branch.size(0) * branch.size(2) * branch.size(3) == 1 && ProjectionNorm is { } norm) NormCalls.RefuseSingle(norm, branch);
