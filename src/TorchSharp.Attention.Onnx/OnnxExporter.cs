@@ -235,7 +235,7 @@ internal sealed class OnnxExporter
         }
         catch (Exception e) when (e is ArgumentException or NotSupportedException or InvalidOperationException or JsonException)
         {
-            _notes.Add($"{what} is not in the metadata: {e.Message}");
+            _notes.Add($"{what} is not in the metadata: {Check.Text(e)}");
             return null;
         }
     }
@@ -358,7 +358,7 @@ internal sealed class OnnxExporter
         }
         catch (Exception e) when (!required && e is not (OutOfMemoryException or OnnxVerificationException))
         {
-            _skipped.Add(new OnnxSkippedCheck(shapes, e.Message.Split('\n')[0]));
+            _skipped.Add(new OnnxSkippedCheck(shapes, Check.Text(e).Split('\n')[0]));
             return null;
         }
     }

@@ -168,7 +168,7 @@ public class MultiHeadAttentionTests
         Refused("value", "must start with (2, 5)", () => module.call(query, key, randn(2, 4, 8)));
         Refused("keyPaddingMask", "it must be Bool or floating point, (2, 5)", () => module.call(query, key, value, zeros(2, 3, dtype: ScalarType.Bool), null));
         Refused("keyPaddingMask", "it must be Bool or floating point", () => module.call(query, key, value, zeros(2, 5, dtype: ScalarType.Int64), null));
-        Refused("value", "must have the same type", () => module.call(query, key, value.to_type(ScalarType.Float64)));
+        Refused("value", "value is Float64", () => module.call(query, key, value.to_type(ScalarType.Float64)));
         Refused("attentionMask", "(3, 5) or (16, 3, 5)", () => module.call(query, key, value, null, zeros(5, 3)));
         Assert.Throws<ArgumentNullException>(() => module.call(null!, key, value));
     }

@@ -5,6 +5,27 @@ public sealed class NetworkTests
 {
     private static readonly Scalar Half = 0.5.ToScalar();
 
+    [Fact]
+    public void An_encoder_for_other_images_than_the_unets_is_refused()
+    {
+        UNetOptions options = new() { Encoder = Cases.TinyResNet with { InputChannels = 1 } };
+        foreach (UNetOptions wrong in new[] { options, options with { InputChannels = 2 }, options with { Encoder = Cases.TinyMobileNet with { InputChannels = 4 } } })
+        {
+            ArgumentException error = Assert.Throws<ArgumentException>(wrong.Validate);
+            Assert.Equal("Encoder", error.ParamName);
+            int own = wrong.Encoder!.InputChannels;
+            Assert.Contains($"Encoder.InputChannels is {own} and InputChannels is {wrong.InputChannels}", error.Message, StringComparison.Ordinal);
+            Assert.Contains($"Set InputChannels = {own}", error.Message, StringComparison.Ordinal);
+            Assert.Throws<ArgumentException>(() => new UNet(wrong));
+            Assert.Throws<ArgumentException>(() => UNet.Sites(wrong));
+        }
+
+        using UNet said = new(options with { InputChannels = 1 }), left = new(options with { InputChannels = 1, Encoder = Cases.TinyResNet });
+        using DisposeScope scope = NewDisposeScope();
+        Assert.Equal([1, 1, 16, 16], said.call(randn(1, 1, 16, 16)).shape);
+        Assert.Equal([1, 1, 16, 16], left.call(randn(1, 1, 16, 16)).shape);
+    }
+
     public static TheoryData<string> NetworkNames => Cases.NetworkNames;
 
     [Fact]

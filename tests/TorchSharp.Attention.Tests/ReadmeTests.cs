@@ -111,7 +111,7 @@ public sealed partial class ReadmeTests
             Encoder = new ResNetOptions { Layers = [3, 4, 6, 3] },
             Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip),
         });
-        using Tensor logits = unet.call(images);                        // any height and width; logits of the same size
+        using Tensor logits = unet.call(images);                        // logits of the size of the images
         ModelCost cost = ModelCost.Measure(unet, 1, 3, 224, 224);       // parameters, multiply-accumulates
         IReadOnlyList<Tensor> pyramid = unet.Features(images);          // decoder maps, finest first
         using UNet deployed = unet.FuseForInference();                  // a copy: batch norms folded, faster layout

@@ -214,8 +214,9 @@ public sealed class ResidualEndTests : IDisposable
         }
     }
 
+    /// <summary>libtorch widens the product of the two to float32.</summary>
     [Fact]
-    public void A_float32_gate_makes_a_bfloat16_map_float32_on_both_paths()
+    public void A_float32_gate_refuses_a_bfloat16_map_on_both_paths()
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
@@ -223,10 +224,14 @@ public sealed class ResidualEndTests : IDisposable
         {
             Tensor x = randn(2, 12, 5, 5).to_type(ScalarType.BFloat16);
             gate.eval();
-            AttentionKernels.Enabled = false;
-            ScalarType expected = gate.call(x).dtype;
-            AttentionKernels.Enabled = true;
-            Assert.Equal(expected, gate.call(x).dtype);
+            foreach (bool fused in new[] { false, true })
+            {
+                AttentionKernels.Enabled = fused;
+                Assert.Contains("input is BFloat16", Assert.Throws<ArgumentException>(() => gate.call(x)).Message, StringComparison.Ordinal);
+            }
+
+            gate.to(ScalarType.BFloat16);
+            Assert.Equal(ScalarType.BFloat16, gate.call(x).dtype);
             gate.Dispose();
         }
     }

@@ -5,10 +5,16 @@ namespace TorchSharp.Attention;
 /// <summary>
 /// A network of the library: logits by <c>forward</c>, the pyramid of feature maps by <see cref="Features"/>, a printable tree.
 /// </summary>
-public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctions
+public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctions, IPlaced
 {
+    private readonly ParameterPlace _place;
+
     private protected FeatureNetwork(string name, bool fused)
-        : base(name) => IsFused = fused;
+        : base(name)
+    {
+        IsFused = fused;
+        _place = new ParameterPlace(this);
+    }
 
     /// <summary>Whether this is a copy for inference, without batch norms, as <c>FuseForInference</c> of each network makes it.</summary>
     public bool IsFused { get; }
@@ -25,10 +31,13 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>The feature pyramid of an image batch, finest map first.</summary>
     /// <param name="input">Images, (N, channels, H, W).</param>
     /// <returns>One map a level, (N, <see cref="FeatureChannels"/>[i], ⌈H / <see cref="FeatureReductions"/>[i]⌉, …), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value a channel. Nothing has changed then.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public IReadOnlyList<Tensor> Features(Tensor input)
     {
-        Check.FeatureMap(input, InputChannels, GetName());
+        CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         Tensor[] maps = ComputeFeatures(input);
         foreach (Tensor map in maps) map.MoveToOuterDisposeScope();
@@ -52,6 +61,15 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>The network as a tree of modules with parameter counts; attention is marked with ◆.</summary>
     public override string ToString() => ModuleTree.Format(this);
 
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
+
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 
     /// <summary>Counts the functions on the way to the last map.</summary>
@@ -65,7 +83,32 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
     internal virtual ChannelMap? ToChannelMap() => null;
 
+    /// <summary>
+    /// The batch norms of the network itself that refuse a single value a channel, and how many times smaller than the image the map before each of them is,
+    /// rounded up.
+    /// </summary>
+    internal virtual IEnumerable<(Modules.BatchNorm2d? Norm, int Reduction)> Norms() => [];
+
     private protected abstract Tensor[] ComputeFeatures(Tensor input);
+
+    /// <summary>Refuses an input that does not fit, before anything changes.</summary>
+    private protected void CheckInput(Tensor input)
+    {
+        Check.FeatureMap(input, InputChannels, _place);
+        CheckNorms(input);
+    }
+
+    /// <summary>Refuses a batch that leaves a norm in training a single value a channel, before the first norm has counted it.</summary>
+    internal void CheckNorms(Tensor input)
+    {
+        if (input.size(0) != 1 || Math.Max(input.size(2), input.size(3)) > FeatureReductions[^1]) return;
+        foreach ((Modules.BatchNorm2d? norm, int reduction) in Norms())
+        {
+            if (norm is not { training: true } || Math.Max(input.size(2), input.size(3)) > reduction) continue;
+            string name = named_modules().First(entry => ReferenceEquals(entry.module, norm)).name;
+            throw NormCalls.SingleValue($"the norm '{name}' of {GetName()}", $"input has shape {Check.Shape(input)}", nameof(input));
+        }
+    }
 }
 
 /// <summary>A network whose feature pyramid can serve as the encoder of a <see cref="UNet"/>.</summary>

@@ -163,10 +163,14 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value a channel: one image that is a single
+    /// position there. Nothing has changed then, no running statistic either.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)
     {
-        Check.FeatureMap(input, InputChannels, GetName());
+        CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         Tensor last = _features[^1].call(Run(input, (_, map) => map, null));
         return _classifier!.call(last.mean([2, 3])).MoveToOuterDisposeScope();
@@ -176,6 +180,22 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         ValueList.Create<int>([.. PyramidStages.Select(stage => MobileNetV2Block.WidthsOf(options).Stages[stage - 1])]);
 
     internal override ChannelMap ToChannelMap() => MobileNetV2Channels.Of(this);
+
+    internal override IEnumerable<(BatchNorm2d? Norm, int Reduction)> Norms()
+    {
+        int reduction = 1;
+        foreach (nn.Module<Tensor, Tensor> feature in _features)
+        {
+            (IEnumerable<(BatchNorm2d?, bool)> norms, int stride) = feature switch
+            {
+                InvertedResidual block => (block.Norms, block.Stride),
+                ConvNormReLU6 layer => ([(layer.Norm, true)], layer.Stride),
+                _ => ([], 1),
+            };
+            foreach ((BatchNorm2d? norm, bool strided) in norms) yield return (norm, strided ? reduction * stride : reduction);
+            reduction *= stride;
+        }
+    }
 
     private protected override void CountFunctions(FunctionCount count, Tensor input)
     {
@@ -210,21 +230,28 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     }
 
     /// <summary>Convolution, norm, ReLU6; keys 0 and 1. Fused without the norm.</summary>
-    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>, ICountsFunctions
+    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
     {
         [ComponentName(Name = "0")]
         private readonly Conv2d _conv;
 
         [ComponentName(Name = "1")]
-        private readonly BatchNorm2d? _bn;
+        private BatchNorm2d? _bn;
 
         public ConvNormReLU6(int input, int output, int kernel, int stride, bool fused, int groups = 1)
             : base(nameof(ConvNormReLU6))
         {
             _conv = nn.Conv2d(input, output, kernel, stride: stride, padding: kernel / 2, groups: groups, bias: fused);
             if (!fused) _bn = nn.BatchNorm2d(output);
+            Stride = stride;
             RegisterComponents();
         }
+
+        public BatchNorm2d? Norm => _bn;
+
+        public int Stride { get; }
+
+        public void Keep(string key, BatchNorm2d norm) => register_module(key, _bn = norm);
 
         public override Tensor forward(Tensor input)
         {
@@ -250,6 +277,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             : base(nameof(InvertedResidual))
         {
             _hasShortcut = block.HasShortcut;
+            Stride = block.Stride;
             if (block.Expands) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1, fused));
             _depthwise = _layers.Count;
 
@@ -262,6 +290,13 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
             RegisterComponents();
             _attentions = new BlockAttentions(this, placement, block.Stage, block.Index);
         }
+
+        /// <summary>How many times smaller than its input the block's output is.</summary>
+        public int Stride { get; }
+
+        /// <summary>The block's norms, and whether the map before them has the output's size already.</summary>
+        public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms
+            => _layers.Select((layer, i) => (layer is ConvNormReLU6 own ? own.Norm : layer as BatchNorm2d, i >= _depthwise));
 
         public override Tensor forward(Tensor input)
         {

@@ -22,8 +22,14 @@ internal static class NetworkCopy
 
     /// <summary>The one type and device of a network's values.</summary>
     /// <exception cref="InvalidOperationException">There are several.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static (ScalarType Type, Device Device) Place(FeatureNetwork source, string purpose)
     {
+        if (source is IPlaced { Place.IsDisposed: true })
+        {
+            throw new ObjectDisposedException(source.GetName(), $"This {source.GetName()} was disposed, and its parameters with it: nothing is left for {purpose}.");
+        }
+
         Parameter first = source.parameters().First();
         foreach ((string name, Parameter parameter) in source.named_parameters())
         {

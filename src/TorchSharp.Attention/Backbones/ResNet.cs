@@ -100,13 +100,13 @@ public sealed record ResNetOptions : BackboneOptions
 /// </summary>
 /// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
 /// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
-public sealed class ResNet : FeatureNetwork, IEncoder
+public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
 
     [ComponentName(Name = "bn1")]
-    private readonly BatchNorm2d? _bn1;
+    private BatchNorm2d? _bn1;
 
     [ComponentName(Name = "fc")]
     private readonly Linear? _fc;
@@ -236,7 +236,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder
     /// b′ = (b − μ) · γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in
     /// evaluation mode up to rounding. Keys are this network's without the norms', and convolutions that had a norm have a bias:
     /// <c>conv1.bias</c>. Attentions stay modules of their own under their own keys, to be hooked and asked for their maps as before; so
-    /// do modules that replace a convolution, with the norms inside them.
+    /// do modules that replace a convolution, with the norms inside them. Attention that <see cref="InsertionExtensions.InsertAttention"/> put into the network is
+    /// carried along under its keys; a norm in front of which it stands cannot be folded, and stays a norm under its own key.
     /// </summary>
     /// <remarks>
     /// This network stays as it is, its mode included; running statistics are taken as they are now. Hooks are not copied. The copy is in
@@ -244,16 +245,23 @@ public sealed class ResNet : FeatureNetwork, IEncoder
     /// float32 and bfloat16, its maps may lie channels last, also those that <see cref="FeatureNetwork.Features"/> returns.
     /// </remarks>
     /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
-    /// <exception cref="InvalidOperationException">This network is fused already, or its values are of several types or on several devices.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">This network was disposed.</exception>
     public ResNet FuseForInference() => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value a channel: one image that is a single
+    /// position there. Nothing has changed then, no running statistic either.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)
     {
-        Check.FeatureMap(input, InputChannels, GetName());
+        CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         Tensor last = Run(input, (_, map) => map, null);
         return _fc!.call(last.mean([2, 3])).MoveToOuterDisposeScope();
@@ -278,6 +286,20 @@ public sealed class ResNet : FeatureNetwork, IEncoder
     }
 
     internal override ChannelMap ToChannelMap() => ResNetChannels.Of(this);
+
+    internal override IEnumerable<(BatchNorm2d? Norm, int Reduction)> Norms()
+    {
+        int reduction = FeatureReductions[0];
+        yield return (_bn1, reduction);
+        if (Options.Stem == ResNetStem.Standard) reduction *= 2;
+        foreach (ResidualBlock block in _stages.SelectMany(stage => stage.children()).OfType<ResidualBlock>())
+        {
+            foreach ((BatchNorm2d? norm, bool strided) in block.Norms) yield return (norm, strided ? reduction * block.Stride : reduction);
+            reduction *= block.Stride;
+        }
+    }
+
+    void IKeepsNorms.Keep(string key, BatchNorm2d norm) => register_module(key, _bn1 = norm);
 
     private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
 

@@ -9,25 +9,25 @@ namespace TorchSharp.Attention;
 /// It asks the placement for an attention at each of its positions and knows none by name. A branch module in place of a convolution has
 /// that convolution's key, and its norm is not there. Fused, convolutions have biases and no norms.
 /// </summary>
-internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunctions
+internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
     [ComponentName(Name = "conv1")]
     private readonly nn.Module<Tensor, Tensor> _conv1;
 
     [ComponentName(Name = "bn1")]
-    private readonly BatchNorm2d? _bn1;
+    private BatchNorm2d? _bn1;
 
     [ComponentName(Name = "conv2")]
     private readonly nn.Module<Tensor, Tensor> _conv2;
 
     [ComponentName(Name = "bn2")]
-    private readonly BatchNorm2d? _bn2;
+    private BatchNorm2d? _bn2;
 
     [ComponentName(Name = "conv3")]
     private readonly Conv2d? _conv3;
 
     [ComponentName(Name = "bn3")]
-    private readonly BatchNorm2d? _bn3;
+    private BatchNorm2d? _bn3;
 
     [ComponentName(Name = "downsample")]
     private readonly Sequential? _downsample;
@@ -43,6 +43,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     {
         (int input, int output, int stride) = (shape.Input, shape.Output, shape.Stride);
         _dropPath = dropPath;
+        Stride = stride;
         BranchModule? replacement = placement.CreateBranch(shape.Stage, shape.Index);
         if (shape.Kind == ResNetBlock.Basic)
         {
@@ -74,6 +75,15 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     /// <summary>The norm at the end of the residual branch.</summary>
     public BatchNorm2d LastNorm => _bn3 ?? _bn2!;
 
+    /// <summary>How many times smaller than its input the block's output is.</summary>
+    public int Stride { get; }
+
+    /// <summary>The block's norms, and whether the map before them has the output's size already.</summary>
+    public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms => [(_bn1, _conv3 is null), (_bn2, true), (_bn3, true), (ProjectionNorm, true)];
+
+    /// <summary>The norm of the strided shortcut.</summary>
+    private BatchNorm2d? ProjectionNorm => _downsample?.children().OfType<BatchNorm2d>().FirstOrDefault();
+
     /// <summary>Output channels for each plane.</summary>
     public static int Expansion(ResNetBlock kind) => kind == ResNetBlock.Basic ? 1 : 4;
 
@@ -102,10 +112,18 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
             last = _bn2;
         }
 
-        Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : _downsample.call(x));
+        Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : Project(x, y));
         bool drops = training && _dropPath > 0;
         Tensor end = (drops || last is null ? null : _attentions.TryEnd(last, y, shortcut)) ?? End(last.Norm(y), shortcut, drops);
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
+    }
+
+    public void Keep(string key, BatchNorm2d norm)
+    {
+        register_module(key, norm);
+        if (key == "bn1") _bn1 = norm;
+        else if (key == "bn2") _bn2 = norm;
+        else _bn3 = norm;
     }
 
     public void Count(FunctionCount count, Tensor[] inputs)
@@ -116,6 +134,15 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         if (_addsOver) count.CombineInPlace(end, end);
         else count.Combine(end, end, end);
         count.Map(end, inPlace: true);
+    }
+
+    /// <summary>
+    /// The strided shortcut. A Sequential calls its norm itself, so that a single value a channel is refused here, by the other branch's map of the same size.
+    /// </summary>
+    private Tensor Project(Tensor input, Tensor branch)
+    {
+        if (branch.size(0) * branch.size(2) * branch.size(3) == 1 && ProjectionNorm is { } norm) NormCalls.RefuseSingle(norm, branch);
+        return _downsample!.call(input);
     }
 
     /// <summary>max(attention(map) + shortcut, 0).</summary>

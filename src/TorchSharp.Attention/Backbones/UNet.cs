@@ -129,7 +129,11 @@ public sealed class UNet : FeatureNetwork
     /// <summary>Segments images.</summary>
     /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
     /// <returns>Logits, (N, classes, H, W), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels, type or size do not fit.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type, device or size do not fit, or a batch norm of a backbone as encoder would see a single value a channel in training. Nothing
+    /// has changed then. The other batch norms normalise such a map with their running statistics, which stay as they are.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -185,7 +189,8 @@ public sealed class UNet : FeatureNetwork
 
     private void CheckSize(Tensor input)
     {
-        Check.FeatureMap(input, InputChannels, GetName());
+        CheckInput(input);
+        _backbone?.CheckNorms(input);
         long least = FeatureReductions[^1];
         if (_backbone is null && (input.size(2) < least || input.size(3) < least))
         {

@@ -5,19 +5,19 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Twice: convolution, norm, ReLU.</summary>
-internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>, ICountsFunctions
+internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
 
     [ComponentName(Name = "norm1")]
-    private readonly nn.Module<Tensor, Tensor>? _norm1;
+    private nn.Module<Tensor, Tensor>? _norm1;
 
     [ComponentName(Name = "conv2")]
     private readonly Conv2d _conv2;
 
     [ComponentName(Name = "norm2")]
-    private readonly nn.Module<Tensor, Tensor>? _norm2;
+    private nn.Module<Tensor, Tensor>? _norm2;
 
     private readonly double _dropout;
 
@@ -39,6 +39,13 @@ internal sealed class DoubleConvolution : nn.Module<Tensor, Tensor>, ICountsFunc
         using DisposeScope scope = NewDisposeScope();
         Tensor map = Drop(UNetNorms.Apply(_norm1, _conv1.call(input))).relu_();
         return Drop(UNetNorms.Apply(_norm2, _conv2.call(map))).relu_().MoveToOuterDisposeScope();
+    }
+
+    public void Keep(string key, BatchNorm2d norm)
+    {
+        register_module(key, norm);
+        if (key == "norm1") _norm1 = norm;
+        else _norm2 = norm;
     }
 
     public void Count(FunctionCount count, Tensor[] inputs)

@@ -55,7 +55,7 @@ public enum UNetDecoder
 /// <summary>The shape of a <see cref="UNet"/>. A value; the defaults are the paper's widths.</summary>
 public sealed record UNetOptions
 {
-    private const int DefaultDepth = 4;
+    private const int DefaultDepth = 4, DefaultInputChannels = 3;
 
     /// <summary>
     /// MONAI's <c>AttentionUnet</c>: strided convolutions down, 3×3 transposed convolutions with norm and ReLU up, one merging
@@ -83,8 +83,11 @@ public sealed record UNetOptions
     /// </summary>
     public ValueList<int>? Widths { get; init; }
 
-    /// <summary>Channels of the image. Default 3. With an <see cref="Encoder"/>, this and not the encoder's number counts.</summary>
-    public int InputChannels { get; init; } = 3;
+    /// <summary>
+    /// Channels of the image. Default 3. With an <see cref="Encoder"/>, this and not the encoder's number counts; an encoder whose number is neither this nor
+    /// the default is an error.
+    /// </summary>
+    public int InputChannels { get; init; } = DefaultInputChannels;
 
     /// <summary>Number of maps in the output, one logit a class and pixel. Default 1.</summary>
     public int Classes { get; init; } = 1;
@@ -217,6 +220,13 @@ public sealed record UNetOptions
         {
             string name = Strides is null ? nameof(DownSampling) : nameof(Strides);
             throw new ArgumentException($"{name} is set, but the encoder halves the resolution in its own way. Leave it at its default.", name);
+        }
+
+        if (backbone.InputChannels != InputChannels && backbone.InputChannels != DefaultInputChannels)
+        {
+            throw new ArgumentException(
+                $"Encoder.InputChannels is {backbone.InputChannels} and InputChannels is {InputChannels}; which images does the network take? " +
+                $"Set InputChannels = {backbone.InputChannels} on the {nameof(UNetOptions)}, which counts for both.", nameof(Encoder));
         }
 
         (ValueList<int> channels, ValueList<int> reductions) = backbone.Pyramid();

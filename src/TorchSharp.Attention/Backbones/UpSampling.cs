@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Doubles the resolution (or as the level's stride says) and changes the channels; the result has exactly the size that is asked for.</summary>
-internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFunctions
+internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
     [ComponentName(Name = "conv")]
     private readonly nn.Module<Tensor, Tensor> _conv;
 
     [ComponentName(Name = "norm")]
-    private readonly nn.Module<Tensor, Tensor>? _norm;
+    private nn.Module<Tensor, Tensor>? _norm;
 
     private readonly UNetUpSampling _kind;
 
@@ -36,6 +36,8 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
 
         RegisterComponents();
     }
+
+    public void Keep(string key, Modules.BatchNorm2d norm) => register_module(key, _norm = norm);
 
     /// <summary>How it comes to more positions.</summary>
     public UNetUpSampling Kind => _kind;

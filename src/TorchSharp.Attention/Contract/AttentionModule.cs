@@ -24,10 +24,12 @@ public interface IAttentionModule
 /// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a weighted
 /// sum over positions that is added to the input or replaces it). Derive from those.
 /// </remarks>
-public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
+
+    private readonly ParameterPlace _place;
 
     /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -40,6 +42,7 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
         : base(AttentionStart.NameOf(options))
     {
         options.Validate(channels);
+        _place = new ParameterPlace(this);
         Channels = channels;
         Options = options;
         if (ownsIdentityScale) _alpha = AttentionStart.IdentityScale(options);
@@ -54,7 +57,8 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>Refines a feature map.</summary>
     /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the same shape, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">The input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ObjectDisposedException">The input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input)
     {
         CheckInput(input);
@@ -115,6 +119,15 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>Whether somebody listens to this module's calls.</summary>
     internal bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
 
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
+
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 
     /// <summary>Counts the functions of <see cref="Attend"/> for an input.</summary>
@@ -125,5 +138,5 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>The same scale, for the pass that holds several modules together.</summary>
     internal Tensor? StartScale => _alpha;
 
-    internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, GetName());
+    internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, _place);
 }

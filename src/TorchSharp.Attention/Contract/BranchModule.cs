@@ -91,8 +91,10 @@ public abstract record BranchAttentionOptions : AttentionOptions
 /// An attention over competing convolutions: y = Σ_m w_m(x) · b_m(x), b_1 … b_M convolutions of the input, each with its norm and
 /// activation, w (N, M, C′, 1, 1) their weights. It replaces a convolution: (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉).
 /// </summary>
-public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
+    private readonly ParameterPlace _place;
+
     /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
     /// <param name="channels">Channels of the input.</param>
     /// <param name="outputChannels">Channels of the output; null for as many.</param>
@@ -112,6 +114,7 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
         : base(AttentionStart.NameOf(options))
     {
         options.Validate(convolution);
+        _place = new ParameterPlace(this);
         Convolution = convolution;
         Options = options;
     }
@@ -134,10 +137,11 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <summary>Computes the branches and their weighted sum.</summary>
     /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <returns>A new tensor (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels or type do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">The input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ObjectDisposedException">The input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input)
     {
-        Check.FeatureMap(input, Channels, GetName());
+        Check.FeatureMap(input, Channels, _place);
         using DisposeScope scope = NewDisposeScope();
         Tensor branches = ComputeBranches(input);
         Tensor output = branches.mul(ComputeWeights(branches)).sum(1);
@@ -151,7 +155,7 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
     public Tensor Weights(Tensor input)
     {
-        Check.FeatureMap(input, Channels, GetName());
+        Check.FeatureMap(input, Channels, _place);
         using DisposeScope scope = NewDisposeScope();
         return ComputeWeights(ComputeBranches(input)).MoveToOuterDisposeScope();
     }
@@ -170,6 +174,15 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <summary>Their weights, in the base's dispose scope: (N, M, C′, 1, 1).</summary>
     /// <param name="branches">What <see cref="ComputeBranches"/> returned.</param>
     protected abstract Tensor ComputeWeights(Tensor branches);
+
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
     {

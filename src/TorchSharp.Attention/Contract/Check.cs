@@ -63,10 +63,34 @@ internal static class Check
             : throw new ArgumentOutOfRangeException(
                 name, value, $"{name} is {value}; {typeof(T).Name} has {string.Join(", ", Enum.GetNames<T>())}.");
 
-    /// <summary>A feature map: rank 4, the expected channels, a floating-point type, nothing empty but possibly the batch.</summary>
-    public static void FeatureMap(torch.Tensor input, int channels, string module, [CallerArgumentExpression(nameof(input))] string name = "")
+    /// <summary>A tensor that is there and not disposed.</summary>
+    public static void Alive(torch.Tensor input, string module, [CallerArgumentExpression(nameof(input))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(input, name);
+        if (!input.IsInvalid) return;
+        throw new ObjectDisposedException(
+            name, $"{name} of {module} was disposed. Call with a tensor that is alive: a dispose scope that has ended, or a using, may have disposed it.");
+    }
+
+    /// <summary>A module that is there and not disposed, as far as it can be known.</summary>
+    public static void Alive(torch.nn.Module module, [CallerArgumentExpression(nameof(module))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(module, name);
+        if (module is IPlaced { Place.IsDisposed: true }) throw Disposed(module.GetName());
+    }
+
+    /// <summary>The exception for a module that was disposed.</summary>
+    public static ObjectDisposedException Disposed(string module) => new(
+        module, $"This {module} was disposed, and its parameters with it. Use it before it is disposed, or build a new one.");
+
+    /// <summary>
+    /// A feature map: alive, rank 4, the expected channels, nothing empty but possibly the batch, type and device of the module's parameters, and a floating-point
+    /// type where there are none.
+    /// </summary>
+    public static void FeatureMap(torch.Tensor input, int channels, ParameterPlace place, [CallerArgumentExpression(nameof(input))] string name = "")
+    {
+        string module = place.Name;
+        Alive(input, module, name);
         if (input.dim() != 4)
         {
             throw new ArgumentException(
@@ -89,6 +113,26 @@ internal static class Check
         {
             throw new ArgumentException(
                 $"{module} takes floating-point values; {name} is {input.dtype}. Convert it with to_type(ScalarType.Float32).", name);
+        }
+
+        place.Check(input, name);
+    }
+
+    /// <summary>
+    /// An exception's message to stand within another one, without what .NET adds at the end: "(Parameter 'x')" and "Actual value was …".
+    /// </summary>
+    public static string Text(Exception exception)
+    {
+        string message = exception.Message;
+        if (exception is not ArgumentException { ParamName: { } parameter } argument) return message;
+        if (argument is ArgumentOutOfRangeException { ActualValue: { } value }) message = Without(new ArgumentOutOfRangeException(parameter, value, "."));
+        return Without(new ArgumentException(".", parameter));
+
+        // What .NET adds to a message of one letter, it adds to every message.
+        string Without(ArgumentException shortest)
+        {
+            string tail = shortest.Message[1..];
+            return message.EndsWith(tail, StringComparison.Ordinal) ? message[..^tail.Length] : message;
         }
     }
 

@@ -109,8 +109,9 @@ internal static class DotProduct
         : mask.to_type(type);
 
     /// <summary>Refuses a padding mask that is not (N, S), boolean or floating point.</summary>
-    public static void CheckPadding(Tensor keyPaddingMask, long samples, long keys)
+    public static void CheckPadding(Tensor keyPaddingMask, long samples, long keys, string module)
     {
+        Check.Alive(keyPaddingMask, module);
         if ((keyPaddingMask.dtype == ScalarType.Bool || keyPaddingMask.is_floating_point()) && keyPaddingMask.shape.AsSpan().SequenceEqual([samples, keys])) return;
         throw new ArgumentException(
             $"{nameof(keyPaddingMask)} is {keyPaddingMask.dtype} {Check.Shape(keyPaddingMask)}; it must be Bool or floating point, ({samples}, {keys}).",

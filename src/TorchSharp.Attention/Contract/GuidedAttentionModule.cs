@@ -7,10 +7,12 @@ namespace TorchSharp.Attention;
 /// A gate that a second map steers: y = x · g(x, guide). Two inputs: the map to refine, (N, C, H, W), and the guide,
 /// (N, G, h, w); a guide of another size is resized bilinearly to H × W.
 /// </summary>
-public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions
+public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "alpha")]
     private readonly Modules.Parameter? _alpha;
+
+    private readonly ParameterPlace _place;
 
     /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="Complete"/>.</summary>
     /// <param name="channels">Channels of the map to refine.</param>
@@ -21,6 +23,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         : base(AttentionStart.NameOf(options))
     {
         options.Validate(channels, guideChannels);
+        _place = new ParameterPlace(this);
         Channels = channels;
         GuideChannels = guideChannels;
         Options = options;
@@ -40,7 +43,8 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <param name="guide">The map that steers, (N, G, h, w). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">An input's rank, channels or type do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">An input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ObjectDisposedException">An input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input, Tensor guide)
     {
         CheckInputs(input, guide);
@@ -91,6 +95,15 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         AttentionStart.Complete(this, Options, ResetParameters);
     }
 
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
+
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
     {
         (Tensor input, Tensor guide) = (inputs[0], inputs[1]);
@@ -114,8 +127,8 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
 
     private void CheckInputs(Tensor input, Tensor guide)
     {
-        Check.FeatureMap(input, Channels, GetName());
-        Check.FeatureMap(guide, GuideChannels, GetName());
+        Check.FeatureMap(input, Channels, _place);
+        Check.FeatureMap(guide, GuideChannels, _place);
         if (guide.size(0) != input.size(0))
         {
             throw new ArgumentException(

@@ -12,14 +12,36 @@ internal static class NormCalls
     /// </summary>
     public static Tensor CallAnyBatch(this BatchNorm2d norm, Tensor input)
     {
-        bool single = norm.training && input.size(0) * input.size(2) * input.size(3) == 1;
-        if (!single) return Flat(Counted(norm, input));
+        if (!IsSingle(norm, input)) return Flat(Counted(norm, input));
         return nn.functional.batch_norm(
             input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: false, eps: norm.eps);
     }
 
     /// <summary>The normed map; the map itself where the norm is folded into the convolution before it.</summary>
-    public static Tensor Norm(this BatchNorm2d? norm, Tensor map) => norm is null ? map : Counted(norm, map);
+    /// <exception cref="ArgumentException">The norm is in training mode and would see a single value a channel.</exception>
+    public static Tensor Norm(this BatchNorm2d? norm, Tensor map)
+    {
+        if (norm is null) return map;
+        RefuseSingle(norm, map);
+        return Counted(norm, map);
+    }
+
+    /// <summary>Throws where the norm is in training mode and a map would give it a single value a channel.</summary>
+    public static void RefuseSingle(BatchNorm2d norm, Tensor map)
+    {
+        if (IsSingle(norm, map)) throw SingleValue("a batch norm", $"its map has shape {Check.Shape(map)}", nameof(map));
+    }
+
+    /// <summary>The exception for a batch norm in training that would see a single value a channel.</summary>
+    /// <param name="norm">The norm, in words.</param>
+    /// <param name="shape">What has which shape.</param>
+    /// <param name="parameter">The parameter that is wrong.</param>
+    public static ArgumentException SingleValue(string norm, string shape, string parameter) => new(
+        $"Expected more than 1 value per channel when training: {norm} would see a single one ({shape}), which has no variance and would make its running variance NaN. " +
+        "Give more than one image a batch (leave out a last batch of one) or larger images, or set the norm to evaluation mode with eval().", parameter);
+
+    private static bool IsSingle(BatchNorm2d norm, Tensor map)
+        => norm.training && map.size(0) == 1 && map.size(2) == 1 && map.size(3) == 1;
 
     /// <summary>
     /// The norm's forward. In training TorchSharp's own counts the batch with an implicit scalar, which the finaliser may free during the call:

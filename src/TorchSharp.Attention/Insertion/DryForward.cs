@@ -79,7 +79,7 @@ internal static class DryForward
         catch (Exception e)
         {
             throw new ArgumentException(
-                $"{model.GetType().Name} does not run on the example of shape {shapes}: {e.Message.Split('\n')[0]} Give an example that it takes in evaluation mode.",
+                $"{model.GetType().Name} does not run on the example of shape {shapes}: {Check.Text(e).Split('\n')[0]} Give an example that it takes in evaluation mode.",
                 nameof(example), e);
         }
         finally

@@ -34,7 +34,7 @@ public static class InsertionExtensions
         try
         {
             using Resolution resolution = new(model, plan, example);
-            InsertionHandle handle = new(model, resolution, seen: example.Length > 0);
+            InsertionHandle handle = new(model, resolution, seen: example.Length > 0, plan.GuardBatchNorms);
             before.Forget();
             return handle;
         }
@@ -48,9 +48,10 @@ public static class InsertionExtensions
     /// <param name="model">The network, with attention inserted or built in.</param>
     /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again.</returns>
     /// <exception cref="ArgumentException">The network has no attention, so that nothing would be left to train.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static FrozenParameters FreezeAllButAttention(this nn.Module model)
     {
-        ArgumentNullException.ThrowIfNull(model);
+        Check.Alive(model);
         nn.Module[] attentions = [.. model.modules().Prepend(model).Where(module => module is IAttentionModule or MultiHeadAttention or CrossAttention)];
         return attentions.Length > 0
             ? new FrozenParameters(model, attentions)

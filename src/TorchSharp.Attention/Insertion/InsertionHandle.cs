@@ -12,10 +12,11 @@ public sealed class InsertionHandle : IDisposable
     private readonly nn.Module _model;
     private readonly List<(PlannedInsertion Planned, nn.Module Host, InsertionSpot Spot)> _inserted = [];
     private readonly List<FrozenParameters> _frozen = [];
+    private readonly NormGuard? _guard;
     private Action? _removeCheck;
     private bool _removed;
 
-    internal InsertionHandle(nn.Module model, Resolution resolution, bool seen)
+    internal InsertionHandle(nn.Module model, Resolution resolution, bool seen, bool guardNorms)
     {
         _model = model;
         Report = resolution.Report();
@@ -51,6 +52,7 @@ public sealed class InsertionHandle : IDisposable
         }
 
         resolution.HandOver();
+        if (guardNorms) _guard = new NormGuard(model);
         if (!seen) _removeCheck = ForwardHooks.AfterCall(model, CheckReached);
     }
 
@@ -63,9 +65,12 @@ public sealed class InsertionHandle : IDisposable
     /// <summary>Stops the training of every parameter but those of this insertion's attentions.</summary>
     /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.</returns>
     /// <exception cref="InvalidOperationException">The attentions have been removed.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public FrozenParameters FreezeAllButAttention()
     {
         if (_removed) throw new InvalidOperationException("The attentions have been removed; nothing would be left to train.");
+        Check.Alive(_model);
+        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetName());
         FrozenParameters frozen = new(_model, Attentions);
         _frozen.Add(frozen);
         return frozen;
@@ -80,6 +85,7 @@ public sealed class InsertionHandle : IDisposable
         if (_removed) return;
         _removed = true;
         _removeCheck?.Invoke();
+        _guard?.Dispose();
         foreach (FrozenParameters frozen in _frozen) frozen.Unfreeze();
         foreach ((PlannedInsertion planned, nn.Module host, InsertionSpot spot) in _inserted)
         {

@@ -117,6 +117,14 @@ public sealed record InsertionPlan
     /// <summary>The rules, in order.</summary>
     public ValueList<InsertionRule> Rules { get; }
 
+    /// <summary>
+    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value a channel, such as 1 × 1 positions
+    /// of one image: an <see cref="ArgumentException"/>, as in PyTorch. TorchSharp throws nothing there and writes NaN into the running variance, which shows in
+    /// evaluation. The norm that refuses stays as it is; norms that ran before it in the same forward pass have counted the batch. Default false.
+    /// </summary>
+    /// <remarks>The library's networks and attentions need no guard: the former refuse such a batch by themselves, the latter work on it.</remarks>
+    public bool GuardBatchNorms { get; init; }
+
     /// <summary>A plan of one rule: an attention after every submodule whose path matches.</summary>
     /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
     /// <param name="attention">The attention's settings.</param>
@@ -226,9 +234,9 @@ public sealed record InsertionPlan
     /// <inheritdoc/>
     public override string ToString() => string.Join("; ", Rules);
 
-    private InsertionPlan And(InsertionRule rule) => new([.. Rules, rule]);
+    private InsertionPlan And(InsertionRule rule) => new([.. Rules, rule]) { GuardBatchNorms = GuardBatchNorms };
 
-    private InsertionPlan ChangeLast(Func<InsertionRule, InsertionRule> change) => new([.. Rules.SkipLast(1), change(Rules[^1])]);
+    private InsertionPlan ChangeLast(Func<InsertionRule, InsertionRule> change) => new([.. Rules.SkipLast(1), change(Rules[^1])]) { GuardBatchNorms = GuardBatchNorms };
 
     private static InsertionRule Named(InsertionSide side, string name, AttentionOptions attention)
     {

@@ -117,5 +117,5 @@ internal sealed class InsertionSpot
     private static bool IsHeard(nn.Module module) => module.modules().Prepend(module).Any(listened => Hooks.Count(listened) > OwnHooks(listened));
 
     private static int OwnHooks(nn.Module module)
-        => Spots.TryGetValue(module, out InsertionSpot? spot) ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1) : 0;
+        => NormGuard.HooksOn(module) + (Spots.TryGetValue(module, out InsertionSpot? spot) ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1) : 0);
 }

@@ -169,7 +169,7 @@ internal sealed class Resolution : IDisposable
         catch (ArgumentException e)
         {
             attention?.Dispose();
-            throw new ArgumentException($"'{options.Kind()}' does not fit {Where(rule, node)} ({channels} channels): {e.Message}", e.ParamName, e);
+            throw new ArgumentException($"'{options.Kind()}' does not fit {Where(rule, node)} ({channels} channels): {Check.Text(e)}", e.ParamName, e);
         }
         catch
         {

@@ -49,7 +49,9 @@ public sealed class AttentionMaps : IDisposable
 
     /// <summary>The map of a kind, or null.</summary>
     /// <param name="kind">The kind.</param>
-    public Tensor? this[AttentionMapKind kind] => _maps.GetValueOrDefault(kind);
+    /// <exception cref="ObjectDisposedException">The maps were disposed: with their recorder, by its <see cref="AttentionRecorder.Clear"/>, or by a later pass where it keeps the last one.</exception>
+    public Tensor? this[AttentionMapKind kind] => _maps.GetValueOrDefault(kind) is not { } map ? null : !map.IsInvalid ? map : throw new ObjectDisposedException(
+        nameof(AttentionMaps), $"The maps of this {Module.GetName()} were disposed, with their recorder or by a later pass; clone what shall live longer.");
 
     /// <summary>Factor of each channel, (N, C). Where <see cref="ElementGate"/> is not null, its mean over positions.</summary>
     public Tensor? ChannelGate => this[AttentionMapKind.Channel];

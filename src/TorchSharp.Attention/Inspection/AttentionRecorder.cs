@@ -11,7 +11,7 @@ public enum RecordedMaps
     /// <summary>Those of every forward pass since the recorder was attached or cleared.</summary>
     All,
 
-    /// <summary>Their mean over all samples since then; maps must keep their size.</summary>
+    /// <summary>Their mean over all samples since then; maps must keep their size. An empty batch changes nothing.</summary>
     Mean,
 }
 
@@ -76,7 +76,7 @@ public sealed class AttentionRecorder : IDisposable
     public AttentionMaps this[string name] => All(name) is [.., { } last] ? last : _removals.Count == 0
         ? throw new ObjectDisposedException(nameof(AttentionRecorder), "The recorder was detached, which disposed its maps; clone what shall live longer.")
         : throw new KeyNotFoundException(
-        $"'{name}' is recorded, but no call has reached it yet. Run the network; a parent that runs it by forward() instead of call() hides it from hooks.");
+        $"'{name}' is recorded, but no call has reached it yet, or none with a sample where means are kept. Run the network; a parent that runs it by forward() instead of call() hides it from hooks.");
 
     /// <summary>Every kept set of maps of a module, oldest first; empty before its first call.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
@@ -92,15 +92,29 @@ public sealed class AttentionRecorder : IDisposable
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">The network has no attention, or none that the pattern matches; the message lists what there is.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static AttentionRecorder Attach(nn.Module model, AttentionRecorderOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(model);
+        Check.Alive(model);
         options ??= new AttentionRecorderOptions();
+        AttentionRecorder recorder = TryAttach(model, options, out List<string> present);
+        if (recorder._names.Count > 0) return recorder;
+        throw present.Count == 0
+            ? new ArgumentException($"{model.GetName()} contains no attention of this library, so there is nothing to record.", nameof(model))
+            : new ArgumentException($"Modules is '{options.Modules}', which matches no attention. There are: {string.Join(", ", present)}.", nameof(options));
+    }
+
+    /// <summary>Starts to record what there is, which may be nothing.</summary>
+    /// <param name="model">A network, or an attention alone.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="present">Names of all attentions.</param>
+    internal static AttentionRecorder TryAttach(nn.Module model, AttentionRecorderOptions options, out List<string> present)
+    {
         Check.Defined(options.Keep);
         if (options.Samples is int samples) Check.Positive(samples, nameof(options.Samples));
         NamePatterns patterns = NamePatterns.Of(options.Modules);
         AttentionRecorder recorder = new(options);
-        List<string> present = [];
+        present = [];
         foreach ((string name, nn.Module module) in Attentions(model))
         {
             present.Add(name);
@@ -112,10 +126,7 @@ public sealed class AttentionRecorder : IDisposable
             recorder._names.Add(name);
         }
 
-        if (recorder._names.Count > 0) return recorder;
-        throw present.Count == 0
-            ? new ArgumentException($"{model.GetName()} contains no attention of this library, so there is nothing to record.", nameof(model))
-            : new ArgumentException($"Modules is '{options.Modules}', which matches no attention. There are: {string.Join(", ", present)}.", nameof(options));
+        return recorder;
     }
 
     /// <summary>Forgets what was recorded, and goes on.</summary>
@@ -176,6 +187,7 @@ public sealed class AttentionRecorder : IDisposable
             case RecordedMaps.Mean:
                 using (maps)
                 {
+                    if (maps.Samples == 0) break;
                     AttentionMaps mean = maps.Mean();
                     if (kept.Count == 0)
                     {

@@ -10,6 +10,7 @@ namespace TorchSharp.Attention;
 /// <remarks>
 /// The network is listened to only in the steps that are looked at: Step() attaches an <see cref="AttentionRecorder"/> at the end of the step before, and takes
 /// it away again. What is read are the maps of the last forward pass before Step(); results, gradients, statistics and random numbers stay what they were.
+/// An empty batch is not read. Where the attentions have been taken out of the network meanwhile, nothing is read either; the log says so once.
 /// Not for several threads.
 /// </remarks>
 public sealed class GateMonitor : IDisposable
@@ -25,6 +26,7 @@ public sealed class GateMonitor : IDisposable
     private readonly List<GateAlert> _alerts = [], _history = [];
     private readonly Dictionary<(string, AttentionMapKind, GateAlertKind), int> _rows = [];
     private AttentionRecorder? _recorder;
+    private bool _saidNothingIsLeft;
     private bool _disposed;
 
     private GateMonitor(nn.Module model, GateMonitorOptions options)
@@ -43,7 +45,7 @@ public sealed class GateMonitor : IDisposable
     /// <summary>Is told of each alert when it is raised.</summary>
     public event EventHandler<GateAlert>? AlertRaised;
 
-    /// <summary>Names of the attentions that are watched.</summary>
+    /// <summary>Names of the attentions that there were to watch when the monitor was attached.</summary>
     public IReadOnlyList<string> Names { get; }
 
     /// <summary>Training steps so far, with those that went before.</summary>
@@ -65,7 +67,8 @@ public sealed class GateMonitor : IDisposable
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or the network has no attention that <see cref="GateMonitorOptions.Modules"/> matches.</exception>
-    /// <exception cref="IOException">The CSV file cannot be opened, or is another program's.</exception>
+    /// <exception cref="IOException">The CSV file cannot be opened, is another program's, or another monitor writes it.</exception>
+    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static GateMonitor Attach(nn.Module model, GateMonitorOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -76,24 +79,22 @@ public sealed class GateMonitor : IDisposable
 
     /// <summary>Ends a training step: after the forward pass, before or after the optimizer's step.</summary>
     /// <exception cref="ObjectDisposedException">The monitor is disposed.</exception>
-    /// <exception cref="IOException">The CSV or TensorBoard file cannot be written.</exception>
+    /// <exception cref="IOException">
+    /// The CSV or TensorBoard file cannot be written. Who catches it may go on: the CSV file keeps its whole rows, readings and alerts are complete.
+    /// </exception>
     public void Step()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         Steps++;
-        if (_recorder is not null)
+        try
         {
-            try
-            {
-                Look(_recorder);
-            }
-            finally
-            {
-                StopListening();
-            }
+            if (_recorder is not null) Look(_recorder);
         }
-
-        ListenIfDue();
+        finally
+        {
+            StopListening();
+            ListenIfDue();
+        }
     }
 
     /// <summary>Stops watching, and closes the CSV file; readings and alerts stay.</summary>
@@ -106,7 +107,11 @@ public sealed class GateMonitor : IDisposable
 
     private void ListenIfDue()
     {
-        if ((Steps + 1) % _options.Every == 0) _recorder = AttentionRecorder.Attach(_model, _recording);
+        if ((Steps + 1) % _options.Every != 0) return;
+        _recorder = AttentionRecorder.TryAttach(_model, _recording, out _);
+        bool left = _recorder.Names.Count > 0;
+        if (!left && !_saidNothingIsLeft) _options.Log?.Invoke($"step {Steps + 1}: {_model.GetName()} has no attention left to watch");
+        _saidNothingIsLeft = !left;
     }
 
     private void StopListening()
@@ -122,6 +127,7 @@ public sealed class GateMonitor : IDisposable
         foreach (string name in recorder.CallOrder)
         {
             AttentionMaps maps = recorder[name];
+            if (maps.Samples == 0) continue;
             foreach (AttentionMapKind kind in Kinds(maps))
             {
                 using DisposeScope scope = NewDisposeScope();
@@ -135,7 +141,18 @@ public sealed class GateMonitor : IDisposable
         }
 
         _readings.AddRange(_latest);
-        _csv?.Append(_latest);
+        try
+        {
+            _csv?.Append(_latest);
+        }
+        finally
+        {
+            Tell(seen);
+        }
+    }
+
+    private void Tell(List<GateAlert> seen)
+    {
         if (_options.Log is { } log)
         {
             foreach (GateReading reading in _latest) log(reading.ToString());

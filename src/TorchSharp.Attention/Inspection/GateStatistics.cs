@@ -101,7 +101,7 @@ public sealed class GateStatistics
     /// <exception cref="ArgumentException">The gate has another number of units than before, or the labels do not fit.</exception>
     public void Add(Tensor gate, Tensor? labels = null)
     {
-        ArgumentNullException.ThrowIfNull(gate);
+        Check.Alive(gate, nameof(GateStatistics));
         if (gate.dim() < 2) throw new ArgumentException($"gate has shape {Check.Shape(gate)}; it must have the batch and at least one more dimension.", nameof(gate));
         int samples = (int)gate.size(0);
         if (samples == 0) return;
@@ -202,6 +202,7 @@ public sealed class GateStatistics
     {
         if (labels is null) return null;
         if (_classes == 0) throw new ArgumentException("labels are given, but the statistics were made for 0 classes. Give their number to the constructor.", nameof(labels));
+        Check.Alive(labels, nameof(GateStatistics));
         if (labels.dim() != 1 || labels.size(0) != samples || labels.is_floating_point())
         {
             throw new ArgumentException($"labels is {labels.dtype} {Check.Shape(labels)}; it must hold integers, ({samples}).", nameof(labels));

@@ -5,29 +5,48 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// A file of readings that grows at its end. All rows of a step are one write, flushed to the system, so that a killed process leaves whole
-/// rows; if the machine itself stops, the last row may be half-written, and is cut off when the file is opened again.
+/// rows; if the machine itself stops, the last row may be half-written, and is cut off when the file is opened again. What a failed write has left is cut off
+/// before the next one.
 /// </summary>
+/// <remarks>
+/// A second writer is refused by a file beside this one, opened by one alone and deleted with it. On Linux and macOS sharing modes keep no second writer
+/// away that lets others read.
+/// </remarks>
 internal sealed class MonitorCsv : IDisposable
 {
     private static readonly string Head = "step,module,map," + string.Join(
         ',', new GateReading { Step = 0, Module = "", Map = default }.Numbers.Select(number => number.Name)) + "\n";
 
-    private readonly FileStream _file;
+    private readonly Stream _file;
+    private readonly FileStream? _lock;
+
+    // Where the next row begins.
+    private long _end;
 
     public MonitorCsv(string path)
     {
         string full = Path.GetFullPath(path);
         Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-        _file = new FileStream(full, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+        if (File.Exists(full)) full = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
+        _lock = Lock(full);
         try
         {
+            // Without a buffer: what could not be written must not come later.
+            _file = new FileStream(full, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read, bufferSize: 0);
             GoOn(full);
         }
         catch
         {
-            _file.Dispose();
+            Dispose();
             throw;
         }
+    }
+
+    /// <summary>Goes on in a stream that can be cut off.</summary>
+    internal MonitorCsv(Stream file)
+    {
+        _file = file;
+        GoOn("The stream");
     }
 
     public void Append(IEnumerable<GateReading> readings)
@@ -43,7 +62,24 @@ internal sealed class MonitorCsv : IDisposable
         Write(rows.ToString());
     }
 
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        _file?.Dispose();
+        _lock?.Dispose();
+    }
+
+    private static FileStream Lock(string path)
+    {
+        try
+        {
+            return new FileStream(path + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 1, FileOptions.DeleteOnClose);
+        }
+        catch (IOException e) when (File.Exists(path + ".lock"))
+        {
+            throw new IOException(
+                $"{path} is written by another GateMonitor, in this program or another one: {path}.lock is in use. Give each monitor a file of its own, or dispose the other one first.", e);
+        }
+    }
 
     /// <summary>To the end of the last whole row of a file of ours, or to the start of an empty one.</summary>
     private void GoOn(string path)
@@ -57,7 +93,6 @@ internal sealed class MonitorCsv : IDisposable
 
         if (read < head.Length)
         {
-            _file.SetLength(0);
             Write(Head);
             return;
         }
@@ -72,14 +107,40 @@ internal sealed class MonitorCsv : IDisposable
             end--;
         }
 
-        _file.SetLength(end);
-        _file.Position = end;
+        _end = end;
+        CutOff();
     }
 
     private void Write(string rows)
     {
-        _file.Write(Encoding.UTF8.GetBytes(rows));
-        _file.Flush();
+        byte[] bytes = Encoding.UTF8.GetBytes(rows);
+        CutOff();
+        try
+        {
+            _file.Write(bytes);
+            _file.Flush();
+            _end += bytes.Length;
+        }
+        catch (IOException)
+        {
+            // The next write tries again.
+            try
+            {
+                CutOff();
+            }
+            catch (IOException)
+            {
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Ends the file behind its last whole row.</summary>
+    private void CutOff()
+    {
+        if (_file.Length != _end) _file.SetLength(_end);
+        _file.Position = _end;
     }
 
     private static string Quoted(string cell) => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;

@@ -44,7 +44,7 @@ public sealed class PairwiseStatistics
     /// <exception cref="ArgumentException">The shape does not fit.</exception>
     public void Add(Tensor weights, (int Height, int Width)? grid = null)
     {
-        ArgumentNullException.ThrowIfNull(weights);
+        Check.Alive(weights, nameof(PairwiseStatistics));
         if (weights.dim() != 4) throw new ArgumentException($"weights has shape {Check.Shape(weights)}; it must be (N, heads, L, S).", nameof(weights));
         if (Samples > 0 && weights.size(1) != Heads)
         {

@@ -127,7 +127,7 @@ public sealed class AttentionPlacement
         }
         catch (ArgumentException e)
         {
-            throw new ArgumentException($"'{attention.Kind()}' does not fit {network} at {site}: {e.Message}", e.ParamName, e);
+            throw new ArgumentException($"'{attention.Kind()}' does not fit {network} at {site}: {Check.Text(e)}", e.ParamName, e);
         }
     }
 

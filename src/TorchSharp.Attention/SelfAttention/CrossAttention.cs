@@ -66,7 +66,7 @@ public sealed record CrossAttentionOptions
 /// Synthesis with Latent Diffusion Models", 2021, arXiv:2112.10752. The forward path is fused and never holds the weights. Layers start
 /// as PyTorch's.
 /// </remarks>
-public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions
+public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "q")]
     private readonly Linear _query;
@@ -80,6 +80,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
     [ComponentName(Name = "gamma")]
     private readonly Parameter? _gamma;
 
+    private readonly ParameterPlace _place;
+
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels C of the map to refine.</param>
     /// <param name="contextChannels">Channels of the second map, or width of the sequence.</param>
@@ -90,6 +92,7 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
     {
         Options = options ?? new CrossAttentionOptions();
         Options.Validate(channels, contextChannels);
+        _place = new ParameterPlace(this);
         (Channels, ContextChannels) = (channels, contextChannels);
         HeadWidth = Options.HeadWidth ?? channels / Options.Heads;
         int width = Options.Heads * HeadWidth;
@@ -174,6 +177,15 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
     /// <summary>A short line for printouts.</summary>
     public override string ToString() => $"{GetName()}({Channels}, context {ContextChannels}, {Options})";
 
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
+
     /// <summary>A map's positions as a sequence, (N, L, C); a sequence as it is.</summary>
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
     {
@@ -200,11 +212,11 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
 
     private void CheckInputs(Tensor input, Tensor context, Tensor? padding)
     {
-        Check.FeatureMap(input, Channels, GetName());
-        ArgumentNullException.ThrowIfNull(context);
+        Check.FeatureMap(input, Channels, _place);
+        Check.Alive(context, GetName());
         if (context.dim() == 4)
         {
-            Check.FeatureMap(context, ContextChannels, GetName());
+            Check.FeatureMap(context, ContextChannels, _place);
         }
         else if (context.dim() != 3 || context.size(1) < 1 || context.size(2) != ContextChannels || !context.is_floating_point())
         {
@@ -220,7 +232,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
                 "must have the same batch and type.", nameof(context));
         }
 
+        _place.Check(context, nameof(context));
         long places = context.dim() == 4 ? context.size(2) * context.size(3) : context.size(1);
-        if (padding is not null) DotProduct.CheckPadding(padding, input.size(0), places);
+        if (padding is not null) DotProduct.CheckPadding(padding, input.size(0), places, GetName());
     }
 }

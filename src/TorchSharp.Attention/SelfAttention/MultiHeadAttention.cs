@@ -52,7 +52,7 @@ public sealed record MultiHeadAttentionOptions
 /// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. The forward path is fused and never holds the weights. A query
 /// that may see no key gets a zero context. Starts with Xavier uniform projections, zero biases, and the output layer's own start.
 /// </remarks>
-public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions
+public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "in_proj_weight")]
     private readonly Parameter? _in;
@@ -73,6 +73,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     private readonly Linear _out;
 
     private readonly int _keyWidth, _valueWidth;
+    private readonly ParameterPlace _place;
 
     /// <summary>Builds the module.</summary>
     /// <param name="width">Width E of the queries and of the output.</param>
@@ -83,6 +84,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     {
         Options = options ?? new MultiHeadAttentionOptions();
         Options.Validate(width);
+        _place = new ParameterPlace(this);
         Width = width;
         (_keyWidth, _valueWidth) = (Options.KeyWidth ?? width, Options.ValueWidth ?? width);
         if (_keyWidth == width && _valueWidth == width)
@@ -185,6 +187,15 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <summary>A short line for printouts.</summary>
     public override string ToString() => $"{GetName()}({Width}, {Options})";
 
+    ParameterPlace IPlaced.Place => _place;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _place.End();
+        base.Dispose(disposing);
+    }
+
     /// <summary>(N, heads, length, d): the queries (0), keys (1) or values (2) of a sequence.</summary>
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs)
     {
@@ -233,9 +244,10 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             Same(value, key.size(1), nameof(value));
         }
 
-        if (padding is not null) DotProduct.CheckPadding(padding, query.size(0), key.size(1));
+        if (padding is not null) DotProduct.CheckPadding(padding, query.size(0), key.size(1), GetName());
 
         if (attention is null) return;
+        Check.Alive(attention, GetName(), "attentionMask");
         long[] each = [query.size(0) * Options.Heads, query.size(1), key.size(1)];
         bool fits = attention.shape.AsSpan().SequenceEqual(each) || attention.shape.AsSpan().SequenceEqual(each.AsSpan(1));
         if (!fits || !(attention.dtype == ScalarType.Bool || attention.is_floating_point()))
@@ -247,11 +259,6 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
         void Same(Tensor sequence, long length, string name)
         {
-            if (sequence.dtype != query.dtype)
-            {
-                throw new ArgumentException($"{name} is {sequence.dtype} and query {query.dtype}; all sequences must have the same type.", name);
-            }
-
             if (sequence.size(0) != query.size(0) || sequence.size(1) != length)
             {
                 throw new ArgumentException(
@@ -263,11 +270,13 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
     private void Sequence(Tensor sequence, int width, string name)
     {
-        ArgumentNullException.ThrowIfNull(sequence, name);
+        Check.Alive(sequence, GetName(), name);
         if (sequence.dim() != 3 || sequence.size(1) < 1 || sequence.size(2) != width || !sequence.is_floating_point())
         {
             throw new ArgumentException(
                 $"{GetName()} takes floating-point sequences (N, length, {width}) here; {name} is {sequence.dtype} {Check.Shape(sequence)}.", name);
         }
+
+        _place.Check(sequence, name);
     }
 }

@@ -11,6 +11,7 @@ public sealed class InsertionPageTests
         ["choose"] = Choose,
         ["freeze"] = Freeze,
         ["weights"] = Weights,
+        ["guard"] = Guard,
     };
 
     public static TheoryData<string> Names => [.. Snippets.Keys];
@@ -53,6 +54,22 @@ public sealed class InsertionPageTests
         // end choose
         Assert.Equal(["blocks.1.bn", "blocks.0.conv1", "blocks.0.conv2", "blocks.1.conv1", "blocks.1.conv2", "blocks.0.conv1", "blocks.1.conv1"],
             plan.DryRun(model).Entries.Select(entry => entry.Path));
+    }
+
+    private static void Guard()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using nn.Module<Tensor, Tensor> model = nn.Sequential(("conv", nn.Conv2d(3, 8, 3)), ("pool", nn.AdaptiveAvgPool2d(1)), ("bn", nn.BatchNorm2d(8)));
+        InsertionPlan plan = InsertionPlan.After("conv", new SimAmOptions());
+        Tensor image = randn(1, 3, 8, 8);
+        using (nn.Module<Tensor, Tensor> other = nn.Sequential(("conv", nn.Conv2d(3, 8, 3)))) other.InsertAttention(plan, image);
+
+        // begin guard
+        InsertionPlan guarded = plan with { GuardBatchNorms = true };
+        using InsertionHandle handle = model.InsertAttention(guarded, image);   // a batch norm with one value a channel throws now
+        // end guard
+        model.train();
+        Assert.Throws<ArgumentException>(() => model.call(image));
     }
 
     private static void Freeze()
