@@ -362,7 +362,7 @@ public sealed class InsertAttentionTests
         handle.Remove();
         Assert.False(network.parameters().First().requires_grad);
         Assert.All(network.parameters().Skip(1), p => Assert.True(p.requires_grad));
-        Assert.Throws<InvalidOperationException>(handle.FreezeAllButAttention);
+        Assert.Throws<ObjectDisposedException>(handle.FreezeAllButAttention);
         using FieldNetwork plain = new();
         Assert.Contains("no attention", Assert.Throws<ArgumentException>(() => plain.FreezeAllButAttention()).Message, StringComparison.Ordinal);
     }
