@@ -9,6 +9,7 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
 {
     private readonly List<Tensor> _factors = [];
     private readonly List<MemoryStamp> _read = [];
+    private readonly Stack<MemoryStamp> _watched = [];
     private readonly List<WeakReference> _replaced = [];
     private readonly List<(Tensor Input, Tensor Values)> _spoiled = [];
     private bool _writesInput = WorksInPlace(node.Module);
@@ -35,17 +36,16 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
     public Action? Watch()
     {
         if (node.Module is not nn.Module<Tensor, Tensor> module) return null;
-        Stack<MemoryStamp> stamps = new();
         return ForwardHooks.Before(
             module,
             input =>
             {
-                stamps.Push(new MemoryStamp(input));
+                _watched.Push(new MemoryStamp(input));
                 return input;
             },
             () =>
             {
-                using MemoryStamp stamp = stamps.Pop();
+                using MemoryStamp stamp = _watched.Pop();
                 _writesInput |= stamp.IsWritten();
             });
     }
@@ -124,9 +124,10 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
     public void Dispose()
     {
         foreach (Tensor factor in _factors) factor.Dispose();
-        foreach (MemoryStamp stamp in _read) stamp.Dispose();
+        foreach (MemoryStamp stamp in _read.Concat(_watched)) stamp.Dispose();
         _factors.Clear();
         _read.Clear();
+        _watched.Clear();
     }
 
     private Tensor Multiply(Tensor map)
