@@ -65,7 +65,8 @@ internal sealed class InsertionTrial : IDisposable
         foreach (TrialPlace place in _places) place.Dispose();
     }
 
-    private TrialPlace? Find(ModuleNode node, InsertionSide side) => _places.Find(place => ReferenceEquals(place.Node.Module, node.Module) && place.Side == side);
+    private TrialPlace? Find(ModuleNode node, InsertionSide side)
+        => _places.Find(place => ReferenceEquals(place.Node.Module, node.Module) && place.Side == side);
 
     private static Tensor[] Copy(Tensor[] tensors)
     {
@@ -116,7 +117,8 @@ internal sealed class InsertionTrial : IDisposable
         {
             if (PlainBackward() is { } own)
             {
-                Note = $"It was not checked whether gradients arrive, because the network itself does not take a backward pass in evaluation mode: {FirstLine(own)}";
+                Note = "It was not checked whether gradients arrive, because the network itself does not take a backward pass in evaluation mode: " +
+                    FirstLine(own);
                 return;
             }
 
@@ -147,7 +149,10 @@ internal sealed class InsertionTrial : IDisposable
         });
 
     /// <summary>The backward pass of the network without anything inserted.</summary>
-    private Exception? PlainBackward() => Attempt([], new DryMode(Gradients: true, ExampleNeedsGradient: true), (inputs, outputs) => Backward(outputs, [.. inputs.Where(input => input.requires_grad)]));
+    private Exception? PlainBackward() => Attempt(
+        [],
+        new DryMode(Gradients: true, ExampleNeedsGradient: true),
+        (inputs, outputs) => Backward(outputs, [.. inputs.Where(input => input.requires_grad)]));
 
     /// <summary>Gradients for these leaves alone: those that parameters hold stay what they are.</summary>
     private static void Backward(Tensor[] outputs, Tensor[] leaves)
@@ -162,33 +167,36 @@ internal sealed class InsertionTrial : IDisposable
         if (Array.Find(guilty, place => place is { WritesInput: true, Side: InsertionSide.Before }) is { } before)
         {
             return Refusal(before,
-                $"{before.Node.Describe()} works in place on its input, and the network reads that input again afterwards. An attention before it would hand it another map, " +
-                $"so that the input stays as it was and the outputs change. In the forward of {ParentOf(before.Node)}, go on with what the call returns: write x = {Last(before.Node)}.call(x).");
+                $"{before.Node.Describe()} works in place on its input, and the network reads that input again afterwards. " +
+                "An attention before it would hand it another map, so that the input stays as it was and the outputs change. " +
+                $"In the forward of {ParentOf(before.Node)}, go on with what the call returns: write x = {Last(before.Node)}.call(x).");
         }
 
         TrialPlace first = guilty.FirstOrDefault() ?? _places[0];
         return Refusal(first,
-            "The network's outputs change even if nothing but a copy of the map stands there. Something changes a map in place (relu_, add_, inplace: true) and reads it again under another " +
-            "name, and the copy separates the two. Use what the operation or the call returns, or an operation that is not in place.");
+            "The network's outputs change even if nothing but a copy of the map stands there. Something changes a map in place " +
+            "(relu_, add_, inplace: true) and reads it again under another name, and the copy separates the two. " +
+            "Use what the operation or the call returns, or an operation that is not in place.");
     }
 
     private static ArgumentException Writing(TrialPlace[] written, Exception error) => new(
         $"The backward pass fails with an attention {(written.Length > 0 ? string.Join(", ", written.Select(place => place.Describe())) : "there")}: {FirstLine(error)} " +
-        "The attention needs the map that it has read, and the network changes this map in place afterwards (add_, relu_, inplace: true). Write x = x.add(y) instead of x.add_(y), " +
-        "or insert at another place. For inference alone, add .WithoutGradient() to the rule.", "plan", error);
+        "The attention needs the map that it has read, and the network changes this map in place afterwards (add_, relu_, inplace: true). " +
+        "Write x = x.add(y) instead of x.add_(y), or insert at another place. For inference alone, add .WithoutGradient() to the rule.", "plan", error);
 
     private static string Unused(TrialPlace place) =>
         place is { WritesInput: true, Side: InsertionSide.After }
             ? $"{place.Node.Describe()} works in place on its input, and the network goes on with that input instead of what the call returns. " +
               $"In the forward of {ParentOf(place.Node)}, write x = {Last(place.Node)}.call(x)."
-            : $"The network has gradients there, but none comes back from its outputs: it does not use what {Last(place.Node)}.call returns, or detaches it on the way (detach, no_grad, argmax). " +
-              "Insert where the map is used. If the attention serves inference alone or a loss beside the outputs, add .WithoutGradient() to the rule.";
+            : "The network has gradients there, but none comes back from its outputs: " +
+              $"it does not use the map of {Last(place.Node)}.call, or detaches it on the way (detach, no_grad, argmax). Insert where the map is used. " +
+              "If the attention serves inference alone or a loss beside the outputs, add .WithoutGradient() to the rule.";
 
     /// <summary>What to do about a submodule that the network runs without gradients.</summary>
     public static string WithoutGradients(ModuleNode node) =>
         $"{node.Describe()} is run without gradients: no_grad or inference_mode is open around its call, so that the attention would never train. " +
-        $"Freeze the parameters instead (handle.FreezeAllButAttention(), or requires_grad = false) and leave out no_grad around {node.Path}, or insert after the part that runs without gradients. " +
-        "For inference alone, add .WithoutGradient() to the rule.";
+        $"Freeze the parameters instead (handle.FreezeAllButAttention(), or requires_grad = false) and leave out no_grad around {node.Path}, " +
+        "or insert after the part that runs without gradients. For inference alone, add .WithoutGradient() to the rule.";
 
     private static ArgumentException Refusal(TrialPlace place, string text) => new($"An attention {place.Describe()} would not work. {text}", "plan");
 

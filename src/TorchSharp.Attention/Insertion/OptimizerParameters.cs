@@ -23,7 +23,8 @@ internal static class OptimizerParameters
         if (disposed > 0)
         {
             throw new InvalidOperationException(
-                $"The optimizer ({optimizer.GetType().Name}) holds {disposed} parameters that have been disposed since it was made, by a removal or a conversion. {remedy}");
+                $"The optimizer ({optimizer.GetType().Name}) holds {disposed} parameters that have been disposed since it was made, " +
+                $"by a removal or a conversion. {remedy}");
         }
 
         HashSet<nint> known = [.. listed.Where(parameter => HasState(optimizer, parameter)).Select(parameter => parameter.Handle)];
@@ -31,7 +32,8 @@ internal static class OptimizerParameters
         if (missing.Length == 0) return;
         throw new InvalidOperationException(
             $"The optimizer ({optimizer.GetType().Name}) does not train {missing.Length} of the {all.Count(entry => entry.parameter.requires_grad)} parameters of " +
-            $"{ModuleNode.NameOf(model)} whose requires_grad is true: {string.Join(", ", missing.Take(MostNames))}{(missing.Length > MostNames ? ", …" : "")}. It was made before they were there. {remedy}");
+            $"{ModuleNode.NameOf(model)} whose requires_grad is true: {string.Join(", ", missing.Take(MostNames))}{(missing.Length > MostNames ? ", …" : "")}. " +
+            $"It was made before they were there. {remedy}");
     }
 
     private static bool HasState(optim.Optimizer optimizer, Parameter parameter)
