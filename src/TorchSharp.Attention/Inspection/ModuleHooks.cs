@@ -41,7 +41,6 @@ internal sealed class ModuleHooks : IDisposable
     {
         Tensor { IsInvalid: true } => [],
         Tensor tensor => [tensor],
-        IDictionary dictionary => dictionary.Values.Cast<object?>().SelectMany(Tensors),
         ITuple tuple => Enumerable.Range(0, tuple.Length).SelectMany(i => Tensors(tuple[i])),
         string => [],
         IDictionary map => map.Values.Cast<object?>().SelectMany(Tensors),
