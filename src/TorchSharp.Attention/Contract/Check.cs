@@ -76,7 +76,7 @@ internal static class Check
     public static void Alive(torch.nn.Module module, [CallerArgumentExpression(nameof(module))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(module, name);
-        if (module is IPlaced { Place.IsDisposed: true }) throw Disposed(module.GetName());
+        if (module is IPlaced { Place.IsDisposed: true } || TrainingModes.HandleOf(module) is { IsInvalid: true } or { IsClosed: true }) throw Disposed(module.GetName());
     }
 
     /// <summary>The exception for a module that was disposed.</summary>
@@ -101,7 +101,8 @@ internal static class Check
         if (input.size(1) != channels)
         {
             throw new ArgumentException(
-                $"{module} was built for {channels} channels; {name} has {input.size(1)} (shape {Shape(input)}).", name);
+                $"{module} was built for {channels} channels; {name} has {input.size(1)} (shape {Shape(input)})." +
+                (input.size(3) == channels ? $" Its last axis has {channels}: if it is channels last, (N, H, W, C), give {name}.permute(0, 3, 1, 2)." : ""), name);
         }
 
         if (input.size(2) < 1 || input.size(3) < 1)

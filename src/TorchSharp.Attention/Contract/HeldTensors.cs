@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What a network keeps between its calls: parameters, buffers, tensors in fields, collections and objects of its own. Who runs a network in a dispose scope, or frees
+/// What a network keeps between its calls: parameters, buffers, tensors in fields, collections, objects of its own, closures, and static fields of the classes met. Who runs a network in a dispose scope, or frees
 /// one of its maps, asks here first. Where the search does not come to its end, everything counts as kept.
 /// </summary>
 internal sealed class HeldTensors : IDisposable
@@ -50,20 +50,37 @@ internal sealed class HeldTensors : IDisposable
         List<FieldInfo> fields = [];
         for (Type? type = owner; type is not null && type != typeof(nn.Module) && type != typeof(object); type = type.BaseType)
         {
-            fields.AddRange(type
-                .GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly)
-                .Where(field => field.FieldType.IsInterface || field.FieldType == typeof(object) || MayHold(field.FieldType)));
+            fields.AddRange(Declared(type, BindingFlags.Instance));
+            if (IsOfUser(type)) fields.AddRange(Statics(type));
         }
 
         return [.. fields];
     }
+
+    /// <summary>Static fields of a class, and of those that it is declared in.</summary>
+    private static IEnumerable<FieldInfo> Statics(Type? type)
+    {
+        for (; type is { ContainsGenericParameters: false }; type = type.DeclaringType)
+        {
+            foreach (FieldInfo field in Declared(type, BindingFlags.Static).Where(field => !field.IsLiteral)) yield return field;
+        }
+    }
+
+    /// <summary>What may lead to a tensor. Hooks are no keepers of the network's own.</summary>
+    private static IEnumerable<FieldInfo> Declared(Type type, BindingFlags kind) => type
+        .GetFields(kind | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly)
+        .Where(field => IsOfUser(type) || !field.Name.EndsWith("_hooks", StringComparison.Ordinal))
+        .Where(field => field.FieldType.IsInterface || field.FieldType == typeof(object) || MayHold(field.FieldType));
+
+    private static bool IsOfUser(Type type) => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(HeldTensors).Assembly;
 
     /// <summary>Tensors, modules, collections and tuples of anything but numbers and text, and whatever is no class of the system's or TorchSharp's.</summary>
     private static bool MayHold(Type type)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
         if (typeof(Tensor).IsAssignableFrom(type) || typeof(nn.Module).IsAssignableFrom(type)) return true;
-        if (type.IsPrimitive || type.IsEnum || type.IsPointer || type == typeof(string) || typeof(Delegate).IsAssignableFrom(type)) return false;
+        if (type.IsPrimitive || type.IsEnum || type.IsPointer || type == typeof(string)) return false;
+        if (typeof(Delegate).IsAssignableFrom(type)) return true;
         if (!IsCollection(type) && !typeof(ITuple).IsAssignableFrom(type)) return !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly;
         Type[] parts = type.IsArray ? [type.GetElementType()!] : type.GetGenericArguments();
         return parts.Length == 0 || parts.Any(part => part.IsInterface || part == typeof(object) || MayHold(part));
@@ -114,6 +131,9 @@ internal sealed class HeldTensors : IDisposable
                     foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) Add(buffer);
                     foreach ((string _, nn.Module child) in module.named_children()) Add(child);
                     AddFields(module);
+                    break;
+                case Delegate closure:
+                    foreach (Delegate one in closure.GetInvocationList()) Add(one.Target);
                     break;
                 case IDictionary dictionary:
                     AddAll(dictionary.Values);

@@ -51,41 +51,55 @@ internal sealed class BufferState : IDisposable
     }
 }
 
-/// <summary>Runs a network once to see what happens in it, and leaves no trace: no gradients, evaluation mode, everything put back.</summary>
+/// <summary>How a network is run to see what happens in it.</summary>
+/// <param name="Training">In training mode; otherwise in evaluation mode.</param>
+/// <param name="Gradients">With gradients.</param>
+/// <param name="ExampleNeedsGradient">Whether a gradient is asked for the example.</param>
+internal readonly record struct DryMode(bool Training = false, bool Gradients = false, bool ExampleNeedsGradient = false);
+
+/// <summary>Runs a network once to see what happens in it, and leaves no trace: modes, buffers and random numbers are put back.</summary>
 internal static class DryForward
 {
     /// <summary>A network's <c>call</c> of so many tensors; null where it has none.</summary>
     public static MethodInfo? Call(nn.Module model, int inputs) => model.GetType().GetMethod("call", [.. Enumerable.Repeat(typeof(Tensor), inputs)]);
 
+    /// <summary>Runs a network on a copy of the example.</summary>
+    /// <param name="model">The network.</param>
+    /// <param name="example">One tensor for each input.</param>
+    /// <param name="mode">How it is run.</param>
+    /// <param name="look">Is handed the copy of the example and the tensors among the outputs, while all of them live.</param>
     /// <exception cref="ArgumentException">The network does not take the example; its own exception is inside.</exception>
-    public static void Run(nn.Module model, Tensor[] example)
+    public static void Run(nn.Module model, Tensor[] example, DryMode mode = default, Action<Tensor[], Tensor[]>? look = null)
     {
         string shapes = string.Join(", ", example.Select(Check.Shape));
         MethodInfo call = Call(model, example.Length) ?? throw new ArgumentException(
-            $"{model.GetType().Name} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
+            $"{ModuleNode.NameOf(model)} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
             "or none where widths can be read from weights.", nameof(example));
-        nn.Module[] modules = [.. model.named_modules().Select(child => child.module).Prepend(model).Distinct()];
-        bool[] training = [.. modules.Select(module => module.training)];
+        using TrainingModes modes = new(model);
         using RandomState kept = new();
         using BufferState buffers = new(model);
         using DisposeScope scope = NewDisposeScope();
         using HeldTensors held = new(model);
+        TrainingModes.Set(model, mode.Training);
+        using IDisposable gradients = mode.Gradients ? enable_grad() : no_grad();
+        Tensor[] inputs = [.. example.Select(tensor => tensor.detach().clone())];
+        if (mode.ExampleNeedsGradient)
+        {
+            foreach (Tensor input in inputs.Where(input => input.is_floating_point())) input.requires_grad = true;
+        }
+
+        object? output;
         try
         {
-            model.eval();
-            using IDisposable quiet = no_grad();
-            call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, [.. example.Select(tensor => tensor.detach().clone())], null);
+            output = call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, inputs, null);
         }
         catch (Exception e)
         {
             throw new ArgumentException(
-                $"{model.GetType().Name} does not run on the example of shape {shapes}: {Check.Text(e).Split('\n')[0]} Give an example that it takes in evaluation mode.",
+                $"{ModuleNode.NameOf(model)} does not run on the example of shape {shapes}: {Check.Text(e).Split('\n')[0]} Give an example that it takes in evaluation mode.",
                 nameof(example), e);
         }
-        finally
-        {
-            // Parents stand before their children, so what a parent sets for its children is put right after.
-            for (int i = 0; i < modules.Length; i++) modules[i].train(training[i]);
-        }
+
+        look?.Invoke(inputs, [.. ModuleHooks.Tensors(output).Where(tensor => !tensor.IsInvalid)]);
     }
 }

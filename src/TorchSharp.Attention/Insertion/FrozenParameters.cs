@@ -5,47 +5,59 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// Parameters that do not train for now: <c>requires_grad</c> is false, and their gradients are gone. Running statistics of norms are no
-/// parameters and follow the data in training mode as before.
+/// parameters and follow the data in training mode as before. Freezes may overlap, and end in any order: a parameter trains again when the last
+/// freeze that holds it has ended.
 /// </summary>
 public sealed class FrozenParameters : IDisposable
 {
     private readonly nn.Module _model;
-    private readonly HashSet<string> _names = [];
+    private readonly HashSet<ParameterPlace> _places = [];
 
     internal FrozenParameters(nn.Module model, IEnumerable<nn.Module> trained)
     {
         _model = model;
         HashSet<Parameter> kept = new(trained.SelectMany(module => module.parameters()), ReferenceEqualityComparer.Instance);
-        foreach ((string name, Parameter parameter) in model.named_parameters())
-        {
-            if (!parameter.requires_grad || kept.Contains(parameter)) continue;
-            parameter.requires_grad = false;
-            using (Tensor? gradient = parameter.grad)
-            {
-                if (gradient is not null) parameter.grad = null;
-            }
+        HashSet<Parameter> frozen = new(ReferenceEqualityComparer.Instance);
 
-            _names.Add(name);
+        // A parameter that two modules share is looked at as it was before this freeze.
+        foreach ((ParameterPlace place, Parameter parameter) in FreezeCounts.Places(model).ToArray())
+        {
+            if (kept.Contains(parameter) || !(parameter.requires_grad || frozen.Contains(parameter) || FreezeCounts.IsHeld(place))) continue;
+            _places.Add(place);
+            FreezeCounts.Add(place, 1);
+            if (frozen.Add(parameter)) Freeze(parameter);
         }
 
-        Count = _names.Count;
+        Count = frozen.Count;
     }
 
-    /// <summary>Number of parameter tensors that this has frozen; those that did not train anyway do not count.</summary>
+    /// <summary>Number of parameter tensors that this holds frozen, alone or together with other freezes; those that did not train anyway do not count.</summary>
     public int Count { get; }
 
-    /// <summary>Lets exactly these parameters train again. A second call does nothing.</summary>
+    /// <summary>Lets these parameters train again, but for those that another freeze still holds. A second call does nothing.</summary>
     public void Unfreeze()
     {
-        // By name, because a conversion of the network replaces its parameters.
-        foreach ((string name, Parameter parameter) in _model.named_parameters())
+        if (_places.Count == 0) return;
+        foreach (ParameterPlace place in _places) FreezeCounts.Add(place, -1);
+
+        // By the place, because a conversion of the network replaces its parameters. One that two modules share may be held at the other one.
+        (ParameterPlace Place, Parameter Parameter)[] all = [.. FreezeCounts.Places(_model).Where(entry => !entry.Parameter.IsInvalid)];
+        HashSet<Parameter> held = new(all.Where(entry => FreezeCounts.IsHeld(entry.Place)).Select(entry => entry.Parameter), ReferenceEqualityComparer.Instance);
+        foreach ((ParameterPlace place, Parameter parameter) in all)
         {
-            if (_names.Contains(name) && !parameter.IsInvalid) parameter.requires_grad = true;
+            if (_places.Contains(place) && !held.Contains(parameter)) parameter.requires_grad = true;
         }
 
-        _names.Clear();
+        _places.Clear();
     }
 
-    /// <summary>The same as <see cref="Unfreeze"/>.</summary>
+    /// <summary>Lets the parameters train again, as <see cref="Unfreeze"/> does.</summary>
     public void Dispose() => Unfreeze();
+
+    private static void Freeze(Parameter parameter)
+    {
+        parameter.requires_grad = false;
+        using Tensor? gradient = parameter.grad;
+        if (gradient is not null) parameter.grad = null;
+    }
 }

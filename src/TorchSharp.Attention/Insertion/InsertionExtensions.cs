@@ -12,8 +12,9 @@ public static class InsertionExtensions
     /// <param name="model">The network. Its submodules must be registered, and run by <c>call</c>.</param>
     /// <param name="plan">Which attention goes where.</param>
     /// <param name="example">
-    /// The network's inputs, one tensor each, for a dry forward pass that finds the widths and whether each submodule is called (evaluation
-    /// mode, no gradients; modes, running statistics, random state and the example itself stay as they are). Without one, widths are read from
+    /// The network's inputs, one tensor each, for dry passes that find the widths, whether each submodule is called, whether the outputs stay what they
+    /// are, and whether a gradient would reach every attention. They run in evaluation mode, and in training mode only where no gradient arrives in
+    /// evaluation; modes, running statistics, random state, gradients and the example itself stay as they are. Without one, widths are read from
     /// the submodules' weights, and a <c>call</c> of the network throws an <see cref="InvalidOperationException"/> as long as one of them has
     /// not been called.
     /// </param>
@@ -25,11 +26,14 @@ public static class InsertionExtensions
     /// Make optimizers afterwards.
     /// </remarks>
     /// <exception cref="ArgumentException">
-    /// A rule matches nothing or what cannot be hooked, a submodule is run by <c>forward</c>, a map is no (N, C, H, W), settings do not fit, or
-    /// the network does not run on the example. The network is then as it was.
+    /// A rule matches nothing or what cannot be hooked, a submodule is run by <c>forward</c>, a map is no (N, C, H, W), settings do not fit, the
+    /// network does not run on the example, an in-place operation would make the outputs others, or no gradient would reach an attention. The network
+    /// is then as it was.
     /// </exception>
+    /// <exception cref="ObjectDisposedException">The network has been disposed.</exception>
     public static InsertionHandle InsertAttention(this nn.Module model, InsertionPlan plan, params Tensor[] example)
     {
+        using IDisposable? normal = OutsideInferenceMode();
         RandomState before = new();
         try
         {
@@ -44,6 +48,9 @@ public static class InsertionExtensions
         }
     }
 
+    /// <summary>Parameters that are made in inference mode could never train: the mode is off while this is open. Null where it is off anyway.</summary>
+    internal static IDisposable? OutsideInferenceMode() => is_inference_mode_enabled() ? inference_mode(false) : null;
+
     /// <summary>Stops the training of every parameter but those of the library's attention modules.</summary>
     /// <param name="model">The network, with attention inserted or built in.</param>
     /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again.</returns>
@@ -56,5 +63,23 @@ public static class InsertionExtensions
         return attentions.Length > 0
             ? new FrozenParameters(model, attentions)
             : throw new ArgumentException($"{model.GetType().Name} has no attention: nothing would be left to train. Insert some first with InsertAttention.", nameof(model));
+    }
+
+    /// <summary>
+    /// Checks that an optimizer would train what is to be trained. TorchSharp's optimizers take a network's parameters when they are made: what an
+    /// insertion, a removal or a conversion (<c>to</c>) changes later they do not know. Their <c>step</c> then fails with
+    /// "The given key '…' was not present in the dictionary", or leaves the attention as it is.
+    /// </summary>
+    /// <param name="model">The network.</param>
+    /// <param name="optimizer">The optimizer; one of several that share the parameters is refused.</param>
+    /// <exception cref="InvalidOperationException">
+    /// The optimizer lacks a parameter of the network whose <c>requires_grad</c> is true, or holds one that has been disposed; the message names them.
+    /// </exception>
+    public static void CheckOptimizer(this nn.Module model, optim.Optimizer optimizer)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(optimizer);
+        Check.Alive(model);
+        OptimizerParameters.Check(model, optimizer);
     }
 }

@@ -48,7 +48,7 @@ public sealed class InsertionHandle : IDisposable
 
         foreach ((PlannedInsertion planned, nn.Module host) in registered)
         {
-            _inserted.Add((planned, host, InsertionSpot.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention)));
+            _inserted.Add((planned, host, InsertionSpot.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention, planned.IsKept)));
         }
 
         resolution.HandOver();
@@ -64,11 +64,10 @@ public sealed class InsertionHandle : IDisposable
 
     /// <summary>Stops the training of every parameter but those of this insertion's attentions.</summary>
     /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.</returns>
-    /// <exception cref="InvalidOperationException">The attentions have been removed.</exception>
-    /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
+    /// <exception cref="ObjectDisposedException">The attentions have been removed, or the network has been disposed.</exception>
     public FrozenParameters FreezeAllButAttention()
     {
-        if (_removed) throw new InvalidOperationException("The attentions have been removed; nothing would be left to train.");
+        if (_removed) throw new ObjectDisposedException(nameof(InsertionHandle), "The attentions have been removed; nothing would be left to train. Insert some again.");
         Check.Alive(_model);
         if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetName());
         FrozenParameters frozen = new(_model, Attentions);
@@ -107,6 +106,14 @@ public sealed class InsertionHandle : IDisposable
     private void CheckReached()
     {
         if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned }) throw new InvalidOperationException(Resolution.NotReached(planned.Node));
+
+        // Evaluation and what runs without gradients altogether say nothing about training.
+        if (_inserted.Find(entry => entry.Planned.NeedsGradient && !entry.Spot.RanWithGradients) is { Planned: { } untrained })
+        {
+            if (!_model.training || !is_grad_enabled()) return;
+            throw new InvalidOperationException(InsertionTrial.WithoutGradients(untrained.Node));
+        }
+
         _removeCheck?.Invoke();
         _removeCheck = null;
     }

@@ -42,6 +42,12 @@ public sealed record InsertionRule(AttentionOptions Attention)
     /// </summary>
     public bool IdentityStart { get; init; } = true;
 
+    /// <summary>
+    /// True (the default): an insertion with an example is refused where no gradient from the network's outputs would reach the attention, such as in
+    /// a part that runs under <c>no_grad</c>. False: it is allowed, for inference with trained weights or for a loss beside the outputs.
+    /// </summary>
+    public bool NeedsGradient { get; init; } = true;
+
     /// <summary>True where the rule chooses the submodule.</summary>
     /// <param name="path">The submodule's path.</param>
     /// <param name="module">The submodule.</param>
@@ -217,15 +223,22 @@ public sealed record InsertionPlan
     /// <summary>Lets the attention of the last rule start as its own settings say: the network's outputs change.</summary>
     public InsertionPlan WithoutIdentityStart() => ChangeLast(rule => rule with { IdentityStart = false });
 
+    /// <summary>
+    /// Allows that no gradient from the network's outputs reaches the attention of the last rule: for inference with trained weights, or for a loss
+    /// beside the outputs.
+    /// </summary>
+    public InsertionPlan WithoutGradient() => ChangeLast(rule => rule with { NeedsGradient = false });
+
     /// <summary>What <see cref="InsertionExtensions.InsertAttention"/> would do, or the exception that it would throw. It changes nothing.</summary>
     /// <param name="model">The network.</param>
     /// <param name="example">
-    /// The network's inputs for a dry forward pass (evaluation mode, no gradients); modes, running statistics, random state and the example
-    /// itself stay as they are. Without one, widths are read from the submodules' weights and multiply-accumulates are not counted.
+    /// The network's inputs for dry passes, as <see cref="InsertionExtensions.InsertAttention"/> makes them; modes, running statistics, random state, gradients and
+    /// the example itself stay as they are. Without one, widths are read from the submodules' weights and multiply-accumulates are not counted.
     /// </param>
     /// <exception cref="ArgumentException">As with <see cref="InsertionExtensions.InsertAttention"/>.</exception>
     public InsertionReport DryRun(nn.Module model, params Tensor[] example)
     {
+        using IDisposable? normal = InsertionExtensions.OutsideInferenceMode();
         using RandomState kept = new();
         using Resolution resolution = new(model, this, example);
         return resolution.Report();

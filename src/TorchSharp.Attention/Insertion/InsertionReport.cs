@@ -28,6 +28,9 @@ public sealed record InsertionEntry(
     /// <see cref="ModelCost"/> does; null without an example.
     /// </summary>
     public long? MultiplyAccumulates { get; init; }
+
+    /// <summary>What is worth knowing though it is allowed, in sentences: further attentions at the place, or checks that the network does not admit. Mostly empty.</summary>
+    public ValueList<string> Notes { get; init; } = [];
 }
 
 /// <summary>What an insertion puts where and what it costs; <c>ToString</c> is a table.</summary>
@@ -42,7 +45,7 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
     /// <summary>Multiply-accumulates of all attentions for the example; null without an example.</summary>
     public long? MultiplyAccumulates => Entries.Sum(entry => entry.MultiplyAccumulates ?? 0) is long sum && Entries.All(entry => entry.MultiplyAccumulates is not null) ? sum : null;
 
-    /// <summary>A line for the whole, then a table with a line for each attention.</summary>
+    /// <summary>A line for the whole, then a table with a line for each attention, then a line for each note.</summary>
     public override string ToString()
     {
         string[][] rows =
@@ -71,6 +74,7 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
             while (text[^1] == ' ') text.Length--;
         }
 
+        foreach (string note in Entries.SelectMany(entry => entry.Notes).Distinct()) text.Append("\n  Note: ").Append(note);
         return text.ToString();
     }
 

@@ -15,6 +15,7 @@ internal sealed class InsertionSpot
     private readonly ThreadLocal<Tensor?> _refinedInput = new();
     private readonly nn.Module _module;
     private readonly bool _inSequence;
+    private bool _keepsInput, _keepsOutput;
     private AttentionModule[] _before = [];
     private AttentionModule[] _after = [];
     private Action? _removeBefore;
@@ -29,15 +30,21 @@ internal sealed class InsertionSpot
     /// <summary>Whether the submodule has been called since the attention came.</summary>
     public bool Reached { get; private set; }
 
+    /// <summary>Whether such a call came while gradients were on.</summary>
+    public bool RanWithGradients { get; private set; }
+
     /// <summary>Puts an attention at the end of those on one side of a submodule.</summary>
     /// <param name="module">The submodule.</param>
     /// <param name="inSequence">Whether it is the child of a Sequential, which disposes each map as soon as the next is there.</param>
     /// <param name="side">The side.</param>
     /// <param name="attention">The attention.</param>
-    public static InsertionSpot Add(nn.Module module, bool inSequence, InsertionSide side, AttentionModule attention)
+    /// <param name="isKept">Whether somebody keeps the maps that an attention on this side replaces.</param>
+    public static InsertionSpot Add(nn.Module module, bool inSequence, InsertionSide side, AttentionModule attention, bool isKept)
     {
         InsertionSpot spot = Spots.GetValue(module, key => new InsertionSpot(key, inSequence));
-        spot.Reached = false;
+        spot.Reached = spot.RanWithGradients = false;
+        spot._keepsOutput |= isKept && side == InsertionSide.After;
+        spot._keepsInput |= isKept && side == InsertionSide.Before;
         if (side == InsertionSide.After) spot._after = [.. spot._after, attention];
         else spot._before = [.. spot._before, attention];
         spot._removeAfter ??= ForwardHooks.After(module, spot.Leave);
@@ -76,17 +83,19 @@ internal sealed class InsertionSpot
     private Tensor Leave(Tensor[] inputs, Tensor output)
     {
         Reached = true;
+        if (!RanWithGradients) RanWithGradients = is_grad_enabled();
         bool ours = _refinedInput.Value is { } given && ReferenceEquals(output, given);
         if (ours) _refinedInput.Value = null;
         Tensor refined = Refine(_after, output);
-        bool held = !ours && (output is Modules.Parameter || Array.Exists(inputs, input => ReferenceEquals(input, output)));
+        bool held = ours ? _keepsInput : _keepsOutput;
+        held |= !ours && (output is Modules.Parameter || Array.Exists(inputs, input => ReferenceEquals(input, output)));
         if (!ReferenceEquals(refined, output) && !held) Release(output);
         return refined;
     }
 
     private void End()
     {
-        if (_refinedInput.Value is { } refined) Release(refined);
+        if (_refinedInput.Value is { } refined && !_keepsInput) Release(refined);
         _refinedInput.Value = null;
     }
 
@@ -105,8 +114,8 @@ internal sealed class InsertionSpot
 
     /// <summary>
     /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, but a Sequential never
-    /// left it that long. It stays where the submodule keeps it (a parameter, a buffer, a field for a later skip) or other hooks saw it; without a
-    /// scope the finaliser has it then, as it had before the insertion.
+    /// left it that long. It stays where a dry pass found that somebody keeps it, where the submodule keeps it now (a parameter, a buffer, a field for a later
+    /// skip, a closure, a static field) or where other hooks saw it; without a scope the finaliser has it then, as it had before the insertion.
     /// </summary>
     private void Release(Tensor map)
     {

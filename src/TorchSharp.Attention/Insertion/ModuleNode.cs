@@ -9,6 +9,13 @@ internal sealed record ModuleNode(string Path, nn.Module Module, ModuleNode? Par
     /// <summary>Whether the parent passes on each map to the next child and disposes it.</summary>
     public bool InSequence => Parent?.Module is Sequential;
 
+    /// <summary>A module's name: the name of the class for TorchSharp's own ones, which call themselves after C++.</summary>
+    public static string NameOf(nn.Module module)
+    {
+        string name = module.GetName();
+        return string.IsNullOrEmpty(name) || name.StartsWith("torch::", StringComparison.Ordinal) ? module.GetType().Name : name;
+    }
+
     public string Describe() => $"'{Path}' ({Module.GetType().Name})";
 
     /// <summary>Every submodule below a network in the network's order, but for attentions and what is in them.</summary>

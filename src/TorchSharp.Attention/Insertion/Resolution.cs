@@ -4,7 +4,11 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>One attention that is built and checked and waits to be put into its place.</summary>
-internal sealed record PlannedInsertion(ModuleNode Node, AttentionModule Attention, InsertionEntry Entry, nn.Module? Host, string Name);
+internal sealed record PlannedInsertion(ModuleNode Node, AttentionModule Attention, InsertionEntry Entry, nn.Module? Host, string Name, bool NeedsGradient)
+{
+    /// <summary>Whether somebody keeps the maps that the attention replaces, as a dry pass has seen.</summary>
+    public bool IsKept { get; init; }
+}
 
 /// <summary>A plan applied to one network: everything is found, checked and built before the network is touched.</summary>
 internal sealed class Resolution : IDisposable
@@ -25,16 +29,18 @@ internal sealed class Resolution : IDisposable
             throw new ArgumentException("example holds a tensor that is null or disposed; give the network's inputs, or none.", nameof(example));
         }
 
+        Check.Alive(model);
         _model = model;
-        Network = model.GetName();
+        Network = ModuleNode.NameOf(model);
         NetworkParameters = model.parameters().Sum(parameter => parameter.numel());
         ModuleNode[] nodes = [.. ModuleNode.Below(model)];
         List<(InsertionRule Rule, ModuleNode Node)> chosen = [];
         for (int i = 0; i < plan.Rules.Count; i++) chosen.AddRange(Choose(plan.Rules[i], i, nodes).Select(node => (plan.Rules[i], node)));
         foreach ((InsertionRule rule, ModuleNode node) in chosen) CheckKind(rule, node);
-        if (example.Length > 0)
+        using InsertionTrial? trial = example.Length > 0 ? new InsertionTrial(model, example, chosen) : null;
+        if (trial is not null)
         {
-            _observed = Observe(nodes, example);
+            _observed = Observe(nodes, example, trial);
             foreach ((_, ModuleNode node) in chosen)
             {
                 if (_observed[node.Module].Maps.Count > 0) continue;
@@ -47,6 +53,8 @@ internal sealed class Resolution : IDisposable
         try
         {
             foreach ((InsertionRule rule, ModuleNode node) in chosen) Planned.Add(Plan(rule, node, nodes));
+            NoteNeighbours();
+            if (trial is not null) Try(trial);
         }
         catch
         {
@@ -83,6 +91,36 @@ internal sealed class Resolution : IDisposable
               "with such an input in evaluation mode, leave it out of the rule, or insert into that part of the network alone.";
     }
 
+    /// <summary>Attentions that meet at one place are allowed, and worth a word.</summary>
+    private void NoteNeighbours()
+    {
+        for (int i = 0; i < Planned.Count; i++)
+        {
+            (ModuleNode node, InsertionSide side) = (Planned[i].Node, Planned[i].Entry.Side);
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(node.Module);
+            string[] others =
+            [
+                .. (side == InsertionSide.After ? after : before).Select(attention => attention.Options.Kind()),
+                .. Planned.Take(i).Where(other => ReferenceEquals(other.Node.Module, node.Module) && other.Entry.Side == side).Select(other => other.Entry.Attention.Kind()),
+            ];
+            if (others.Length == 0) continue;
+            AddNote(i, $"There is an attention {Where(side, node)} already ({string.Join(", ", others)}). All of them act, in the order of their insertion.");
+        }
+    }
+
+    private void AddNote(int index, string note)
+        => Planned[index] = Planned[index] with { Entry = Planned[index].Entry with { Notes = [.. Planned[index].Entry.Notes, note] } };
+
+    private void Try(InsertionTrial trial)
+    {
+        trial.Run();
+        for (int i = 0; i < Planned.Count; i++)
+        {
+            Planned[i] = Planned[i] with { IsKept = trial.IsKept(Planned[i].Node, Planned[i].Entry.Side) };
+            if (trial.Note is { } note) AddNote(i, note);
+        }
+    }
+
     private static List<ModuleNode> Choose(InsertionRule rule, int index, ModuleNode[] nodes)
     {
         // A module that stands in several places is one module: its first path is the one that it is known by.
@@ -113,7 +151,7 @@ internal sealed class Resolution : IDisposable
         }
     }
 
-    private Dictionary<nn.Module, Observed> Observe(ModuleNode[] nodes, Tensor[] example)
+    private Dictionary<nn.Module, Observed> Observe(ModuleNode[] nodes, Tensor[] example, InsertionTrial trial)
     {
         Dictionary<nn.Module, Observed> observed = new(ReferenceEqualityComparer.Instance);
         List<Action> removals = [];
@@ -130,7 +168,8 @@ internal sealed class Resolution : IDisposable
                 }));
             }
 
-            DryForward.Run(_model, example);
+            removals.AddRange(trial.Watch());
+            DryForward.Run(_model, example, look: (_, outputs) => trial.Keep(outputs));
         }
         finally
         {
@@ -164,7 +203,7 @@ internal sealed class Resolution : IDisposable
                 MapShape = maps.Length == 0 ? null : maps[0].Shape,
                 MultiplyAccumulates = products,
             };
-            return new PlannedInsertion(node, attention, entry, host, name);
+            return new PlannedInsertion(node, attention, entry, host, name, rule.NeedsGradient);
         }
         catch (ArgumentException e)
         {
@@ -256,7 +295,9 @@ internal sealed class Resolution : IDisposable
         return (host, name, prefix + name);
     }
 
-    private static string Where(InsertionRule rule, ModuleNode node) => $"{(rule.Side == InsertionSide.After ? "after" : "before")} {node.Describe()}";
+    private static string Where(InsertionRule rule, ModuleNode node) => Where(rule.Side, node);
+
+    private static string Where(InsertionSide side, ModuleNode node) => $"{(side == InsertionSide.After ? "after" : "before")} {node.Describe()}";
 
     private sealed class Observed
     {

@@ -14,12 +14,12 @@ internal static class CostMeter
             $"{model.GetName()} has no call with {inputs.Length} tensor{(inputs.Length == 1 ? "" : "s")}; give one for each of its inputs.", nameof(inputs));
         Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
         Node[] nodes = [.. root.All()];
-        bool[] training = [.. nodes.Select(node => node.Module.training)];
+        using TrainingModes modes = new(model);
         using Tensor random = Generator.Default.get_state();
         using BufferState buffers = new(model);
         try
         {
-            model.eval();
+            TrainingModes.Set(model, training: false);
             using IDisposable quiet = no_grad();
             using (AttentionKernels.Disable())
             using (ModuleHooks hooks = new())
@@ -37,8 +37,6 @@ internal static class CostMeter
         finally
         {
             Generator.Default.set_state(random);
-            // Parents stand before their children, so what a parent sets for its children is put right after.
-            for (int i = 0; i < nodes.Length; i++) nodes[i].Module.train(training[i]);
         }
 
         return root.ToCost(isOurs: false);
