@@ -8,15 +8,22 @@ namespace TorchSharp.Attention;
 /// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header says:
 /// lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
 /// </summary>
+/// <remarks>
+/// Types that TorchSharp lacks are listed too, with their name as <see cref="WeightsEntry.ForeignType"/>. Loading such a tensor widens its values,
+/// exactly: U16 to int32; U32 and U64 to int64; F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0 and F4 to float32. A value of U64 beyond int64,
+/// values of F6_E2M3 and F6_E3M2, whose bytes no specification describes, and values of unknown types are a <see cref="WeightsFormatException"/>
+/// when they are loaded.
+/// </remarks>
 public sealed class SafetensorsFile : WeightsFile
 {
     internal const int LengthBytes = 8;
     internal const string MetadataKey = "__metadata__";
 
     /// <summary>The reference implementation's limit: more would be an attack, not a model.</summary>
-    private const long LongestHeader = 100_000_000;
+    internal const long LongestHeader = 100_000_000;
 
     private readonly Dictionary<string, (long Start, long End)> _ranges = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, ForeignType> _foreign = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
     private readonly long _dataStart;
 
@@ -82,17 +89,30 @@ public sealed class SafetensorsFile : WeightsFile
 
     private protected override Tensor Read(WeightsEntry entry) => Read(entry, [.. entry.Shape], 0);
 
+    private protected override bool IsReadable(WeightsEntry entry) => !_foreign.TryGetValue(entry.Name, out ForeignType? type) || type.Widened is not null;
+
     private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
     {
-        (long first, long end) = _ranges[entry.Name];
-        return Read(entry, [count, .. entry.Shape.Skip(1)], entry.Shape[0] == 0 ? 0 : (end - first) / entry.Shape[0] * start);
+        long[] row = [.. entry.Shape.Skip(1)];
+        return Read(entry, [count, .. row], start == 0 ? 0 : start * SafetensorsTypes.Count(row));
     }
 
-    private Tensor Read(WeightsEntry entry, long[] shape, long skippedBytes)
+    private Tensor Read(WeightsEntry entry, long[] shape, long skipped)
     {
-        Tensor tensor = empty(shape, dtype: entry.Type, device: CPU);
-        Source.Fill(tensor, _dataStart + _ranges[entry.Name].Start + skippedBytes);
-        return tensor;
+        long offset = _dataStart + _ranges[entry.Name].Start;
+
+        // Any byte but 0 is true, as in Python; in memory, libtorch takes no byte but 1 for it.
+        bool isBool = entry.Type == ScalarType.Bool;
+        Tensor tensor = empty(shape, dtype: isBool ? ScalarType.Byte : entry.Type, device: CPU);
+        if (_foreign.TryGetValue(entry.Name, out ForeignType? type))
+        {
+            if (type.Widened is null) throw Source.Wrong($"{Listing.Short(entry.Name)} {type.Unreadable()}.");
+            type.Fill(Source, offset, skipped, tensor);
+            return tensor;
+        }
+
+        Source.Fill(tensor, offset + (skipped * SafetensorsTypes.Size(entry.Type)));
+        return isBool ? tensor.ne(Scalars.Zero) : tensor;
     }
 
     private void ReadHeader(byte[] json)
@@ -121,9 +141,19 @@ public sealed class SafetensorsFile : WeightsFile
 
     private void ReadMetadata(JsonElement metadata)
     {
+        // Some writers say so that there are none; the reference implementation reads it, too.
+        if (metadata.ValueKind == JsonValueKind.Null) return;
+        if (metadata.ValueKind != JsonValueKind.Object) throw Source.Wrong($"'{MetadataKey}' is {Kind(metadata)}; it must be an object of texts, or null.");
         foreach (JsonProperty text in metadata.EnumerateObject())
         {
-            if (!_metadata.TryAdd(text.Name, text.Value.GetString() ?? ""))
+            if (text.Value.ValueKind != JsonValueKind.String)
+            {
+                throw Source.Wrong(
+                    $"the metadata {Listing.Short(text.Name)} are {Kind(text.Value)}; the format takes texts alone. " +
+                    "Write it as a text in Python: save_file(tensors, path, metadata={name: str(value)}).");
+            }
+
+            if (!_metadata.TryAdd(text.Name, text.Value.GetString()!))
             {
                 throw Source.Wrong($"the metadata have {Listing.Short(text.Name)} twice.");
             }
@@ -151,13 +181,8 @@ public sealed class SafetensorsFile : WeightsFile
             throw Source.Wrong($"the header is not understood: {Listing.Short(name)} needs 'dtype', 'shape' and 'data_offsets'.");
         }
 
-        if (!SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar))
-        {
-            throw Source.Wrong(
-                $"{Listing.Short(name)} has type {Listing.Short(type)}, which TorchSharp lacks; known types: {string.Join(", ", SafetensorsTypes.ByName.Keys)}.");
-        }
-
-        if (shape.Any(size => size < 0) || shape.Length > SafetensorsTypes.MostDimensions)
+        ForeignType? foreign = SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar) ? null : ForeignType.Of(type);
+        if (shape.AsSpan().IndexOfAnyInRange(long.MinValue, -1) >= 0 || shape.Length > SafetensorsTypes.MostDimensions)
         {
             throw Source.Wrong($"{Listing.Short(name)} has {shape.Length} sizes {Listing.Shape(shape)}; at most {SafetensorsTypes.MostDimensions}, none negative, are possible.");
         }
@@ -167,15 +192,33 @@ public sealed class SafetensorsFile : WeightsFile
             throw Source.Wrong($"{Listing.Short(name)} has offsets {Listing.Shape(offsets)}; the data has {DataLength} bytes.");
         }
 
-        long needed = checked(SafetensorsTypes.Count(shape) * SafetensorsTypes.Size(scalar));
-        if (needed != end - start)
+        int bits = foreign?.Bits ?? (8 * SafetensorsTypes.Size(scalar));
+        long needed = checked(SafetensorsTypes.Count(shape) * bits);
+        if (needed % 8 != 0)
         {
-            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bytes and has {end - start}.");
+            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bits, which are no whole bytes.");
         }
 
-        Add(new WeightsEntry(name, scalar, ValueList.Create<long>(shape)));
+        // The size of an unknown type is unknown; that its bytes belong to it alone is still checked.
+        if (bits > 0 && needed / 8 != end - start)
+        {
+            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed / 8} bytes and has {end - start}.");
+        }
+
+        WeightsEntry read = new(name, foreign is null ? scalar : foreign.Widened ?? ScalarType.Float32, ValueList.Create<long>(shape));
+        Add(foreign is null ? read : read with { ForeignType = type });
+        if (foreign is not null) _foreign.Add(name, foreign);
         _ranges.Add(name, (start, end));
     }
+
+    private static string Kind(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.Number => $"the number {Listing.Short(value.GetRawText())}",
+        JsonValueKind.Array => "a list",
+        JsonValueKind.Object => "an object",
+        JsonValueKind.String => "a text",
+        _ => value.GetRawText(),
+    };
 
     private void CheckCoverage()
     {
