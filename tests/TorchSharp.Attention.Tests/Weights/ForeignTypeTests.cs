@@ -98,7 +98,7 @@ public sealed class ForeignTypeTests : IDisposable
     public void A_file_with_such_a_tensor_opens_and_the_tensor_can_be_skipped(string type, string shape, int bytes, ScalarType listed)
     {
         using Modules.Linear linear = nn.Linear(2, 2, hasBias: false);
-        string header = $$"""{"weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"codes":{"dtype":"{{type}}","shape":[{{shape}}],"data_offsets":[16,{{16 + bytes}}]}}""";
+        string header = $$$"""{"weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"codes":{"dtype":"{{{type}}}","shape":[{{{shape}}}],"data_offsets":[16,{{{16 + bytes}}}]}}""";
         string path = _folder.Write("t.safetensors", GoldenFile.Join(header, new byte[16 + bytes]));
         using (WeightsFile file = WeightsFile.Open(path))
         {
@@ -161,7 +161,7 @@ public sealed class ForeignTypeTests : IDisposable
         Assert.Throws<WeightsFormatException>(() => SafetensorsFile.Open(Write(type, shape, data)).Dispose()).Message;
 
     private string Write(string type, string shape, byte[] data, string name = "a") => _folder.Write(
-        $"{type}.safetensors", GoldenFile.Join($$"""{"{{name}}":{"dtype":"{{type}}","shape":[{{shape}}],"data_offsets":[0,{{data.Length}}]}}""", data));
+        $"{type}.safetensors", GoldenFile.Join($$$"""{"{{{name}}}":{"dtype":"{{{type}}}","shape":[{{{shape}}}],"data_offsets":[0,{{{data.Length}}}]}}""", data));
 
     private void Known(string type, params (int Code, float Value)[] values)
     {
