@@ -124,7 +124,7 @@ internal static class ForeignFile
 
     /// <summary>The version, then a field that a model has: its producer, version, domain, graph or operators.</summary>
     private static bool IsOnnx(ReadOnlySpan<byte> start) =>
-        start.Length > 3 && start[0] == 0x08 && start[1] is > 0 and < 32 && start[2] is 0x12 or 0x1a or 0x22 or 0x28 or 0x32 or 0x3a or 0x42;
+        start.Length > 8 && start[8] != (byte)'{' && start[0] == 0x08 && start[1] is > 0 and < 32 && start[2] is 0x12 or 0x1a or 0x22 or 0x28 or 0x32 or 0x3a or 0x42;
 
     private static ReadOnlySpan<byte> Text(ReadOnlySpan<byte> start) =>
         (start.StartsWith("\uFEFF"u8) ? start[3..] : start).TrimStart(" \t\r\n"u8);

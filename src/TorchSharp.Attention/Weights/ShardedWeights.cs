@@ -15,8 +15,31 @@ internal sealed class ShardedWeights : WeightsFile
     private readonly Dictionary<string, WeightsFile> _shards = new(StringComparer.Ordinal), _owners = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
 
-    private ShardedWeights(ByteSource source, string? section, bool memoryMap)
+    private ShardedWeights(ByteSource source)
         : base(source)
+    {
+    }
+
+    public override IReadOnlyDictionary<string, string> Metadata => _metadata;
+
+    private protected override bool IsMapped => _shards.Values.Any(shard => shard.IsMemoryMapped);
+
+    public static new ShardedWeights Open(string path, string? section, bool memoryMap)
+    {
+        ShardedWeights file = new(new ByteSource(path));
+        try
+        {
+            file.OpenShards(section, memoryMap);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    private void OpenShards(string? section, bool memoryMap)
     {
         List<(string Tensor, string Shard)> map = ReadMap();
         foreach (string shard in map.Select(item => item.Shard).Distinct()) Take(shard, section, memoryMap);
@@ -26,24 +49,6 @@ internal sealed class ShardedWeights : WeightsFile
             {
                 throw Source.Wrong($"the index says that {Listing.Short(tensor)} lies in {Listing.Short(shard)}, which does not have it. Index and files belong to different versions: fetch all of them again.");
             }
-        }
-    }
-
-    public override IReadOnlyDictionary<string, string> Metadata => _metadata;
-
-    private protected override bool IsMapped => _shards.Values.Any(shard => shard.IsMemoryMapped);
-
-    public static new ShardedWeights Open(string path, string? section, bool memoryMap)
-    {
-        ByteSource source = new(path);
-        ShardedWeights? opened = null;
-        try
-        {
-            return opened = new ShardedWeights(source, section, memoryMap);
-        }
-        finally
-        {
-            if (opened is null) source.Dispose();
         }
     }
 
@@ -61,26 +66,18 @@ internal sealed class ShardedWeights : WeightsFile
     private void Take(string shard, string? section, bool memoryMap)
     {
         string path = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!, shard);
-        try
+        if (!File.Exists(path)) throw Source.Wrong($"the index names the file {Listing.Short(shard)}, which is not beside it. Fetch all files of the model into one folder.");
+        WeightsFile file = OpenAny(path, section, memoryMap, mayBeIndex: false);
+        _shards.Add(shard, file);
+        foreach (WeightsEntry entry in file.Entries.Values)
         {
-            if (!File.Exists(path)) throw Source.Wrong($"the index names the file {Listing.Short(shard)}, which is not beside it. Fetch all files of the model into one folder.");
-            WeightsFile file = OpenAny(path, section, memoryMap, mayBeIndex: false);
-            _shards.Add(shard, file);
-            foreach (WeightsEntry entry in file.Entries.Values)
+            if (_owners.TryGetValue(entry.Name, out WeightsFile? other))
             {
-                if (_owners.TryGetValue(entry.Name, out WeightsFile? other))
-                {
-                    throw Source.Wrong($"the tensor {Listing.Short(entry.Name)} is in two files, {Listing.Short(System.IO.Path.GetFileName(other.Path))} and {Listing.Short(shard)}.");
-                }
-
-                _owners.Add(entry.Name, file);
-                Add(entry);
+                throw Source.Wrong($"the tensor {Listing.Short(entry.Name)} is in two files, {Listing.Short(System.IO.Path.GetFileName(other.Path))} and {Listing.Short(shard)}.");
             }
-        }
-        catch
-        {
-            Close();
-            throw;
+
+            _owners.Add(entry.Name, file);
+            Add(entry);
         }
     }
 

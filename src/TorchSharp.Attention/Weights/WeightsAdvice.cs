@@ -29,20 +29,18 @@ internal static partial class WeightsAdvice
     /// <summary>What stands in front of most long names, so that the rests are the short ones.</summary>
     private static string? Common(HashSet<string> longer, HashSet<string> shorter)
     {
-        int found = 0;
-        string? common = null;
+        Dictionary<string, int> found = new(StringComparer.Ordinal);
         foreach (string name in longer)
         {
             for (int dot = name.IndexOf('.', StringComparison.Ordinal); dot >= 0; dot = name.IndexOf('.', dot + 1))
             {
-                if (!shorter.Contains(name[(dot + 1)..]) || (common is not null && common != name[..(dot + 1)])) continue;
-                common ??= name[..(dot + 1)];
-                found++;
-                break;
+                if (shorter.Contains(name[(dot + 1)..])) found[name[..(dot + 1)]] = found.GetValueOrDefault(name[..(dot + 1)]) + 1;
             }
         }
 
-        return 2 * found >= Math.Min(longer.Count, shorter.Count) ? common : null;
+        if (found.Count == 0) return null;
+        (string start, int most) = found.MaxBy(item => item.Value);
+        return 2 * most >= Math.Min(longer.Count, shorter.Count) ? start : null;
     }
 
     private static string? FileAttention(WeightsReport report)
@@ -93,7 +91,7 @@ internal static partial class WeightsAdvice
             : null;
     }
 
-    private static string? Classifier(WeightsReport report) => report.Mismatched.Any(IsClassifier)
+    private static string? Classifier(WeightsReport report) => report.Mismatched.Any(item => IsClassifier(item) && item.FileShape.FirstOrDefault() != item.ModelShape.FirstOrDefault())
         ? "The classifier has another number of classes: DropClassifier keeps the network's own."
         : report.Mismatched.Any(item => item is { FileShape.Count: 4, ModelShape.Count: 4 } && item.FileShape[1] != item.ModelShape[1]
             && item.FileShape[0] == item.ModelShape[0] && Math.Min(item.FileShape[1], item.ModelShape[1]) <= 4)

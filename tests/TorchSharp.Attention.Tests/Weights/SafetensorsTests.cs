@@ -217,7 +217,7 @@ public sealed class SafetensorsTests : IDisposable
         for (int i = 0; i < 20_000; i++) header.Append(System.Globalization.CultureInfo.InvariantCulture, $"{(i == 0 ? "" : ",")}\"t{i * 7919 % 20_000}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{i},{i + 1}]}}");
         using SafetensorsFile file = SafetensorsFile.Open(_folder.Write("a", GoldenFile.Join(header.Append('}').ToString(), [.. Enumerable.Range(0, 20_000).Select(i => (byte)i)])));
         Assert.Equal(Enumerable.Range(0, 20_000).Select(i => $"t{i}").Order(StringComparer.Ordinal), file.Entries.Keys);
-        Assert.Equal((byte)19_999, file.Load($"t{19_999 * 7919 % 20_000}").ToByte());
+        Assert.Equal((byte)(19_999 % 256), file.Load($"t{19_999 * 7919 % 20_000}").ToByte());
         Assert.False(file.Entries.ContainsKey("t"));
     }
 
