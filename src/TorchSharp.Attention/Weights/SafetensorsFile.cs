@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Text;
 using System.Text.Json;
 using static TorchSharp.torch;
 
@@ -25,6 +26,7 @@ public sealed class SafetensorsFile : WeightsFile
     private readonly Dictionary<string, (long Start, long End)> _ranges = new(StringComparer.Ordinal);
     private readonly Dictionary<string, ForeignType> _foreign = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
+    private readonly List<long> _numbers = [];
     private readonly long _dataStart;
 
     private SafetensorsFile(ByteSource source)
@@ -120,18 +122,24 @@ public sealed class SafetensorsFile : WeightsFile
         if (json.Length == 0 || json[0] != (byte)'{') throw Source.Wrong("the header is not a JSON object; this is no safetensors file.");
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json);
+            Utf8JsonReader reader = new(json);
+            reader.Read();
             bool hasMetadata = false;
-            foreach (JsonProperty property in document.RootElement.EnumerateObject())
+            while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
             {
-                if (property.Name != MetadataKey) ReadEntry(property.Name, property.Value);
+                string name = reader.GetString()!;
+                reader.Read();
+                if (name != MetadataKey) ReadEntry(name, ref reader);
                 else if (hasMetadata) throw Source.Wrong($"'{MetadataKey}' is there twice.");
                 else
                 {
-                    ReadMetadata(property.Value);
+                    ReadMetadata(ref reader);
                     hasMetadata = true;
                 }
             }
+
+            // Only white space may follow: anything else throws.
+            reader.Read();
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or OverflowException)
         {
@@ -139,41 +147,43 @@ public sealed class SafetensorsFile : WeightsFile
         }
     }
 
-    private void ReadMetadata(JsonElement metadata)
+    private void ReadMetadata(ref Utf8JsonReader reader)
     {
         // Some writers say so that there are none; the reference implementation reads it, too.
-        if (metadata.ValueKind == JsonValueKind.Null) return;
-        if (metadata.ValueKind != JsonValueKind.Object) throw Source.Wrong($"'{MetadataKey}' is {Kind(metadata)}; it must be an object of texts, or null.");
-        foreach (JsonProperty text in metadata.EnumerateObject())
+        if (reader.TokenType == JsonTokenType.Null) return;
+        if (reader.TokenType != JsonTokenType.StartObject) throw Source.Wrong($"'{MetadataKey}' is {Kind(reader)}; it must be an object of texts, or null.");
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
-            if (text.Value.ValueKind != JsonValueKind.String)
+            string name = reader.GetString()!;
+            reader.Read();
+            if (reader.TokenType != JsonTokenType.String)
             {
                 throw Source.Wrong(
-                    $"the metadata {Listing.Short(text.Name)} are {Kind(text.Value)}; the format takes texts alone. " +
+                    $"the metadata {Listing.Short(name)} are {Kind(reader)}; the format takes texts alone. " +
                     "Write it as a text in Python: save_file(tensors, path, metadata={name: str(value)}).");
             }
 
-            if (!_metadata.TryAdd(text.Name, text.Value.GetString()!))
-            {
-                throw Source.Wrong($"the metadata have {Listing.Short(text.Name)} twice.");
-            }
+            if (!_metadata.TryAdd(name, reader.GetString()!)) throw Source.Wrong($"the metadata have {Listing.Short(name)} twice.");
         }
     }
 
-    private void ReadEntry(string name, JsonElement entry)
+    private void ReadEntry(string name, ref Utf8JsonReader reader)
     {
         string? type = null;
         long[]? shape = null, offsets = null;
-        foreach (JsonProperty property in entry.EnumerateObject())
+        if (reader.TokenType != JsonTokenType.StartObject) throw new FormatException($"{Listing.Short(name)} is {Kind(reader)}, no object");
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
-            bool isNew = property.Name switch
+            string property = reader.GetString()!;
+            reader.Read();
+            bool isNew = property switch
             {
-                "dtype" => Set(ref type, property.Value.GetString()),
-                "shape" => Set(ref shape, Integers(property.Value)),
-                "data_offsets" => Set(ref offsets, Integers(property.Value)),
-                _ => throw Source.Wrong($"{Listing.Short(name)} has the unknown property {Listing.Short(property.Name)}."),
+                "dtype" => Set(ref type, reader.GetString()),
+                "shape" => Set(ref shape, Integers(ref reader)),
+                "data_offsets" => Set(ref offsets, Integers(ref reader)),
+                _ => throw Source.Wrong($"{Listing.Short(name)} has the unknown property {Listing.Short(property)}."),
             };
-            if (!isNew) throw Source.Wrong($"{Listing.Short(name)} has the property '{property.Name}' twice.");
+            if (!isNew) throw Source.Wrong($"{Listing.Short(name)} has the property '{property}' twice.");
         }
 
         if (type is null || shape is null || offsets is null)
@@ -211,19 +221,20 @@ public sealed class SafetensorsFile : WeightsFile
         _ranges.Add(name, (start, end));
     }
 
-    private static string Kind(JsonElement value) => value.ValueKind switch
+    private static string Kind(in Utf8JsonReader reader) => reader.TokenType switch
     {
-        JsonValueKind.Number => $"the number {Listing.Short(value.GetRawText())}",
-        JsonValueKind.Array => "a list",
-        JsonValueKind.Object => "an object",
-        JsonValueKind.String => "a text",
-        _ => value.GetRawText(),
+        JsonTokenType.Number => $"the number {Listing.Short(Encoding.UTF8.GetString(reader.ValueSpan))}",
+        JsonTokenType.StartArray => "a list",
+        JsonTokenType.StartObject => "an object",
+        JsonTokenType.String => "a text",
+        JsonTokenType.Null => "null",
+        _ => "true or false",
     };
 
     private void CheckCoverage()
     {
         long at = 0;
-        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value))
+        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value.Start).ThenBy(range => range.Value.End))
         {
             if (start != at)
             {
@@ -236,7 +247,13 @@ public sealed class SafetensorsFile : WeightsFile
         if (at != DataLength) throw Source.Wrong($"the tensors end at byte {at} of the data, which has {DataLength}.");
     }
 
-    private static long[] Integers(JsonElement list) => [.. list.EnumerateArray().Select(number => number.GetInt64())];
+    private long[] Integers(ref Utf8JsonReader reader)
+    {
+        if (reader.TokenType != JsonTokenType.StartArray) throw new FormatException($"{Kind(reader)} stands where a list of whole numbers is needed");
+        _numbers.Clear();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray) _numbers.Add(reader.GetInt64());
+        return [.. _numbers];
+    }
 
     private static bool Set<T>(ref T? target, T? value)
         where T : class
