@@ -91,7 +91,7 @@ internal static partial class WeightsAdvice
             : null;
     }
 
-    private static string? Classifier(WeightsReport report) => report.Mismatched.Any(item => IsClassifier(item) && item.FileShape.FirstOrDefault() != item.ModelShape.FirstOrDefault())
+    private static string? Classifier(WeightsReport report) => report.Mismatched.Any(item => IsClassifier(item) && !item.FileShape.Take(1).SequenceEqual(item.ModelShape.Take(1)))
         ? "The classifier has another number of classes: DropClassifier keeps the network's own."
         : report.Mismatched.Any(item => item is { FileShape.Count: 4, ModelShape.Count: 4 } && item.FileShape[1] != item.ModelShape[1]
             && item.FileShape[0] == item.ModelShape[0] && Math.Min(item.FileShape[1], item.ModelShape[1]) <= 4)
