@@ -25,9 +25,7 @@ internal static class RatioReport
         }
 
         RatioRow[] rows = [.. Directory.EnumerateFiles(folder, "*.csv").Order(StringComparer.Ordinal).SelectMany(RatioRow.Read)];
-        string written = page + ".new";
-        File.WriteAllText(written, text[..(begin + Begin.Length)] + "\n" + Tables(rows) + text[end..]);
-        File.Move(written, page, overwrite: true);
+        AtomicFile.WriteText(page, text[..(begin + Begin.Length)] + "\n" + Tables(rows) + text[end..]);
         RatioPlots.Write(rows, folder);
         return 0;
     }

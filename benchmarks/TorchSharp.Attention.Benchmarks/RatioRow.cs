@@ -33,10 +33,8 @@ internal sealed record RatioRow(
     {
         HashSet<string> measured = [.. rows.Select(row => row.Key)];
         IEnumerable<RatioRow> all = Read(path).Where(row => !measured.Contains(row.Key)).Concat(rows);
-        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!, written = Path.Combine(folder, Path.GetRandomFileName());
-        Directory.CreateDirectory(folder);
-        File.WriteAllLines(written, all.Select(row => row.ToString()).Prepend(Header));
-        File.Move(written, path, overwrite: true);
+        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        AtomicFile.WriteText(path, string.Concat(all.Select(row => row.ToString()).Prepend(Header).Select(line => line + "\n")));
     }
 
     private static RatioRow Parse(string line)

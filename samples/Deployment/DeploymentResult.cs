@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
 namespace Deployment;
@@ -44,9 +45,7 @@ internal sealed record DeploymentResult
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);
-        string path = PathOf(folder, Name), written = path + ".new";
-        File.WriteAllText(written, JsonSerializer.Serialize(this, Format) + "\n");
-        File.Move(written, path, overwrite: true);
+        AtomicFile.WriteText(PathOf(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
     }
 
     public static DeploymentResult? Load(string folder, string name)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
 namespace Deployment;
@@ -17,8 +18,7 @@ internal static class Tables
         string text = File.ReadAllText(page);
         int begin = text.IndexOf(Begin, StringComparison.Ordinal), end = text.IndexOf(End, StringComparison.Ordinal);
         if (begin < 0 || end < begin) throw new IOException($"{page} lacks the lines {Begin} and {End}.");
-        File.WriteAllText(page + ".new", text[..(begin + Begin.Length)] + "\n" + Of(results) + text[end..]);
-        File.Move(page + ".new", page, overwrite: true);
+        AtomicFile.WriteText(page, text[..(begin + Begin.Length)] + "\n" + Of(results) + text[end..]);
     }
 
     public static string Of(IReadOnlyList<DeploymentResult> results)

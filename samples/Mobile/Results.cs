@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using TorchSharp.Attention;
 
 namespace Mobile;
 
@@ -60,9 +61,7 @@ internal sealed record Results(int TestImages, IReadOnlyList<Step> Steps, string
 
     public void Save(string folder)
     {
-        string path = Path.Combine(folder, Name), written = path + ".new";
-        File.WriteAllText(written, JsonSerializer.Serialize(this, Format) + "\n");
-        File.Move(written, path, overwrite: true);
+        AtomicFile.WriteText(Path.Combine(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
     }
 
     /// <summary>A table in Markdown, one line a step.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
+using System.Text;
 using Google.Protobuf;
 using TorchSharp.Attention.Onnx.Schema;
 
@@ -48,35 +49,31 @@ internal static class OnnxModelFile
     public static string? Save(ModelProto model, string path, long threshold = 1_900_000_000, Action<string>? check = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        string full = Path.GetFullPath(path), folder = Path.GetDirectoryName(full)!;
+
+        // Weights lie beside the model itself, not beside a symbolic link to it: a model names them without a folder.
+        string full = AtomicFile.TargetOf(path), folder = Path.GetDirectoryName(full)!;
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
-        string temporary = $"{full}.{Path.GetRandomFileName()}.tmp";
-        bool external = Weights(model) > threshold;
         string? data = null;
         try
         {
             ModelProto written = model;
-            if (external)
+            if (Weights(model) > threshold)
             {
-                data = $"{full}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.data";
+                data = Path.Combine(folder, $"{DataStem(full)}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.data");
                 written = WriteData(model, data);
             }
 
-            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.Write))
+            string[] old = [];
+            AtomicFile.Write(full, written.WriteTo, temporary =>
             {
-                written.WriteTo(stream);
-                stream.Flush(flushToDisk: true);
-            }
-
-            check?.Invoke(temporary);
-            string[] old = DataOf(full);
-            File.Move(temporary, full, overwrite: true);
+                check?.Invoke(temporary);
+                old = DataOf(full);
+            });
             foreach (string file in old.Where(file => file != data)) AtomicFile.TryDelete(file);
             return data;
         }
         catch
         {
-            AtomicFile.TryDelete(temporary);
             if (data is not null) AtomicFile.TryDelete(data);
             throw;
         }
@@ -96,7 +93,9 @@ internal static class OnnxModelFile
     private static ModelProto WriteData(ModelProto model, string path)
     {
         ModelProto shell = Shell(model);
-        using FileStream stream = new(path, FileMode.CreateNew, FileAccess.Write);
+        using FileStream file = new(path, FileMode.CreateNew, FileAccess.Write);
+        WriteStream stream = new(file, path);
+        byte[] padding = new byte[Page];
         foreach (TensorProto tensor in model.Graph.Initializer)
         {
             if (!IsLarge(tensor))
@@ -105,7 +104,7 @@ internal static class OnnxModelFile
                 continue;
             }
 
-            stream.Position = (stream.Position + Page - 1) / Page * Page;
+            stream.Write(padding.AsSpan(0, (int)((Page - (stream.Position % Page)) % Page)));
             TensorProto outside = new() { Name = tensor.Name, DataType = tensor.DataType, DataLocation = TensorProto.Types.DataLocation.External };
             outside.Dims.AddRange(tensor.Dims);
             outside.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(path) });
@@ -115,7 +114,7 @@ internal static class OnnxModelFile
             stream.Write(tensor.RawData.Span);
         }
 
-        stream.Flush(flushToDisk: true);
+        stream.FlushToDisk();
         return shell;
     }
 
@@ -139,6 +138,7 @@ internal static class OnnxModelFile
         }
 
         string file = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, location);
+        if (!File.Exists(file)) file = Path.Combine(Path.GetDirectoryName(AtomicFile.TargetOf(path))!, location);
         if (!File.Exists(file)) throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' should lie in '{location}', which does not exist.");
         using FileStream stream = File.OpenRead(file);
         long offset = Number(Entry(tensor, "offset"), 0), length = Number(Entry(tensor, "length"), stream.Length - offset);
@@ -162,12 +162,21 @@ internal static class OnnxModelFile
     /// <summary>Files with weights that an earlier model of this name left, by the names that this class gives.</summary>
     private static string[] DataOf(string path)
     {
-        string folder = Path.GetDirectoryName(path)!, name = Path.GetFileName(path);
+        string folder = Path.GetDirectoryName(path)!, name = DataStem(path);
         return [.. Directory.EnumerateFiles(folder, "*.data").Where(file => IsData(Path.GetFileName(file)))];
 
         // Whatever else ends so is somebody else's.
         bool IsData(string file) => file.Length == name.Length + 14 && file.StartsWith($"{name}.", StringComparison.Ordinal)
             && file[(name.Length + 1)..^5].All(char.IsAsciiHexDigitLower) && file.EndsWith(".data", StringComparison.Ordinal);
+    }
+
+    /// <summary>How the names of files with a model's weights start: with the model's name. A long one is cut, and a checksum tells it from others.</summary>
+    private static string DataStem(string path)
+    {
+        const int longest = 200;
+        string name = Path.GetFileName(path), cut = name;
+        while (Encoding.UTF8.GetByteCount(cut) > longest) cut = cut[..^1];
+        return cut == name ? name : $"{cut}.{Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(name)))[..8]}";
     }
 
     private static bool IsLarge(TensorProto tensor) => tensor.RawData.Length >= SmallTensor;

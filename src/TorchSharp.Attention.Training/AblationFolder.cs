@@ -33,15 +33,23 @@ internal sealed class AblationFolder
         }
         catch (JsonException e)
         {
-            _options.Log?.Invoke($"{path} is no result ({e.Message}); it is run again.");
-            return null;
+            return Again(e.Message);
         }
 
-        if (entry is not { Run.Outcome: not null }) return null;
+        if (entry is not { Run.Outcome: { } outcome }) return Again("it has no outcome");
+        if (!double.IsFinite(outcome.Score)) return Again($"its score is {outcome.Score}, which no comparison can use");
+        if (!double.IsFinite(entry.Run.Seconds) || double.IsNegative(entry.Run.Seconds)) return Again($"its time is {entry.Run.Seconds} s");
+        if (outcome.Parameters < 0 || outcome.MultiplyAccumulates < 0) return Again("its cost is negative");
         if (entry.Plan == TextOf(variant) && entry.Setup == _options.Setup && entry.Run.Variant == variant.Name && entry.Run.Seed == seed) return entry.Run;
         throw new InvalidOperationException(
             $"{path} is a result of the plan '{entry.Plan}' and the setup '{entry.Setup}'; asked for are '{TextOf(variant)}' and '{_options.Setup}'. " +
             "Take another folder, or delete that one.");
+
+        AblationRun? Again(string problem)
+        {
+            _options.Log?.Invoke(FormattableString.Invariant($"{path} is no result ({problem}); it is run again."));
+            return null;
+        }
     }
 
     public void Write(AblationVariant variant, AblationRun run)

@@ -143,7 +143,7 @@ public sealed class AblationReport
         Write("summary.txt", ToTable() + "\n");
         Write("front.svg", ToSvg());
 
-        void Write(string name, string text) => AtomicFile.Write(Path.Combine(folder, name), stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+        void Write(string name, string text) => AtomicFile.WriteText(Path.Combine(folder, name), text);
     }
 
     /// <summary><see cref="ToTable"/>.</summary>

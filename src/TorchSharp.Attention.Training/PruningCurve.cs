@@ -123,7 +123,7 @@ public sealed class PruningCurve
     private static void Write(string path, string text)
     {
         if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder) Directory.CreateDirectory(folder);
-        AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+        AtomicFile.WriteText(path, text);
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

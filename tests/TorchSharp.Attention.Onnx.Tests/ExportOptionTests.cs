@@ -40,6 +40,31 @@ public sealed class ExportOptionTests : IDisposable
     }
 
     [Fact]
+    public void A_link_stays_a_link_and_a_long_name_may_have_weights_beside_it()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using Sequential network = Layers(32);
+        OnnxExportOptions options = new() { ExternalDataThreshold = 0 };
+        string name = new string('n', 250) + ".onnx";
+        OnnxExportReport first = network.ExportOnnx(_folder.File(name), randn(2, 32), options), second = network.ExportOnnx(_folder.File(name), randn(2, 32), options);
+        Assert.Equal(2, _folder.Files().Count());
+        Assert.False(File.Exists(first.DataPath));
+        Assert.True(File.Exists(second.DataPath));
+        Assert.Equal(4096, OnnxModelFile.Load(_folder.File(name)).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);
+        if (OperatingSystem.IsWindows()) return;
+
+        string link = _folder.File("link.onnx");
+        Directory.CreateDirectory(_folder.File("kept"));
+        File.CreateSymbolicLink(link, System.IO.Path.Combine("kept", "model.onnx"));
+        OnnxExportReport linked = network.ExportOnnx(link, randn(2, 32), options);
+        Assert.NotNull(new FileInfo(link).LinkTarget);
+        Assert.Equal(_folder.File("kept"), System.IO.Path.GetDirectoryName(linked.DataPath));
+        Assert.Equal(4096, OnnxModelFile.Load(link).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);
+        using Microsoft.ML.OnnxRuntime.InferenceSession session = new(_folder.File("kept/model.onnx"));
+        Assert.Single(session.OutputNames);
+    }
+
+    [Fact]
     public void A_network_of_small_weights_has_no_file_for_them()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -135,6 +135,33 @@ public sealed class AblationTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("\"score\": 1e999", "its score is")]
+    [InlineData("\"score\": -1e999", "its score is")]
+    [InlineData("\"parameters\": -1", "its cost is negative")]
+    [InlineData("\"seconds\": 1e999", "its time is")]
+    [InlineData("\"seconds\": -1", "its time is")]
+    public void A_result_with_numbers_that_no_run_gives_is_run_again(string number, string reason)
+    {
+        List<string> log = [];
+        AblationOptions options = new() { Folder = _folder, Log = log.Add };
+        AblationReport whole = Ran([Plain, Se], [1, 2], (variant, seed, _) => Outcome(variant, seed), options);
+        string file = Directory.GetFiles(Path.Combine(_folder, "runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
+        string changed = System.Text.RegularExpressions.Regex.Replace(text, number.Split(':')[0] + ": [-+.0-9Ee]+", number);
+        Assert.NotEqual(text, changed);
+        File.WriteAllText(file, changed);
+        log.Clear();
+        int calls = 0;
+        AblationReport report = Ran([Plain, Se], [1, 2], (variant, seed, _) =>
+        {
+            calls++;
+            return Outcome(variant, seed);
+        }, options);
+        Assert.Equal(1, calls);
+        Assert.Contains(reason, log[0], StringComparison.Ordinal);
+        Assert.Equal(whole.Runs.Select(run => run.Outcome), report.Runs.Select(run => run.Outcome));
+    }
+
     [Fact]
     public void A_failed_run_leaves_the_finished_ones()
     {

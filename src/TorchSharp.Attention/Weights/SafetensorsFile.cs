@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Text;
 using System.Text.Json;
 using static TorchSharp.torch;
 
@@ -8,16 +9,24 @@ namespace TorchSharp.Attention;
 /// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header says:
 /// lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
 /// </summary>
+/// <remarks>
+/// Types that TorchSharp lacks are listed too, with their name as <see cref="WeightsEntry.ForeignType"/>. Loading such a tensor widens its values,
+/// exactly: U16 to int32; U32 and U64 to int64; F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0 and F4 to float32. A value of U64 beyond int64,
+/// values of F6_E2M3 and F6_E3M2, whose bytes no specification describes, and values of unknown types are a <see cref="WeightsFormatException"/>
+/// when they are loaded.
+/// </remarks>
 public sealed class SafetensorsFile : WeightsFile
 {
     internal const int LengthBytes = 8;
     internal const string MetadataKey = "__metadata__";
 
     /// <summary>The reference implementation's limit: more would be an attack, not a model.</summary>
-    private const long LongestHeader = 100_000_000;
+    internal const long LongestHeader = 100_000_000;
 
     private readonly Dictionary<string, (long Start, long End)> _ranges = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, ForeignType> _foreign = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
+    private readonly List<long> _numbers = [];
     private readonly long _dataStart;
 
     private SafetensorsFile(ByteSource source)
@@ -82,17 +91,30 @@ public sealed class SafetensorsFile : WeightsFile
 
     private protected override Tensor Read(WeightsEntry entry) => Read(entry, [.. entry.Shape], 0);
 
+    private protected override bool IsReadable(WeightsEntry entry) => !_foreign.TryGetValue(entry.Name, out ForeignType? type) || type.Widened is not null;
+
     private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
     {
-        (long first, long end) = _ranges[entry.Name];
-        return Read(entry, [count, .. entry.Shape.Skip(1)], entry.Shape[0] == 0 ? 0 : (end - first) / entry.Shape[0] * start);
+        long[] row = [.. entry.Shape.Skip(1)];
+        return Read(entry, [count, .. row], start == 0 ? 0 : start * SafetensorsTypes.Count(row));
     }
 
-    private Tensor Read(WeightsEntry entry, long[] shape, long skippedBytes)
+    private Tensor Read(WeightsEntry entry, long[] shape, long skipped)
     {
-        Tensor tensor = empty(shape, dtype: entry.Type, device: CPU);
-        Source.Fill(tensor, _dataStart + _ranges[entry.Name].Start + skippedBytes);
-        return tensor;
+        long offset = _dataStart + _ranges[entry.Name].Start;
+
+        // Any byte but 0 is true, as in Python; in memory, libtorch takes no byte but 1 for it.
+        bool isBool = entry.Type == ScalarType.Bool;
+        Tensor tensor = empty(shape, dtype: isBool ? ScalarType.Byte : entry.Type, device: CPU);
+        if (_foreign.TryGetValue(entry.Name, out ForeignType? type))
+        {
+            if (type.Widened is null) throw Source.Wrong($"{Listing.Short(entry.Name)} {type.Unreadable()}.");
+            type.Fill(Source, offset, skipped, tensor);
+            return tensor;
+        }
+
+        Source.Fill(tensor, offset + (skipped * SafetensorsTypes.Size(entry.Type)));
+        return isBool ? tensor.ne(Scalars.Zero) : tensor;
     }
 
     private void ReadHeader(byte[] json)
@@ -100,18 +122,24 @@ public sealed class SafetensorsFile : WeightsFile
         if (json.Length == 0 || json[0] != (byte)'{') throw Source.Wrong("the header is not a JSON object; this is no safetensors file.");
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json);
+            Utf8JsonReader reader = new(json);
+            reader.Read();
             bool hasMetadata = false;
-            foreach (JsonProperty property in document.RootElement.EnumerateObject())
+            while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
             {
-                if (property.Name != MetadataKey) ReadEntry(property.Name, property.Value);
+                string name = reader.GetString()!;
+                reader.Read();
+                if (name != MetadataKey) ReadEntry(name, ref reader);
                 else if (hasMetadata) throw Source.Wrong($"'{MetadataKey}' is there twice.");
                 else
                 {
-                    ReadMetadata(property.Value);
+                    ReadMetadata(ref reader);
                     hasMetadata = true;
                 }
             }
+
+            // Only white space may follow: anything else throws.
+            reader.Read();
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or OverflowException)
         {
@@ -119,31 +147,43 @@ public sealed class SafetensorsFile : WeightsFile
         }
     }
 
-    private void ReadMetadata(JsonElement metadata)
+    private void ReadMetadata(ref Utf8JsonReader reader)
     {
-        foreach (JsonProperty text in metadata.EnumerateObject())
+        // Some writers say so that there are none; the reference implementation reads it, too.
+        if (reader.TokenType == JsonTokenType.Null) return;
+        if (reader.TokenType != JsonTokenType.StartObject) throw Source.Wrong($"'{MetadataKey}' is {Kind(reader)}; it must be an object of texts, or null.");
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
-            if (!_metadata.TryAdd(text.Name, text.Value.GetString() ?? ""))
+            string name = reader.GetString()!;
+            reader.Read();
+            if (reader.TokenType != JsonTokenType.String)
             {
-                throw Source.Wrong($"the metadata have {Listing.Short(text.Name)} twice.");
+                throw Source.Wrong(
+                    $"the metadata {Listing.Short(name)} are {Kind(reader)}; the format takes texts alone. " +
+                    "Write it as a text in Python: save_file(tensors, path, metadata={name: str(value)}).");
             }
+
+            if (!_metadata.TryAdd(name, reader.GetString()!)) throw Source.Wrong($"the metadata have {Listing.Short(name)} twice.");
         }
     }
 
-    private void ReadEntry(string name, JsonElement entry)
+    private void ReadEntry(string name, ref Utf8JsonReader reader)
     {
         string? type = null;
         long[]? shape = null, offsets = null;
-        foreach (JsonProperty property in entry.EnumerateObject())
+        if (reader.TokenType != JsonTokenType.StartObject) throw new FormatException($"{Listing.Short(name)} is {Kind(reader)}, no object");
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
-            bool isNew = property.Name switch
+            string property = reader.GetString()!;
+            reader.Read();
+            bool isNew = property switch
             {
-                "dtype" => Set(ref type, property.Value.GetString()),
-                "shape" => Set(ref shape, Integers(property.Value)),
-                "data_offsets" => Set(ref offsets, Integers(property.Value)),
-                _ => throw Source.Wrong($"{Listing.Short(name)} has the unknown property {Listing.Short(property.Name)}."),
+                "dtype" => Set(ref type, reader.GetString()),
+                "shape" => Set(ref shape, Integers(ref reader)),
+                "data_offsets" => Set(ref offsets, Integers(ref reader)),
+                _ => throw Source.Wrong($"{Listing.Short(name)} has the unknown property {Listing.Short(property)}."),
             };
-            if (!isNew) throw Source.Wrong($"{Listing.Short(name)} has the property '{property.Name}' twice.");
+            if (!isNew) throw Source.Wrong($"{Listing.Short(name)} has the property '{property}' twice.");
         }
 
         if (type is null || shape is null || offsets is null)
@@ -151,13 +191,8 @@ public sealed class SafetensorsFile : WeightsFile
             throw Source.Wrong($"the header is not understood: {Listing.Short(name)} needs 'dtype', 'shape' and 'data_offsets'.");
         }
 
-        if (!SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar))
-        {
-            throw Source.Wrong(
-                $"{Listing.Short(name)} has type {Listing.Short(type)}, which TorchSharp lacks; known types: {string.Join(", ", SafetensorsTypes.ByName.Keys)}.");
-        }
-
-        if (shape.Any(size => size < 0) || shape.Length > SafetensorsTypes.MostDimensions)
+        ForeignType? foreign = SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar) ? null : ForeignType.Of(type);
+        if (shape.AsSpan().IndexOfAnyInRange(long.MinValue, -1) >= 0 || shape.Length > SafetensorsTypes.MostDimensions)
         {
             throw Source.Wrong($"{Listing.Short(name)} has {shape.Length} sizes {Listing.Shape(shape)}; at most {SafetensorsTypes.MostDimensions}, none negative, are possible.");
         }
@@ -167,20 +202,39 @@ public sealed class SafetensorsFile : WeightsFile
             throw Source.Wrong($"{Listing.Short(name)} has offsets {Listing.Shape(offsets)}; the data has {DataLength} bytes.");
         }
 
-        long needed = checked(SafetensorsTypes.Count(shape) * SafetensorsTypes.Size(scalar));
-        if (needed != end - start)
+        int bits = foreign?.Bits ?? (8 * SafetensorsTypes.Size(scalar));
+        long needed = checked(SafetensorsTypes.Count(shape) * bits);
+        if (needed % 8 != 0)
         {
-            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bytes and has {end - start}.");
+            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bits, which are no whole bytes.");
         }
 
-        Add(new WeightsEntry(name, scalar, ValueList.Create<long>(shape)));
+        // The size of an unknown type is unknown; that its bytes belong to it alone is still checked.
+        if (bits > 0 && needed / 8 != end - start)
+        {
+            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed / 8} bytes and has {end - start}.");
+        }
+
+        WeightsEntry read = new(name, foreign is null ? scalar : foreign.Widened ?? ScalarType.Float32, ValueList.Create<long>(shape));
+        Add(foreign is null ? read : read with { ForeignType = type });
+        if (foreign is not null) _foreign.Add(name, foreign);
         _ranges.Add(name, (start, end));
     }
+
+    private static string Kind(in Utf8JsonReader reader) => reader.TokenType switch
+    {
+        JsonTokenType.Number => $"the number {Listing.Short(Encoding.UTF8.GetString(reader.ValueSpan))}",
+        JsonTokenType.StartArray => "a list",
+        JsonTokenType.StartObject => "an object",
+        JsonTokenType.String => "a text",
+        JsonTokenType.Null => "null",
+        _ => "true or false",
+    };
 
     private void CheckCoverage()
     {
         long at = 0;
-        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value))
+        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value.Start).ThenBy(range => range.Value.End))
         {
             if (start != at)
             {
@@ -193,7 +247,13 @@ public sealed class SafetensorsFile : WeightsFile
         if (at != DataLength) throw Source.Wrong($"the tensors end at byte {at} of the data, which has {DataLength}.");
     }
 
-    private static long[] Integers(JsonElement list) => [.. list.EnumerateArray().Select(number => number.GetInt64())];
+    private long[] Integers(ref Utf8JsonReader reader)
+    {
+        if (reader.TokenType != JsonTokenType.StartArray) throw new FormatException($"{Kind(reader)} stands where a list of whole numbers is needed");
+        _numbers.Clear();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray) _numbers.Add(reader.GetInt64());
+        return [.. _numbers];
+    }
 
     private static bool Set<T>(ref T? target, T? value)
         where T : class

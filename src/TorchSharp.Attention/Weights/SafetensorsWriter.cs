@@ -4,64 +4,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Types of the format and of TorchSharp, and their sizes.</summary>
-internal static class SafetensorsTypes
-{
-    /// <summary>What libtorch's operations take.</summary>
-    public const int MostDimensions = 64;
-
-    public static IReadOnlyDictionary<string, ScalarType> ByName { get; } = new Dictionary<string, ScalarType>(StringComparer.Ordinal)
-    {
-        ["F64"] = ScalarType.Float64,
-        ["F32"] = ScalarType.Float32,
-        ["F16"] = ScalarType.Float16,
-        ["BF16"] = ScalarType.BFloat16,
-        ["I64"] = ScalarType.Int64,
-        ["I32"] = ScalarType.Int32,
-        ["I16"] = ScalarType.Int16,
-        ["I8"] = ScalarType.Int8,
-        ["U8"] = ScalarType.Byte,
-        ["BOOL"] = ScalarType.Bool,
-        ["C64"] = ScalarType.ComplexFloat32,
-    };
-
-    public static string? NameOf(ScalarType type) => ByName.Where(pair => pair.Value == type).Select(pair => pair.Key).FirstOrDefault();
-
-    /// <summary>Bytes of one value.</summary>
-    public static int Size(ScalarType type) => type switch
-    {
-        ScalarType.ComplexFloat64 => 16,
-        ScalarType.Float64 or ScalarType.Int64 or ScalarType.ComplexFloat32 => 8,
-        ScalarType.Float32 or ScalarType.Int32 => 4,
-        ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Int16 => 2,
-        _ => 1,
-    };
-
-    public static bool IsFloatingPoint(ScalarType type) =>
-        type is ScalarType.Float64 or ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
-
-    public static bool IsComplex(ScalarType type) => type is ScalarType.ComplexFloat32 or ScalarType.ComplexFloat64;
-
-    /// <summary>Whether an integer type has every value of another type, bool among them.</summary>
-    public static bool Holds(ScalarType integer, ScalarType other) => !IsFloatingPoint(other) && !IsComplex(other) && other switch
-    {
-        ScalarType.Bool => true,
-        _ when integer is ScalarType.Bool or ScalarType.Byte => other == integer,
-        ScalarType.Byte => Size(integer) > 1,
-        _ => Size(integer) >= Size(other),
-    };
-
-    /// <summary>How many values a shape holds.</summary>
-    /// <exception cref="OverflowException">More than a long counts.</exception>
-    public static long Count(IEnumerable<long> shape)
-    {
-        // An empty tensor may have absurd other sizes, whose product no library can form.
-        long count = 1;
-        foreach (long size in shape) count = checked(count * Math.Max(size, 1));
-        return shape.Any(size => size == 0) ? 0 : count;
-    }
-}
-
 /// <summary>Writes the format: types with the widest values first, then names in ordinal order; the header ends on a multiple of eight.</summary>
 internal static class SafetensorsWriter
 {
@@ -77,6 +19,13 @@ internal static class SafetensorsWriter
                 .ThenBy(item => item.Item3, StringComparer.Ordinal).ThenBy(item => item.Key, StringComparer.Ordinal),
         ];
         byte[] header = Header(ordered, metadata);
+        if (header.Length > SafetensorsFile.LongestHeader)
+        {
+            throw new ArgumentException(
+                $"The names, shapes and metadata of {ordered.Length} tensors take {header.Length} bytes; readers of the format take at most " +
+                $"{SafetensorsFile.LongestHeader}. Write several files, or shorter metadata.", nameof(tensors));
+        }
+
         AtomicFile.Write(path, stream =>
         {
             byte[] length = new byte[SafetensorsFile.LengthBytes];
@@ -90,6 +39,11 @@ internal static class SafetensorsWriter
     private static string Type(string name, Tensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
+        CheckText(name, "The name of a tensor");
+        if (tensor.IsInvalid) throw new ArgumentException($"'{name}' is disposed; write tensors that are alive.", nameof(tensor));
+        if (tensor.is_sparse) throw new ArgumentException($"'{name}' is sparse; safetensors holds dense tensors alone. Write its to_dense() instead.", nameof(tensor));
+        if (tensor.is_quantized()) throw new ArgumentException($"'{name}' is quantized; safetensors has no scales. Write its dequantize() instead.", nameof(tensor));
+        if (tensor.device_type == DeviceType.META) throw new ArgumentException($"'{name}' is on the device 'meta' and has no values; write one that has.", nameof(tensor));
         if (name == SafetensorsFile.MetadataKey)
         {
             throw new ArgumentException($"A tensor is called '{name}', which the format keeps for metadata; rename it.", nameof(name));
@@ -97,6 +51,17 @@ internal static class SafetensorsWriter
 
         return SafetensorsTypes.NameOf(tensor.dtype) ?? throw new ArgumentException(
             $"'{name}' is {tensor.dtype}, which safetensors lacks; it has {string.Join(", ", SafetensorsTypes.ByName.Values)}.", nameof(tensor));
+    }
+
+    /// <summary>Half of a character of two halves has no bytes: another text would stand in the file.</summary>
+    private static void CheckText(string text, string what)
+    {
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (!char.IsSurrogate(text[i])) continue;
+            if (i + 1 < text.Length && char.IsSurrogatePair(text[i], text[i + 1])) i++;
+            else throw new ArgumentException($"{what} has half a character (U+{(int)text[i]:X4}) at {i}; give whole ones.", nameof(text));
+        }
     }
 
     private static byte[] Header(IEnumerable<(string Name, Tensor Tensor, string Type)> tensors, IReadOnlyDictionary<string, string>? metadata)
@@ -108,7 +73,14 @@ internal static class SafetensorsWriter
             if (metadata is { Count: > 0 })
             {
                 writer.WriteStartObject(SafetensorsFile.MetadataKey);
-                foreach ((string name, string text) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal)) writer.WriteString(name, text);
+                foreach ((string name, string text) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+                {
+                    ArgumentNullException.ThrowIfNull(text, name);
+                    CheckText(name, "A name in the metadata");
+                    CheckText(text, $"The metadata text '{name}'");
+                    writer.WriteString(name, text);
+                }
+
                 writer.WriteEndObject();
             }
 
@@ -140,6 +112,8 @@ internal static class SafetensorsWriter
     {
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        TensorBytes.Visit(tensor.detach().cpu().contiguous(), ChunkBytes, bytes => stream.Write(bytes));
+
+        // A conjugated or negated view shows other values than its memory holds.
+        TensorBytes.Visit(tensor.detach().resolve_conj().resolve_neg().cpu().contiguous(), ChunkBytes, bytes => stream.Write(bytes));
     }
 }

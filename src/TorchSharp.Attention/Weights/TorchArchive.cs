@@ -120,7 +120,7 @@ public sealed class TorchArchive : WeightsFile
         string[] pickles = [.. _files.Names.Where(name => name == PickleName || name.EndsWith("/" + PickleName, StringComparison.Ordinal))];
         return pickles is [string pickle]
             ? pickle[..^PickleName.Length]
-            : throw Source.Wrong($"the archive has {pickles.Length} files '{PickleName}'; torch.save writes one. It is no PyTorch archive.");
+            : throw Source.Wrong(ForeignFile.DescribeArchive([.. _files.Names]) ?? $"the archive has {pickles.Length} files '{PickleName}'; torch.save writes one. It is no PyTorch archive.");
     }
 
     private byte[] ReadPickle()

@@ -8,7 +8,14 @@ namespace TorchSharp.Attention;
 /// <param name="Name">Its name in the file.</param>
 /// <param name="Type">The type of its values.</param>
 /// <param name="Shape">Its sizes; empty for a single value.</param>
-public sealed record WeightsEntry(string Name, ScalarType Type, ValueList<long> Shape);
+public sealed record WeightsEntry(string Name, ScalarType Type, ValueList<long> Shape)
+{
+    /// <summary>
+    /// The file's name of a type that TorchSharp lacks, such as <c>F8_E4M3</c>; <see cref="Type"/> is then the wider type that loading gives. Null
+    /// where the file's type is <see cref="Type"/>.
+    /// </summary>
+    public string? ForeignType { get; init; }
+}
 
 /// <summary>
 /// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening reads and checks only what the file
@@ -17,27 +24,37 @@ public sealed record WeightsEntry(string Name, ScalarType Type, ValueList<long> 
 /// <remarks>One file may be read from several threads.</remarks>
 public abstract class WeightsFile : IDisposable
 {
-    private readonly SortedDictionary<string, WeightsEntry> _entries = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, WeightsEntry> _entries = new(StringComparer.Ordinal);
+    private readonly Lazy<SortedList<string, WeightsEntry>> _sorted;
     private readonly ByteSource _source;
 
-    private protected WeightsFile(ByteSource source) => _source = source;
+    private protected WeightsFile(ByteSource source)
+    {
+        _source = source;
+        _sorted = new(() => new(_entries, StringComparer.Ordinal));
+    }
 
     /// <summary>The file's path, as it was given.</summary>
     public string Path => _source.Path;
 
     /// <summary>The tensors by name, in ordinal order of the names.</summary>
-    public IReadOnlyDictionary<string, WeightsEntry> Entries => _entries;
+    public IReadOnlyDictionary<string, WeightsEntry> Entries => _sorted.Value;
 
     /// <summary>Texts about the whole file; empty where the format has none.</summary>
     public virtual IReadOnlyDictionary<string, string> Metadata { get; } = new Dictionary<string, string>();
 
     /// <summary>Whether the file is mapped into memory. False for one that is empty, which no system maps.</summary>
-    public bool IsMemoryMapped => _source.IsMapped;
+    public bool IsMemoryMapped => IsMapped;
 
     private protected ByteSource Source => _source;
 
-    /// <summary>Opens a file of either format; its first bytes decide, not its name.</summary>
-    /// <param name="path">The file.</param>
+    private protected virtual bool IsMapped => _source.IsMapped;
+
+    /// <summary>
+    /// Opens a file of either format, or an index of shards (<c>model.safetensors.index.json</c>), whose files then are read as one. The first
+    /// bytes decide, not the name.
+    /// </summary>
+    /// <param name="path">The file. The shards of an index lie beside it.</param>
     /// <param name="section">
     /// For PyTorch archives that hold several dictionaries of tensors, which one: the keys that lead to it, joined by dots. Null for the
     /// only one, or the one under <c>state_dict</c>, <c>model_state_dict</c> or <c>model</c>. Ignored for safetensors, which have one.
@@ -47,24 +64,33 @@ public abstract class WeightsFile : IDisposable
     /// process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>
-    /// <exception cref="WeightsFormatException">The file is neither, or is damaged.</exception>
+    /// <exception cref="WeightsFormatException">The file is neither, or is damaged. For many other kinds of files, the message says what it is and what to do.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">The file may not be read, or is a folder.</exception>
-    public static WeightsFile Open(string path, string? section = null, bool memoryMap = false)
+    public static WeightsFile Open(string path, string? section = null, bool memoryMap = false) => OpenAny(path, section, memoryMap, mayBeIndex: true);
+
+    private protected static WeightsFile OpenAny(string path, string? section, bool memoryMap, bool mayBeIndex)
     {
         byte[] start;
         long length;
         using (ByteSource source = new(path))
         {
             length = source.Length;
-            start = source.Read(0, Math.Min(length, 10));
+            start = source.Read(0, Math.Min(length, ForeignFile.Start));
         }
 
         // A safetensors header's length may begin with any byte, also with those of a pickle: this comes first.
         bool hasHeader = start.Length > SafetensorsFile.LengthBytes && start[SafetensorsFile.LengthBytes] == (byte)'{'
             && BinaryPrimitives.ReadUInt64LittleEndian(start) <= (ulong)length;
         if (hasHeader) return SafetensorsFile.Open(path, memoryMap);
+        if (ForeignFile.IsJson(start))
+        {
+            return mayBeIndex ? ShardedWeights.Open(path, section, memoryMap)
+                : throw new WeightsFormatException($"'{path}': this is JSON, and an index of shards names it as a file of weights.");
+        }
+
         if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section, memoryMap);
+        if (ForeignFile.Describe(start, length) is string foreign) throw new WeightsFormatException($"'{path}': {foreign}");
         const string remedy = "In Python, load it and write it anew: torch.save(torch.load(path, weights_only=True), new_path), or safetensors.torch.save_file.";
         if (start.Length > 1 && start[0] == 0x80 && start[1] < 6)
         {
@@ -84,9 +110,9 @@ public abstract class WeightsFile : IDisposable
 
     /// <summary>Reads a tensor's values.</summary>
     /// <param name="name">Its name.</param>
-    /// <returns>A new contiguous tensor on the CPU, owned by the caller.</returns>
+    /// <returns>A new contiguous tensor on the CPU, of the entry's type, owned by the caller.</returns>
     /// <exception cref="ArgumentException">The file has no such tensor.</exception>
-    /// <exception cref="WeightsFormatException">The file ends before the values do.</exception>
+    /// <exception cref="WeightsFormatException">The file ends before the values do, or they are of a type that cannot be read.</exception>
     public Tensor Load(string name)
     {
         WeightsEntry entry = Entry(name);
@@ -132,16 +158,33 @@ public abstract class WeightsFile : IDisposable
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
         WeightsMatch match = new(model, this, keys ?? KeyMap.Identity, options);
-        if (options.Strict && !match.Report.IsComplete) throw new WeightsMismatchException(Path, match.Report);
+        Check();
+        match.Read();
+        Check();
         match.Copy();
         return match.Report;
+
+        void Check()
+        {
+            if (options.Strict && !match.Report.IsComplete) throw new WeightsMismatchException(Path, match.Report);
+        }
     }
 
     /// <summary>Closes the file.</summary>
     public void Dispose()
     {
+        Close();
         _source.Dispose();
         GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Whether the values of a tensor can be read; its type may be one that nobody knows.</summary>
+    internal bool CanRead(WeightsEntry entry) => IsReadable(entry);
+
+    private protected virtual bool IsReadable(WeightsEntry entry) => true;
+
+    private protected virtual void Close()
+    {
     }
 
     private protected abstract Tensor Read(WeightsEntry entry);

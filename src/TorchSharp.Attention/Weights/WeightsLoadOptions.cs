@@ -35,6 +35,25 @@ public sealed record WeightsLoadOptions
     public bool AdaptInputChannels { get; init; }
 
     /// <summary>
+    /// Whether values may be rounded to the model's type, as float32 values into a float16 model are. Values beyond the model's type are a matter
+    /// of <see cref="AllowOverflow"/>. <see cref="WeightsReport.Conversions"/> counts them. Default false: only values that the model's type has are loaded.
+    /// </summary>
+    public bool AllowRounding { get; init; }
+
+    /// <summary>
+    /// Whether finite values beyond the model's type may become infinite, as 70000 does in float16. <see cref="WeightsReport.Conversions"/> counts
+    /// them. Default false.
+    /// </summary>
+    public bool AllowOverflow { get; init; }
+
+    /// <summary>
+    /// Whether tensors of types that TorchSharp lacks are loaded as a wider type that has all their values; see <see cref="SafetensorsFile"/>.
+    /// Values of eight bits and fewer are usually to be multiplied by scales that lie beside them in the file: that is for the caller. Default
+    /// false: such a tensor does not fit.
+    /// </summary>
+    public bool WidenTypes { get; init; }
+
+    /// <summary>
     /// The part of the model that is loaded, such as <c>encoder</c> of a <see cref="UNet"/>; the rest keeps its values. Default null: all of it.
     /// </summary>
     public string? Into { get; init; }

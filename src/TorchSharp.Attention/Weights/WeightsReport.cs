@@ -13,9 +13,29 @@ namespace TorchSharp.Attention;
 public sealed record WeightsMismatch(
     string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType, ScalarType ModelType)
 {
-    /// <summary>One line: both names, shapes and types.</summary>
+    /// <summary>The file's name of a type that TorchSharp lacks; null where the file's type is <see cref="FileType"/>.</summary>
+    public string? ForeignType { get; init; }
+
+    /// <summary>What is wrong where shapes and types alone do not say it, such as values that the model's type lacks, and what would do; else null.</summary>
+    public string? Problem { get; init; }
+
+    /// <summary>One line: both names, shapes and types, and the problem.</summary>
     public override string ToString() =>
-        $"{Listing.Short(FileName)} is {FileType} {FileShape}; {Listing.Short(Name)} is {ModelType} {ModelShape}";
+        $"the file's {Listing.Short(FileName)} is {ForeignType ?? FileType.ToString()} {FileShape}; the network's {Listing.Short(Name)} is {ModelType} {ModelShape}" +
+        (Problem is null ? "" : $" ({Problem})");
+}
+
+/// <summary>A tensor that lost something on the way into the model's type, as the options allow.</summary>
+/// <param name="Name">The model's name.</param>
+/// <param name="FileType">The file's type.</param>
+/// <param name="ModelType">The model's type.</param>
+/// <param name="Rounded">How many values were rounded, to zero among others.</param>
+/// <param name="Overflowed">How many finite values became infinite.</param>
+public sealed record WeightsConversion(string Name, ScalarType FileType, ScalarType ModelType, long Rounded, long Overflowed)
+{
+    /// <summary>One line: the name, both types and the counts.</summary>
+    public override string ToString() =>
+        FormattableString.Invariant($"{Listing.Short(Name)} from {FileType} to {ModelType}: {Rounded} values rounded, {Overflowed} infinite");
 }
 
 /// <summary>What loading weights did, or would have done. Names are in ordinal order.</summary>
@@ -32,7 +52,7 @@ public sealed record WeightsReport
     /// <summary>The file's names that the model has no place for.</summary>
     public required ValueList<string> Unexpected { get; init; }
 
-    /// <summary>Tensors of wrong shape or type.</summary>
+    /// <summary>Tensors of wrong shape or type, or with values that do not fit.</summary>
     public required ValueList<WeightsMismatch> Mismatched { get; init; }
 
     /// <summary>The file's names that were left out on purpose: by the key map, as classifier, or as unexpected where that is allowed.</summary>
@@ -44,6 +64,12 @@ public sealed record WeightsReport
     /// <summary>The model's name of the first convolution, where it was adapted to the model's input channels; else null.</summary>
     public required string? Adapted { get; init; }
 
+    /// <summary>Tensors whose values were rounded or became infinite, where the options allow that. Empty where every value is the file's.</summary>
+    public ValueList<WeightsConversion> Conversions { get; init; } = [];
+
+    /// <summary>What would mend it, as far as names and shapes tell; empty where everything fits.</summary>
+    public ValueList<string> Advice { get; init; } = [];
+
     /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
     public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
 
@@ -51,11 +77,13 @@ public sealed record WeightsReport
     public override string ToString()
     {
         StringBuilder text = new($"{Loaded.Count} loaded, {Missing.Count} missing, {Unexpected.Count} unexpected, {Mismatched.Count} of wrong shape or type");
-        Line("missing", Missing, Listing.Short);
-        Line("unexpected", Unexpected, Listing.Short);
+        Line("missing (the network has it, the file does not)", Missing, Listing.Short);
+        Line("unexpected (the file has it, the network does not)", Unexpected, Listing.Short);
         Line("wrong", Mismatched, mismatch => mismatch.ToString());
         Line("skipped", Skipped, Listing.Short);
         Line("attention that keeps its start", KeptAttention, Listing.Short);
+        Line("not exact", Conversions, conversion => conversion.ToString());
+        foreach (string advice in Advice) text.Append("\n  advice: ").Append(advice);
         if (Adapted is not null) text.Append("\n  adapted to the input channels: '").Append(Adapted).Append('\'');
         return text.ToString();
 
@@ -74,8 +102,8 @@ public sealed class WeightsMismatchException : InvalidOperationException
     /// <param name="report">What would have been done.</param>
     public WeightsMismatchException(string path, WeightsReport report)
         : base($"'{path}' does not fit the model, which is unchanged: {report}\n" +
-               "Remedies: a key map (KeyMaps has those of published weights), DropClassifier, AdaptInputChannels, AllowMissingAttention, " +
-               "AllowUnexpected, or Strict = false in WeightsLoadOptions.") => Report = report;
+               "Remedies in general: a key map (KeyMaps has those of published weights), or in WeightsLoadOptions DropClassifier, AdaptInputChannels, " +
+               "AllowMissingAttention, AllowUnexpected, AllowRounding, or Strict = false.") => Report = report;
 
     /// <summary>What would have been done.</summary>
     public WeightsReport Report { get; }

@@ -79,7 +79,7 @@ public sealed class LoadWeightsTests : IDisposable
         Assert.Equal(["b.bias"], e.Report.Missing);
         Assert.Equal(["c.weight"], e.Report.Unexpected);
         Assert.Equal([new WeightsMismatch("a.weight", "a.weight", [1, 8], [3, 8], ScalarType.Float32, ScalarType.Float32)], e.Report.Mismatched);
-        Assert.Contains("'a.weight' is Float32 [1, 8]; 'a.weight' is Float32 [3, 8]", e.Message, StringComparison.Ordinal);
+        Assert.Contains("the file's 'a.weight' is Float32 [1, 8]; the network's 'a.weight' is Float32 [3, 8]", e.Message, StringComparison.Ordinal);
 
         WeightsReport report = model.LoadWeights(path, options: new WeightsLoadOptions { Strict = false });
         Assert.Equal(e.Report, report);

@@ -157,13 +157,68 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData("""{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,4]}}""", "not understood")]
     [InlineData("""{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}}""", "not understood")]
     [InlineData("""{"a":{"dtype":"I8","shape":[4,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", "65 sizes")]
-    [InlineData("""{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}""", "type 'F8_E4M3', which TorchSharp lacks")]
+    [InlineData("""{"__metadata__":{"a":1},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "the metadata 'a' are the number '1'; the format takes texts alone")]
+    [InlineData("""{"__metadata__":{"a":null},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "the metadata 'a' are null")]
+    [InlineData("""{"__metadata__":["a"],"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "'__metadata__' is a list; it must be an object of texts, or null")]
     public void A_lying_header_is_refused_with_the_reason(string header, string reason)
     {
         string path = _folder.Write("a.safetensors", GoldenFile.Join(header, new byte[4]));
         WeightsFormatException e = Assert.Throws<WeightsFormatException>(() => SafetensorsFile.Open(path));
         Assert.Contains(reason, e.Message, StringComparison.Ordinal);
         Assert.Contains(path, e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Metadata_that_are_null_are_none()
+    {
+        string path = _folder.Write("a", GoldenFile.Join("""{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", [0, 0, 128, 63]));
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        Assert.Empty(file.Metadata);
+        Assert.Equal(1, file.Load("a").ToSingle());
+    }
+
+    [Fact]
+    public void What_the_format_cannot_hold_is_an_argument_error_of_ours()
+    {
+        string path = _folder.Write("a.safetensors", [1]);
+        Tensor disposed = zeros(1), two = ones(2, 2);
+        disposed.Dispose();
+        Refused("a", two.to_sparse(), "'a' is sparse", "to_dense()");
+        Refused("a", quantize_per_tensor(two, 0.1, 0, ScalarType.QUInt8), "'a' is quantized", "dequantize()");
+        Refused("a", zeros(2, device: META), "'a' is on the device 'meta'", "has no values");
+        Refused("a", disposed, "'a' is disposed", "alive");
+        Refused("a\ud800", two, "half a character (U+D800) at 1", "whole ones");
+        Assert.Contains("metadata text 'k'", Assert.Throws<ArgumentException>(
+            () => SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["a"] = two }, new Dictionary<string, string> { ["k"] = "\udc00" })).Message, StringComparison.Ordinal);
+        Assert.Contains("readers of the format take at most 100000000", Assert.Throws<ArgumentException>(
+            () => SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["a"] = two }, new Dictionary<string, string> { ["k"] = new('x', 100_000_000) })).Message, StringComparison.Ordinal);
+        Assert.Equal([1], File.ReadAllBytes(path));
+
+        void Refused(string name, Tensor tensor, params string[] words)
+        {
+            string message = Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(path, new Dictionary<string, Tensor> { [name] = tensor })).Message;
+            foreach (string word in words) Assert.Contains(word, message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_conjugated_view_is_written_as_it_shows()
+    {
+        Tensor z = view_as_complex(tensor(new[] { 1f, 2, 3, 4 }).reshape(2, 2)), conjugated = z.conj();
+        using SafetensorsFile file = SafetensorsFile.Open(_folder.Safetensors("a", new Dictionary<string, Tensor> { ["z"] = conjugated, ["part"] = conjugated.imag }));
+        Assert.Equal([1f, -2, 3, -4], view_as_real(file.Load("z")).data<float>().ToArray());
+        Assert.Equal([-2f, -4], file.Load("part").data<float>().ToArray());
+    }
+
+    [Fact]
+    public void A_file_of_many_tensors_lists_them_in_order()
+    {
+        StringBuilder header = new("{");
+        for (int i = 0; i < 20_000; i++) header.Append(System.Globalization.CultureInfo.InvariantCulture, $"{(i == 0 ? "" : ",")}\"t{i * 7919 % 20_000}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{i},{i + 1}]}}");
+        using SafetensorsFile file = SafetensorsFile.Open(_folder.Write("a", GoldenFile.Join(header.Append('}').ToString(), [.. Enumerable.Range(0, 20_000).Select(i => (byte)i)])));
+        Assert.Equal(Enumerable.Range(0, 20_000).Select(i => $"t{i}").Order(StringComparer.Ordinal), file.Entries.Keys);
+        Assert.Equal((byte)(19_999 % 256), file.Load($"t{19_999 * 7919 % 20_000}").ToByte());
+        Assert.False(file.Entries.ContainsKey("t"));
     }
 
     [Fact]
