@@ -65,6 +65,7 @@ internal sealed class WeightsMatch
             Skipped = [.. skipped],
             KeptAttention = [.. absent[true]],
             Adapted = _adapted,
+            NotTensors = [.. file.NotTensors],
         };
 
         bool IsAdaptable(string name, WeightsEntry entry, ValueList<long> shape, Tensor own) =>

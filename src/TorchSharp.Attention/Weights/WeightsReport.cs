@@ -44,6 +44,11 @@ public sealed record WeightsReport
     /// <summary>The model's name of the first convolution, where it was adapted to the model's input channels; else null.</summary>
     public required string? Adapted { get; init; }
 
+    /// <summary>
+    /// What the file holds besides tensors, each with its place and kind, as in <see cref="WeightsFile.NotTensors"/>. It was neither read nor run.
+    /// </summary>
+    public ValueList<string> NotTensors { get; init; } = [];
+
     /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
     public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
 
@@ -56,6 +61,7 @@ public sealed record WeightsReport
         Line("wrong", Mismatched, mismatch => mismatch.ToString());
         Line("skipped", Skipped, Listing.Short);
         Line("attention that keeps its start", KeptAttention, Listing.Short);
+        Line("no tensors, so not read", NotTensors, what => what);
         if (Adapted is not null) text.Append("\n  adapted to the input channels: '").Append(Adapted).Append('\'');
         return text.ToString();
 
