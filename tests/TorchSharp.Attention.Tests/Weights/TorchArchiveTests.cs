@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Text;
 using TorchSharp.Attention.Golden;
+using TorchSharp.Modules;
 
 namespace TorchSharp.Attention.Tests;
 

@@ -1,5 +1,6 @@
 using System.Text;
 using TorchSharp.Attention.Golden;
+using TorchSharp.Modules;
 
 namespace TorchSharp.Attention.Tests;
 
