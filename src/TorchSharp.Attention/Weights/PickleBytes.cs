@@ -92,5 +92,9 @@ internal static class PickleNumbers
             : throw new PickleException($"{Listing.Short(text)} is no whole number");
     }
 
-    private static object Smallest(BigInteger value) => value >= long.MinValue && value <= long.MaxValue ? (long)value : value;
+    private static object Smallest(BigInteger value)
+    {
+        if (value >= long.MinValue && value <= long.MaxValue) return (long)value;
+        return value;
+    }
 }

@@ -58,6 +58,7 @@ internal static class PickleGlobals
 
         // Functions that only say of which class an object is.
         (_, "_reconstructor" or "_reconstruct" or "__newobj__" or "getattr", [PickleGlobal type, ..]) => new PickleOpaque(type),
+        ("numpy.core.numeric" or "numpy._core.numeric", "_frombuffer", _) => new PickleOpaque(new PickleGlobal("numpy", "ndarray")),
         _ => new PickleOpaque(function),
     };
 
