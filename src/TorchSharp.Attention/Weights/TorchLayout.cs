@@ -19,6 +19,6 @@ internal abstract class TorchLayout
     public static TorchLayout Of(ByteSource source)
     {
         byte[] start = source.Read(0, Math.Min(source.Length, TorchLegacy.RecognisedBytes));
-        return TorchLegacy.IsOne(start) ? new TorchLegacy(source) : new TorchZip(source);
+        return TorchLegacy.IsPickle(start) ? new TorchLegacy(source) : new TorchZip(source);
     }
 }

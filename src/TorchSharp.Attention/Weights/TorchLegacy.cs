@@ -10,8 +10,8 @@ namespace TorchSharp.Attention;
 /// </summary>
 internal sealed class TorchLegacy : TorchLayout
 {
-    /// <summary>How many bytes of a file <see cref="IsOne"/> looks at.</summary>
-    public const int RecognisedBytes = 10;
+    /// <summary>How many bytes of a file <see cref="IsOne"/> and <see cref="IsPickle"/> look at.</summary>
+    public const int RecognisedBytes = 32;
 
     private const long Protocol = 1001, LongestPickle = 100_000_000;
 
@@ -43,9 +43,21 @@ internal sealed class TorchLegacy : TorchLayout
     /// <summary>PyTorch writes the values of this format in little-endian order on every machine.</summary>
     public override bool IsBigEndian => false;
 
-    /// <summary>Whether a file begins as one of this format does: with a pickle, of protocol 2 or later or of protocol 1.</summary>
-    /// <param name="start">The file's first bytes.</param>
-    public static bool IsOne(ReadOnlySpan<byte> start) => (start.Length > 1 && start[0] == 0x80 && start[1] < 6) || start.StartsWith("L119547037"u8);
+    /// <summary>Whether a file begins with the magic number of this format, in a pickle of protocol 1 or later.</summary>
+    /// <param name="start">The file's first bytes, <see cref="RecognisedBytes"/> or more.</param>
+    public static bool IsOne(ReadOnlySpan<byte> start)
+    {
+        if (start.StartsWith("L119547037146038801333356L\n."u8)) return true;
+        if (!IsPickle(start)) return false;
+
+        // A frame's mark and length may stand before the number; its bytes are the lowest first.
+        ReadOnlySpan<byte> number = start.Length > 11 && start[2] == 0x95 ? start[11..] : start[2..];
+        return number.StartsWith((ReadOnlySpan<byte>)[0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
+    }
+
+    /// <summary>Whether a file begins as a pickle of protocol 2 or later does, or as one of this format.</summary>
+    /// <param name="start">The file's first bytes, <see cref="RecognisedBytes"/> or more.</param>
+    public static bool IsPickle(ReadOnlySpan<byte> start) => (start.Length > 1 && start[0] == 0x80 && start[1] is >= 2 and < 6) || start.StartsWith("L119547037"u8);
 
     public override (long Offset, long Size) Locate(PickleStorage storage) => _places[storage.Key];
 

@@ -63,15 +63,17 @@ public abstract class WeightsFile : IDisposable
         using (ByteSource source = new(path))
         {
             length = source.Length;
-            start = source.Read(0, Math.Min(length, 10));
+            start = source.Read(0, Math.Min(length, TorchLegacy.RecognisedBytes));
         }
 
         // A safetensors header's length may begin with any byte, also with those of a pickle: this comes first.
         bool hasHeader = start.Length > SafetensorsFile.LengthBytes && start[SafetensorsFile.LengthBytes] == (byte)'{'
             && BinaryPrimitives.ReadUInt64LittleEndian(start) <= (ulong)length;
         if (hasHeader) return SafetensorsFile.Open(path, memoryMap);
-        if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section, memoryMap);
-        if (TorchLegacy.IsOne(start)) return TorchArchive.Open(path, section, memoryMap);
+        if (start.AsSpan().StartsWith("PK"u8) || TorchLegacy.IsOne(start)) return TorchArchive.Open(path, section, memoryMap);
+
+        // Some pickle, whose reader says what it is.
+        if (TorchLegacy.IsPickle(start)) return TorchArchive.Open(path, section, memoryMap);
 
         // The old tar format starts with the name of its first member.
         if (Encoding.ASCII.GetString(start).StartsWith("storages", StringComparison.Ordinal) || IsTar(path))
