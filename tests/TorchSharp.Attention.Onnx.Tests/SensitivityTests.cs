@@ -104,6 +104,34 @@ public sealed class SensitivityTests : IDisposable
     }
 
     [Fact]
+    public void Labels_are_classes_of_the_model_and_one_for_each_row_of_their_batch()
+    {
+        QuantizationGraphs g = new(18, 17, -1, 4);
+        g.Node("MatMul", "logits", ["input", g.Noise("w", 1, 0, 4, 3)]);
+        string path = Saved(g.Output("logits", -1, 3), "labels.onnx");
+        OnnxBatch[] batches = QuantizationGraphs.Batches(1, 2, 5, 4);
+        OnnxBatch Labelled(int batch, params long[] labels) => new(batches[batch].Inputs[0].Values, 5, 4) { Labels = labels };
+        OnnxBatch good = Labelled(0, 0, 1, 2, 0, 1);
+        Assert.NotNull(OnnxSensitivity.Compare(path, path, [good, Labelled(1, 2, 2, 2, 2, 2)], 1).Accuracy);
+        Contains("In evaluation batch 1, counted from 0, Labels[3] is -1; the model has 3 classes, so a label is from 0 to 2.", () => OnnxSensitivity.Compare(path, path, [good, Labelled(1, 0, 0, 0, -1, 0)], 1));
+        Contains("Labels[0] is 1000", () => OnnxSensitivity.Compare(path, path, [Labelled(0, 1000, 0, 0, 0, 0)], 1));
+        Contains("Labels[4] is 3", () => OnnxSensitivity.Compare(path, path, [Labelled(0, 0, 0, 0, 0, 3)], 1));
+        Contains("Labels[0] is 4294967296", () => OnnxSensitivity.Compare(path, path, [Labelled(0, 1L << 32, 0, 0, 0, 0)], 1));
+        Contains("Evaluation batch 0, counted from 0, has 4 labels for 5 rows", () => OnnxSensitivity.Compare(path, path, [Labelled(0, 0, 0, 0, 0), Labelled(1, 0, 0, 0, 0, 0, 0)], 1));
+    }
+
+    [Fact]
+    public void A_batch_without_values_says_so()
+    {
+        Contains("shape is (0, 3); no axis may be shorter than 1", () => _ = new OnnxBatch([], 0, 3));
+        Contains("shape is (0, 3); no axis may be shorter than 1", () => OnnxBatch.From(zeros(0, 3)));
+        Contains("shape is (2, -1); no axis", () => _ = new OnnxBatch([1, 2], 2, -1));
+        Contains("values is empty", () => _ = new OnnxBatch([]));
+        Contains("shape is (4, 3) for 2 numbers", () => _ = new OnnxBatch([1, 2], 4, 3));
+        Contains("for 2 numbers; its product", () => _ = new OnnxBatch([1, 2], long.MaxValue, long.MaxValue));
+    }
+
+    [Fact]
     public void Groups_of_ones_own_get_nodes_or_an_error()
     {
         string path = Saved(QuantizationGraphs.Ruined());

@@ -2,19 +2,29 @@
 """Writes checkpoints with PyTorch and torchvision, for the tests of the readers and key maps (InteropTests).
 
     make_checkpoints.py FOLDER            all of them, about half a gigabyte
-    make_checkpoints.py --tiny FOLDER     the two small files that tests/fixtures holds
+    make_checkpoints.py --tiny FOLDER     the small files that tests/fixtures holds
 
 Needs PyTorch 1.8 or later and torchvision (Debian: python3-torch, python3-torchvision). Weights are random and seeded; nothing is fetched.
 A network NAME becomes NAME.pth (some also NAME.safetensors) and NAME.io.safetensors, its input x and logits y.
 The attentions are written anew here, with the names of the repositories whose checkpoints the key maps are for.
 """
+import argparse
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
 import io
 import json
 import os
+import pathlib
 import struct
 import sys
 import tarfile
+import uuid
 
+import numpy
 import torch
 from torch import nn
 
@@ -217,13 +227,15 @@ def randomise(network):
     return network.eval()
 
 
-def write_network(folder, name, network, pack=lambda state: state, safetensors=False):
+def write_network(folder, name, network, pack=lambda state: state, safetensors=False, old=False):
     randomise(network)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         y = network(x)
     state = network.state_dict()
     torch.save(pack(state), os.path.join(folder, name + ".pth"))
+    if old:
+        torch.save(pack(state), os.path.join(folder, name + ".old.pth"), _use_new_zipfile_serialization=False)
     if safetensors:
         save_safetensors(state, os.path.join(folder, name + ".safetensors"))
     save_safetensors({"x": x, "y": y}, os.path.join(folder, name + ".io.safetensors"))
@@ -243,7 +255,73 @@ def write_tiny(folder):
                   "optimizer": torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1).state_dict()}
     torch.save(checkpoint, os.path.join(folder, "torch_save.pth"))
     torch.save(checkpoint, os.path.join(folder, "torch_save_old.pth"), _use_new_zipfile_serialization=False)
+    write_objects(folder)
     return checkpoint
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float = 0.1
+    names: list = dataclasses.field(default_factory=lambda: ["a"])
+
+
+class Slotted:
+    __slots__ = ["value"]
+
+    def __getstate__(self):
+        return self.value
+
+    def __setstate__(self, state):
+        self.value = state
+
+
+class Dictionary(dict):
+    """A dictionary of a class of its own, as configuration libraries have."""
+
+
+class Plain:
+    pass
+
+
+def objects():
+    """Weights, and beside them one of each kind of object that training programs put into checkpoints."""
+    slotted, plain, weight = Slotted(), Plain(), nn.Parameter(torch.arange(6.0).reshape(2, 3))
+    slotted.value, plain.value, weight.label = 1, torch.ones(1), "a parameter with an attribute"
+    state = collections.OrderedDict([("weight", weight.data), ("bias", torch.tensor([1.5, -2.0])), ("marked", weight)])
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    weight.data.copy_(torch.arange(6.0).reshape(2, 3))
+    numpy.random.seed(1)
+    return {
+        "state_dict": state, "counter": collections.Counter("aab"), "set": {1, 2}, "frozenset": frozenset([1]), "bytes": b"\xff\0", "bytearray": bytearray(b"a"),
+        "complex": 1 + 2j, "numpy_scalar": numpy.float64(0.5), "numpy_array": numpy.arange(3), "namespace": argparse.Namespace(lr=0.1, decay=None),
+        "defaultdict": collections.defaultdict(list, a=[1]), "ordered": collections.OrderedDict(a=1), "datetime": datetime.datetime(2020, 1, 2),
+        "timedelta": datetime.timedelta(1), "path": pathlib.PurePosixPath("/tmp/a"), "enum": Color.RED, "size": torch.Size([1, 2]),
+        "device": torch.device("cuda:0"), "dtype": torch.float16, "layout": torch.strided, "optimizer": optimizer.state_dict(), "dataclass": Settings(),
+        "slotted": slotted, "plain": plain, "dictionary": Dictionary(a=1), "deque": collections.deque([1], 5), "decimal": decimal.Decimal("1.5"),
+        "uuid": uuid.UUID(int=1), "range": range(3), "slice": slice(1, 2), "partial": functools.partial(max, 1), "function": torch.nn.functional.relu,
+        "class": Settings, "numpy_rng": numpy.random.get_state(), "rng": torch.zeros(3, dtype=torch.uint8), "large": 1 << 100, "enormous": 1 << 1000, "epoch": 3,
+        "none": None, "flag": True, "loss": 0.25, "name": "a", 7: "under a number",
+    }
+
+
+def write_objects(folder):
+    """The objects in both formats."""
+    torch.save(objects(), os.path.join(folder, "torch_save_objects.pth"))
+    torch.save(objects(), os.path.join(folder, "torch_save_objects_old.pth"), _use_new_zipfile_serialization=False)
+
+
+def write_rare_tensors(folder):
+    """A state dict with tensors that TorchSharp has no type for, in both formats."""
+    state = {"weight": torch.arange(3.0), "quantized": torch.quantize_per_tensor(torch.arange(3.0), 0.5, 0, torch.qint8),
+             "sparse": torch.eye(3).to_sparse(), "storage": torch.arange(2.0).storage(), "bias": torch.ones(2)}
+    torch.save(state, os.path.join(folder, "torch_save_rare.pth"))
+    torch.save(state, os.path.join(folder, "torch_save_rare_old.pth"), _use_new_zipfile_serialization=False)
 
 
 def write_tar(path):
@@ -258,20 +336,27 @@ def main(folder):
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     tiny = write_tiny(folder)
-    torch.save(tiny, os.path.join(folder, "torch_save_protocol_4.pth"), pickle_protocol=4)
+    write_rare_tensors(folder)
+    for protocol in range(1, 6):
+        if protocol > 1:
+            torch.save(tiny, os.path.join(folder, f"torch_save_protocol_{protocol}.pth"), pickle_protocol=protocol)
+        old = os.path.join(folder, f"torch_save_old_protocol_{protocol}.pth")
+        torch.save(tiny, old, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+        torch.save(objects(), os.path.join(folder, f"torch_save_objects_{protocol}.pth"), pickle_protocol=protocol, _use_new_zipfile_serialization=protocol % 2 == 0)
     write_tar(os.path.join(folder, "torch_save_oldest.pth"))
     torch.save(nn.Linear(2, 2), os.path.join(folder, "whole_model.pth"))
+    torch.save(nn.Linear(2, 2), os.path.join(folder, "whole_model_old.pth"), _use_new_zipfile_serialization=False)
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), os.path.join(folder, "torch_script.pt"))
     shallow = [1, 1, 1, 1]
     write_network(folder, "timm_seresnet50", resnet(Bottleneck, [3, 4, 6, 3], "se", TimmSe, classes=1000), safetensors=True)
     write_network(folder, "torchvision_resnet50", resnet50(num_classes=10))
     write_network(folder, "torchvision_mobilenet_v2", mobilenet_v2(num_classes=10), lambda state: {"model": state, "epoch": 3})
     write_network(folder, "timm_mobilenetv2", TimmMobileNetV2())
-    write_network(folder, "official_senet", resnet(BasicBlock, shallow, "se", OfficialSe))
+    write_network(folder, "official_senet", resnet(BasicBlock, shallow, "se", OfficialSe), old=True)
     write_network(folder, "official_cbam", resnet(BasicBlock, shallow, "cbam", OfficialCbam),
-                  lambda state: {"state_dict": {"module." + name: value for name, value in state.items()}, "best_prec1": torch.tensor(0.7)})
-    write_network(folder, "official_bam", bam_resnet(BasicBlock, shallow))
-    write_network(folder, "official_eca", resnet(BasicBlock, shallow, "eca", OfficialEca))
+                  lambda state: {"state_dict": {"module." + name: value for name, value in state.items()}, "best_prec1": torch.tensor(0.7)}, old=True)
+    write_network(folder, "official_bam", bam_resnet(BasicBlock, shallow), old=True)
+    write_network(folder, "official_eca", resnet(BasicBlock, shallow, "eca", OfficialEca), old=True)
     write_network(folder, "official_eca_mobilenet", eca_mobilenet())
 
 

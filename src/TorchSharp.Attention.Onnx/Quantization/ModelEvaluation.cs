@@ -11,6 +11,9 @@ internal sealed class ModelEvaluation
     private readonly List<float[]> _outputs;
     private readonly List<int> _classes;
 
+    // Of each batch, the rows of the output with classes and how many classes it has.
+    private readonly List<(int Rows, long Classes)> _sizes = [];
+
     /// <exception cref="ArgumentException">There is no batch, one does not fit, an output of the float model is not finite, or labels do not fit the rows.</exception>
     /// <param name="model">The float model.</param>
     /// <param name="batches">What to run it on.</param>
@@ -35,6 +38,7 @@ internal sealed class ModelEvaluation
                 $"The batches have {_batches.Sum(batch => batch.Labels!.Count)} labels, but the model's first float output with an axis of classes has {_classes.Count} rows; give one label a row.", argument);
         }
 
+        if (HasLabels) CheckLabels();
         FloatAccuracy = Accuracy(_classes);
     }
 
@@ -89,11 +93,32 @@ internal sealed class ModelEvaluation
                         _argument);
                 }
 
-                if (shape.Length > 1 && (classified ??= name) == name) classes.AddRange(Largest(values, shape));
+                if (shape.Length <= 1 || (classified ??= name) != name) return;
+                List<int> largest = Largest(values, shape);
+                classes.AddRange(largest);
+                if (mustBeFinite) _sizes.Add((largest.Count, shape[1]));
             }, _argument);
         }
 
         return (outputs, classes);
+    }
+
+    /// <summary>Labels must be classes of the model, and as many as the rows of their own batch.</summary>
+    private void CheckLabels()
+    {
+        for (int i = 0; i < _batches.Count; i++)
+        {
+            IReadOnlyList<long> labels = _batches[i].Labels!;
+            (int rows, long classes) = _sizes[i];
+            if (labels.Count != rows) throw new ArgumentException($"Evaluation batch {i}, counted from 0, has {labels.Count} labels for {rows} rows of the model; give one label a row.", _argument);
+            for (int j = 0; j < rows; j++)
+            {
+                if (labels[j] >= 0 && labels[j] < classes) continue;
+                throw new ArgumentException(
+                    $"In evaluation batch {i}, counted from 0, Labels[{j}] is {labels[j]}; the model has {classes} classes, so a label is from 0 to {classes - 1}. " +
+                    "Leave out the rows that belong to no class.", _argument);
+            }
+        }
     }
 
     /// <summary>Where axis 1 is largest, for each row and each position.</summary>

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using static TorchSharp.torch;
 
@@ -57,9 +58,14 @@ public sealed class OnnxBatch
         ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(values);
         ArgumentNullException.ThrowIfNull(shape);
-        if (shape.Any(length => length < 1) || shape.Aggregate(1L, (product, length) => checked(product * length)) != values.Length)
+        if (shape.Any(length => length < 1))
         {
-            throw new ArgumentException($"shape is ({string.Join(", ", shape)}) for {values.Length} numbers; its product must be their number.", nameof(shape));
+            throw new ArgumentException($"shape is ({string.Join(", ", shape)}); no axis may be shorter than 1, since a batch without values shows nothing. Give at least one sample.", nameof(shape));
+        }
+
+        if (shape.Aggregate(BigInteger.One, (product, length) => product * length) != values.Length)
+        {
+            throw new ArgumentException(values.Length == 0 ? "values is empty; give at least one sample and its shape, such as 1, 3, 224, 224." :$"shape is ({string.Join(", ", shape)}) for {values.Length} numbers; its product must be their number.", values.Length == 0 ? nameof(values) : nameof(shape));
         }
 
         return (name, values, shape);

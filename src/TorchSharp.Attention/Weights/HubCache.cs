@@ -9,15 +9,14 @@ namespace TorchSharp.Attention;
 /// </summary>
 public static partial class HubCache
 {
-    private const int LongestReference = 200;
-
     private static readonly string[] FileNames = ["model.safetensors", "pytorch_model.bin"];
 
     /// <summary>The file of a model's weights.</summary>
     /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
     /// <param name="folder">
-    /// A cache of the hub, or a folder with a folder <c>owner/model</c>. Null for this user's cache: the environment variables
-    /// <c>HF_HUB_CACHE</c> or <c>HF_HOME</c>, else <c>.cache/huggingface/hub</c> in the home folder.
+    /// A cache of the hub, or a folder with a folder <c>owner/model</c>. Null for this user's cache, which is found as Hugging Face's tools find it:
+    /// the environment variables <c>HF_HUB_CACHE</c>, <c>HUGGINGFACE_HUB_CACHE</c>, <c>HF_HOME</c> (its folder <c>hub</c>) and <c>XDG_CACHE_HOME</c>
+    /// (its folder <c>huggingface/hub</c>), the first that is set, else <c>.cache/huggingface/hub</c> in the home folder.
     /// </param>
     /// <param name="revision">A branch, a tag or a commit. Default <c>main</c>. A plain folder has none.</param>
     /// <returns>
@@ -29,7 +28,7 @@ public static partial class HubCache
     {
         string model = ModelFolder(name, revision, ref folder), snapshot = Path.Combine(model, "snapshots", Commit(model, revision));
         string plain = Path.Combine([folder, .. name.Split('/')]);
-        return new[] { snapshot, plain }.SelectMany(place => FileNames.Select(file => Path.Combine(place, file))).FirstOrDefault(File.Exists)
+        return new[] { snapshot, plain }.SelectMany(place => FileNames.Select(file => Path.Combine(place, file))).FirstOrDefault(HubFiles.IsThere)
             ?? throw new FileNotFoundException(
                 $"There are no weights of '{name}' in '{snapshot}' nor in '{plain}' ({string.Join(", ", FileNames)}). " +
                 $"Fetch them with HubCache.DownloadAsync, or with Hugging Face's command: hf download {name}", Path.Combine(snapshot, FileNames[0]));
@@ -38,7 +37,9 @@ public static partial class HubCache
     /// <summary>
     /// Fetches a model's weights from the hub by HTTPS into a cache, where <see cref="Find"/> and Hugging Face's tools find them. A file that is
     /// there already is not fetched again, and a download that broke off continues. The contents are compared with the server's checksum
-    /// (SHA-256, or git's SHA-1) before the file gets its name.
+    /// (SHA-256, or git's SHA-1) before the file gets its name. Where the revision is a commit, a file that is there is compared with the checksum
+    /// that its blob is named after, and nobody is asked; one that is damaged, cut off or gone is fetched again. A cache that is complete may be
+    /// read-only. Several processes may fetch into one cache.
     /// </summary>
     /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
     /// <param name="options">From where, to where and which file. Null: the defaults.</param>
@@ -51,6 +52,7 @@ public static partial class HubCache
     /// another checksum or size than announced; the message names both checksums.
     /// </exception>
     /// <exception cref="IOException">The cache cannot be written, as when the disk is full. What was received stays.</exception>
+    /// <exception cref="UnauthorizedAccessException">The file must be fetched, and the cache may not be written.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public static async Task<string> DownloadAsync(
         string name, HubDownloadOptions? options = null, IProgress<HubDownloadProgress>? progress = null, CancellationToken cancellationToken = default)
@@ -88,23 +90,33 @@ public static partial class HubCache
     /// <summary>The commit that a branch or tag stands for; the revision itself where it is one, or is not known.</summary>
     private static string Commit(string model, string revision)
     {
-        string reference = Path.Combine(model, "refs", revision);
-        if (!File.Exists(reference) || new FileInfo(reference).Length > LongestReference) return revision;
-        string commit = File.ReadAllText(reference).Trim();
-        return IsPart(commit) ? commit : revision;
+        return HubFiles.ReadReference(Path.Combine(model, "refs", revision)) is { } commit && IsPart(commit) ? commit : revision;
     }
 
-    private static string UserCache()
+    /// <summary>Where Hugging Face's tools keep what they fetch.</summary>
+    /// <param name="variable">An environment variable's value; null or empty where it is not set.</param>
+    /// <param name="user">The user's home folder.</param>
+    internal static string UserCache(Func<string, string?> variable, string user)
     {
-        if (Environment.GetEnvironmentVariable("HF_HUB_CACHE") is { Length: > 0 } cache) return cache;
-        string home = Environment.GetEnvironmentVariable("HF_HOME") is { Length: > 0 } set
-            ? set
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "huggingface");
-        return Path.Combine(home, "hub");
+        return Set("HF_HUB_CACHE") ?? Set("HUGGINGFACE_HUB_CACHE")
+            ?? Path.Combine(Set("HF_HOME") ?? Path.Combine(Set("XDG_CACHE_HOME") ?? Path.Combine(user, ".cache"), "huggingface"), "hub");
+
+        // The tools put the home folder and other variables in too.
+        string? Set(string name)
+        {
+            if (variable(name) is not { Length: > 0 } value) return null;
+            if (value == "~" || value.StartsWith("~/", StringComparison.Ordinal)) value = user + value[1..];
+            return Variable().Replace(value, match => variable(match.Groups["name"].Value) ?? match.Value);
+        }
     }
+
+    private static string UserCache() => UserCache(Environment.GetEnvironmentVariable, Environment.GetFolderPath(Environment.SpecialFolder.UserProfile));
 
     /// <summary>Whether a text can stand between slashes without leading elsewhere.</summary>
     private static bool IsPart(string text) => Part().IsMatch(text) && text.Trim('.').Length > 0;
+
+    [GeneratedRegex(@"\$(?:\{(?<name>\w+)\}|(?<name>\w+))", RegexOptions.CultureInvariant)]
+    private static partial Regex Variable();
 
     [GeneratedRegex(@"\A[A-Za-z0-9._-]{1,96}\z", RegexOptions.CultureInvariant)]
     private static partial Regex Part();

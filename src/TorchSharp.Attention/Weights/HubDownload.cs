@@ -94,50 +94,75 @@ internal sealed partial class HubDownload : IDisposable
     private static string? Header(HttpResponseMessage response, string name) =>
         response.Headers.TryGetValues(name, out IEnumerable<string>? values) ? values.FirstOrDefault() : null;
 
-    private static long LengthOf(string path)
-    {
-        // The length of the file behind a link.
-        if (!File.Exists(path)) return -1;
-        using FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-        return stream.Length;
-    }
-
     private static HubDownloadException Unannounced(Uri uri, string header, string what) => new(
         $"{Show(uri)} {what}; without {header} a download cannot be verified. Is Endpoint a server of the hub's kind?");
 
     private async Task<string> OneAsync(string file)
     {
-        // A commit never changes, so nobody needs to be asked.
+        // A commit never changes, so nobody needs to be asked where the file is known to be whole.
         string known = Path.Combine(_model, "snapshots", _options.Revision, file);
-        if (Commit().IsMatch(_options.Revision) && LengthOf(known) is >= 0 and long there)
+        long there = Commit().IsMatch(_options.Revision) ? HubFiles.LengthOf(known) : -1;
+        bool? isWhole = there >= 0 ? await IsWholeAsync(known).ConfigureAwait(false) : null;
+        if (isWhole == true) return There(file, known, there);
+        Announced announced;
+        try
         {
-            _progress?.Report(new(file, there, there));
-            return known;
+            announced = await AskAsync(AddressOf(file, _options.Revision)).ConfigureAwait(false);
+        }
+        catch (HubDownloadException e) when (there >= 0 && isWhole is null && e.InnerException is not null)
+        {
+            // Without a network there is nothing to compare the file with.
+            return There(file, known, there);
         }
 
-        Announced announced = await AskAsync(AddressOf(file, _options.Revision)).ConfigureAwait(false);
-        string snapshot = Path.Combine(_model, "snapshots", announced.Commit, file), blob = Path.Combine(_model, "blobs", announced.Checksum);
-        if (LengthOf(snapshot) == announced.Size)
-        {
-            _progress?.Report(new(file, announced.Size, announced.Size));
-        }
-        else
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName(blob)!);
-            using FileStream only = await LockAsync(announced.Checksum).ConfigureAwait(false);
-            if (LengthOf(blob) == announced.Size) _progress?.Report(new(file, announced.Size, announced.Size));
-            else await FetchAsync(file, announced, blob).ConfigureAwait(false);
-            if (LengthOf(snapshot) != announced.Size) Place(blob, snapshot);
-        }
-
-        if (_options.Revision != announced.Commit)
-        {
-            string reference = Path.Combine(_model, "refs", _options.Revision);
-            Directory.CreateDirectory(Path.GetDirectoryName(reference)!);
-            AtomicFile.Write(reference, stream => stream.Write(Encoding.ASCII.GetBytes(announced.Commit)));
-        }
-
+        string snapshot = Path.Combine(_model, "snapshots", announced.Commit, file);
+        bool wasThere = isWhole != false && HubFiles.LengthOf(snapshot) == announced.Size;
+        if (wasThere) There(file, snapshot, announced.Size);
+        else await BringAsync(file, announced, snapshot, isWhole == false).ConfigureAwait(false);
+        if (_options.Revision != announced.Commit) WriteReference(announced.Commit, wasThere);
         return snapshot;
+    }
+
+    private string There(string file, string path, long size)
+    {
+        _progress?.Report(new(file, size, size));
+        return path;
+    }
+
+    /// <summary>Brings a file into a snapshot, by way of its blob, while nobody else does.</summary>
+    private async Task BringAsync(string file, Announced announced, string snapshot, bool isDamaged)
+    {
+        string blob = Path.Combine(_model, "blobs", announced.Checksum);
+        Directory.CreateDirectory(Path.GetDirectoryName(blob)!);
+        using FileStream only = await LockAsync(announced.Checksum).ConfigureAwait(false);
+        if (!isDamaged && HubFiles.LengthOf(blob) == announced.Size) There(file, blob, announced.Size);
+        else await FetchAsync(file, announced, blob).ConfigureAwait(false);
+        if (isDamaged || HubFiles.LengthOf(snapshot) != announced.Size) Place(blob, snapshot);
+    }
+
+    /// <summary>Whether a file is what its blob is named after; null where the blob's name is no checksum, or the file is a copy.</summary>
+    private async Task<bool?> IsWholeAsync(string path)
+    {
+        if (File.ResolveLinkTarget(path, returnFinalTarget: true) is not { } blob || !Tag().IsMatch(blob.Name)) return null;
+        using FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1, FileOptions.Asynchronous | FileOptions.SequentialScan);
+        return string.Equals(await ChecksumAsync(stream, blob.Name.Length, _cancellation).ConfigureAwait(false), blob.Name, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>Notes which commit the revision is, where that is not noted yet.</summary>
+    private void WriteReference(string commit, bool mayBeReadOnly)
+    {
+        string reference = Path.Combine(_model, "refs", _options.Revision);
+        if (HubFiles.ReadReference(reference) == commit) return;
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(reference)!);
+            HubFiles.RemoveLink(reference);
+            AtomicFile.Write(reference, stream => stream.Write(Encoding.ASCII.GetBytes(commit)));
+        }
+        catch (Exception e) when (mayBeReadOnly && HubFiles.IsReadOnly(e))
+        {
+            // The file is there, and the cache is not ours to write.
+        }
     }
 
     private Uri AddressOf(string file, string revision) =>
@@ -176,8 +201,9 @@ internal sealed partial class HubDownload : IDisposable
     {
         string part = $"{blob}.incomplete";
         Uri uri = AddressOf(file, announced.Commit);
-        if (LengthOf(part) > announced.Size) File.Delete(part);
-        if (LengthOf(part) != announced.Size || announced.Size == 0) await ReceiveAsync(file, uri, announced, part).ConfigureAwait(false);
+        HubFiles.RemoveLink(part);
+        if (HubFiles.LengthOf(part) > announced.Size) File.Delete(part);
+        if (HubFiles.LengthOf(part) != announced.Size || announced.Size == 0) await ReceiveAsync(file, uri, announced, part).ConfigureAwait(false);
         else _progress?.Report(new(file, announced.Size, announced.Size));
 
         string found;
@@ -198,7 +224,7 @@ internal sealed partial class HubDownload : IDisposable
 
     private async Task ReceiveAsync(string file, Uri uri, Announced announced, string part)
     {
-        long from = Math.Max(LengthOf(part), 0), size = announced.Size;
+        long from = Math.Max(HubFiles.LengthOf(part), 0), size = announced.Size;
         HttpResponseMessage response = await FollowAsync(HttpMethod.Get, uri, from, enough: null).ConfigureAwait(false);
         try
         {
@@ -369,6 +395,7 @@ internal sealed partial class HubDownload : IDisposable
         // The file stays: deleting it would let two hold it under one name.
         string path = Path.Combine(_folder, ".locks", Path.GetFileName(_model), $"{checksum}.lock");
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        HubFiles.RemoveLink(path);
         while (true)
         {
             try

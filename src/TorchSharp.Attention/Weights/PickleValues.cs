@@ -2,35 +2,34 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A name of a Python module that a pickle refers to, one of the few that tensors need.</summary>
+/// <summary>A name of a Python module that a pickle refers to. It is only a name.</summary>
 internal sealed record PickleGlobal(string Module, string Name)
 {
     /// <summary>The type of a storage's values, where the global is a storage class that TorchSharp has.</summary>
-    public ScalarType? Storage => this switch
+    public ScalarType? Storage => Module is "torch" or "torch.cuda" ? Name switch
     {
-        { Module: "torch", Name: "DoubleStorage" } => ScalarType.Float64,
-        { Module: "torch", Name: "FloatStorage" } => ScalarType.Float32,
-        { Module: "torch", Name: "HalfStorage" } => ScalarType.Float16,
-        { Module: "torch", Name: "BFloat16Storage" } => ScalarType.BFloat16,
-        { Module: "torch", Name: "LongStorage" } => ScalarType.Int64,
-        { Module: "torch", Name: "IntStorage" } => ScalarType.Int32,
-        { Module: "torch", Name: "ShortStorage" } => ScalarType.Int16,
-        { Module: "torch", Name: "CharStorage" } => ScalarType.Int8,
-        { Module: "torch", Name: "ByteStorage" } => ScalarType.Byte,
-        { Module: "torch", Name: "BoolStorage" } => ScalarType.Bool,
-        { Module: "torch", Name: "ComplexFloatStorage" } => ScalarType.ComplexFloat32,
-        { Module: "torch", Name: "ComplexDoubleStorage" } => ScalarType.ComplexFloat64,
+        "DoubleStorage" => ScalarType.Float64,
+        "FloatStorage" => ScalarType.Float32,
+        "HalfStorage" => ScalarType.Float16,
+        "BFloat16Storage" => ScalarType.BFloat16,
+        "LongStorage" => ScalarType.Int64,
+        "IntStorage" => ScalarType.Int32,
+        "ShortStorage" => ScalarType.Int16,
+        "CharStorage" => ScalarType.Int8,
+        "ByteStorage" => ScalarType.Byte,
+        "BoolStorage" => ScalarType.Bool,
+        "ComplexFloatStorage" => ScalarType.ComplexFloat32,
+        "ComplexDoubleStorage" => ScalarType.ComplexFloat64,
         _ => null,
-    };
+    } : null;
 
-    public bool IsAllowed => Storage is not null || (Module, Name) switch
+    /// <summary>Bytes of a value, where the global is a storage class, also one whose values TorchSharp lacks; else 0.</summary>
+    public int StorageBytes => Storage is { } type ? SafetensorsTypes.Size(type) : (Module, Name) switch
     {
-        ("collections", "OrderedDict") => true,
-        ("torch._utils", "_rebuild_tensor_v2" or "_rebuild_parameter") => true,
-        ("torch", "Size" or "device") => true,
-        ("torch", "float64" or "float32" or "float16" or "bfloat16" or "int64" or "int32" or "int16" or "int8" or "uint8" or "bool") => true,
-        ("torch", "complex64" or "complex128") => true,
-        _ => false,
+        ("torch" or "torch.cuda", "QInt8Storage" or "QUInt8Storage" or "QUInt4x2Storage" or "QUInt2x4Storage" or "UntypedStorage") => 1,
+        ("torch.storage", "UntypedStorage" or "_UntypedStorage") => 1,
+        ("torch" or "torch.cuda", "QInt32Storage") => 4,
+        _ => 0,
     };
 
     public override string ToString() => $"{Module}.{Name}";
@@ -44,18 +43,65 @@ internal sealed class PickleDictionary
 
 internal sealed class PickleList
 {
+    /// <summary>Whether a dictionary was made of it.</summary>
+    public bool IsTaken { get; set; }
+
     public List<object?> Items { get; } = [];
 }
 
-/// <summary>Values that no weights need, such as a device.</summary>
-internal sealed record PickleOpaque(string What);
+/// <summary>An object that no weights need: what it is, and nothing of what it holds.</summary>
+internal sealed record PickleOpaque(PickleGlobal Class, string? Kind = null)
+{
+    public static readonly PickleOpaque Set = new(new("builtins", "set"), "a set"), Bytes = new(new("builtins", "bytes"), "bytes"),
+        LargeInteger = new(new("builtins", "int"), "an integer");
 
-/// <summary>A file of values in the archive.</summary>
-internal sealed record PickleStorage(ScalarType Type, string Key, long Count);
+    public string What => Kind is null ? Listing.Short(Class.ToString()) : Kind;
+
+    /// <summary>A tensor of a class or type that TorchSharp lacks.</summary>
+    public static PickleOpaque TensorOf(PickleGlobal type) => new(type, $"a tensor of {Listing.Short(type.ToString())}, which is not read");
+}
+
+/// <summary>Words for what stands where no tensor does.</summary>
+internal static class PickleKinds
+{
+    public static string Of(object? value) => value switch
+    {
+        null => "None",
+        bool => "a truth value",
+        long or System.Numerics.BigInteger => "an integer",
+        double => "a number",
+        string => "a text",
+        object?[] => "a tuple",
+        PickleList => "a list",
+        PickleDictionary => "a dictionary",
+        PickleTensor => "a tensor",
+        PickleStorage => "a storage",
+        PickleGlobal global => Listing.Short(global.ToString()),
+        PickleOpaque opaque => opaque.What,
+        _ => "an object",
+    };
+}
+
+/// <summary>Values in the archive, all of one type.</summary>
+internal sealed record PickleStorage(PickleGlobal Class, string Key, long Count)
+{
+    /// <summary>Type of the values; null where TorchSharp has none.</summary>
+    public ScalarType? Type => Class.Storage;
+
+    public long Bytes => checked(Count * Class.StorageBytes);
+
+    /// <summary>The first value that is meant, where it is a part of the storage.</summary>
+    public long Start { get; init; }
+
+    /// <summary>How many values are meant.</summary>
+    public long Size { get; init; } = Count;
+}
 
 /// <summary>A view of a storage.</summary>
 internal sealed record PickleTensor(PickleStorage Storage, long Offset, long[] Shape, long[] Strides)
 {
+    public ScalarType Type => Storage.Type!.Value;
+
     public bool IsContiguous
     {
         get

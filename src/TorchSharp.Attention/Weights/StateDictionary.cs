@@ -1,9 +1,12 @@
 namespace TorchSharp.Attention;
 
 /// <summary>The dictionary of tensors in what a pickle holds: the outermost, or one of those inside it.</summary>
-internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<string, PickleTensor>> Tensors)
+/// <param name="Path">The keys that lead to it, joined by dots.</param>
+/// <param name="Tensors">Its tensors.</param>
+/// <param name="NotTensors">What else it and the dictionaries around it hold: where, and of what kind.</param>
+internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<string, PickleTensor>> Tensors, IReadOnlyList<string> NotTensors)
 {
-    private const int Depth = 4, MostSections = 10_000;
+    private const int Depth = 4, MostSections = 10_000, MostListed = 1000;
 
     private static readonly string[] Usual = ["state_dict", "model_state_dict", "model"];
 
@@ -13,7 +16,8 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         if (value is not PickleDictionary root)
         {
             throw new PickleException(
-                "it holds no dictionary. If it is a whole model or a tensor, save the weights alone in Python: torch.save(model.state_dict(), path)");
+                $"it holds no dictionary but {PickleKinds.Of(value)}; nothing was run. If it is a whole model or a tensor, save the weights alone in Python: " +
+                "torch.save(model.state_dict(), path)");
         }
 
         List<Place> places = Places(root);
@@ -32,13 +36,47 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         {
             [{ Depth: 0 } outermost, ..] => Of(outermost),
             [Place only] => Of(only),
-            [] => throw new PickleException("it holds no dictionary of tensors. Save the weights in Python: torch.save(model.state_dict(), path)"),
+            [] => throw new PickleException(
+                $"it holds no dictionary of tensors but {Listing.Of(Others(root, null, ""), other => other)}; nothing was run. " +
+                "Save the weights in Python: torch.save(model.state_dict(), path)"),
             _ => throw new PickleException($"it holds several dictionaries of tensors; say which section: {Names(places)}"),
         };
     }
 
-    private static StateDictionary Of(Place place) => new(place.Path,
-        [.. place.Dictionary.Items.Where(IsTensor).Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))]);
+    private static StateDictionary Of(Place place)
+    {
+        List<string> others = [];
+        PickleDictionary? chosen = null;
+        for (Place? at = place; at is not null && others.Count < MostListed; at = at.Outer)
+        {
+            others.AddRange(Others(at.Dictionary, chosen, at.Path));
+            chosen = at.Dictionary;
+        }
+
+        return new(place.Path,
+            [.. place.Dictionary.Items.Where(IsTensor).Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))],
+            others);
+    }
+
+    /// <summary>What a dictionary holds that is neither a tensor to read nor the dictionary that was chosen in it.</summary>
+    private static List<string> Others(PickleDictionary dictionary, PickleDictionary? chosen, string path)
+    {
+        // Of a long path the start is enough: a file may repeat it many times.
+        string start = path.Length == 0 ? "" : Listing.Cut(path) + ".";
+        List<string> others = [];
+        foreach ((object? key, object? value) in dictionary.Items)
+        {
+            if (ReferenceEquals(value, chosen) && chosen is not null) continue;
+            if (chosen is null && key is string && value is PickleTensor) continue;
+            string place = key is string name ? Listing.Short(start + Listing.Cut(name)) : $"{(start.Length == 0 ? "" : Listing.Short(start) + " ")}under {PickleKinds.Of(key)}";
+            others.Add($"{place}: {PickleKinds.Of(value)}");
+            if (others.Count < MostListed) continue;
+            others.Add("and more");
+            break;
+        }
+
+        return others;
+    }
 
     /// <summary>The dictionaries with tensors, nearest first, each once: what refers to itself, or to one thing many times, is walked once.</summary>
     private static List<Place> Places(PickleDictionary root)
@@ -71,6 +109,8 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
     private sealed class Place(PickleDictionary dictionary, Place? outer, string key)
     {
         public PickleDictionary Dictionary => dictionary;
+
+        public Place? Outer => outer;
 
         public int Depth { get; } = outer is null ? 0 : outer.Depth + 1;
 

@@ -1,12 +1,11 @@
-using System.Text;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file that <c>torch.save</c> wrote (<c>.pt</c>, <c>.pth</c>; PyTorch 1.6 and later): a zip archive of a pickle and the values.
-/// It is read without executing anything: a pickle that asks for more than numbers, texts, lists, dictionaries and tensors is refused,
-/// and the message says for what it asked.
+/// A file that <c>torch.save</c> wrote (<c>.pt</c>, <c>.pth</c>): a zip archive of a pickle and the values (PyTorch 1.6 and later), or pickles and
+/// values one after the other (PyTorch 0.2 to 1.5). Its content decides which, not its name. It is read without executing anything: objects that
+/// are no tensors are skipped by name (<see cref="WeightsFile.NotTensors"/>), and a pickle that would run programs in Python is refused by name.
 /// </summary>
 /// <remarks>
 /// The file may be a state dict, or a checkpoint whose dictionaries hold one. Tensors that share a storage, or that are views with any
@@ -14,14 +13,7 @@ namespace TorchSharp.Attention;
 /// </remarks>
 public sealed class TorchArchive : WeightsFile
 {
-    private const string PickleName = "data.pkl";
-
-    /// <summary>A pickle of weights takes some hundred bytes a tensor.</summary>
-    private const long LongestPickle = 100_000_000;
-
-    private readonly ZipDirectory _files;
-    private readonly string _root;
-    private readonly bool _bigEndian;
+    private readonly TorchLayout _layout;
     private readonly Dictionary<string, PickleTensor> _tensors = new(StringComparer.Ordinal);
 
     private TorchArchive(ByteSource source, string? section)
@@ -29,25 +21,20 @@ public sealed class TorchArchive : WeightsFile
     {
         try
         {
-            _files = new ZipDirectory(source);
-            _root = FindRoot();
-            if (_files.Contains(_root + "constants.pkl"))
-            {
-                throw source.Wrong(
-                    "this is a TorchScript archive, a program with its weights. Save the weights alone in Python: " +
-                    "torch.save(torch.jit.load(path).state_dict(), new_path)");
-            }
-
-            _bigEndian = ReadByteOrder();
-            StateDictionary state = StateDictionary.Find(PickleReader.Read(ReadPickle()), section);
+            _layout = TorchLayout.Of(source);
+            StateDictionary state = StateDictionary.Find(_layout.Value, section);
             Section = state.Path;
+            NotTensors = state.NotTensors;
             foreach ((string name, PickleTensor tensor) in state.Tensors) Take(name, tensor);
         }
         catch (Exception e) when (e is PickleException or OverflowException)
         {
-            throw source.Wrong($"{PickleName}: {e.Message}.", e);
+            throw source.Wrong($"its pickle: {e.Message}.", e);
         }
     }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> NotTensors { get; }
 
     /// <summary>Which of the file's dictionaries the tensors come from: its keys joined by dots; empty for the outermost.</summary>
     public string Section { get; }
@@ -91,11 +78,11 @@ public sealed class TorchArchive : WeightsFile
 
     private Tensor Read(PickleTensor view)
     {
-        ScalarType type = view.Storage.Type;
-        long start = _files.Locate(FileOf(view.Storage)).Offset + (view.Offset * SafetensorsTypes.Size(type));
+        ScalarType type = view.Type;
+        long start = _layout.Locate(view.Storage).Offset + (view.Offset * SafetensorsTypes.Size(type));
         Tensor values = empty([view.Span], dtype: type, device: CPU);
         Source.Fill(values, start);
-        if (_bigEndian) Swap(values, type);
+        if (_layout.IsBigEndian) Swap(values, type);
         return view.IsContiguous
             ? values.reshape(view.Shape)
             : values.as_strided(view.Shape, view.Strides).contiguous();
@@ -103,44 +90,10 @@ public sealed class TorchArchive : WeightsFile
 
     private void Take(string name, PickleTensor tensor)
     {
-        long bytes = _files.Locate(FileOf(tensor.Storage)).Size, needed = checked(tensor.Storage.Count * SafetensorsTypes.Size(tensor.Storage.Type));
-        if (bytes != needed)
-        {
-            throw Source.Wrong($"{Listing.Short(name)} has {tensor.Storage.Count} values of {tensor.Storage.Type}, {needed} bytes; its file has {bytes}.");
-        }
-
-        Add(new WeightsEntry(name, tensor.Storage.Type, ValueList.Create<long>(tensor.Shape)));
+        long bytes = _layout.Locate(tensor.Storage).Size, needed = tensor.Storage.Bytes;
+        if (bytes != needed) throw Source.Wrong($"{Listing.Short(name)} has {tensor.Storage.Count} values of {tensor.Type}, {needed} bytes; its file has {bytes}.");
+        Add(new WeightsEntry(name, tensor.Type, ValueList.Create<long>(tensor.Shape)));
         _tensors.Add(name, tensor);
-    }
-
-    private string FileOf(PickleStorage storage) => $"{_root}data/{storage.Key}";
-
-    private string FindRoot()
-    {
-        string[] pickles = [.. _files.Names.Where(name => name == PickleName || name.EndsWith("/" + PickleName, StringComparison.Ordinal))];
-        return pickles is [string pickle]
-            ? pickle[..^PickleName.Length]
-            : throw Source.Wrong(ForeignFile.DescribeArchive([.. _files.Names]) ?? $"the archive has {pickles.Length} files '{PickleName}'; torch.save writes one. It is no PyTorch archive.");
-    }
-
-    private byte[] ReadPickle()
-    {
-        string name = _root + PickleName;
-        long size = _files.Locate(name).Size;
-        return size <= LongestPickle ? _files.Read(name) : throw Source.Wrong($"{PickleName} has {size} bytes; at most {LongestPickle} are read.");
-    }
-
-    private bool ReadByteOrder()
-    {
-        string name = _root + "byteorder";
-        if (!_files.Contains(name)) return false;
-        string order = Encoding.ASCII.GetString(_files.Read(name));
-        return order switch
-        {
-            "little" => false,
-            "big" => true,
-            _ => throw Source.Wrong($"its byte order is {Listing.Short(order)}; 'little' and 'big' are known."),
-        };
     }
 
     private static void Swap(Tensor values, ScalarType type)

@@ -43,6 +43,12 @@ public abstract class WeightsFile : IDisposable
     /// <summary>Texts about the whole file; empty where the format has none.</summary>
     public virtual IReadOnlyDictionary<string, string> Metadata { get; } = new Dictionary<string, string>();
 
+    /// <summary>
+    /// What a PyTorch file holds besides the tensors that are read, each with its place and kind: <c>'epoch': an integer</c>,
+    /// <c>'args': 'argparse.Namespace'</c>. Nothing of it is run or kept. At most about a thousand are listed. Empty for safetensors.
+    /// </summary>
+    public virtual IReadOnlyList<string> NotTensors { get; } = [];
+
     /// <summary>Whether the file is mapped into memory. False for one that is empty, which no system maps.</summary>
     public bool IsMemoryMapped => IsMapped;
 
@@ -76,7 +82,7 @@ public abstract class WeightsFile : IDisposable
         using (ByteSource source = new(path))
         {
             length = source.Length;
-            start = source.Read(0, Math.Min(length, ForeignFile.Start));
+            start = source.Read(0, Math.Min(length, Math.Max(ForeignFile.Start, TorchLegacy.RecognisedBytes)));
         }
 
         // A safetensors header's length may begin with any byte, also with those of a pickle: this comes first.
@@ -89,18 +95,14 @@ public abstract class WeightsFile : IDisposable
                 : throw new WeightsFormatException($"'{path}': this is JSON, and an index of shards names it as a file of weights.");
         }
 
-        if (start.AsSpan().StartsWith("PK"u8)) return TorchArchive.Open(path, section, memoryMap);
+        // The reader of an unknown pickle says what it is.
+        if (start.AsSpan().StartsWith("PK"u8) || TorchLegacy.IsOne(start) || TorchLegacy.IsPickle(start)) return TorchArchive.Open(path, section, memoryMap);
         if (ForeignFile.Describe(start, length) is string foreign) throw new WeightsFormatException($"'{path}': {foreign}");
-        const string remedy = "In Python, load it and write it anew: torch.save(torch.load(path, weights_only=True), new_path), or safetensors.torch.save_file.";
-        if (start.Length > 1 && start[0] == 0x80 && start[1] < 6)
-        {
-            throw new WeightsFormatException($"'{path}': this is a bare pickle, as torch.save wrote before PyTorch 1.6; only the zip format is read. {remedy}");
-        }
 
         // The old tar format starts with the name of its first member.
         if (Encoding.ASCII.GetString(start).StartsWith("storages", StringComparison.Ordinal) || IsTar(path))
         {
-            throw new WeightsFormatException($"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only the zip format is read. " +
+            throw new WeightsFormatException($"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only its later formats are read. " +
                 "No version of PyTorch reads such a file without running what it asks for; do it only if you trust the file: " +
                 "torch.save(torch.load(path, weights_only=False), new_path).");
         }
@@ -229,9 +231,14 @@ internal static class Listing
     /// <summary>A text out of a file in quotation marks, shortened and without control characters.</summary>
     public static string Short(string text)
     {
+        return $"'{string.Concat(Cut(text).Select(c => char.IsControl(c) ? '?' : c))}'";
+    }
+
+    /// <summary>The start of a long text.</summary>
+    public static string Cut(string text)
+    {
         const int longest = 80;
-        string cut = text.Length > longest ? text[..longest] + "…" : text;
-        return $"'{string.Concat(cut.Select(c => char.IsControl(c) ? '?' : c))}'";
+        return text.Length > longest ? text[..longest] + "…" : text;
     }
 
     public static string Shape(IEnumerable<long> shape) => $"[{string.Join(", ", shape.Take(Shown))}]";

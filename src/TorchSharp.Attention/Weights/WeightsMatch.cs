@@ -75,6 +75,7 @@ internal sealed class WeightsMatch
             Skipped = [.. skipped],
             KeptAttention = [.. absent[true]],
             Adapted = _adapted,
+            NotTensors = [.. file.NotTensors],
         };
         Report = Report with { Advice = WeightsAdvice.Of(Report, model, _prefix) };
 

@@ -69,6 +69,10 @@ public sealed record WeightsReport
 
     /// <summary>What would mend it, as far as names and shapes tell; empty where everything fits.</summary>
     public ValueList<string> Advice { get; init; } = [];
+    /// <summary>
+    /// What the file holds besides tensors, each with its place and kind, as in <see cref="WeightsFile.NotTensors"/>. It was neither read nor run.
+    /// </summary>
+    public ValueList<string> NotTensors { get; init; } = [];
 
     /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
     public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
@@ -84,6 +88,7 @@ public sealed record WeightsReport
         Line("attention that keeps its start", KeptAttention, Listing.Short);
         Line("not exact", Conversions, conversion => conversion.ToString());
         foreach (string advice in Advice) text.Append("\n  advice: ").Append(advice);
+        Line("no tensors, so not read", NotTensors, what => what);
         if (Adapted is not null) text.Append("\n  adapted to the input channels: '").Append(Adapted).Append('\'');
         return text.ToString();
 

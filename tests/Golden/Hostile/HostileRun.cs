@@ -35,9 +35,9 @@ internal static class HostileRun
         foreach (string path in Directory.GetFiles(folder, "*.pth", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
         {
             byte[] bytes = File.ReadAllBytes(path);
-            if (bytes.Length > LongestSeed || !bytes.AsSpan().StartsWith("PK"u8)) continue;
+            if (bytes.Length > LongestSeed) continue;
 
-            // The pickle comes first, the directory last. Written down a few times, since there is so little of what is real.
+            // The pickle comes first, the directory of a zip archive last. Written down a few times, since there is so little of what is real.
             for (int i = 0; i < 8; i++) seeds.Add(($"{Path.GetFileNameWithoutExtension(path)}{i}.pth", bytes, [new Range(0, bytes.Length / 2), new Range(^(bytes.Length / 3), ^0)]));
         }
 

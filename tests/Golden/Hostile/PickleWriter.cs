@@ -4,7 +4,11 @@ using System.Text;
 namespace TorchSharp.Attention.Golden;
 
 /// <summary>A tensor as a pickle names it: a view of a storage, perhaps wrapped as a parameter.</summary>
-internal sealed record PickledTensor(string StorageClass, string Key, long Count, long Offset, long[] Shape, long[] Strides, bool IsParameter = false);
+internal sealed record PickledTensor(string StorageClass, string Key, long Count, long Offset, long[] Shape, long[] Strides, bool IsParameter = false)
+{
+    /// <summary>For the format before PyTorch 1.6, the part of the storage that is meant: its key, where it starts, how many values.</summary>
+    public (string Key, long Start, long Size)? View { get; init; }
+}
 
 /// <summary>A call of a global with arguments, for what only a test would write.</summary>
 internal sealed record PickledCall(string Module, string Name, params object?[] Arguments);
@@ -19,9 +23,13 @@ internal sealed class PickleWriter
     private readonly Dictionary<string, int> _memo = new(StringComparer.Ordinal);
     private int _memos;
 
-    public static byte[] Write(object? value)
+    private bool _legacy;
+
+    /// <param name="value">The value.</param>
+    /// <param name="legacy">Whether storages are named as before PyTorch 1.6: with the part that is meant.</param>
+    public static byte[] Write(object? value, bool legacy = false)
     {
-        PickleWriter writer = new();
+        PickleWriter writer = new() { _legacy = legacy };
         writer.Value(value);
         writer.Op('.');
         return [.. writer._bytes];
@@ -157,6 +165,7 @@ internal sealed class PickleWriter
         Text(tensor.Key);
         Text("cpu");
         Integer(tensor.Count);
+        if (_legacy) Value(tensor.View is { } view ? new object?[] { view.Key, view.Start, view.Size } : null);
         Op('t');
         Memo(null);
         Op('Q');

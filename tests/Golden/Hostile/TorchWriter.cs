@@ -6,6 +6,9 @@ namespace TorchSharp.Attention.Golden;
 /// <summary>Writes archives as torch.save does: data.pkl, byteorder, version, and a file a storage. For tests of the reader.</summary>
 internal sealed class TorchWriter
 {
+    /// <summary>The pickle of the magic number that such files start with.</summary>
+    public static readonly byte[] LegacyMagic = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, (byte)'.'];
+
     private readonly List<byte[]> _storages = [];
 
     /// <summary>Name of the folder in the archive.</summary>
@@ -44,6 +47,29 @@ internal sealed class TorchWriter
 
     /// <summary>The archive of a value.</summary>
     public byte[] ToBytes(object? value) => Archive(PickleWriter.Write(value));
+
+    /// <summary>The file of a value as torch.save wrote it before PyTorch 1.6.</summary>
+    /// <param name="value">The value.</param>
+    /// <param name="elementBytes">Bytes of a value, for each storage.</param>
+    /// <param name="littleEndian">What the file says of the machine; the values are little-endian in any case.</param>
+    public byte[] ToLegacyBytes(object? value, IReadOnlyList<int> elementBytes, bool littleEndian = true) =>
+        Legacy(PickleWriter.Write(value, legacy: true), elementBytes, littleEndian);
+
+    /// <summary>The file of a pickle's bytes as torch.save wrote it before PyTorch 1.6.</summary>
+    public byte[] Legacy(byte[] pickle, IReadOnlyList<int> elementBytes, bool littleEndian = true)
+    {
+        List<byte> bytes = [.. LegacyMagic, .. PickleWriter.Write(1001)];
+        bytes.AddRange(PickleWriter.Write(new Dictionary<string, object?> { ["protocol_version"] = 1001, ["little_endian"] = littleEndian }));
+        bytes.AddRange(pickle);
+        bytes.AddRange(PickleWriter.Write(new List<object?>(Enumerable.Range(0, _storages.Count).Select(i => i.ToString(System.Globalization.CultureInfo.InvariantCulture)))));
+        for (int i = 0; i < _storages.Count; i++)
+        {
+            bytes.AddRange(BitConverter.GetBytes((long)(_storages[i].Length / elementBytes[i])));
+            bytes.AddRange(_storages[i]);
+        }
+
+        return [.. bytes];
+    }
 
     /// <summary>The archive of a pickle's bytes.</summary>
     public byte[] Archive(byte[] pickle)

@@ -58,4 +58,48 @@ public sealed class HubCacheTests : IDisposable
         Directory.CreateDirectory(_folder.PathOf($"{Model}/snapshots"));
         Assert.Throws<FileNotFoundException>(() => HubCache.Find(Name, _folder.Root));
     }
+
+    [Fact]
+    public void A_link_that_leads_nowhere_is_no_file()
+    {
+        _folder.Write($"{Model}/refs/main", System.Text.Encoding.ASCII.GetBytes(Commit));
+        string link = _folder.Link($"{Model}/snapshots/{Commit}/model.safetensors", "../../blobs/gone");
+        Assert.Throws<FileNotFoundException>(() => HubCache.Find(Name, _folder.Root));
+        string other = _folder.Write($"{Model}/snapshots/{Commit}/pytorch_model.bin", [1]);
+        Assert.Equal(other, HubCache.Find(Name, _folder.Root));
+        _folder.Write($"{Model}/blobs/gone", [1]);
+        Assert.Equal(link, HubCache.Find(Name, _folder.Root));
+        File.Delete(link);
+        File.Delete(other);
+        _folder.Link($"{Model}/snapshots/{Commit}/model.safetensors", "pytorch_model.bin");
+        _folder.Link($"{Model}/snapshots/{Commit}/pytorch_model.bin", "model.safetensors");
+        Assert.Throws<FileNotFoundException>(() => HubCache.Find(Name, _folder.Root));
+    }
+
+    [Fact]
+    public void A_reference_that_leads_nowhere_is_none()
+    {
+        _folder.Link($"{Model}/refs/main", "gone");
+        string path = _folder.Write($"{Model}/snapshots/main/model.safetensors", [1]);
+        Assert.Equal(path, HubCache.Find(Name, _folder.Root));
+    }
+
+    [Theory]
+    [InlineData("", "/home/a/.cache/huggingface/hub")]
+    [InlineData("XDG_CACHE_HOME=/xdg", "/xdg/huggingface/hub")]
+    [InlineData("XDG_CACHE_HOME=/xdg HF_HOME=/hf", "/hf/hub")]
+    [InlineData("XDG_CACHE_HOME=/xdg HF_HOME=/hf HUGGINGFACE_HUB_CACHE=/old", "/old")]
+    [InlineData("XDG_CACHE_HOME=/xdg HF_HOME=/hf HUGGINGFACE_HUB_CACHE=/old HF_HUB_CACHE=/new", "/new")]
+    [InlineData("HF_HOME= XDG_CACHE_HOME=", "/home/a/.cache/huggingface/hub")]
+    [InlineData("HF_HOME=~/x", "/home/a/x/hub")]
+    [InlineData("HF_HUB_CACHE=~", "/home/a")]
+    [InlineData("HF_HUB_CACHE=~b/x", "~b/x")]
+    [InlineData("HF_HUB_CACHE=$SCRATCH/hub SCRATCH=/scratch", "/scratch/hub")]
+    [InlineData("HF_HOME=${SCRATCH}2 SCRATCH=/scratch", "/scratch2/hub")]
+    [InlineData("HF_HUB_CACHE=/a/$UNKNOWN", "/a/$UNKNOWN")]
+    public void The_users_cache_is_where_Hugging_Faces_tools_look(string variables, string expected)
+    {
+        Dictionary<string, string> all = variables.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(text => text.Split('=')).ToDictionary(pair => pair[0], pair => pair[1]);
+        Assert.Equal(expected, HubCache.UserCache(all.GetValueOrDefault, "/home/a").Replace(Path.DirectorySeparatorChar, '/'));
+    }
 }

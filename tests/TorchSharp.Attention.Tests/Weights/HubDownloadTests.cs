@@ -72,6 +72,135 @@ public sealed class HubDownloadTests : IDisposable
         Assert.Single(server.Bodies);
     }
 
+    [Theory]
+    [InlineData("main")]
+    [InlineData(Commit)]
+    public async Task A_blob_that_is_lost_is_fetched_again(string revision)
+    {
+        using HubServer server = new(request => Hub(request, _bytes));
+        string path = await HubCache.DownloadAsync(Name, Options(server, revision), null, Token);
+        File.Delete(Blob);
+        Assert.Throws<FileNotFoundException>(() => HubCache.Find(Name, _folder.PathOf("cache"), revision));
+        Assert.Equal(path, await HubCache.DownloadAsync(Name, Options(server, revision), null, Token));
+        Assert.Equal(_bytes, await File.ReadAllBytesAsync(path, Token));
+        Assert.Equal(2, server.Bodies.Count());
+        Assert.Equal(path, HubCache.Find(Name, _folder.PathOf("cache"), revision));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(699_999)]
+    [InlineData(700_000)]
+    [InlineData(700_001)]
+    public async Task By_commit_a_file_that_is_not_what_its_blob_is_named_after_is_fetched_again(int length)
+    {
+        using HubServer server = new(request => Hub(request, _bytes));
+        string path = await HubCache.DownloadAsync(Name, Options(server, Commit), null, Token);
+        byte[] damaged = new byte[length];
+        _bytes.AsSpan(0, Math.Min(length, _bytes.Length)).CopyTo(damaged);
+        if (length > 0) damaged[length / 2]++;
+        await File.WriteAllBytesAsync(Blob, damaged, Token);
+        Assert.Equal(path, await HubCache.DownloadAsync(Name, Options(server, Commit), null, Token));
+        Assert.Equal(_bytes, await File.ReadAllBytesAsync(path, Token));
+        Assert.Equal(2, server.Bodies.Count());
+    }
+
+    [Fact]
+    public async Task By_commit_a_copy_is_compared_with_the_servers_size_where_there_is_a_network()
+    {
+        string copy = _folder.Write($"cache/models--timm--seresnet50.a1_in1k/snapshots/{Commit}/model.safetensors", _bytes[..1000]);
+        Uri gone;
+        using (HubServer server = new(request => Hub(request, _bytes)))
+        {
+            gone = server.Address;
+            Assert.Equal(copy, await HubCache.DownloadAsync(Name, Options(server, Commit), null, Token));
+            Assert.Equal(_bytes, await File.ReadAllBytesAsync(copy, Token));
+            File.Delete(copy);
+            await File.WriteAllBytesAsync(copy, _bytes, Token);
+            Assert.Equal(copy, await HubCache.DownloadAsync(Name, Options(server, Commit), null, Token));
+            Assert.Single(server.Bodies);
+        }
+
+        Assert.Equal(copy, await HubCache.DownloadAsync(Name, new() { Folder = _folder.PathOf("cache"), Endpoint = gone, Revision = Commit }, null, Token));
+    }
+
+    [Fact]
+    public async Task A_reference_that_is_right_is_not_written_again()
+    {
+        using HubServer server = new(request => Hub(request, _bytes));
+        string path = await HubCache.DownloadAsync(Name, Options(server), null, Token), reference = Path.Combine(Model, "refs", "main");
+        DateTime old = new(2001, 2, 3, 4, 5, 6, DateTimeKind.Utc);
+        File.SetLastWriteTimeUtc(reference, old);
+        Assert.Equal(path, await HubCache.DownloadAsync(Name, Options(server), null, Token));
+        Assert.Equal(old, File.GetLastWriteTimeUtc(reference));
+        await File.WriteAllTextAsync(reference, "something else", Token);
+        await HubCache.DownloadAsync(Name, Options(server), null, Token);
+        Assert.Equal(Commit, await File.ReadAllTextAsync(reference, Token));
+    }
+
+    [Fact]
+    public async Task A_complete_cache_may_be_read_only()
+    {
+        if (OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess) Assert.Skip("nothing is read-only for this user");
+        using HubServer server = new(request => Hub(request, _bytes));
+        string path = await HubCache.DownloadAsync(Name, Options(server), null, Token), reference = Path.Combine(Model, "refs", "main");
+        string[] folders = [.. Directory.GetDirectories(_folder.PathOf("cache"), "*", SearchOption.AllDirectories), _folder.PathOf("cache")];
+        try
+        {
+            foreach (string folder in folders) File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            Assert.Equal(path, await HubCache.DownloadAsync(Name, Options(server), null, Token));
+            Assert.Equal(path, await HubCache.DownloadAsync(Name, Options(server, "v1.0"), null, Token));
+            await Assert.ThrowsAsync<UnauthorizedAccessException>(() => HubCache.DownloadAsync(Name, Options(server, file: "other.safetensors"), null, Token));
+        }
+        finally
+        {
+            foreach (string folder in folders) File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Nothing_is_written_through_a_link(bool exists)
+    {
+        string precious = _folder.PathOf("precious"), relative = Path.GetRelativePath(_folder.Root, Model);
+        byte[] old = _bytes[..1000];
+        if (exists) await File.WriteAllBytesAsync(precious, old, Token);
+        _folder.Link(Path.Combine(relative, "blobs", _sum + ".incomplete"), precious);
+        _folder.Link(Path.Combine(relative, "refs", "main"), precious);
+        _folder.Link(Path.Combine("cache", ".locks", Path.GetFileName(Model), _sum + ".lock"), precious);
+        using HubServer server = new(request => Hub(request, _bytes));
+        Assert.Equal(_bytes, await File.ReadAllBytesAsync(await HubCache.DownloadAsync(Name, Options(server), null, Token), Token));
+        Assert.Equal(exists, File.Exists(precious));
+        if (exists) Assert.Equal(old, await File.ReadAllBytesAsync(precious, Token));
+        Assert.Null(new FileInfo(Blob).LinkTarget);
+        Assert.Equal(Commit, await File.ReadAllTextAsync(Path.Combine(Model, "refs", "main"), Token));
+    }
+
+    [Fact]
+    public async Task Another_process_that_fetches_the_same_is_waited_for()
+    {
+        if (!OperatingSystem.IsLinux() || !File.Exists("/usr/bin/flock")) Assert.Skip("needs flock");
+        string held = Path.Combine(_folder.PathOf("cache"), ".locks", Path.GetFileName(Model), _sum + ".lock");
+        Directory.CreateDirectory(Path.GetDirectoryName(held)!);
+        System.Diagnostics.ProcessStartInfo start = new("/usr/bin/flock", [held, "sh", "-c", "echo held; read line"]) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        using System.Diagnostics.Process other = System.Diagnostics.Process.Start(start)!;
+        Assert.Equal("held", await other.StandardOutput.ReadLineAsync(Token));
+        using HubServer server = new(request => Hub(request, _bytes));
+        Task<string> mine = Task.Run(() => HubCache.DownloadAsync(Name, Options(server), null, Token), Token);
+        while (server.Requests.IsEmpty) await Task.Delay(10, Token);
+        Directory.CreateDirectory(Path.GetDirectoryName(Blob)!);
+        await Task.Delay(300, Token);
+        Assert.Empty(server.Bodies);
+
+        // The other one brings it and lets go.
+        await File.WriteAllBytesAsync(Blob, _bytes, Token);
+        await other.StandardInput.WriteLineAsync("go");
+        Assert.Equal(_bytes, await File.ReadAllBytesAsync(await mine, Token));
+        Assert.Empty(server.Bodies);
+        await other.WaitForExitAsync(Token);
+    }
+
     [Fact]
     public async Task The_older_format_and_checksums_of_git_will_do()
     {

@@ -8,12 +8,22 @@ public sealed class InteropTests : IDisposable
 {
     private const string FolderVariable = "TORCHSHARP_ATTENTION_INTEROP";
 
+    private static readonly string[] ObjectNames =
+    [
+        "counter", "set", "frozenset", "bytes", "bytearray", "complex", "numpy_scalar", "numpy_array", "namespace", "defaultdict", "ordered", "datetime", "timedelta",
+        "path", "enum", "size", "device", "dtype", "layout", "optimizer", "dataclass", "slotted", "plain", "dictionary", "deque", "decimal", "uuid", "range", "slice",
+        "partial", "function", "class", "numpy_rng", "rng", "large", "enormous", "epoch", "none", "flag", "loss", "name", "under an integer",
+    ];
+
     private readonly DisposeScope _scope = NewDisposeScope();
 
     public static TheoryData<string> Networks =>
     [
         "timm_seresnet50.pth", "timm_seresnet50.safetensors", "torchvision_resnet50.pth", "torchvision_mobilenet_v2.pth", "timm_mobilenetv2.pth",
         "official_senet.pth", "official_cbam.pth", "official_bam.pth", "official_eca.pth", "official_eca_mobilenet.pth",
+
+        // In the format before PyTorch 1.6, as the released files of these are.
+        "official_senet.old.pth", "official_cbam.old.pth", "official_bam.old.pth", "official_eca.old.pth",
     ];
 
     public void Dispose() => _scope.Dispose();
@@ -30,7 +40,7 @@ public sealed class InteropTests : IDisposable
         Assert.Empty(report.Skipped);
         network.eval();
         using IDisposable quiet = no_grad();
-        using SafetensorsFile io = SafetensorsFile.Open(Path.ChangeExtension(path, ".io.safetensors"));
+        using SafetensorsFile io = SafetensorsFile.Open(PathOf(file.Split('.')[0] + ".io.safetensors"));
         Tensor expected = io.Load("y");
         Assert.True(expected.abs().max().ToDouble() > 0.3);
         Assert.InRange((network.call(io.Load("x")) - expected).abs().max().ToDouble(), 0, 1e-4);
@@ -50,9 +60,9 @@ public sealed class InteropTests : IDisposable
     }
 
     [Theory]
-    [InlineData("torch_save_old.pth", "before PyTorch 1.6")]
     [InlineData("torch_save_oldest.pth", "tar archive")]
     [InlineData("whole_model.pth", "'torch.nn.modules.linear.Linear'")]
+    [InlineData("whole_model_old.pth", "'torch.nn.modules.linear.Linear'")]
     [InlineData("torch_script.pt", "TorchScript")]
     public void What_holds_more_than_weights_is_refused_with_the_way_out(string file, string reason)
     {
@@ -63,18 +73,70 @@ public sealed class InteropTests : IDisposable
 
     [Theory]
     [InlineData("torch_save.pth")]
+    [InlineData("torch_save_old.pth")]
+    [InlineData("torch_save_protocol_2.pth")]
+    [InlineData("torch_save_protocol_3.pth")]
     [InlineData("torch_save_protocol_4.pth")]
+    [InlineData("torch_save_protocol_5.pth")]
+    [InlineData("torch_save_old_protocol_1.pth")]
+    [InlineData("torch_save_old_protocol_2.pth")]
+    [InlineData("torch_save_old_protocol_3.pth")]
+    [InlineData("torch_save_old_protocol_4.pth")]
+    [InlineData("torch_save_old_protocol_5.pth")]
     public void The_file_kept_here_is_what_PyTorch_still_writes(string file) => AllTypesAndViews(PathOf(file));
 
-    [Fact]
-    public void A_small_file_of_PyTorchs_has_all_types_tied_and_turned_tensors() => AllTypesAndViews(Fixture("torch_save.pth"));
+    [Theory]
+    [InlineData("torch_save.pth")]
+    [InlineData("torch_save_old.pth")]
+    public void A_small_file_of_PyTorchs_has_all_types_tied_and_turned_tensors(string file) => AllTypesAndViews(Fixture(file));
 
-    [Fact]
-    public void The_format_before_PyTorch_1_6_is_refused_with_the_way_out()
+    [Theory]
+    [InlineData("torch_save_objects.pth")]
+    [InlineData("torch_save_objects_old.pth")]
+    public void Objects_beside_the_weights_are_skipped_by_name(string file) => Objects(Fixture(file));
+
+    [Theory]
+    [InlineData("torch_save_objects.pth")]
+    [InlineData("torch_save_objects_old.pth")]
+    [InlineData("torch_save_objects_1.pth")]
+    [InlineData("torch_save_objects_2.pth")]
+    [InlineData("torch_save_objects_3.pth")]
+    [InlineData("torch_save_objects_4.pth")]
+    [InlineData("torch_save_objects_5.pth")]
+    public void Objects_of_every_protocol_are_skipped_by_name(string file) => Objects(PathOf(file));
+
+    [Theory]
+    [InlineData("torch_save_rare.pth")]
+    [InlineData("torch_save_rare_old.pth")]
+    public void Tensors_that_TorchSharp_has_no_type_for_are_skipped_by_name(string file)
     {
-        string message = Assert.Throws<WeightsFormatException>(() => WeightsFile.Open(Fixture("torch_save_old.pth"))).Message;
-        Assert.Contains("before PyTorch 1.6", message, StringComparison.Ordinal);
-        Assert.Contains("torch.save(torch.load(path, weights_only=True), new_path)", message, StringComparison.Ordinal);
+        using WeightsFile archive = WeightsFile.Open(PathOf(file));
+        Assert.Equal(["bias", "weight"], archive.Entries.Keys);
+        Assert.Equal([0f, 1, 2], archive.Load("weight").data<float>().ToArray());
+        Assert.Equal([1f, 1], archive.Load("bias").data<float>().ToArray());
+        Assert.Equal(["'quantized': 'torch._utils._rebuild_qtensor'", "'sparse': 'torch._utils._rebuild_sparse_tensor'", "'storage': a storage"], archive.NotTensors);
+    }
+
+    private static void Objects(string path)
+    {
+        using WeightsFile file = WeightsFile.Open(path);
+        Assert.Equal(["bias", "marked", "weight"], file.Entries.Keys);
+        Assert.Equal([0f, 1, 2, 3, 4, 5], file.Load("weight").data<float>().ToArray());
+        Assert.Equal([0f, 1, 2, 3, 4, 5], file.Load("marked").data<float>().ToArray());
+        Assert.Equal([1.5f, -2], file.Load("bias").data<float>().ToArray());
+        string all = string.Join("\n", file.NotTensors);
+        Assert.Equal(ObjectNames, file.NotTensors.Select(line => line.Split(':')[0].Trim('\'')));
+        foreach (string line in new[]
+        {
+            "'counter': 'collections.Counter'", "'namespace': 'argparse.Namespace'", "'datetime': 'datetime.datetime'", "'path': 'pathlib.PurePosixPath'",
+            "'enum': '__main__.Color'", "'device': 'torch.device'", "'dtype': 'torch.float16'", "'dataclass': '__main__.Settings'", "'plain': '__main__.Plain'",
+            "'slotted': '__main__.Slotted'", "'dictionary': '__main__.Dictionary'", "'deque': 'collections.deque'", "'uuid': 'uuid.UUID'", "'numpy_array': 'numpy.ndarray'",
+            "'optimizer': a dictionary", "'defaultdict': a dictionary", "'size': a tuple", "'bytes': bytes", "'rng': a tensor", "'epoch': an integer",
+            "'large': an integer", "'enormous': an integer", "'none': None", "'flag': a truth value", "'loss': a number", "'name': a text", "under an integer: a text",
+        })
+        {
+            Assert.Contains(line, all, StringComparison.Ordinal);
+        }
     }
 
     private static void AllTypesAndViews(string path)

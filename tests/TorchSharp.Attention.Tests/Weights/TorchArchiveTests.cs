@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Text;
 using TorchSharp.Attention.Golden;
+using TorchSharp.Modules;
 
 namespace TorchSharp.Attention.Tests;
 
@@ -192,21 +193,101 @@ public sealed class TorchArchiveTests : IDisposable
 
     [Theory]
     [InlineData("os", "system")]
+    [InlineData("os.path", "join")]
     [InlineData("posix", "system")]
     [InlineData("nt", "system")]
     [InlineData("builtins", "eval")]
+    [InlineData("builtins", "eval.x")]
     [InlineData("__builtin__", "exec")]
     [InlineData("subprocess", "Popen")]
     [InlineData("torch", "load")]
-    [InlineData("torch._utils", "_rebuild_tensor")]
+    [InlineData("torch.hub", "load")]
     [InlineData("collections", "OrderedDict.__class__")]
-    [InlineData("torch.nn.modules.conv", "Conv2d")]
-    public void What_is_no_part_of_weights_is_refused_by_name(string module, string name)
+    public void What_would_run_something_in_Python_is_refused_by_name(string module, string name)
     {
-        Dictionary<string, object?> evil = new() { ["x"] = new PickledCall(module, name, "touch /tmp/owned") };
-        string message = Refusal(_folder.Write("a.pt", new TorchWriter().ToBytes(evil)));
-        Assert.Contains($"'{module}.{name}'", message, StringComparison.Ordinal);
-        Assert.Contains("nothing was run", message, StringComparison.Ordinal);
+        foreach (bool legacy in new[] { false, true })
+        {
+            TorchWriter writer = new();
+            Dictionary<string, object?> evil = new() { ["weight"] = writer.Tensor(ones(2)), ["x"] = new PickledCall(module, name, "touch /tmp/owned") };
+            string message = Refusal(_folder.Write("a.pt", legacy ? writer.ToLegacyBytes(evil, [4]) : writer.ToBytes(evil)));
+            Assert.Contains($"'{module}.{name}'", message, StringComparison.Ordinal);
+            Assert.Contains("nothing was run", message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("torch.nn.modules.conv", "Conv2d")]
+    [InlineData("argparse", "Namespace")]
+    [InlineData("mycode.models", "Net")]
+    public void A_file_of_other_objects_alone_is_refused_with_their_names(string module, string name)
+    {
+        foreach (bool legacy in new[] { false, true })
+        {
+            TorchWriter writer = new();
+            foreach (object value in new object[] { new PickledCall(module, name), new Dictionary<string, object?> { ["net"] = new PickledCall(module, name) } })
+            {
+                string message = Refusal(_folder.Write("a.pt", legacy ? writer.ToLegacyBytes(value, []) : writer.ToBytes(value)));
+                Assert.Contains($"'{module}.{name}'", message, StringComparison.Ordinal);
+                Assert.Contains("torch.save(model.state_dict(), path)", message, StringComparison.Ordinal);
+            }
+        }
+    }
+
+    [Fact]
+    public void Objects_beside_the_weights_are_skipped_and_listed()
+    {
+        TorchWriter writer = new();
+        Dictionary<string, object?> checkpoint = new()
+        {
+            ["model"] = new Dictionary<string, object?> { ["weight"] = writer.Tensor(ones(2, 3)), ["bias"] = writer.Tensor(ones(2)), ["_extra_state"] = null, ["count"] = 3 },
+            ["args"] = new PickledCall("argparse", "Namespace"),
+            ["epoch"] = 7,
+            ["scheduler"] = new Dictionary<string, object?> { ["lambda"] = new PickledCall("functools", "partial", new PickledCall("some.thing", "Evil")) },
+        };
+        string path = _folder.Write("a.pt", writer.ToBytes(checkpoint));
+        string[] expected = ["'model._extra_state': None", "'model.count': an integer", "'args': 'argparse.Namespace'", "'epoch': an integer", "'scheduler': a dictionary"];
+        using (WeightsFile file = WeightsFile.Open(path)) Assert.Equal(expected, file.NotTensors);
+        using Linear linear = nn.Linear(3, 2);
+        WeightsReport report = linear.LoadWeights(path);
+        Assert.True(report.IsComplete);
+        Assert.Equal(expected, report.NotTensors);
+        Assert.Contains("no tensors, so not read: 'model._extra_state': None, 'model.count': an integer, 'args': 'argparse.Namespace'", report.ToString(), StringComparison.Ordinal);
+        Assert.Equal([1f, 1, 1, 1, 1, 1], linear.weight!.data<float>().ToArray());
+    }
+
+    [Fact]
+    public void A_tensor_of_a_type_that_TorchSharp_lacks_is_listed_and_missed_where_it_is_needed()
+    {
+        foreach (bool legacy in new[] { false, true })
+        {
+            TorchWriter writer = new();
+            PickledTensor weight = writer.Tensor(ones(2, 3)), bias = new("QInt8Storage", writer.Storage([1, 2]), 2, 0, [2], [1]);
+            Dictionary<string, object?> state = new() { ["weight"] = weight, ["bias"] = bias };
+            string path = _folder.Write("a.pt", legacy ? writer.ToLegacyBytes(state, [4, 1]) : writer.ToBytes(state));
+            using Linear whole = nn.Linear(3, 2), part = nn.Linear(3, 2, hasBias: false);
+            WeightsMismatchException e = Assert.Throws<WeightsMismatchException>(() => whole.LoadWeights(path));
+            Assert.Equal(["bias"], e.Report.Missing);
+            Assert.Contains("'bias': a tensor of 'torch.QInt8Storage', which is not read", e.Message, StringComparison.Ordinal);
+            Assert.True(part.LoadWeights(path).IsComplete);
+        }
+    }
+
+    [Fact]
+    public void What_is_listed_of_a_hostile_checkpoint_takes_little_memory()
+    {
+        // {key: {'a': tensor, key: None, key: None, …}} with a key of a million letters, which the memo repeats in two bytes.
+        TorchWriter writer = new();
+        string key = writer.Storage(new byte[4]);
+        byte[] letters = [(byte)'X', .. BitConverter.GetBytes(1_000_000), .. Enumerable.Repeat((byte)'k', 1_000_000), (byte)'q', 9];
+        byte[] tensor = PickleWriter.Write(new PickledTensor("FloatStorage", key, 1, 0, [1], [1]))[2..^1];
+        byte[] nones = [.. Enumerable.Repeat<byte[]>([(byte)'h', 9, (byte)'N'], 20_000).SelectMany(bytes => bytes)];
+        byte[] pickle = [0x80, 2, (byte)'}', .. letters, (byte)'}', (byte)'(', (byte)'X', 1, 0, 0, 0, (byte)'a', .. tensor, .. nones, (byte)'u', (byte)'s', (byte)'.'];
+        string path = _folder.Write("a.pt", writer.Archive(pickle));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        using WeightsFile file = WeightsFile.Open(path);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 20_000_000);
+        Assert.InRange(file.NotTensors.Count, 1, 1002);
+        Assert.All(file.NotTensors, other => Assert.InRange(other.Length, 1, 300));
     }
 
     [Fact]
@@ -218,11 +299,25 @@ public sealed class TorchArchiveTests : IDisposable
     }
 
     [Theory]
-    [InlineData("i", "0x69 (i)")]
-    [InlineData("o", "0x6f (o)")]
-    [InlineData("0", "0x30 (0)")]
-    [InlineData("\u0081", "0x81")]
+    [InlineData("i", "a name does not end")]
+    [InlineData("ios\nsystem\n", "'os.system'")]
+    [InlineData("o", "a mark is missing")]
+    [InlineData("(o", "a value is missing")]
+    [InlineData("0", "a value is missing")]
+    [InlineData("N\u0081", "a value is missing")]
+    [InlineData("NN\u0081", "is no function")]
+    [InlineData("NNN\u0092", "is no function")]
     [InlineData("\u0097", "0x97")]
+    [InlineData("\u0082", "0x82")]
+    [InlineData("p0\n", "protocol 0")]
+    [InlineData("Lx\n", "'x' is no whole number")]
+    [InlineData("C\u0005ab", "asks for 5 bytes; 2 are left")]
+    [InlineData("\u008e\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u007fa", "asks for 9223372036854775807 bytes")]
+    [InlineData("N(\u0090.", "what is no set")]
+    [InlineData("Nb.", "a value is missing")]
+    [InlineData("NNb.", "on what has none")]
+    [InlineData("ccollections\nOrderedDict\n](NNe\u0085R.", "something else than pairs")]
+    [InlineData("ccollections\nOrderedDict\nq\0]q\u0001\u0085R0h\0h\u0001\u0085R.", "made of one list")]
     [InlineData("(((((", "asks for 1 bytes; 0 are left")]
     [InlineData("X\u00ff\u00ff\u00ff\u00ffa", "asks for 4294967295 bytes")]
     [InlineData("\u008d\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u00ff\u007fa", "asks for 9223372036854775807 bytes")]
@@ -289,7 +384,7 @@ public sealed class TorchArchiveTests : IDisposable
         TorchWriter bomb = new() { Compression = CompressionLevel.Optimal };
         PickledTensor zeros = new("ByteStorage", bomb.Storage(new byte[10_000_000]), 10_000_000, 0, [10_000_000], [1]);
         Assert.Contains("compressed", Refusal(_folder.Write("bomb.pt", bomb.ToBytes(new Dictionary<string, object?> { ["a"] = zeros }))), StringComparison.Ordinal);
-        Assert.Contains("before PyTorch 1.6", Refusal(_folder.Write("old.pt", [0x80, 2, 0x8a, 10, 1, 2, 3])), StringComparison.Ordinal);
+        Assert.Contains("its first pickle", Refusal(_folder.Write("old.pt", [0x80, 2, 0x8a, 10, 1, 2, 3])), StringComparison.Ordinal);
         byte[] tar = new byte[1024];
         "ustar"u8.CopyTo(tar.AsSpan(257));
         string older = Refusal(_folder.Write("older.pt", tar));
