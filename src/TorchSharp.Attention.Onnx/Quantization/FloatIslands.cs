@@ -11,11 +11,14 @@ internal sealed class FloatIslands(NodeGraph graph, QuantizationPlan plan, IRead
 {
     private readonly Dictionary<string, bool> _meets = [];
 
-    /// <summary>The input in front of which a node that stays in float needs a barrier; null where it needs none. The one with the fewest numbers, since the barrier copies it.</summary>
+    /// <summary>
+    /// The input in front of which a node that stays in float needs a barrier; null where it needs none: moves, selections and bounds give the same numbers as integers. Of several inputs it is the
+    /// one with the fewest numbers, since the barrier copies it.
+    /// </summary>
     public string? Enclosed(NodeProto node)
     {
         string[] values = [.. node.Input.Where(observed.ContainsKey).Distinct()];
-        return values.Length > 0 && values.All(IsDequantized) && node.Output.Any(MeetsIntegers)
+        return !IsOpen(node) && values.Length > 0 && values.All(IsDequantized) && node.Output.Any(MeetsIntegers)
             ? values.MinBy(value => observed[value].Shape.Aggregate(1L, (size, length) => size * length))
             : null;
     }
