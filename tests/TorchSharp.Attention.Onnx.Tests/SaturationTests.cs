@@ -1,4 +1,3 @@
-using Microsoft.ML.OnnxRuntime;
 using TorchSharp.Attention.Onnx.Schema;
 using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 
