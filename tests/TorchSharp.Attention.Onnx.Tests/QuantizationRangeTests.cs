@@ -146,22 +146,23 @@ public class QuantizationRangeTests
     }
 
     [Theory]
-    [InlineData(0, true, 127)]
-    [InlineData(1, true, 127)]
-    [InlineData(0, false, 127)]
-    [InlineData(0, true, 63)]
-    public void Weights_are_half_a_step_off_at_most_in_every_channel(int axis, bool perChannel, int most)
+    [InlineData(0, true, false)]
+    [InlineData(1, true, false)]
+    [InlineData(0, false, false)]
+    [InlineData(0, true, true)]
+    [InlineData(1, false, true)]
+    public void Weights_are_half_a_step_off_at_most_in_every_channel(int axis, bool perChannel, bool reduced)
     {
         long[] dims = [6, 5, 3];
         float[] weights = QuantizationGraphs.Noise(new Random(9), 90);
         for (int i = 0; i < 15; i++) weights[i] *= 1e-4f;
-        QuantizedWeights quantized = QuantizedWeights.Of(weights, dims, axis, null, 1, perChannel, most);
+        QuantizedWeights quantized = QuantizedWeights.Of(weights, dims, axis, null, 1, perChannel, reduced ? WeightForm.ReducedSignedBytes : WeightForm.Bytes);
         Assert.Equal(perChannel ? dims[axis] : 1, quantized.Scales.Length);
         for (int i = 0; i < weights.Length; i++)
         {
             int channel = !perChannel ? 0 : axis == 0 ? i / 15 : i / 3 % 5;
-            Assert.InRange(quantized.Values[i], -most, most);
-            Assert.Equal(weights[i], quantized.Values[i] * quantized.Scales[channel], (quantized.Scales[channel] / 2) + 1e-7);
+            Assert.InRange(quantized.Levels[i], -127, 127);
+            Assert.Equal(weights[i], quantized.Levels[i] * quantized.Scales[channel], (quantized.Scales[channel] / 2) + 1e-7);
         }
     }
 
@@ -169,7 +170,7 @@ public class QuantizationRangeTests
     public void A_bias_too_large_for_its_channels_steps_makes_them_coarser()
     {
         // 3 in steps of 1e-6 · 1e-8 / 127 would be far beyond 32 bits.
-        QuantizedWeights quantized = QuantizedWeights.Of([1e-8f, -5e-9f, 1, 0.5f], [2, 2], 0, [3, -0.25f], 1e-6f, perChannel: true, 127);
+        QuantizedWeights quantized = QuantizedWeights.Of([1e-8f, -5e-9f, 1, 0.5f], [2, 2], 0, [3, -0.25f], 1e-6f, perChannel: true, WeightForm.Bytes);
         Assert.Equal(3, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-6);
         Assert.Equal(-0.25, quantized.Bias[1] * (double)quantized.BiasScales[1], 1e-6);
     }
@@ -179,25 +180,25 @@ public class QuantizationRangeTests
     [InlineData(false)]
     public void A_channel_without_weights_keeps_its_bias(bool perChannel)
     {
-        QuantizedWeights quantized = QuantizedWeights.Of([0, 0, 0, 0], [2, 2], 0, [0.013f, 0], 0.4f, perChannel, 127);
+        QuantizedWeights quantized = QuantizedWeights.Of([0, 0, 0, 0], [2, 2], 0, [0.013f, 0], 0.4f, perChannel, WeightForm.Bytes);
         Assert.Equal(0.013, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-8);
         Assert.Equal(0, quantized.Bias[1]);
         Assert.All(quantized.Scales, scale => Assert.InRange(scale, 1e-12f, 1));
-        Assert.All(quantized.Values, value => Assert.Equal(0, value));
-        QuantizedWeights mixed = QuantizedWeights.Of([0, 0, 1, -0.5f], [2, 2], 0, [0.013f, 0.2f], 0.4f, perChannel: true, 127);
+        Assert.All(quantized.Levels, value => Assert.Equal(0, value));
+        QuantizedWeights mixed = QuantizedWeights.Of([0, 0, 1, -0.5f], [2, 2], 0, [0.013f, 0.2f], 0.4f, perChannel: true, WeightForm.Bytes);
         Assert.Equal(0.013, mixed.Bias![0] * (double)mixed.BiasScales[0], 1e-8);
         Assert.Equal(0.2, mixed.Bias[1] * (double)mixed.BiasScales[1], 0.4 / 127);
-        Assert.Equal([0, 0, 127, -64], mixed.Values.Select(value => (int)value));
+        Assert.Equal([0, 0, 127, -64], mixed.Levels);
     }
 
     [Fact]
     public void A_bias_too_large_for_the_steps_of_all_weights_makes_them_coarser()
     {
-        QuantizedWeights quantized = QuantizedWeights.Of([0.25f, -0.5f, 1, 0.5f], [2, 2], 0, [300, -0.25f], 1e-6f, perChannel: false, 127);
+        QuantizedWeights quantized = QuantizedWeights.Of([0.25f, -0.5f, 1, 0.5f], [2, 2], 0, [300, -0.25f], 1e-6f, perChannel: false, WeightForm.Bytes);
         float scale = Assert.Single(quantized.Scales);
         Assert.Equal(300, quantized.Bias![0] * (double)quantized.BiasScales[0], 1e-4);
         Assert.Equal(-0.25, quantized.Bias[1] * (double)quantized.BiasScales[0], 1e-6);
-        foreach ((float weight, sbyte value) in new[] { 0.25f, -0.5f, 1, 0.5f }.Zip(quantized.Values)) Assert.Equal(weight, value * scale, scale * 0.501);
+        foreach ((float weight, int value) in new[] { 0.25f, -0.5f, 1, 0.5f }.Zip(quantized.Levels)) Assert.Equal(weight, value * scale, scale * 0.501);
     }
 
     private static ActivationHistogram Filled(IEnumerable<float[]> batches)

@@ -12,7 +12,7 @@ public sealed class QuantizedValueTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    /// <summary>The integer kernel against sums written out, from the file's own int8 numbers.</summary>
+    /// <summary>The integer kernel against sums written out, from the file's own numbers of eight bits.</summary>
     [Fact]
     public void An_integer_convolution_is_the_sum_of_its_products()
     {
@@ -48,9 +48,9 @@ public sealed class QuantizedValueTests : IDisposable
         {
             TensorProto values = graph.Constant($"{name}_quantized")!;
             float[] scales = graph.Floats($"{name}_scale")!;
-            int size = values.DataType == (int)TensorProto.Types.DataType.Int8 ? 1 : 4;
+            int size = values.DataType == (int)TensorProto.Types.DataType.Uint8 ? 1 : 4;
             byte[] bytes = values.RawData.ToByteArray();
-            return [.. Enumerable.Range(0, bytes.Length / size).Select(i => (size == 1 ? (sbyte)bytes[i] : BitConverter.ToInt32(bytes, 4 * i)) * scales[i / inner])];
+            return [.. Enumerable.Range(0, bytes.Length / size).Select(i => (size == 1 ? bytes[i] - 128 : BitConverter.ToInt32(bytes, 4 * i)) * scales[i / inner])];
         }
     }
 

@@ -21,14 +21,6 @@ internal readonly record struct AffineParameters(float Scale, int ZeroPoint)
         return new AffineParameters((float)scale, Math.Clamp((int)Math.Round(-low / scale), 0, Most));
     }
 
-    /// <summary>Levels −most to most around zero; 127 uses the byte, 63 leaves a bit free. Zero for values that are all zero.</summary>
-    public static float SymmetricScale(ReadOnlySpan<float> values, int most)
-    {
-        double reach = 0;
-        foreach (float value in values) reach = Math.Max(reach, Math.Abs(value));
-        return (float)(reach / most);
-    }
-
     /// <summary>The nearest level, ties to even as the runtime rounds, cut to the range.</summary>
     public int Quantize(float value) => Math.Clamp(Nearest(value, Scale) + ZeroPoint, 0, Most);
 

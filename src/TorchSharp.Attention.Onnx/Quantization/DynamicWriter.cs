@@ -4,7 +4,7 @@ using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Writes linear layers with weights of eight bits and inputs that get theirs while running: y = (s_x · s_w) · Σ (q_x − z_x) q_w + b, in the order of operators that ONNX Runtime
+/// Writes linear layers with weights of eight bits and inputs that get theirs while running: y = (s_x · s_w) · Σ (q_x − z_x) (q_w − z_w) + b, in the order of operators that ONNX Runtime
 /// fuses into one.
 /// </summary>
 internal static class DynamicWriter
@@ -53,9 +53,11 @@ internal static class DynamicWriter
                 throw new ArgumentException($"The weight '{node.Input[1]}' of '{node.Name}' holds NaN or infinity. Mend the model, or keep the layer in float with {nameof(QuantizationOptions.ExcludeNames)}.");
             }
 
-            QuantizedWeights quantized = QuantizedWeights.Of(weights, [rows, columns], 1, null, 1, options.PerChannel, options.ReduceRange ? 63 : 127);
+            WeightForm form = WeightForm.Of(options);
+            QuantizedWeights quantized = QuantizedWeights.Of(weights, [rows, columns], 1, null, 1, options.PerChannel, form);
             string name = node.Input[1], output = node.Output[0];
-            string values = Constant(NodeGraph.Tensor<sbyte>(graph.Fresh($"{name}_quantized"), ElementType.Int8, quantized.Values, [rows, columns]));
+            string values = Constant(form.Tensor(graph.Fresh($"{name}_quantized"), quantized.Levels, [rows, columns]));
+            string zero = Constant(form.ZeroPoints(graph.Fresh($"{name}_zero_point"), quantized.Scales.Length, quantized.ScaleDims));
             string scale = Constant(NodeGraph.Tensor<float>(graph.Fresh($"{name}_scale"), ElementType.Float, quantized.Scales, quantized.ScaleDims));
             if (!inputs.TryGetValue(node.Input[0], out string[]? x))
             {
@@ -66,7 +68,7 @@ internal static class DynamicWriter
             bool biased = node.OpType == "Gemm" && node.Input.Count > 2 && node.Input[2].Length > 0;
             string sums = graph.Fresh($"{output}_sums"), floats = graph.Fresh($"{output}_floats"), both = graph.Fresh($"{output}_scale");
             string product = biased ? graph.Fresh($"{output}_product") : output;
-            Add("MatMulInteger", [x[0], values, x[2]], [sums], node.Name);
+            Add("MatMulInteger", [x[0], values, x[2], zero], [sums], node.Name);
             Add("Cast", [sums], [floats]).Attribute.Add(NodeGraph.Int("to", (long)ElementType.Float));
             Add("Mul", [x[1], scale], [both]);
             Add("Mul", [floats, both], [product]);

@@ -19,14 +19,15 @@ internal sealed class ModelEvaluation
     /// <param name="batches">What to run it on.</param>
     /// <param name="threads">Threads of the runtime.</param>
     /// <param name="argument">The caller's argument that holds the batches, for messages.</param>
-    public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads, string argument = "evaluation")
+    /// <param name="strict">Whether a model without finite float outputs is an error.</param>
+    public ModelEvaluation(ModelProto model, IEnumerable<OnnxBatch> batches, int threads, string argument = "evaluation", bool strict = true)
     {
         (_batches, _threads, _argument) = ([.. batches], threads, argument);
         if (_batches.Count == 0) throw new ArgumentException("There is no batch to measure on; give at least one.", argument);
         foreach (OnnxBatch batch in _batches) ArgumentNullException.ThrowIfNull(batch, argument);
         HasLabels = _batches.All(batch => batch.Labels is not null);
-        (_outputs, _classes) = Run(model, mustBeFinite: true);
-        if (_outputs.Count == 0) throw new ArgumentException("The model has no float output that could be compared.", nameof(model));
+        (_outputs, _classes) = Run(model, mustBeFinite: strict);
+        if (strict && _outputs.Count == 0) throw new ArgumentException("The model has no float output that could be compared.", nameof(model));
         if (HasLabels && _classes.Count == 0)
         {
             throw new ArgumentException("The batches have labels, but no float output of the model has an axis of classes, (N, classes); leave the labels out.", argument);
@@ -40,6 +41,18 @@ internal sealed class ModelEvaluation
 
         if (HasLabels) CheckLabels();
         FloatAccuracy = Accuracy(_classes);
+    }
+
+    /// <summary>How far a model is from the float one on the batches of calibration; null where the float model has no float output, or one that is not finite.</summary>
+    /// <param name="model">The float model.</param>
+    /// <param name="other">The model that is compared with it.</param>
+    /// <param name="batches">The batches; none of them has labels.</param>
+    /// <param name="threads">Threads of the runtime.</param>
+    public static QuantizationEffect? OnCalibration(ModelProto model, ModelProto other, IReadOnlyList<OnnxBatch> batches, int threads)
+    {
+        if (batches.Count == 0) return null;
+        ModelEvaluation evaluation = new(model, batches, threads, "calibration", strict: false);
+        return evaluation._outputs.Count > 0 && evaluation._outputs.All(output => output.All(float.IsFinite)) ? evaluation.Measure(other) : null;
     }
 
     /// <summary>Whether all batches have labels.</summary>

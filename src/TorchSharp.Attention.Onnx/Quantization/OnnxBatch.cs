@@ -53,6 +53,9 @@ public sealed class OnnxBatch
         return new OnnxBatch([.. inputs.Select(input => Checked(input.Name, input.Values, input.Shape))]);
     }
 
+    /// <summary>The same inputs, not copied, with no labels.</summary>
+    internal OnnxBatch WithoutLabels() => Labels is null ? this : new OnnxBatch(Inputs);
+
     private static (string Name, float[] Values, long[] Shape) Checked(string name, float[] values, long[] shape)
     {
         ArgumentNullException.ThrowIfNull(name);

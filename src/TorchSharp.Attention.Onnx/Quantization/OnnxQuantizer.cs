@@ -10,7 +10,7 @@ public static class OnnxQuantizer
 
     /// <summary>
     /// Static quantization: x ≈ s · (q − z) for every value between integer nodes, with scales s and zero points z from calibration (Jacob et al., <i>Quantization and Training of Neural
-    /// Networks for Efficient Integer-Arithmetic-Only Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights are int8 around zero with a scale an output channel,
+    /// Networks for Efficient Integer-Arithmetic-Only Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights have eight bits around zero with a scale an output channel,
     /// activations have eight bits with one scale a value, biases int32. The file is in quantize–dequantize form and is run by ONNX Runtime with integer kernels; the report counts them.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
@@ -61,7 +61,7 @@ public static class OnnxQuantizer
     }
 
     /// <summary>
-    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights are int8 around zero with a scale an output; each input gets its scale from its own
+    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights have eight bits around zero with a scale an output; each input gets its scale from its own
     /// extremes while the model runs. No calibration; everything else stays in float. For transformers and other networks whose time goes into matrix products; convolutions are not touched.
     /// Written in standard operators (DynamicQuantizeLinear, MatMulInteger), which ONNX Runtime fuses.
     /// </summary>
@@ -79,7 +79,8 @@ public static class OnnxQuantizer
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(inputPath, options);
         (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
-        return Save(prepared, quantized, outputPath, kept, [], "dynamic");
+        string weights = WeightForm.Of(options).Description;
+        return Save(prepared, quantized, outputPath, kept, [], $"dynamic, {weights}", weights);
     }
 
     /// <summary>What would fail at the end, after calibration and a search, fails at the beginning.</summary>
@@ -102,11 +103,17 @@ public static class OnnxQuantizer
         PreparedModel prepared, string outputPath, QuantizationOptions options, Func<NodeProto, string?>? keep, IReadOnlyList<string> fallenBack)
     {
         (QuantizationPlan plan, ModelProto quantized) = prepared.Quantize(keep);
-        return Save(prepared, quantized, outputPath, plan.Kept, fallenBack, $"static, {options.Method}, uint8 activations, sigmoid {options.Sigmoid}");
+        string weights = plan.IsEmpty ? WeightForm.NoWeights : WeightForm.Of(options).Description;
+        QuantizationReport report = Save(prepared, quantized, outputPath, plan.Kept, fallenBack, $"static, {options.Method}, uint8 activations, {weights}, sigmoid {options.Sigmoid}", weights);
+        return report with
+        {
+            FoldedBatchNorms = plan.IsEmpty ? 0 : prepared.FoldedBatchNorms,
+            OnCalibration = ModelEvaluation.OnCalibration(prepared.Source, quantized, prepared.Sample, options.Threads),
+        };
     }
 
     private static QuantizationReport Save(
-        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> fallenBack, string how)
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> fallenBack, string how, string weights)
     {
         quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
         IReadOnlyDictionary<string, int> written = RuntimeGraph.Count(quantized), runtime = RuntimeGraph.Operators(quantized);
@@ -126,6 +133,7 @@ public static class OnnxQuantizer
             FloatOperators = RuntimeGraph.Count(prepared.Source),
             Operators = written,
             RuntimeOperators = runtime,
+            Weights = weights,
             Kept = kept,
             FallenBack = fallenBack,
         };

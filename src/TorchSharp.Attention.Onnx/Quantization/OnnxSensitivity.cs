@@ -26,7 +26,7 @@ public static class OnnxSensitivity
         ArgumentNullException.ThrowIfNull(evaluation);
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(modelPath, options).Calibrate(calibration);
-        ModelEvaluation measured = new(prepared.Model, evaluation, options.Threads);
+        ModelEvaluation measured = new(prepared.Source, evaluation, options.Threads);
         (QuantizationPlan plan, ModelProto whole) = prepared.Quantize();
         QuantizationEffect all = measured.Measure(whole);
         bool sigmoids = prepared.Model.Graph.Node.Any(IsSigmoid);

@@ -36,6 +36,9 @@ internal sealed class PreparedModel
 
     public int FoldedBatchNorms { get; }
 
+    /// <summary>The first batches of calibration, without labels; empty before it.</summary>
+    public IReadOnlyList<OnnxBatch> Sample { get; private init; } = [];
+
     /// <summary>Paths of the attention modules that the file's metadata names.</summary>
     public IReadOnlyList<string> Attentions { get; }
 
@@ -59,8 +62,9 @@ internal sealed class PreparedModel
     public PreparedModel Calibrate(IEnumerable<OnnxBatch> batches)
     {
         ArgumentNullException.ThrowIfNull(batches);
-        IReadOnlyDictionary<string, ObservedValue> observed = Calibration.Run(Model, batches, _options.Method != CalibrationMethod.MinMax, _options.Threads);
-        return new PreparedModel(Path, Source, Model, FoldedBatchNorms, _options, observed);
+        CalibrationSample sample = new();
+        IReadOnlyDictionary<string, ObservedValue> observed = Calibration.Run(Model, sample.Watch(batches), _options.Method != CalibrationMethod.MinMax, _options.Threads);
+        return new PreparedModel(Path, Source, Model, FoldedBatchNorms, _options, observed) { Sample = sample.Batches };
     }
 
     /// <summary>Why the options keep a node in float; null where they do not.</summary>
@@ -74,7 +78,8 @@ internal sealed class PreparedModel
     {
         QuantizationOptions options = _options with { Sigmoid = sigmoid ?? _options.Sigmoid };
         QuantizationPlan plan = new(Graph, _observed, options, node => ExcludedBy(node) ?? keep?.Invoke(node), alone);
-        return (plan, QdqWriter.Write(Model, plan, options, _observed));
+        // With everything in float nothing need change, not even by the rounding of folded norms.
+        return (plan, plan.IsEmpty ? Source.Clone() : QdqWriter.Write(Model, plan, options, _observed));
     }
 
     /// <summary>Whether a node lies in a module: its name is the module's path, or goes on with a dot or a slash. The path of the model itself is empty.</summary>

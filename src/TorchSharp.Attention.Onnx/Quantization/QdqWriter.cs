@@ -4,7 +4,7 @@ using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Writes a plan in quantize–dequantize form: every value that exists as integers goes through QuantizeLinear and DequantizeLinear, weights are int8 constants behind a
+/// Writes a plan in quantize–dequantize form: every value that exists as integers goes through QuantizeLinear and DequantizeLinear, weights are constants of eight bits behind a
 /// DequantizeLinear, biases int32. In this form the file says exactly what is computed, in standard operators; runtimes put integer kernels in place of what stands between.
 /// </summary>
 internal sealed class QdqWriter
@@ -12,6 +12,9 @@ internal sealed class QdqWriter
     private readonly NodeGraph _graph;
     private readonly QuantizationPlan _plan;
     private readonly QuantizationOptions _options;
+    private readonly WeightForm _form;
+    private readonly FloatIslands _islands;
+    private readonly Dictionary<string, string> _behindBarriers = [];
     private readonly IReadOnlyDictionary<string, ObservedValue> _observed;
     private readonly List<NodeProto> _nodes = [];
     private readonly List<TensorProto> _constants = [];
@@ -19,7 +22,10 @@ internal sealed class QdqWriter
     private readonly Dictionary<string, string> _dequantized = [];
 
     private QdqWriter(NodeGraph graph, QuantizationPlan plan, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
-        => (_graph, _plan, _options, _observed) = (graph, plan, options, observed);
+    {
+        (_graph, _plan, _options, _form, _observed) = (graph, plan, options, WeightForm.Of(options), observed);
+        _islands = new FloatIslands(graph, plan, observed);
+    }
 
     /// <summary>A new model; the prepared one stays as it is.</summary>
     public static ModelProto Write(ModelProto prepared, QuantizationPlan plan, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
@@ -44,7 +50,13 @@ internal sealed class QdqWriter
             if (_plan.IsAbsorbed(node)) continue;
             NodeRule rule = _plan.RuleOf(node);
             NodeProto written = rule == NodeRule.None ? node.Clone() : Integer(node, rule);
-            for (int i = 0; i < written.Input.Count; i++) written.Input[i] = Read(written.Input[i], integer: rule != NodeRule.None && QuantizationRules.IsInteger(rule, i));
+            string? enclosed = rule == NodeRule.None ? _islands.Enclosed(node) : null;
+            for (int i = 0; i < written.Input.Count; i++)
+            {
+                string read = Read(written.Input[i], integer: rule != NodeRule.None && QuantizationRules.IsInteger(rule, i));
+                written.Input[i] = written.Input[i] == enclosed ? BehindBarrier(enclosed, read) : read;
+            }
+
             if (rule != NodeRule.None && written.Output.Count == 1) written.Output[0] = _plan.OutputOf(node);
 
             string[] outputs = [.. written.Output];
@@ -65,6 +77,17 @@ internal sealed class QdqWriter
     /// <summary>Nodes read the integers' meaning where they must: integer nodes what they compute with, others where the value came as integers.</summary>
     private string Read(string input, bool integer)
         => _dequantized.TryGetValue(input, out string? dequantized) && (integer || _plan.IsInteger(input)) ? dequantized : input;
+
+    /// <summary>
+    /// A copy of a value, made by the maximum of it alone: an operator that no runtime has an integer form of or removes, as it would remove Identity. What reads it is in float to the end.
+    /// </summary>
+    private string BehindBarrier(string value, string read)
+    {
+        if (_behindBarriers.TryGetValue(value, out string? copy)) return copy;
+        copy = _graph.Fresh($"{value}_in_float");
+        AddNode("Max", [read], copy);
+        return _behindBarriers[value] = copy;
+    }
 
     private void QuantizeValue(string value, string source)
     {
@@ -149,13 +172,13 @@ internal sealed class QdqWriter
         }
 
         float inputScale = _plan.ParametersOf(node.Input[0]).Scale;
-        QuantizedWeights quantized = QuantizedWeights.Of(weights, dims, axis, bias, inputScale, _options.PerChannel, _options.ReduceRange ? 63 : 127);
+        QuantizedWeights quantized = QuantizedWeights.Of(weights, dims, axis, bias, inputScale, _options.PerChannel, _form);
         string name = node.Input[1];
         // A weight that two layers share may have two forms, since a bias can stretch its scale.
         string values = _graph.Fresh($"{name}_quantized"), scale = _graph.Fresh($"{name}_scale"), zero = _graph.Fresh($"{name}_zero_point"), back = _graph.Fresh($"{name}_dequantized");
-        _constants.Add(NodeGraph.Tensor<sbyte>(values, ElementType.Int8, quantized.Values, dims));
+        _constants.Add(_form.Tensor(values, quantized.Levels, dims));
         _constants.Add(NodeGraph.Tensor<float>(scale, ElementType.Float, quantized.Scales, quantized.ScaleDims));
-        _constants.Add(NodeGraph.Tensor<sbyte>(zero, ElementType.Int8, new sbyte[quantized.Scales.Length], quantized.ScaleDims));
+        _constants.Add(_form.ZeroPoints(zero, quantized.Scales.Length, quantized.ScaleDims));
         AddNode("DequantizeLinear", [values, scale, zero], back, quantized.ScaleDims.Length > 0 ? NodeGraph.Int("axis", axis) : null);
         written.Input[1] = back;
         if (quantized.Bias is null) return written;

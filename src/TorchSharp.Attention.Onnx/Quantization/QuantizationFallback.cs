@@ -10,7 +10,7 @@ internal static class QuantizationFallback
     /// <exception cref="ArgumentException">Accuracy is limited and batches have no labels.</exception>
     public static IReadOnlyList<SensitivityGroup> Choose(PreparedModel prepared, QuantizationBudget budget, QuantizationOptions options)
     {
-        ModelEvaluation evaluation = new(prepared.Model, budget.Evaluation, options.Threads, nameof(budget));
+        ModelEvaluation evaluation = new(prepared.Source, budget.Evaluation, options.Threads, nameof(budget));
         if (budget.MaxAccuracyLoss is not null && !evaluation.HasLabels)
         {
             throw new ArgumentException($"{nameof(QuantizationBudget.MaxAccuracyLoss)} is set, but not all batches of {nameof(QuantizationBudget.Evaluation)} have labels.", nameof(budget));

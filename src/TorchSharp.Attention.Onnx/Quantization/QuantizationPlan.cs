@@ -60,6 +60,9 @@ internal sealed class QuantizationPlan
     /// <summary>The nodes that stay in float, in the order of the graph.</summary>
     public IReadOnlyList<KeptNode> Kept { get; }
 
+    /// <summary>Whether nothing is quantized.</summary>
+    public bool IsEmpty => _rules.Count == 0;
+
     /// <summary>A node's rule; <see cref="NodeRule.None"/> for one that stays in float.</summary>
     public NodeRule RuleOf(NodeProto node) => _rules.GetValueOrDefault(node);
 

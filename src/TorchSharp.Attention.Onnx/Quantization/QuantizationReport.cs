@@ -49,6 +49,18 @@ public sealed record QuantizationReport
     /// <summary>Operators of the graph that ONNX Runtime runs after fusing.</summary>
     public required IReadOnlyDictionary<string, int> RuntimeOperators { get; init; }
 
+    /// <summary>
+    /// Which eight bits the weights have, and on which processors the file is right: "uint8 weights, right on every processor", or "int8 weights of reduced range, right on every processor" with
+    /// <see cref="QuantizationOptions.ReduceRange"/>. The file's metadata holds the same words.
+    /// </summary>
+    public string Weights { get; init; } = "";
+
+    /// <summary>
+    /// How far the file's outputs are from the float model's on the first batches of calibration (64 MiB of inputs, one batch at least), measured on this machine. The ranges were made for these
+    /// batches, so that others may have a larger error. Null for dynamic quantization, which has no calibration, and where the float model's outputs are not finite.
+    /// </summary>
+    public QuantizationEffect? OnCalibration { get; init; }
+
     /// <summary>The nodes that stay in float, and why.</summary>
     public required IReadOnlyList<KeptNode> Kept { get; init; }
 
@@ -64,6 +76,8 @@ public sealed record QuantizationReport
         StringBuilder text = new();
         Line($"{Path}: {Bytes / 1024.0:N0} KiB instead of {FloatBytes / 1024.0:N0} ({Compression:0.00} times smaller)");
         Line($"  integer in ONNX Runtime: {IntegerConvolutions} of {Convolutions} convolutions, {IntegerProducts} of {Products} linear layers and products");
+        if (Weights.Length > 0) Line($"  {Weights}");
+        if (OnCalibration is { } effect) Line($"  error on the calibration data: {effect.Sqnr:0.0} dB, {effect.RelativeError * 100:0.000} %");
         if (FoldedBatchNorms > 0) Line($"  batch norms folded: {FoldedBatchNorms}");
         Line($"  runs as: {Counts(RuntimeOperators)}");
         foreach (IGrouping<string, KeptNode> group in Kept.GroupBy(node => node.Reason))

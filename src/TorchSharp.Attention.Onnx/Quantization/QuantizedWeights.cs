@@ -1,13 +1,13 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>A layer's weights as int8 around zero, and its bias as int32 in steps of input scale · weight scale, so that a kernel adds it to its sums as it is.</summary>
+/// <summary>A layer's weights in levels around zero, and its bias as int32 in steps of input scale · weight scale, so that a kernel adds it to its sums as it is.</summary>
 internal sealed record QuantizedWeights
 {
     /// <summary>Half of what 32 bits hold, so that the sum of products has the other half.</summary>
     private const double LargestBias = 1 << 30;
 
-    /// <summary>The weights, in the order of the float ones.</summary>
-    public required sbyte[] Values { get; init; }
+    /// <summary>The weights as numbers of steps, in the order of the float ones.</summary>
+    public required int[] Levels { get; init; }
 
     /// <summary>One scale, or one for each output.</summary>
     public required float[] Scales { get; init; }
@@ -28,12 +28,13 @@ internal sealed record QuantizedWeights
     /// <param name="bias">The bias; null without.</param>
     /// <param name="inputScale">Scale of the layer's input.</param>
     /// <param name="perChannel">Whether each output has a scale of its own.</param>
-    /// <param name="most">The largest level: 127, or 63 with a bit to spare.</param>
-    public static QuantizedWeights Of(float[] weights, IReadOnlyList<long> dims, int axis, float[]? bias, float inputScale, bool perChannel, int most)
+    /// <param name="form">In which eight bits they are stored.</param>
+    public static QuantizedWeights Of(float[] weights, IReadOnlyList<long> dims, int axis, float[]? bias, float inputScale, bool perChannel, WeightForm form)
     {
         int outputs = (int)dims[axis];
         int inner = (int)dims.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
-        float[] scales = perChannel ? ChannelScales(weights, outputs, inner, most) : [AffineParameters.SymmetricScale(weights, most)];
+        IEnumerable<WeightReach> reaches = Enumerable.Range(0, outputs).Select(output => WeightReach.Of(OfOutput(weights, outputs, inner, output)));
+        float[] scales = [.. (perChannel ? reaches : [reaches.Aggregate((all, own) => all.With(own))]).Select(reach => (float)form.Scale(reach))];
         // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones. Without weights the bias alone sets them.
         for (int i = 0; i < (bias?.Length ?? 0); i++)
         {
@@ -47,16 +48,12 @@ internal sealed record QuantizedWeights
             if (scales[i] < AffineParameters.SmallestScale) scales[i] = 1;
         }
 
-        sbyte[] values = new sbyte[weights.Length];
-        for (int i = 0; i < values.Length; i++)
-        {
-            values[i] = (sbyte)Math.Clamp(AffineParameters.Nearest(weights[i], scales[perChannel ? i / inner % outputs : 0]), -most, most);
-        }
-
+        int[] levels = new int[weights.Length];
+        for (int i = 0; i < levels.Length; i++) levels[i] = WeightForm.Level(weights[i], scales[perChannel ? i / inner % outputs : 0]);
         float[] biasScales = bias is null ? [] : [.. scales.Select(scale => scale * inputScale)];
         return new QuantizedWeights
         {
-            Values = values,
+            Levels = levels,
             Scales = scales,
             ScaleDims = perChannel ? [outputs] : [],
             Bias = bias?.Select((value, i) => (int)Math.Clamp(Math.Round((double)value / biasScales[perChannel ? i : 0]), -LargestBias, LargestBias)).ToArray(),
@@ -64,15 +61,11 @@ internal sealed record QuantizedWeights
         };
     }
 
-    private static float[] ChannelScales(float[] weights, int outputs, int inner, int most)
+    private static IEnumerable<float> OfOutput(float[] weights, int outputs, int inner, int output)
     {
-        double[] reach = new double[outputs];
-        for (int i = 0; i < weights.Length; i++)
+        for (int start = output * inner; start < weights.Length; start += outputs * inner)
         {
-            int output = i / inner % outputs;
-            reach[output] = Math.Max(reach[output], Math.Abs(weights[i]));
+            for (int i = start; i < start + inner; i++) yield return weights[i];
         }
-
-        return [.. reach.Select(most1 => AffineParameters.SymmetricScale([(float)most1], most))];
     }
 }

@@ -6,15 +6,15 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>What ONNX Runtime makes of a model: the graph that it runs after fusing, read back from the file that it writes.</summary>
 internal static class RuntimeGraph
 {
-    /// <summary>Counts the operators of the optimised graph.</summary>
+    /// <summary>Counts the operators of the graph that a session with default settings runs on this machine.</summary>
     public static IReadOnlyDictionary<string, int> Operators(ModelProto model)
     {
         string folder = Directory.CreateTempSubdirectory("onnx-optimized-").FullName;
         try
         {
             string path = Path.Combine(folder, "optimized.onnx");
-            // Extended, not all: layouts of memory are this machine's business, and the fusions are the same.
-            using (new RuntimeModel(model, threads: 1, GraphOptimizationLevel.ORT_ENABLE_EXTENDED, path))
+            // All, as in a session with default settings, layouts of memory included: what is counted is what runs.
+            using (new RuntimeModel(model, threads: 1, GraphOptimizationLevel.ORT_ENABLE_ALL, path))
             {
             }
 
