@@ -2,7 +2,7 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 13 or later, not only on those of this library.</summary>
+/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 9 or later, not only on those of this library.</summary>
 public static class OnnxQuantizer
 {
     /// <summary>Metadata that says how a file was quantized.</summary>
@@ -79,7 +79,7 @@ public static class OnnxQuantizer
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(inputPath, options);
         (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
-        return Save(prepared, quantized, outputPath, kept, [], "dynamic");
+        return Save(prepared, quantized, outputPath, kept, [], [], "dynamic");
     }
 
     /// <summary>What would fail at the end, after calibration and a search, fails at the beginning.</summary>
@@ -102,11 +102,11 @@ public static class OnnxQuantizer
         PreparedModel prepared, string outputPath, QuantizationOptions options, Func<NodeProto, string?>? keep, IReadOnlyList<string> fallenBack)
     {
         (QuantizationPlan plan, ModelProto quantized) = prepared.Quantize(keep);
-        return Save(prepared, quantized, outputPath, plan.Kept, fallenBack, $"static, {options.Method}, uint8 activations, sigmoid {options.Sigmoid}");
+        return Save(prepared, quantized, outputPath, plan.Kept, plan.Warnings, fallenBack, $"static, {options.Method}, uint8 activations, sigmoid {options.Sigmoid}");
     }
 
     private static QuantizationReport Save(
-        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> fallenBack, string how)
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> warnings, IReadOnlyList<string> fallenBack, string how)
     {
         quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
         IReadOnlyDictionary<string, int> written = RuntimeGraph.Count(quantized), runtime = RuntimeGraph.Operators(quantized);
@@ -127,6 +127,7 @@ public static class OnnxQuantizer
             Operators = written,
             RuntimeOperators = runtime,
             Kept = kept,
+            Warnings = warnings,
             FallenBack = fallenBack,
         };
     }
