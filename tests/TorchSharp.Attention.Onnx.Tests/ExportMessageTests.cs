@@ -23,7 +23,7 @@ public sealed class ExportMessageTests : IDisposable
         }
 
         string message = Refused(network, randn(1, 3, 32, 32));
-        Assert.StartsWith("ResNet itself gives NaN or infinity: its output 'output' at input (1, 3, 32, 32) is not finite", message, StringComparison.Ordinal);
+        Assert.StartsWith("ResNet itself gives NaN or infinity: its output 'output' at input ", message, StringComparison.Ordinal);
         Assert.Contains("2 of its parameters and buffers hold NaN or infinity, the first of them 'fc.weight', 'bn1.running_var'.", message, StringComparison.Ordinal);
         Assert.DoesNotContain("emitter", message, StringComparison.Ordinal);
 
@@ -55,11 +55,10 @@ public sealed class ExportMessageTests : IDisposable
     public void Even_maps_single_points_and_slopes_are_compared_too()
     {
         using DisposeScope scope = NewDisposeScope();
-        // Right unless all numbers are equal; unless most are zero; unless the numbers rise.
-        Assert.Contains("at a constant input", Refused(new Act(x => x + (x.amax([1L], true) - x.amin([1L], true)).le(0).to(ScalarType.Float32)), randn(2, 9), With(x => x)), StringComparison.Ordinal);
-        Assert.Contains("at a one-hot input", Refused(new Act(x => x + x.count_nonzero().le(1).to(ScalarType.Float32)), randn(2, 9), With(x => x)), StringComparison.Ordinal);
-        Assert.Contains(
-            "at a ramp input", Refused(new Act(x => x + (x.slice(1, 1, 9, 1) - x.slice(1, 0, 8, 1)).gt(0).all().to(ScalarType.Float32)), randn(2, 9), With(x => x)), StringComparison.Ordinal);
+        // Right unless all numbers are nearly equal; unless all but one are nearly zero; unless each row rises.
+        Assert.Contains("at a constant input", Refused(new Act(x => x + (1 - ((x.max() - x.min()) * 100)).relu()), randn(2, 9), With(x => x)), StringComparison.Ordinal);
+        Assert.Contains("at a one-hot input", Refused(new Act(x => x + (1 - ((x.abs().sum() - x.abs().max()) * 10)).relu()), randn(2, 9), With(x => x)), StringComparison.Ordinal);
+        Assert.Contains("at a ramp input", Refused(new Act(x => x + ((x.slice(1, 1, 9, 1) - x.slice(1, 0, 8, 1)).min().relu() * 10)), randn(2, 9), With(x => x)), StringComparison.Ordinal);
     }
 
     /// <summary>A norm of an even map is rounding alone, and so is what a second one makes of it: no fault of the file.</summary>

@@ -83,7 +83,7 @@ public sealed class PoolTests : IDisposable
         }
     }
 
-    public static TheoryData<string> Globals => ["pool", "mean", "gate", "deviation", "sum", "norm", "squares", "groups", "windows", "dynamic"];
+    public static TheoryData<string> Globals => ["pool", "mean", "gate", "deviation", "sum", "norm", "squares", "groups", "instances", "windows", "dynamic"];
 
     /// <summary>Over an even map the roundings of one long sum go the same way; in stages they stay small.</summary>
     [Theory]
@@ -95,16 +95,17 @@ public sealed class PoolTests : IDisposable
         nn.Module<Tensor, Tensor> module = kind switch
         {
             "pool" or "dynamic" => nn.AdaptiveAvgPool2d(1),
-            "gate" => new SqueezeExcitation(8),
+            "gate" => new SqueezeExcitation(8, new() { Reduction = 2 }),
             "deviation" => new StyleRecalibration(8),
             "groups" => nn.GroupNorm(2, 8),
+            "instances" => nn.InstanceNorm2d(8, affine: true),
             "windows" => nn.AvgPool2d(512),
             _ => new Global(kind),
         };
         string path = _folder.File("mean.onnx");
         Tensor even = full([1, 8, Size, Size], 0.1f);
         // Two values, so that a deviation is not rounding alone.
-        if (kind is "deviation" or "groups") even.slice(3, 0, Size, 2).fill_(0.3f);
+        if (kind is "deviation" or "groups" or "instances") even.slice(3, 0, Size, 2).fill_(0.3f);
         OnnxEmitters emitters = OnnxEmitters.Default.With<Global>((context, module, x) => module.Kind switch
         {
             "mean" => context.Mean(x, [2, 3], keepDims: false),

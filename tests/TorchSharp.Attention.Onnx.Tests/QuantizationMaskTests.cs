@@ -75,10 +75,10 @@ public sealed class QuantizationMaskTests : IDisposable
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 8, 4, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, batches, 1);
-        Assert.True(effect.Sqnr > 30, $"{effect.Sqnr:0.0} dB");
+        Assert.True(effect.Sqnr > 25, $"{effect.Sqnr:0.0} dB");
         Assert.Equal(4, report.IntegerProducts);
         SensitivityReport sensitivity = OnnxSensitivity.Measure(path, batches[..1], batches[1..], _options, new Dictionary<string, string> { ["attention"] = "*" });
-        Assert.True(sensitivity.Rows.Single().Only.Sqnr > 30, sensitivity.ToString());
+        Assert.True(sensitivity.Rows.Single().Only.Sqnr > 25, sensitivity.ToString());
     }
 
     [Fact]
@@ -94,7 +94,7 @@ public sealed class QuantizationMaskTests : IDisposable
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal(2, report.IntegerConvolutions);
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, batches, 1);
-        Assert.True(effect.Sqnr > 30, $"{effect.Sqnr:0.0} dB");
+        Assert.True(effect.Sqnr > 25, $"{effect.Sqnr:0.0} dB");
     }
 
     /// <summary>The logarithm of a mask of zeros and ones, and a constant that is made while running.</summary>
@@ -118,7 +118,7 @@ public sealed class QuantizationMaskTests : IDisposable
             string path = Saved(g.Output(g.Node("Softmax", "y", [g.Node("Add", "masked", [x, mask])]), -1, 6)), quantized = _folder.File("int8.onnx");
             OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 8, 6);
             OnnxQuantizer.Quantize(path, quantized, batches, _options);
-            Assert.True(OnnxSensitivity.Compare(path, quantized, batches, 1).Sqnr > 30);
+            Assert.True(OnnxSensitivity.Compare(path, quantized, batches, 1).Sqnr > 25);
         }
     }
 
