@@ -31,6 +31,30 @@ public sealed class MixedScaleTests : IDisposable
         Assert.Contains(report.Kept, node => node.Reason.Contains("one scale would leave it", StringComparison.Ordinal) || node.Operator == "Where");
     }
 
+    /// <summary>Boxes in pixels and probabilities of a network of one's own, exported, quantized, and within a budget.</summary>
+    [Fact]
+    public void A_detection_head_keeps_its_probabilities()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(4);
+        using DetectionHead head = new();
+        OnnxEmitters emitters = OnnxEmitters.Default.With<DetectionHead>((context, _, x) =>
+        {
+            OnnxValue map = context.Call("stem", x);
+            return context.Concat(1, context.Mul(context.Call("box", map), 200), context.Sigmoid(context.Call("cls", map)));
+        });
+        string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
+        head.ExportOnnx(path, randn(1, 3, 8, 8), new OnnxExportOptions { Emitters = emitters });
+        OnnxBatch[] batches = [.. Enumerable.Range(0, 8).Select(_ => OnnxBatch.From(randn(1, 3, 8, 8)))];
+        QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
+        Assert.Contains("Sigmoid", Assert.Single(report.Warnings), StringComparison.Ordinal);
+        float[] probabilities = QuantizationGraphs.Outputs(quantized, batches[0])["output"][256..];
+        Assert.True(probabilities.Distinct().Count() > 30, $"{probabilities.Distinct().Count()} different numbers");
+        QuantizationReport within = OnnxQuantizer.QuantizeWithin(path, quantized, batches[..4], new QuantizationBudget { Evaluation = batches[4..], MaxRelativeError = 0.05 }, _options);
+        Assert.True(OnnxSensitivity.Compare(path, quantized, batches[4..], 1).WorstError <= 0.05);
+        Assert.Equal(3, within.Convolutions);
+    }
+
     /// <summary>A concatenation that only the output reads costs levels and gains nothing; parts of like size that a convolution reads stay integers.</summary>
     [Fact]
     public void Like_quantities_are_joined_as_integers_where_integers_read_them()
@@ -142,6 +166,21 @@ public sealed class MixedScaleTests : IDisposable
             if (kind == "where") return g.Node("Conv", "last", [joined, g.Floats("last.weight", weights, 4, channels, 1, 1)]);
             for (int i = 0; i < weights.Length; i++) weights[i] *= i % 8 < 4 ? (float)(1 / scale) : 1;
             return g.Node("Conv", "last", [joined, g.Floats("last.weight", weights, 4, channels, 1, 1)]);
+        }
+    }
+
+    private sealed class DetectionHead : nn.Module<Tensor, Tensor>
+    {
+        private readonly Modules.Conv2d stem = nn.Conv2d(3, 8, 3, padding: 1), box = nn.Conv2d(8, 4, 1), cls = nn.Conv2d(8, 4, 1);
+
+        public DetectionHead()
+            : base(nameof(DetectionHead)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor map = stem.call(x);
+            return cat([box.call(map).mul(200f), cls.call(map).sigmoid()], 1).MoveToOuterDisposeScope();
         }
     }
 
