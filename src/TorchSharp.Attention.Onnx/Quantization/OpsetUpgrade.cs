@@ -137,7 +137,7 @@ internal sealed class OpsetUpgrade
     }
 
     /// <summary>As a node, so that it stands in the branch of an If that reads it.</summary>
-    private string Constant(List<NodeProto> before, TensorProto value)
+    private static string Constant(List<NodeProto> before, TensorProto value)
     {
         before.Add(Node("Constant", $"{value.Name}/Constant", [], value.Name, new AttributeProto { Name = "value", Type = AttributeProto.Types.AttributeType.Tensor, T = value }));
         return value.Name;
