@@ -26,6 +26,14 @@ public sealed partial class OnnxContext
     internal OnnxValue InstanceNorm(OnnxValue x, Tensor? scale, Tensor? shift, double eps)
     {
         int channels = (int)x[1].Size;
+        if (x.Rank > 3 && IsLarge([.. x.Shape.Skip(2)]))
+        {
+            // The operator adds up all positions one after the other, see IsLarge.
+            int[] axes = [.. Enumerable.Range(2, x.Rank - 2)];
+            OnnxValue centred = Sub(x, Mean(x, axes)), variance = Mean(Mul(centred, centred), axes);
+            return ScaleAndShift(Div(centred, Elementwise("Sqrt", Add(variance, eps))), scale, shift, 1);
+        }
+
         return Node(
             "InstanceNormalization",
             [x, scale is null ? Ones(channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],

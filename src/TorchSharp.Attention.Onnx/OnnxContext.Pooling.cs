@@ -36,6 +36,15 @@ public sealed partial class OnnxContext
         ArgumentNullException.ThrowIfNull(kernel);
         int spatial = Given(x).Rank - 2;
         long[] windows = Each(kernel, spatial), steps = Each(strides, spatial), around = Each(pads, spatial);
+        bool padded = around.Any(pad => pad > 0);
+        if (!ceil && !padded && windows.Count(window => window > 1) > 1 && IsLarge([.. windows.Select(OnnxLength.Of)]))
+        {
+            return Enumerable.Range(0, spatial).Reverse().Where(i => windows[i] > 1 || steps[i] > 1).Aggregate(x, (map, axis) => AveragePool(
+                map, [.. windows.Select((window, i) => i == axis ? window : 1)], [.. steps.Select((step, i) => i == axis ? step : 1)], [0]));
+        }
+
+        // Without pads both ways of counting mean the same, and integer pools of runtimes are wrong for the other where a window reaches over the end.
+        countPads &= padded;
         return Node(
             "AveragePool", [x], Pooled(x, windows, steps, around, Each([1L], spatial), ceil),
             ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("ceil_mode", ceil), ("count_include_pad", countPads));

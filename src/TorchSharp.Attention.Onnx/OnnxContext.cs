@@ -70,12 +70,12 @@ public sealed partial class OnnxContext
         $"{Named(module, PathOf(module))} does not return one value; use the overload for several.");
 
     /// <summary>Writes a child of the current module by its key.</summary>
-    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     /// <returns>What it returns.</returns>
     /// <exception cref="ArgumentException">There is no such child.</exception>
     /// <exception cref="NotSupportedException">No emitter is known for the child, or for its settings.</exception>
-    public OnnxValue Call(string key, OnnxValue input) => Call(Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name)), input);
+    public OnnxValue Call(string key, OnnxValue input) => Call(Child(key) ?? throw MissingChild(key), input);
 
     /// <summary>Writes a submodule.</summary>
     /// <param name="module">The submodule.</param>
@@ -95,37 +95,48 @@ public sealed partial class OnnxContext
     /// <summary>
     /// Writes the inside of a child as part of the current module's emitter: for children whose types have no emitter of their own.
     /// </summary>
-    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>
     /// <exception cref="ArgumentException">There is no such child.</exception>
     public OnnxValue Within(string key, Func<OnnxValue> write)
     {
         ArgumentNullException.ThrowIfNull(write);
-        return Enter(Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name)), _ => write());
+        return Enter(Child(key) ?? throw MissingChild(key), _ => write());
     }
 
     /// <summary>The same for a child that is called: the attentions that were inserted around it are written too.</summary>
-    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>
     /// <exception cref="ArgumentException">There is no such child.</exception>
     public OnnxValue Within(string key, OnnxValue input, Func<OnnxValue, OnnxValue> write)
     {
         ArgumentNullException.ThrowIfNull(write);
-        nn.Module child = Child(key) ?? throw Missing(key, "child", Module.named_children().Select(child => child.name));
+        nn.Module child = Child(key) ?? throw MissingChild(key);
         (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(child);
         OnnxValue given = Chain(before, input);
         return Chain(after, Enter(child, _ => write(given)));
     }
 
     /// <summary>Writes a child of the current module where there is one; otherwise its input passes.</summary>
-    /// <param name="key">The child's name, as in state-dict keys.</param>
+    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     public OnnxValue CallIfAny(string key, OnnxValue input) => Child(key) is { } child ? Call(child, input) : input;
 
     /// <summary>A child of the current module by its key; null where there is none.</summary>
-    /// <param name="key">The child's name, as in state-dict keys.</param>
-    public nn.Module? Child(string key) => Module.named_children().FirstOrDefault(child => child.name == key).module;
+    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in, such as <c>blocks.0</c> of a ModuleList.</param>
+    public nn.Module? Child(string key)
+    {
+        ArgumentNullException.ThrowIfNull(key);
+        nn.Module module = Module;
+        foreach (string part in key.Split('.'))
+        {
+            if (module.named_children().FirstOrDefault(child => child.name == part).module is not { } child) return null;
+            module = child;
+        }
+
+        return module;
+    }
 
     /// <summary>A parameter or buffer of the current module by its name; an error where there is none.</summary>
     /// <param name="name">Its name in the module.</param>
@@ -260,6 +271,17 @@ public sealed partial class OnnxContext
     }
 
     private string PathOf(nn.Module module) => _paths.TryGetValue(module, out string? path) ? path : _stack.Count == 0 ? "" : Below(Path, module.GetName());
+
+    /// <summary>Says what there is where the key stops to lead on.</summary>
+    private ArgumentException MissingChild(string key)
+    {
+        string[] parts = key.Split('.');
+        int known = 0;
+        while (Child(string.Join('.', parts.Take(known + 1))) is not null) known++;
+        string inside = string.Concat(parts.Take(known).Select(part => $"{part}."));
+        nn.Module last = known == 0 ? Module : Child(inside[..^1])!;
+        return Missing(key, "child", last.named_children().Select(child => inside + child.name));
+    }
 
     private ArgumentException Missing(string name, string what, IEnumerable<string> present)
         => new($"{Named(Module, Path)} has no {what} '{name}'. There are: {string.Join(", ", present)}.", nameof(name));

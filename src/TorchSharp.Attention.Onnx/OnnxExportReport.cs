@@ -8,7 +8,14 @@ namespace TorchSharp.Attention.Onnx;
 /// <param name="Output">Name of the output.</param>
 /// <param name="AbsoluteError">Greatest difference of an element.</param>
 /// <param name="RelativeError">The same over the greatest magnitude of the network's output.</param>
-public sealed record OnnxCheck(ValueList<ValueList<long>> InputShapes, string Output, double AbsoluteError, double RelativeError);
+public sealed record OnnxCheck(ValueList<ValueList<long>> InputShapes, string Output, double AbsoluteError, double RelativeError)
+{
+    /// <summary>What the input was, where it was none of normally distributed numbers: "constant".</summary>
+    internal string Kind { get; init; } = "";
+
+    /// <summary>Both shapes, where they differ.</summary>
+    internal string Shapes { get; init; } = "";
+}
 
 /// <summary>A shape that was not compared, because the network refused it.</summary>
 /// <param name="InputShapes">Shape of each input.</param>

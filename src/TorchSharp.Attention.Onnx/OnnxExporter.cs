@@ -26,6 +26,16 @@ internal sealed class OnnxExporter
     // What is no rounding any more, even so.
     private const double LargeTolerance = 0.05;
 
+    // How much more than such a change makes of an output the file may differ: its own roundings come at every layer.
+    private const double NudgedSteps = 8;
+
+    private static readonly (string Kind, Func<long, float[]> Values)[] _patterns =
+    [
+        ("constant", count => [.. Enumerable.Repeat(0.1f, (int)count)]),
+        ("one-hot", count => [.. Enumerable.Range(0, (int)count).Select(i => i == count / 2 ? 1f : 0f)]),
+        ("ramp", count => [.. Enumerable.Range(0, (int)count).Select(i => (float)((2.0 * i / count) - 1))]),
+    ];
+
     private readonly nn.Module _model;
     private readonly IReadOnlyList<Tensor> _examples;
     private readonly OnnxExportOptions _options;
@@ -264,6 +274,7 @@ internal sealed class OnnxExporter
         List<OnnxCheck> checks = [];
         Random random = new(20260101);
         double tolerance = Tolerance();
+        Dictionary<string, double> magnitudes = [];
         Compare(Sizes(size => size, size => size, size => size), required: true);
         if (_dynamic.Count > 0) Compare(Sizes(size => size + 1, size => size + size / 2, size => size));
         if (_dynamic.Exists(axis => !IsBatch(axis.Symbol)))
@@ -283,15 +294,8 @@ internal sealed class OnnxExporter
         }
 
         CompareLarge();
-        if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= tolerance))
-        {
-            throw new OnnxVerificationException(string.Create(
-                CultureInfo.InvariantCulture,
-                $"The file computes something else than {_model.GetName()}: output '{worst.Output}' at input {string.Join(", ", worst.InputShapes)} differs by " +
-                $"{worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {tolerance:0.##e+0} is allowed. No file was written. Hooks that change " +
-                $"outputs are not exported; otherwise the emitter of a module is wrong, or the tolerance too strict."), checks);
-        }
-
+        foreach ((string kind, Func<long, float[]> values) in _patterns) ComparePattern(kind, values);
+        if (checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= tolerance)) throw Different(worst, tolerance, checks);
         return checks;
 
         void Compare(long[][] shapes, bool required = false)
@@ -301,6 +305,12 @@ internal sealed class OnnxExporter
             if (checks.Exists(check => check.InputShapes == said) || _skipped.Exists(skipped => skipped.InputShapes == said)) return;
             Tensor[] inputs = [.. shapes.Select((shape, i) => Noise(random, shape, _examples[i], 1))];
             if (Expect(inputs, said, required) is not { } expected) return;
+            foreach ((string output, Tensor value) in expected)
+            {
+                if (!IsFinite(value)) throw NotFinite(said, output, checks);
+                magnitudes[output] = Math.Max(magnitudes.GetValueOrDefault(output), Magnitude(value));
+            }
+
             IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
             foreach ((string output, Tensor value) in expected) checks.Add(Difference(said, output, value, found[output]));
         }
@@ -311,22 +321,49 @@ internal sealed class OnnxExporter
             using DisposeScope each = NewDisposeScope();
             ValueList<ValueList<long>> said = checks[0].InputShapes;
             Tensor[] inputs = [.. _examples.Select(example => Noise(random, example.shape, example, Large))];
-            IReadOnlyList<Tensor> expected;
-            try
-            {
-                expected = ModelCall.Run(_model, inputs);
-            }
-            catch (Exception e) when (e is not OutOfMemoryException)
-            {
-                return; // A network may refuse magnitudes.
-            }
-
+            if (Returned(inputs) is not { } expected) return;
             IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
             for (int i = 0; i < expected.Count; i++)
             {
-                if (!double.IsFinite(expected[i].to_type(ScalarType.Float64).abs().max().item<double>())) continue;
-                OnnxCheck check = Difference(said, _outputs[i].Name, expected[i], found[_outputs[i].Name]);
+                if (!IsFinite(expected[i])) continue;
+                OnnxCheck check = Difference(said, _outputs[i].Name, expected[i], found[_outputs[i].Name]) with { Kind = "large" };
                 if (check.RelativeError > Math.Max(tolerance, LargeTolerance)) checks.Add(check);
+            }
+        }
+
+        // Even areas, single points and slopes show what random numbers hide: roundings that go the same way, borders, positions. An output may be nearly zero for them, so the error is measured against what random
+        // inputs make of it; and what the network itself does with a few roundings of its input is no error (a norm of a constant map is rounding alone).
+        void ComparePattern(string kind, Func<long, float[]> values)
+        {
+            using DisposeScope each = NewDisposeScope();
+            ValueList<ValueList<long>> said = checks[0].InputShapes;
+            Tensor[] inputs = [.. _examples.Select(example => tensor(values(example.numel()), example.shape).to(example.dtype, example.device))];
+            if (Returned(inputs) is not { } expected) return;
+            IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
+            IReadOnlyList<Tensor>? nudged = null;
+            for (int i = 0; i < expected.Count; i++)
+            {
+                if (!IsFinite(expected[i])) continue;
+                string name = _outputs[i].Name;
+                double scale = Math.Max(magnitudes.GetValueOrDefault(name), Magnitude(expected[i]));
+                OnnxCheck check = Difference(said, name, expected[i], found[name]) with { Kind = kind };
+                check = check with { RelativeError = check.AbsoluteError == 0 ? 0 : check.AbsoluteError / scale };
+                if (check.RelativeError <= tolerance) continue;
+                nudged ??= Returned([.. inputs.Select(input => Nudged(random, input))]);
+                if (nudged is null || check.AbsoluteError > NudgedSteps * Difference(said, name, expected[i], nudged[i]).AbsoluteError) checks.Add(check);
+            }
+        }
+
+        // Null where the network refuses the numbers.
+        IReadOnlyList<Tensor>? Returned(Tensor[] inputs)
+        {
+            try
+            {
+                return ModelCall.Run(_model, inputs);
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                return null;
             }
         }
 
@@ -344,6 +381,29 @@ internal sealed class OnnxExporter
 
         string[] Unseen() => [.. Symbols().Where(symbol => _dynamic.Where(axis => axis.Symbol == symbol).All(
             axis => checks.TrueForAll(check => check.InputShapes[axis.Input][axis.Axis] == _examples[axis.Input].size(axis.Axis))))];
+    }
+
+    private OnnxVerificationException Different(OnnxCheck worst, double tolerance, IReadOnlyList<OnnxCheck> checks)
+    {
+        string where = $"The file computes something else than {_model.GetName()}: output '{worst.Output}' at{(worst.Kind.Length > 0 ? $" a {worst.Kind}" : "")} input {string.Join(", ", worst.InputShapes)} ";
+        return new OnnxVerificationException(
+            worst.Shapes.Length > 0
+                ? $"{where}{worst.Shapes}. No file was written. The emitter of a module gives another shape: Mean, Sum and Max of an emitter keep the axes unless keepDims is false, TorchSharp's drop them."
+                : string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{where}differs by {worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {tolerance:0.##e+0} is allowed. No file was written. Hooks that change " +
+                    $"outputs are not exported; otherwise the emitter of a module is wrong, or the tolerance too strict."),
+            checks);
+    }
+
+    /// <summary>The network's own numbers are to blame, not the file.</summary>
+    private OnnxVerificationException NotFinite(ValueList<ValueList<long>> shapes, string output, IReadOnlyList<OnnxCheck> checks)
+    {
+        string[] wrong = [.. _model.named_parameters().Select(own => (own.name, (Tensor)own.parameter)).Concat(_model.named_buffers()).Where(own => !IsFinite(own.Item2)).Select(own => $"'{own.Item1}'")];
+        string why = wrong.Length == 0
+            ? "All its parameters and buffers are finite, so it overflows or divides by zero on normally distributed inputs. Set Verify to false to export it unseen."
+            : $"{wrong.Length} of its parameters and buffers hold NaN or infinity, the first of them {string.Join(", ", wrong.Take(3))}. Load or train its weights again; set Verify to false to export it as it is.";
+        return new OnnxVerificationException($"{_model.GetName()} itself gives NaN or infinity: its output '{output}' at input {string.Join(", ", shapes)} is not finite, so the file cannot be compared with it. No file was written. {why}", checks);
     }
 
     /// <summary>What the network returns, by the names of the file's outputs; null where it refuses a size that is not the example's.</summary>
@@ -463,10 +523,34 @@ internal sealed class OnnxExporter
         return tensor(values, shape).to(like.dtype, like.device);
     }
 
+    /// <summary>The input with the smallest changes that its type knows, a few steps of the largest number.</summary>
+    private static Tensor Nudged(Random random, Tensor input)
+    {
+        double step = Steps * StepOf(input.dtype) * Magnitude(input);
+        double[] values = input.cpu().to_type(ScalarType.Float64).contiguous().data<double>().ToArray();
+        for (int i = 0; i < values.Length; i++) values[i] += step * ((2 * random.NextDouble()) - 1);
+        return tensor(values, input.shape).to(input.dtype, input.device);
+    }
+
+    private static double Magnitude(Tensor value)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return value.numel() == 0 ? 0 : value.detach().to_type(ScalarType.Float64).abs().max().item<double>();
+    }
+
+    private static bool IsFinite(Tensor value) => !(value.is_floating_point() && !double.IsFinite(Magnitude(value)));
+
     private static OnnxCheck Difference(ValueList<ValueList<long>> shapes, string output, Tensor expected, Tensor found)
     {
         using DisposeScope scope = NewDisposeScope();
-        if (!expected.shape.AsSpan().SequenceEqual(found.shape)) return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity);
+        if (!expected.shape.AsSpan().SequenceEqual(found.shape)) 
+        {
+            return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity)
+            {
+                Shapes = $"has the shape {Check.Shape(found)} in the file, and {Check.Shape(expected)} in the network",
+            };
+        }
+
         if (expected.numel() == 0) return new OnnxCheck(shapes, output, 0, 0);
 
         // Not by operations of tensors: their sum and difference make a scalar each, which the finaliser may free before it is read.
@@ -526,8 +610,24 @@ internal static class ModelCall
         (MultiHeadAttention heads, [var query, var key, var value]) => [heads.call(query, key, value)],
         (nn.Module<Tensor, (Tensor, Tensor)> pair, [var x]) => Both(pair.call(x)),
         _ => throw new ArgumentException(
-            $"{model.GetName()} cannot be called with {inputs.Count} tensors, or returns something else than tensors. Set Verify to false to export it unseen.", nameof(inputs)),
+            $"{model.GetName()} cannot be compared with its file: {Signature(model)}, and it was given {inputs.Count} {(inputs.Count == 1 ? "tensor" : "tensors")}. Networks of one to three tensors that return a tensor can, and those of one tensor that return a pair. " +
+            "Wrap it in a class whose forward returns the tensors that the file is to have, or set Verify to false to export it unseen.", nameof(inputs)),
     };
+
+    /// <summary>What forward takes and returns, as the module's base class says.</summary>
+    private static string Signature(nn.Module model)
+    {
+        for (Type? type = model.GetType(); type is not null; type = type.BaseType)
+        {
+            if (type.IsGenericType && type.DeclaringType == typeof(nn)) return $"its forward takes {string.Join(", ", type.GetGenericArguments().SkipLast(1).Select(Name))} and returns {Name(type.GetGenericArguments()[^1])}";
+        }
+
+        return "its forward is unknown";
+    }
+
+    private static string Name(Type type) => !type.IsGenericType ? type.Name
+        : type.Name.StartsWith(nameof(ValueTuple), StringComparison.Ordinal) ? $"({string.Join(", ", type.GetGenericArguments().Select(Name))})"
+        : $"{type.Name.Split('`')[0]}<{string.Join(", ", type.GetGenericArguments().Select(Name))}>";
 
     private static Tensor[] Both((Tensor First, Tensor Second) pair) => [pair.First, pair.Second];
 }

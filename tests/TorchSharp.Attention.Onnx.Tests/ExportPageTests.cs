@@ -72,6 +72,28 @@ public sealed class ExportPageTests : IDisposable
         Assert.NotEmpty(wrong.Checks);
     }
 
+    [Fact]
+    public void A_list_of_residual_blocks()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string path = _folder.File("network.onnx");
+        using Blocks model = new();
+        Tensor example = randn(1, 3, 8, 8);
+
+        // begin blocks
+        OnnxEmitters emitters = OnnxEmitters.Default
+            .With<Residual>((context, block, x) => context.Relu(context.Add(x, context.Call("conv2", context.Relu(context.Call("conv1", x))))))
+            .With<Blocks>((context, model, x) =>
+            {
+                x = context.Call("stem", x);
+                for (int i = 0; i < model.Count; i++) x = context.Call($"blocks.{i}", x);   // a child of a ModuleList
+                return context.Call("head", context.Mean(x, [2, 3], keepDims: false));      // Mean(x, 2, 3) would keep both axes
+            });
+        model.ExportOnnx(path, example, new OnnxExportOptions { Emitters = emitters });
+        // end blocks
+        Assert.Contains(OnnxModelFile.Load(path).Graph.Node, node => node.Name == "blocks.1.conv2/Conv");
+    }
+
     private static void Maps(string path, ResNet network, Tensor example)
     {
         // begin maps
@@ -93,6 +115,40 @@ public sealed class ExportPageTests : IDisposable
         {
             using DisposeScope scope = NewDisposeScope();
             return left.call(x).add(right.call(x).relu()).mul(scale).MoveToOuterDisposeScope();
+        }
+    }
+
+    private sealed class Residual : nn.Module<Tensor, Tensor>
+    {
+        private readonly Modules.Conv2d conv1 = nn.Conv2d(4, 4, 3, padding: 1), conv2 = nn.Conv2d(4, 4, 3, padding: 1);
+
+        public Residual()
+            : base(nameof(Residual)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return x.add(conv2.call(conv1.call(x).relu())).relu().MoveToOuterDisposeScope();
+        }
+    }
+
+    private sealed class Blocks : nn.Module<Tensor, Tensor>
+    {
+        private readonly Modules.Conv2d stem = nn.Conv2d(3, 4, 1);
+        private readonly Modules.ModuleList<nn.Module<Tensor, Tensor>> blocks = nn.ModuleList<nn.Module<Tensor, Tensor>>(new Residual(), new Residual());
+        private readonly Modules.Linear head = nn.Linear(4, 2);
+
+        public Blocks()
+            : base(nameof(Blocks)) => RegisterComponents();
+
+        public int Count => blocks.Count;
+
+        public override Tensor forward(Tensor x)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            x = stem.call(x);
+            foreach (nn.Module<Tensor, Tensor> block in blocks) x = block.call(x);
+            return head.call(x.mean([2L, 3L])).MoveToOuterDisposeScope();
         }
     }
 }

@@ -25,20 +25,38 @@ public class QuantizationRangeTests
         Assert.InRange(values.Max(Math.Abs), forwards.Width * ActivationHistogram.Side / 2, forwards.Width * ActivationHistogram.Side);
     }
 
-    [Theory]
-    [InlineData(float.NaN)]
-    [InlineData(float.PositiveInfinity)]
-    [InlineData(float.NegativeInfinity)]
-    public void What_is_no_number_is_refused_wherever_it_stands(float wrong)
+    [Fact]
+    public void What_is_no_number_is_refused_wherever_it_stands()
     {
         for (int at = 0; at < 37; at++)
         {
             float[] values = new float[37];
-            values[at] = wrong;
+            values[at] = float.NaN;
+            values[(at + 5) % 37] = float.PositiveInfinity;
             ActivationHistogram histogram = new(bins: true);
             Assert.False(histogram.Add(values));
-            Assert.Equal(0, histogram.Count);
+            Assert.Equal((0, 0), (histogram.Count, histogram.Infinities));
         }
+    }
+
+    [Theory]
+    [InlineData(float.PositiveInfinity)]
+    [InlineData(float.NegativeInfinity)]
+    public void Infinity_is_counted_and_leaves_the_range_alone(float infinity)
+    {
+        for (int at = 0; at < 37; at++)
+        {
+            float[] values = [.. Enumerable.Range(0, 37).Select(i => i - 9f)];
+            values[at] = infinity;
+            ActivationHistogram histogram = Filled([values]), finite = Filled([[.. values.Where(float.IsFinite)]]);
+            Assert.Equal((36, 1), (histogram.Count, histogram.Infinities));
+            Assert.Equal((finite.Min, finite.Max), (histogram.Min, histogram.Max));
+            Assert.Equal(finite.Counts.ToArray(), histogram.Counts.ToArray());
+        }
+
+        ActivationHistogram nothing = Filled([[infinity, infinity]]);
+        Assert.Equal((0, 2), (nothing.Count, nothing.Infinities));
+        Assert.Equal(default, ValueRange.Of(nothing, CalibrationMethod.MinMax, 99.9));
     }
 
     [Theory]

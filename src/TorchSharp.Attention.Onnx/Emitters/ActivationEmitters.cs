@@ -25,13 +25,12 @@ internal static class ActivationEmitters
         .With<Softmax>((context, module, x) => context.Softmax(x, (int)module.dim))
         .With<Softmax2d>((context, _, x) => context.Softmax(x, -3))
         .With<LogSoftmax>((context, module, x) => context.Elementwise("LogSoftmax", x, ("axis", module.dim)))
-        .With<Softplus>((context, module, x) => context.Mul(context.Elementwise("Softplus", context.Mul(x, module.beta)), 1 / module.beta))
+        .With<Softplus>(Softplus)
         .With<Softmin>((context, module, x) => context.Softmax(context.Mul(x, -1), (int)module.dim))
         .With<Hardshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", 0f)))
         .With<Softshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", module.lambda)))
         .With<Tanhshrink>((context, _, x) => context.Sub(x, context.Elementwise("Tanh", x)))
-        .With<Threshold>((context, module, x) => context.Node(
-            "Where", [context.Node("Greater", [x, context.Scalar(module.threshold)], [(x.Shape, OnnxElementType.Truth)])[0], x, context.Scalar(module.value)], x.Shape))
+        .With<Threshold>((context, module, x) => context.Node("Where", [Above(context, x, module.threshold), x, context.Scalar(module.value)], x.Shape))
         .With<RReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", (module.lower + module.upper) / 2)))
         .With<Softsign>((context, _, x) => context.Elementwise("Softsign", x))
         .With<Mish>((context, _, x) => context.Mul(x, context.Elementwise("Tanh", context.Elementwise("Softplus", x))))
@@ -48,6 +47,17 @@ internal static class ActivationEmitters
         using torch.Tensor beyond = torch.tensor([(float)module.max_val + 1]), clipped = module.call(beyond);
         return clipped.item<float>() <= (float)module.max_val;
     }
+
+    /// <summary>log(1 + e^(β x)) / β, and x itself where β x is above the threshold.</summary>
+    private static OnnxValue Softplus(OnnxContext context, Softplus module, OnnxValue x)
+    {
+        OnnxValue scaled = context.Mul(x, module.beta);
+        OnnxValue soft = context.Mul(context.Elementwise("Softplus", scaled), 1 / module.beta);
+        return context.Node("Where", [Above(context, scaled, module.threshold), x, soft], x.Shape);
+    }
+
+    private static OnnxValue Above(OnnxContext context, OnnxValue x, double threshold)
+        => context.Node("Greater", [x, context.Scalar(threshold)], [(x.Shape, OnnxElementType.Truth)])[0];
 
     /// <summary>x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 x³))).</summary>
     private static OnnxValue TanhGelu(OnnxContext context, OnnxValue x)

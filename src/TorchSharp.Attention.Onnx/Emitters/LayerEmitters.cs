@@ -114,7 +114,7 @@ internal static class LayerEmitters
     private static OnnxValue Write(OnnxContext context, GroupNorm module, OnnxValue x)
     {
         // Groups as channels of an instance norm, then the scale and shift of each channel.
-        OnnxValue rows = context.Reshape(x, x[0], module.num_groups, x.Shape.Skip(1).Aggregate((a, b) => a * b) is var rest && rest.IsDynamic
+        OnnxValue rows = x.Rank == 4 ? context.Reshape(x, x[0], module.num_groups, x[1].Size / module.num_groups * x[2], x[3]) : context.Reshape(x, x[0], module.num_groups, x.Shape.Skip(1).Aggregate((a, b) => a * b) is var rest && rest.IsDynamic
             ? Rest(x, module.num_groups)
             : rest.Size / module.num_groups);
         OnnxValue normed = context.Reshape(context.InstanceNorm(rows, null, null, module.eps), x.Shape);

@@ -26,6 +26,9 @@ internal sealed class ActivationHistogram(bool bins)
     /// <summary>How many were exactly zero; counted with the bins.</summary>
     public long Zeros { get; private set; }
 
+    /// <summary>How many were infinite. They are in no bin, and neither in the extremes nor in the count: no range could hold them.</summary>
+    public long Infinities { get; private set; }
+
     /// <summary>Width of a bin; 0 while nothing but zeros was seen.</summary>
     public double Width { get; private set; }
 
@@ -33,16 +36,29 @@ internal sealed class ActivationHistogram(bool bins)
     public ReadOnlySpan<long> Counts => _counts;
 
     /// <summary>Takes values in.</summary>
-    /// <returns>False when one of them is no finite number: then nothing was taken in.</returns>
+    /// <returns>False when one of them is NaN: then nothing was taken in.</returns>
     public bool Add(ReadOnlySpan<float> values)
     {
         if (values.IsEmpty) return true;
         (float min, float max, bool finite) = Extremes(values);
-        if (!finite) return false;
+        if (!finite) return AddFinite(values);
         (Min, Max) = (Math.Min(Min, min), Math.Max(Max, max));
         Count += values.Length;
         if (_counts.Length > 0) Fill(values, Math.Max(Math.Abs(min), Math.Abs(max)));
         return true;
+    }
+
+    private bool AddFinite(ReadOnlySpan<float> values)
+    {
+        List<float> finite = [];
+        foreach (float value in values)
+        {
+            if (float.IsNaN(value)) return false;
+            if (float.IsFinite(value)) finite.Add(value);
+        }
+
+        Infinities += values.Length - finite.Count;
+        return Add(CollectionsMarshal.AsSpan(finite));
     }
 
     private void Fill(ReadOnlySpan<float> values, float reach)

@@ -11,25 +11,56 @@ internal static class FloatPreparation
     {
         LiftConstants(model.Graph);
         FoldTransposes(model.Graph);
+        NameNodes(model.Graph);
+        PoolPreparation.Prepare(new NodeGraph(model));
         int folded = FoldBatchNorms(new NodeGraph(model));
         NodeGraph.DropUnusedConstants(model.Graph);
-        NameNodes(model.Graph);
         return folded;
     }
 
-    private static void LiftConstants(GraphProto graph)
+    /// <summary>Constants of nodes become initialisers, however a Constant says them, and so do their copies by Identity.</summary>
+    internal static void LiftConstants(GraphProto graph)
     {
         HashSet<NodeProto> lifted = new(ReferenceEqualityComparer.Instance);
+        HashSet<string> outputs = [.. graph.Output.Select(output => output.Name)];
+        Dictionary<string, TensorProto> constants = [];
+        foreach (TensorProto constant in graph.Initializer) constants[constant.Name] = constant;
         foreach (NodeProto node in graph.Node)
         {
-            if (!NodeGraph.Is(node, "Constant") || NodeGraph.Attribute(node, "value")?.T is not { } value) continue;
-            TensorProto constant = value.Clone();
+            TensorProto? constant = NodeGraph.Is(node, "Constant") ? ValueOf(node)
+                : NodeGraph.Is(node, "Identity") && !outputs.Contains(node.Output[0]) && constants.TryGetValue(node.Input[0], out TensorProto? copied) ? copied.Clone()
+                : null;
+            if (constant is null) continue;
             constant.Name = node.Output[0];
             graph.Initializer.Add(constant);
+            constants[constant.Name] = constant;
             lifted.Add(node);
         }
 
         NodeGraph.Keep(graph.Node, node => !lifted.Contains(node));
+    }
+
+    /// <summary>What a Constant holds; null for text and for sparse tensors, which no layer reads.</summary>
+    private static TensorProto? ValueOf(NodeProto node)
+    {
+        foreach (AttributeProto attribute in node.Attribute)
+        {
+            switch (attribute.Name)
+            {
+                case "value":
+                    return attribute.T?.Clone();
+                case "value_float":
+                    return NodeGraph.Tensor<float>("", TensorProto.Types.DataType.Float, [attribute.F]);
+                case "value_floats":
+                    return NodeGraph.Tensor<float>("", TensorProto.Types.DataType.Float, [.. attribute.Floats], [attribute.Floats.Count]);
+                case "value_int":
+                    return NodeGraph.Tensor<long>("", TensorProto.Types.DataType.Int64, [attribute.I]);
+                case "value_ints":
+                    return NodeGraph.Tensor<long>("", TensorProto.Types.DataType.Int64, [.. attribute.Ints], [attribute.Ints.Count]);
+            }
+        }
+
+        return null;
     }
 
     /// <summary>A linear layer over more than rows reads its weight transposed; as a constant it can be quantized.</summary>

@@ -8,7 +8,7 @@ internal sealed class ModelEvaluation
     private readonly IReadOnlyList<OnnxBatch> _batches;
     private readonly int _threads;
     private readonly string _argument;
-    private readonly List<float[]> _outputs;
+    private readonly List<Output> _outputs;
     private readonly List<int> _classes;
 
     // Of each batch, the rows of the output with classes and how many classes it has.
@@ -65,32 +65,30 @@ internal sealed class ModelEvaluation
     /// <exception cref="ArgumentException">Its outputs are others.</exception>
     public QuantizationEffect Measure(ModelProto model)
     {
-        (List<float[]> outputs, List<int> classes) = Run(model, mustBeFinite: false);
-        if (!outputs.Select(output => output.Length).SequenceEqual(_outputs.Select(output => output.Length)))
+        (List<Output> outputs, List<int> classes) = Run(model, mustBeFinite: false);
+        if (!outputs.Select(output => output.Values.Length).SequenceEqual(_outputs.Select(output => output.Values.Length)))
         {
             throw new ArgumentException("The models' outputs differ in number or size, so they cannot be compared.", nameof(model));
         }
 
-        double signal = 0, noise = 0;
+        Dictionary<string, OutputErrors> errors = [];
         for (int i = 0; i < outputs.Count; i++)
         {
-            for (int j = 0; j < outputs[i].Length; j++)
-            {
-                double value = _outputs[i][j], difference = value - outputs[i][j];
-                signal += value * value;
-                noise += difference * difference;
-            }
+            (string name, float[] expected, long[] shape) = _outputs[i];
+            if (!errors.TryGetValue(name, out OutputErrors? own)) errors.Add(name, own = new OutputErrors(name));
+            own.Add(expected, outputs[i].Values, shape);
         }
 
         double agreement = classes.Count > 0 ? classes.Zip(_classes).Count(pair => pair.First == pair.Second) / (double)classes.Count : double.NaN;
-        double error = noise == 0 ? 0 : signal > 0 && double.IsFinite(noise) ? Math.Sqrt(noise / signal) : double.PositiveInfinity;
-        return new QuantizationEffect(error, agreement, Accuracy(classes));
+        double error = OutputErrors.ErrorOf(errors.Values.Sum(own => own.Whole.Signal), errors.Values.Sum(own => own.Whole.Noise));
+        (double worst, string part) = errors.Values.SelectMany(own => own.Parts()).MaxBy(part => part.Error);
+        return new QuantizationEffect(error, agreement, Accuracy(classes)) { WorstError = Math.Max(error, worst), WorstPart = worst > error ? part : "" };
     }
 
-    private (List<float[]> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)
+    private (List<Output> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)
     {
         using RuntimeModel runtime = new(model, _threads);
-        List<float[]> outputs = [];
+        List<Output> outputs = [];
         List<int> classes = [];
         // The first with classes: a loss may stand before it.
         string? classified = null;
@@ -98,8 +96,8 @@ internal sealed class ModelEvaluation
         {
             runtime.Run(_batches[i], (name, values, shape) =>
             {
-                outputs.Add(values.ToArray());
-                if (mustBeFinite && !outputs[^1].All(float.IsFinite))
+                outputs.Add(new Output(name, values.ToArray(), shape));
+                if (mustBeFinite && !outputs[^1].Values.All(float.IsFinite))
                 {
                     throw new ArgumentException(
                         $"In evaluation batch {i}, counted from 0, the float model's output '{name}' holds NaN or infinity, so nothing can be compared with it. Give finite inputs; if they are, the model itself overflows on them.",
@@ -158,4 +156,6 @@ internal sealed class ModelEvaluation
 
     private double? Accuracy(List<int> classes)
         => HasLabels ? classes.Zip(_batches.SelectMany(batch => batch.Labels!)).Count(pair => pair.First == pair.Second) / (double)Math.Max(1, classes.Count) : null;
+
+    private readonly record struct Output(string Name, float[] Values, long[] Shape);
 }

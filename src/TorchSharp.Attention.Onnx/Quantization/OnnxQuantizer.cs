@@ -2,7 +2,7 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 13 or later, not only on those of this library.</summary>
+/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 9 or later, not only on those of this library.</summary>
 public static class OnnxQuantizer
 {
     /// <summary>Metadata that says how a file was quantized.</summary>
@@ -80,7 +80,7 @@ public static class OnnxQuantizer
         PreparedModel prepared = PreparedModel.Read(inputPath, options);
         (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
         string weights = WeightForm.Of(options).Description;
-        return Save(prepared, quantized, outputPath, kept, [], $"dynamic, {weights}", weights);
+        return Save(prepared, quantized, outputPath, kept, [], [], $"dynamic, {weights}", weights);
     }
 
     /// <summary>What would fail at the end, after calibration and a search, fails at the beginning.</summary>
@@ -104,7 +104,8 @@ public static class OnnxQuantizer
     {
         (QuantizationPlan plan, ModelProto quantized) = prepared.Quantize(keep);
         string weights = plan.IsEmpty ? WeightForm.NoWeights : WeightForm.Of(options).Description;
-        QuantizationReport report = Save(prepared, quantized, outputPath, plan.Kept, fallenBack, $"static, {options.Method}, uint8 activations, {weights}, sigmoid {options.Sigmoid}", weights);
+        string how = $"static, {options.Method}, uint8 activations, {weights}, sigmoid {options.Sigmoid}";
+        QuantizationReport report = Save(prepared, quantized, outputPath, plan.Kept, plan.Warnings, fallenBack, how, weights);
         return report with
         {
             FoldedBatchNorms = plan.IsEmpty ? 0 : prepared.FoldedBatchNorms,
@@ -113,7 +114,8 @@ public static class OnnxQuantizer
     }
 
     private static QuantizationReport Save(
-        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> fallenBack, string how, string weights)
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> warnings,
+        IReadOnlyList<string> fallenBack, string how, string weights)
     {
         quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
         IReadOnlyDictionary<string, int> written = RuntimeGraph.Count(quantized), runtime = RuntimeGraph.Operators(quantized);
@@ -135,6 +137,7 @@ public static class OnnxQuantizer
             RuntimeOperators = runtime,
             Weights = weights,
             Kept = kept,
+            Warnings = warnings,
             FallenBack = fallenBack,
         };
     }

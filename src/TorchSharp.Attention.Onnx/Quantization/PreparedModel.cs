@@ -6,8 +6,8 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>A float model that was read, checked, prepared and calibrated: from here any selection of nodes can be quantized.</summary>
 internal sealed class PreparedModel
 {
-    /// <summary>Per-channel scales came with this version.</summary>
-    private const long OldestOpset = 13;
+    /// <summary>Older files are brought to the set that has scales for each channel.</summary>
+    private const long OldestOpset = OpsetUpgrade.Oldest;
 
     private static readonly string[] _quantizedOperators =
         ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
@@ -53,6 +53,7 @@ internal sealed class PreparedModel
         ModelProto source = OnnxModelFile.Load(path);
         Check(source, path);
         ModelProto model = source.Clone();
+        OpsetUpgrade.Run(model, path);
         int folded = FloatPreparation.Prepare(model);
         return new PreparedModel(path, source, model, folded, options, new Dictionary<string, ObservedValue>());
     }

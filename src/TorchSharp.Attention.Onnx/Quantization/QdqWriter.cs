@@ -133,7 +133,7 @@ internal sealed class QdqWriter
     private NodeProto GlobalAverage(NodeProto node)
     {
         NodeProto pool = new() { OpType = "GlobalAveragePool", Name = node.Name, Input = { node.Input[0] }, Output = { node.Output[0] } };
-        if (NodeGraph.Int(node, "keepdims", 1) == 1) return pool;
+        if (NodeGraph.Int(node, "keepdims", 1) == 1) return pool; // Also where a second node, whose place it takes, averages the rows' means.
 
         // The rest of this node is a Flatten, and the pool's own way comes in front of it.
         pool.Output[0] = _graph.Fresh($"{node.Output[0]}_pooled");

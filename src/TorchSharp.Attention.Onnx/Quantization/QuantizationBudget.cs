@@ -9,7 +9,9 @@ public sealed record QuantizationBudget
     /// <summary>Largest loss of accuracy against the float model, as a share: 0.005 is half a percentage point. Null for no such limit.</summary>
     public double? MaxAccuracyLoss { get; init; }
 
-    /// <summary>Largest relative error of the outputs, ‖y − ŷ‖ / ‖y‖. Null for no such limit.</summary>
+    /// <summary>
+    /// Largest relative error, ‖y − ŷ‖ / ‖y‖: of all outputs together, of each output, and of each group of channels of like size in one (<see cref="QuantizationEffect.WorstError"/>). Null for no such limit.
+    /// </summary>
     public double? MaxRelativeError { get; init; }
 
     /// <exception cref="ArgumentException">There is no limit, or one below zero.</exception>
@@ -26,5 +28,5 @@ public sealed record QuantizationBudget
     }
 
     internal bool Allows(QuantizationEffect effect, double? floatAccuracy)
-        => (MaxAccuracyLoss is not { } loss || floatAccuracy - effect.Accuracy <= loss + 1e-12) && (MaxRelativeError is not { } error || effect.RelativeError <= error);
+        => (MaxAccuracyLoss is not { } loss || floatAccuracy - effect.Accuracy <= loss + 1e-12) && (MaxRelativeError is not { } error || effect.WorstError <= error);
 }

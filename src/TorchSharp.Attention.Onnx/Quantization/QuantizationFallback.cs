@@ -4,7 +4,7 @@ namespace TorchSharp.Attention.Onnx;
 internal static class QuantizationFallback
 {
     /// <summary>
-    /// Keeps the group with the largest error of its own in float, then the next, until the rest is within the budget; then gives back to the integers those that turn out not to be needed,
+    /// Keeps the group with the largest error of its own (of any output or group of channels) in float, then the next, until the rest is within the budget; then gives back to the integers those that turn out not to be needed,
     /// the last one kept aside. Error decides the order, because accuracy on some hundred images is too coarse to rank by.
     /// </summary>
     /// <exception cref="ArgumentException">Accuracy is limited and batches have no labels.</exception>
@@ -19,7 +19,7 @@ internal static class QuantizationFallback
         if (Fits([])) return [];
         IReadOnlyList<SensitivityGroup> groups = SensitivityGroup.Of(prepared, prepared.Quantize().Plan, null);
         List<SensitivityGroup> kept = [];
-        foreach (SensitivityGroup group in groups.OrderByDescending(group => OnnxSensitivity.Only(prepared, evaluation, group).RelativeError))
+        foreach (SensitivityGroup group in groups.OrderByDescending(group => OnnxSensitivity.Only(prepared, evaluation, group).WorstError))
         {
             kept.Add(group);
             if (Fits(kept)) break;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
@@ -8,6 +9,9 @@ internal sealed class QuantizationPlan
     private readonly NodeGraph _graph;
     private readonly IReadOnlyDictionary<string, ObservedValue> _observed;
     private readonly QuantizationOptions _options;
+    /// <summary>A channel of an output with fewer steps is worth a warning.</summary>
+    private const int FewestOfAChannel = 4;
+
     // By identity: protobuf compares messages by their content.
     private readonly Dictionary<NodeProto, NodeRule> _rules = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<NodeProto, NodeProto> _bounds = new(ReferenceEqualityComparer.Instance);
@@ -15,6 +19,8 @@ internal sealed class QuantizationPlan
     private readonly HashSet<string> _integer = [];
     private readonly Dictionary<string, AffineParameters> _parameters = [];
     private readonly GateReach _fixed, _all;
+    private readonly MixedScales _mixed;
+    private readonly List<string> _warnings = [];
 
     /// <summary>Decides node by node, in the order in which they run.</summary>
     /// <param name="graph">The prepared model.</param>
@@ -28,6 +34,7 @@ internal sealed class QuantizationPlan
         (_graph, _observed, _options) = (graph, observed, options);
         _all = new GateReach(graph, sigmoids: true);
         _fixed = options.Sigmoid == SigmoidQuantization.Calibrated ? new GateReach(graph, sigmoids: false) : _all;
+        _mixed = new MixedScales(graph, observed, RangeOf);
         List<KeptNode> kept = [];
         foreach (NodeProto node in graph.Graph.Node)
         {
@@ -42,8 +49,14 @@ internal sealed class QuantizationPlan
             }
 
             _rules.Add(node, rule);
+            if (rule == NodeRule.Average && QuantizationRules.SecondStage(node, graph, observed) is { } second)
+            {
+                _bounds.Add(node, second);
+                _absorbed.Add(second);
+            }
+
             // A bound is kept by the steps of an integer output; floats would pass it.
-            if (node.Output.Count == 1 && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null
+            if (node.Output.Count == 1 && !_bounds.ContainsKey(node) && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null
                 && (rule != NodeRule.Weighted || NeedsIntegerOutput(node, next.Output[0])))
             {
                 _bounds.Add(node, next);
@@ -55,6 +68,7 @@ internal sealed class QuantizationPlan
         }
 
         Kept = kept;
+        WarnOfOutputs();
     }
 
     /// <summary>The nodes that stay in float, in the order of the graph.</summary>
@@ -62,6 +76,9 @@ internal sealed class QuantizationPlan
 
     /// <summary>Whether nothing is quantized.</summary>
     public bool IsEmpty => _rules.Count == 0;
+
+    /// <summary>Where quantities of different size meet, with numbers.</summary>
+    public IReadOnlyList<string> Warnings => [.. _mixed.Warnings, .. _warnings];
 
     /// <summary>A node's rule; <see cref="NodeRule.None"/> for one that stays in float.</summary>
     public NodeRule RuleOf(NodeProto node) => _rules.GetValueOrDefault(node);
@@ -109,6 +126,12 @@ internal sealed class QuantizationPlan
     private string? Obstacle(NodeProto node, NodeRule rule, bool alone)
     {
         if (!_observed.ContainsKey(node.Input[0])) return "its input is no float value";
+        if (node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).Concat(node.Output).FirstOrDefault(value => _observed.TryGetValue(value, out ObservedValue? seen) && seen.Histogram.Infinities > 0) is { } infinite)
+        {
+            return $"'{infinite}' is infinite by the model's own constants";
+        }
+
+        if (ObstacleOfScale(node, rule) is { } scale) return scale;
         if (rule == NodeRule.ChannelMean && _observed[node.Input[0]].Shape[1] < 1) return "its channels are unknown";
         if (_options.Sigmoid == SigmoidQuantization.None)
         {
@@ -119,6 +142,45 @@ internal sealed class QuantizationPlan
 
         if (rule == NodeRule.Weighted || alone) return null;
         return node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).Any(IsInteger) ? null : "nothing before it is integer";
+    }
+
+    /// <summary>One scale for quantities of very different size leaves nothing of the small ones.</summary>
+    private string? ObstacleOfScale(NodeProto node, NodeRule rule)
+    {
+        string output = node.Output[0];
+        bool read = !_graph.Outputs.Contains(output) && _graph.Consumers(output).Any(consumer => QuantizationRules.Of(consumer, _graph, _observed).Rule != NodeRule.None);
+        if (rule == NodeRule.Concat)
+        {
+            if (_mixed.Reason(output) is { } joined) return joined;
+            return read ? null : "nothing reads it as integers";
+        }
+
+        if (node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).FirstOrDefault(value => _mixed.Reason(value) is not null) is { } mixed)
+        {
+            return $"reads '{mixed}', in which {_mixed.Reason(mixed)}";
+        }
+
+        if (!NodeGraph.Is(node, "Add") || node.Input.Where(_observed.ContainsKey).MinBy(input => _mixed.Steps(input, output)) is not { } small) return null;
+        double steps = _mixed.Steps(small, output);
+        if (steps is 0 or >= MixedScales.FewestSteps) return null;
+        if (!read) return string.Create(CultureInfo.InvariantCulture, $"one scale for the sum would leave '{small}' {steps:0.##} of {ValueRange.Steps} steps");
+        if (steps < 1) _warnings.Add(string.Create(CultureInfo.InvariantCulture, $"'{node.Name}' (Add) hardly sees '{small}', which spans {steps:0.##} of the {ValueRange.Steps} steps of the sum."));
+        return null;
+    }
+
+    /// <summary>An output that comes as integers has one scale for all its channels.</summary>
+    private void WarnOfOutputs()
+    {
+        foreach (string output in _graph.Outputs.Where(output => IsInteger(output) && _observed.GetValueOrDefault(output)?.Channels is not null))
+        {
+            double step = ParametersOf(output).Scale;
+            (float Low, float High)[] channels = _observed[output].Channels!;
+            int[] coarse = [.. Enumerable.Range(0, channels.Length).Where(i => channels[i].High > channels[i].Low && (channels[i].High - channels[i].Low) / step < FewestOfAChannel)];
+            if (coarse.Length == 0) continue;
+            _warnings.Add(string.Create(
+                CultureInfo.InvariantCulture,
+                $"The output '{output}' has one scale, whose step is {step:g3}: {coarse.Length} of its {channels.Length} channels span fewer than {FewestOfAChannel} steps (channel {coarse[0]}: {(channels[coarse[0]].High - channels[coarse[0]].Low) / step:0.##}). If they matter, keep '{_graph.Producer(output)?.Name}' in float with {nameof(QuantizationOptions.ExcludeNames)}, or use a budget."));
+        }
     }
 
     /// <summary>

@@ -67,6 +67,9 @@ public sealed record QuantizationReport
     /// <summary>What the fallback kept in float to stay within the budget; empty without a budget.</summary>
     public IReadOnlyList<string> FallenBack { get; init; } = [];
 
+    /// <summary>Where quantities of very different size meet in one value, so that one scale would leave little of the small ones: names and numbers. Empty where nothing is to be said.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>How much smaller the file is than the float one.</summary>
     public double Compression => (double)FloatBytes / Bytes;
 
@@ -85,6 +88,7 @@ public sealed record QuantizationReport
             Line($"  in float, {group.Key}: {string.Join(", ", group.GroupBy(node => node.Operator).Select(own => $"{own.Count()} {own.Key}"))}");
         }
 
+        foreach (string warning in Warnings) Line($"  {warning}");
         if (FallenBack.Count > 0) Line($"  in float for the budget: {string.Join(", ", FallenBack)}");
         return text.ToString();
 

@@ -44,7 +44,7 @@ internal static class QuantizationRules
             "Add" or "Mul" => (NodeRule.None, "one of its inputs is a constant"),
             "Sigmoid" or "LeakyRelu" => (NodeRule.Table, ""),
             "GlobalAveragePool" when Rank(node, observed) == 4 => (NodeRule.Average, ""),
-            "AveragePool" when Rank(node, observed) == 4 && NodeGraph.Attribute(node, "dilations") is null && NodeGraph.Int(node, "ceil_mode", 0) == 0 => (NodeRule.Average, ""),
+            "AveragePool" when Rank(node, observed) == 4 && IsIntegerPool(node) => (NodeRule.Average, ""),
             "ReduceMean" => Mean(node, graph, observed),
             "MaxPool" when node.Output.Count == 1 => (NodeRule.Passing, ""),
             "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Slice" or "Gather" or "Expand" or "Identity" or "ReduceMax" or "DepthToSpace" or "SpaceToDepth" or "Split" => (NodeRule.Passing, ""),
@@ -102,10 +102,23 @@ internal static class QuantizationRules
             : node.OpType == "Gemm" && NodeGraph.Float(node, "beta", 1) != 1 && node.Input.Count > 2 && node.Input[2].Length > 0 && graph.Floats(node.Input[2]) is null ? "its bias is no constant"
             : null;
 
+    /// <summary>
+    /// Whether the runtime's integer pool divides as the file says. It divides a last window that reaches over the end by its whole size, unless the pads do not count; preparing the model has seen
+    /// to that.
+    /// </summary>
+    private static bool IsIntegerPool(NodeProto node)
+        => NodeGraph.Attribute(node, "dilations")?.Ints.Any(step => step != 1) != true && (NodeGraph.Int(node, "ceil_mode", 0) == 0 || NodeGraph.Int(node, "count_include_pad", 0) == 0);
+
+    /// <summary>The second node of a mean over a row that is followed by the mean of the rows' means; null where the node is not the first.</summary>
+    public static NodeProto? SecondStage(NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
+        => NodeGraph.Is(node, "ReduceMean") && Rank(node, observed) == 4 && Axes(node, graph, 4) is [3] && NodeGraph.Int(node, "keepdims", 1) == 1
+            && graph.OnlyConsumer(node.Output[0]) is { } next && NodeGraph.Is(next, "ReduceMean") && Axes(next, graph, 4) is [2] && NodeGraph.Int(next, "keepdims", 1) == 1 ? next : null;
+
     private static (NodeRule Rule, string Reason) Mean(NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
         => Rank(node, observed) != 4 ? (NodeRule.None, "a mean that is not over a map") : Axes(node, graph, 4) switch
         {
             [2, 3] => (NodeRule.Average, ""),
+            [3] when SecondStage(node, graph, observed) is not null => (NodeRule.Average, ""),
             [1] when NodeGraph.Int(node, "keepdims", 1) == 1 => (NodeRule.ChannelMean, ""),
             _ => (NodeRule.None, "a mean over other axes than positions or channels"),
         };

@@ -4,11 +4,11 @@ namespace TorchSharp.Attention.Onnx;
 
 /// <summary>Nodes that are quantized, or kept in float, together.</summary>
 /// <param name="Name">Path of the module.</param>
-/// <param name="Kind">"attention", "layer", or "group" for one that the caller named.</param>
+/// <param name="Kind">"attention", "layer", "concat", or "group" for one that the caller named.</param>
 /// <param name="Nodes">Names of the nodes.</param>
 internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<string> Nodes)
 {
-    /// <summary>The caller's groups, then the attentions of the file's metadata, then each convolution and linear layer outside of them. A node belongs to the first that has it.</summary>
+    /// <summary>The caller's groups, then the attentions of the file's metadata, then each convolution, linear layer and concatenation outside of them. A node belongs to the first that has it.</summary>
     /// <exception cref="ArgumentException">A group's pattern matches no node that can be quantized, or only nodes of earlier groups.</exception>
     public static IReadOnlyList<SensitivityGroup> Of(PreparedModel prepared, QuantizationPlan plan, IReadOnlyDictionary<string, string>? groups)
     {
@@ -21,6 +21,7 @@ internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<s
             if (own.FirstOrDefault(group => group.Pattern.IsMatch(node.Name)).Name is { } named) Add(named, "group", node);
             else if (prepared.Attentions.Where(path => PreparedModel.IsInside(node.Name, path)).MinBy(path => path.Length) is { } attention) Add(attention, "attention", node);
             else if (plan.RuleOf(node) == NodeRule.Weighted) Add(Path(node.Name), "layer", node);
+            else if (plan.RuleOf(node) == NodeRule.Concat) Add(node.Name, "concat", node);
         }
 
         if (own.FirstOrDefault(group => !found.ContainsKey(group.Name)) is { Name: { } missing } empty)
