@@ -89,17 +89,17 @@ public sealed class GateRegionTests : IDisposable
             foreach (bool pixels in (bool[])[false, true])
             {
                 using GateModule module = Build(index, 8, seed: 5);
-                foreach (int batch in (int[])[1, 5, 7, 11, 21, 41])
+                foreach (int batch in (int[])[1, 5, 11, 21])
                 {
                     using DisposeScope scope = NewDisposeScope();
                     Tensor x = Map(batch, 8, 9, 7, pixels, batch);
                     AttentionKernels.Enabled = false;
                     Tensor expected = module.call(x);
                     AttentionKernels.Enabled = true;
-                    foreach (int samples in (int[])[1, 2, 3, 5, 64])
+                    foreach (int samples in (int[])[1, 3, 5, 64])
                     {
                         GateRegion.GroupBytes = samples * 4 * 8 * 63;
-                        foreach ((int asked, int granted) in (ReadOnlySpan<(int, int)>)[(1, 1), (2, 2), (2, 1), (3, 2), (5, 3), (8, 5)])
+                        foreach ((int asked, int granted) in (ReadOnlySpan<(int, int)>)[(2, 2), (2, 1), (3, 2), (5, 3)])
                         {
                             set_num_threads(asked);
                             NativeTeam.MostGranted = granted;

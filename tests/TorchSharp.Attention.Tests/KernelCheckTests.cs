@@ -23,7 +23,7 @@ public sealed unsafe class KernelCheckTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
-        using SqueezeExcitation module = new(8);
+        using SqueezeExcitation module = new(8, new() { ReducedChannels = 4 });
         Tensor x = randn(2, 5, 7, 8).permute(0, 3, 1, 2);
         Tensor right = module.call(x), wrong = right.clone();
         wrong.select(0, 1).select(0, 3).fill_(9f);

@@ -33,7 +33,7 @@ public sealed class KernelSwitchTests : IDisposable
         {
             Thread[] threads = [.. Enumerable.Range(0, 3).Select(index => new Thread(() =>
             {
-                using Modules.Sequential network = nn.Sequential(("conv", nn.Conv2d(3, 8, 3)), ("attention", new SqueezeExcitation(8)), ("relu", nn.ReLU()));
+                using Modules.Sequential network = nn.Sequential(("conv", nn.Conv2d(3, 8, 3)), ("attention", new SqueezeExcitation(8, new() { ReducedChannels = 4 })), ("relu", nn.ReLU()));
                 ModelCost.Measure(network, 1, 3, 10 + index, 10);
                 using InsertionHandle handle = network.InsertAttention(InsertionPlan.After("conv", new EfficientChannelAttentionOptions()), randn(1, 3, 10, 10));
             }))];

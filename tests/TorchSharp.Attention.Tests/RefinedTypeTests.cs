@@ -54,8 +54,8 @@ public sealed class RefinedTypeTests : IDisposable
         Tensor x = randn(2, 8, 6, 5).to_type(ScalarType.BFloat16);
         foreach (Func<GateModule> create in (Func<GateModule>[])
             [
-                () => new GatedChannelTransformation(8), () => new SimAm(8), () => new SimAm(8, new() { Initialization = AttentionInitialization.Identity }), () => new CoordinateAttention(8),
-                () => new Cbam(8), () => new Bam(8), () => new TripletAttention(8),
+                () => new GatedChannelTransformation(8), () => new SimAm(8), () => new SimAm(8, new() { Initialization = AttentionInitialization.Identity }), () => new CoordinateAttention(8, new() { ReducedChannels = 4 }),
+                () => new Cbam(8, new() { ReducedChannels = 4 }), () => new Bam(8, new() { ReducedChannels = 4 }), () => new TripletAttention(8),
             ])
         {
             using GateModule module = create();
