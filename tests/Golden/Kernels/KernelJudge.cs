@@ -39,30 +39,6 @@ internal static class KernelJudge
         return after <= before || result.Outcome == KernelOutcome.Fail ? result : new KernelResult(KernelOutcome.Fail, $"{after - before} tensors are left behind");
     }
 
-    /// <summary>
-    /// For each tensor of a trial, as shares of its size: what the composed operations are off by from float64, what the kernels are off by, and what
-    /// float64 itself moves by when weights and inputs are off by 10⁻⁶.
-    /// </summary>
-    public static IReadOnlyList<(string Name, double Composed, double Fused, double Moved)> Distances(KernelTrial trial)
-    {
-        bool enabled = AttentionKernels.Enabled;
-        using DisposeScope scope = NewDisposeScope();
-        try
-        {
-            trial.Thresholds.Use();
-            using IKernelSubject subject = trial.Build();
-            IReadOnlyList<KernelValue> exact = subject.Exact(0, 0), composed = subject.Run(fused: false), fused = subject.Run(fused: true);
-            IReadOnlyList<KernelValue>[] shaken = [.. Enumerable.Range(0, 4).Select(round => subject.Exact(Shares[1], round))];
-            Measure measure = new(exact, composed, half: false, network: true);
-            return [.. exact.Select((value, i) => (value.Name, measure.Share(i, composed), measure.Share(i, fused), shaken.Max(one => measure.Share(i, one))))];
-        }
-        finally
-        {
-            KernelThresholds.Restore();
-            AttentionKernels.Enabled = enabled;
-        }
-    }
-
     private static long Live()
     {
         GateSteps.Drop();
@@ -195,9 +171,6 @@ internal static class KernelJudge
 
         /// <summary>Whether what float64 itself does not know may be allowed.</summary>
         public bool Widens => !_half;
-
-        /// <summary>How far a tensor of a run is off, as a share of its size.</summary>
-        public double Share(int i, IReadOnlyList<KernelValue> run) => Distance(i, run[i].Tensor) / _scales[i];
 
         /// <summary>Takes another run in float64, of weights and inputs that are off by little.</summary>
         public void Widen(IReadOnlyList<KernelValue> shaken)

@@ -38,9 +38,6 @@ internal sealed record KernelThresholds(long GroupBytes, long BytesWorthAThread,
     private static readonly (long Group, long Thread, long Trained, long Inferred) _own =
         (GateRegion.GroupBytes, NativeTeam.BytesWorthAThread, FusedGate.SmallestTrained, FusedGate.SmallestInferred);
 
-    /// <summary>The library's own.</summary>
-    public static KernelThresholds Own => new(_own.Group, _own.Thread, null);
-
     /// <summary>Draws thresholds.</summary>
     public static KernelThresholds Draw(Random random) => new(
         random.NextDouble() < 0.4 ? _own.Group : random.Pick<long>(1, 4096, 16 * 1024, 64 * 1024, 256 * 1024, 1 << 20),
@@ -57,7 +54,7 @@ internal sealed record KernelThresholds(long GroupBytes, long BytesWorthAThread,
     }
 
     /// <summary>Gives the library its own back.</summary>
-    public static void Restore() => Own.Use();
+    public static void Restore() => new KernelThresholds(_own.Group, _own.Thread, null).Use();
 
     public override string ToString() => $"groups of {GroupBytes} bytes, {BytesWorthAThread} bytes a thread, smallest map {Smallest?.ToString(CultureInfo.InvariantCulture) ?? "own"}";
 }
