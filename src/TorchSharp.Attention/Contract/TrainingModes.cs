@@ -66,6 +66,6 @@ internal sealed class TrainingModes : IDisposable
         => module.GetType().GetMethod(method, arguments)?.DeclaringType?.Assembly == typeof(nn.Module).Assembly;
 
     [DllImport("LibTorchSharp")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories | DllImportSearchPath.AssemblyDirectory)]
     private static extern void THSNN_Module_train(nint module, [MarshalAs(UnmanagedType.U1)] bool on);
 }

@@ -63,7 +63,7 @@ public sealed class InsertionTrainingTests
         two.Remove();
         Assert.True(IsTrained("conv1_attn"));
         Assert.True(IsTrained("fc"));
-        Assert.False(network.named_parameters().Where(p => p.name.StartsWith("block.", StringComparison.Ordinal)).Any(p => p.parameter.requires_grad));
+        Assert.DoesNotContain(network.named_parameters(), p => p.name.StartsWith("block.", StringComparison.Ordinal) && p.parameter.requires_grad);
         ofTwo.Dispose();
         part.Dispose();
         one.Remove();
