@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Values of one type as those of another, and how many of them the other type lacks.</summary>
-/// <param name="Value">The converted values, or the given ones where the other type has them all.</param>
+/// <param name="Value">The converted values, or the given ones where copying them into the other type converts them likewise.</param>
 /// <param name="Rounded">How many became a neighbour of theirs, zero among them.</param>
 /// <param name="Overflowed">How many finite ones became infinite.</param>
 /// <param name="Example">The first of these values; null where there is none.</param>
@@ -18,15 +18,16 @@ internal sealed record ValueConversion(Tensor Value, long Rounded, long Overflow
     /// <summary>Converts; counts only where the other type may lack a value.</summary>
     public static ValueConversion Of(Tensor value, ScalarType type)
     {
-        // Copying into the model converts without loss.
-        if (value.dtype == type || HasAll(type, value.dtype)) return new ValueConversion(value, 0, 0, null);
+        if (value.dtype == type) return new ValueConversion(value, 0, 0, null);
         if (SafetensorsTypes.IsComplex(type))
         {
             ScalarType part = type == ScalarType.ComplexFloat64 ? ScalarType.Float64 : ScalarType.Float32;
             ValueConversion parts = Of(value.is_complex() ? value.view_as_real() : value, part);
-            return parts with { Value = value.is_complex() ? parts.Value.to_type(part).view_as_complex() : parts.Value.to_type(type) };
+            return parts with { Value = value };
         }
 
+        // Copying into the model converts without loss.
+        if (HasAll(type, value.dtype)) return new ValueConversion(value, 0, 0, null);
         Tensor converted = value.to_type(type);
         long rounded = 0, overflowed = 0, count = value.numel();
         string? example = null;
@@ -46,7 +47,7 @@ internal sealed record ValueConversion(Tensor Value, long Rounded, long Overflow
     }
 
     /// <summary>Whether a floating-point type, or a wider integer, has every value of another type.</summary>
-    private static bool HasAll(ScalarType type, ScalarType other) => !SafetensorsTypes.IsComplex(type) && SafetensorsTypes.IsFloatingPoint(type)
+    private static bool HasAll(ScalarType type, ScalarType other) => SafetensorsTypes.IsFloatingPoint(type)
         ? other switch
         {
             ScalarType.Bool or ScalarType.Byte or ScalarType.Int8 => true,
