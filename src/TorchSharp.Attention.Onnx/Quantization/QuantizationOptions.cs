@@ -16,7 +16,7 @@ public sealed record QuantizationOptions
 
     /// <summary>
     /// Whether weights are int8 of reduced range instead of uint8 of full range. Both are right on every processor. On x86 processors without VNNI, ONNX Runtime adds two products of a byte and a
-    /// signed byte in 16 bits, which saturate: so int8 weights of one output and one sign may add up to 128 at most, 63 to 127 levels on each side. The reduced form is about 3 to 5 dB less
+    /// signed byte in 16 bits, which saturate: so int8 weights of one output and one sign may add up to 128 at most, 63 to 127 levels on each side. The reduced form is 2 to 9 dB less
     /// exact, and faster: products of two bytes have no instruction of VNNI. Default: false.
     /// </summary>
     public bool ReduceRange { get; init; }
