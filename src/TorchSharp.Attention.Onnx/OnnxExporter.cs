@@ -543,7 +543,7 @@ internal sealed class OnnxExporter
     private static OnnxCheck Difference(ValueList<ValueList<long>> shapes, string output, Tensor expected, Tensor found)
     {
         using DisposeScope scope = NewDisposeScope();
-        if (!expected.shape.AsSpan().SequenceEqual(found.shape)) 
+        if (!expected.shape.AsSpan().SequenceEqual(found.shape))
         {
             return new OnnxCheck(shapes, output, double.PositiveInfinity, double.PositiveInfinity)
             {

@@ -116,7 +116,9 @@ public sealed class PoolTests : IDisposable
         module.eval();
         module.ExportOnnx(path, kind == "dynamic" ? randn(1, 8, 16, 16) : even, new OnnxExportOptions
         {
-            Emitters = emitters, Verify = kind == "dynamic", DynamicAxes = kind == "dynamic" ? OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size : OnnxDynamicAxes.Batch,
+            Emitters = emitters,
+            Verify = kind == "dynamic",
+            DynamicAxes = kind == "dynamic" ? OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size : OnnxDynamicAxes.Batch,
         });
         using OnnxSession session = new(path);
         Tensor found = session.Run([("input", even)])["output"], exact;
