@@ -4,9 +4,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A parameter by the module that it belongs to and its name there, which a conversion of the network does not change.</summary>
-internal readonly record struct ParameterPlace(nn.Module Owner, string Name);
-
 /// <summary>How many freezes hold each parameter of the networks that are alive, so that freezes may overlap and end in any order.</summary>
 internal static class FreezeCounts
 {
@@ -14,7 +11,7 @@ internal static class FreezeCounts
     private static readonly object Gate = new();
 
     /// <summary>Every parameter of a network at each module that it belongs to.</summary>
-    public static IEnumerable<(ParameterPlace Place, Parameter Parameter)> Places(nn.Module model)
+    public static IEnumerable<(OwnedParameter Place, Parameter Parameter)> Places(nn.Module model)
     {
         HashSet<nn.Module> owners = new(ReferenceEqualityComparer.Instance);
         HashSet<Parameter> listed = new(ReferenceEqualityComparer.Instance);
@@ -24,23 +21,23 @@ internal static class FreezeCounts
             foreach ((string name, Parameter parameter) in owner.named_parameters(recurse: false))
             {
                 listed.Add(parameter);
-                yield return (new ParameterPlace(owner, name), parameter);
+                yield return (new OwnedParameter(owner, name), parameter);
             }
         }
 
         // A class may list its parameters as it likes.
         foreach ((string name, Parameter parameter) in model.named_parameters())
         {
-            if (listed.Add(parameter)) yield return (new ParameterPlace(model, name), parameter);
+            if (listed.Add(parameter)) yield return (new OwnedParameter(model, name), parameter);
         }
     }
 
-    public static bool IsHeld(ParameterPlace place)
+    public static bool IsHeld(OwnedParameter place)
     {
         lock (Gate) return Counts.TryGetValue(place.Owner, out Dictionary<string, int>? counts) && counts.GetValueOrDefault(place.Name) > 0;
     }
 
-    public static void Add(ParameterPlace place, int number)
+    public static void Add(OwnedParameter place, int number)
     {
         lock (Gate)
         {

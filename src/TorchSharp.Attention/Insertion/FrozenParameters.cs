@@ -11,7 +11,7 @@ namespace TorchSharp.Attention;
 public sealed class FrozenParameters : IDisposable
 {
     private readonly nn.Module _model;
-    private readonly HashSet<ParameterPlace> _places = [];
+    private readonly HashSet<OwnedParameter> _places = [];
 
     internal FrozenParameters(nn.Module model, IEnumerable<nn.Module> trained)
     {
@@ -20,7 +20,7 @@ public sealed class FrozenParameters : IDisposable
         HashSet<Parameter> frozen = new(ReferenceEqualityComparer.Instance);
 
         // A parameter that two modules share is looked at as it was before this freeze.
-        foreach ((ParameterPlace place, Parameter parameter) in FreezeCounts.Places(model).ToArray())
+        foreach ((OwnedParameter place, Parameter parameter) in FreezeCounts.Places(model).ToArray())
         {
             if (kept.Contains(parameter) || !(parameter.requires_grad || frozen.Contains(parameter) || FreezeCounts.IsHeld(place))) continue;
             _places.Add(place);
@@ -38,12 +38,12 @@ public sealed class FrozenParameters : IDisposable
     public void Unfreeze()
     {
         if (_places.Count == 0) return;
-        foreach (ParameterPlace place in _places) FreezeCounts.Add(place, -1);
+        foreach (OwnedParameter place in _places) FreezeCounts.Add(place, -1);
 
         // By the place, because a conversion of the network replaces its parameters. One that two modules share may be held at the other one.
-        (ParameterPlace Place, Parameter Parameter)[] all = [.. FreezeCounts.Places(_model).Where(entry => !entry.Parameter.IsInvalid)];
+        (OwnedParameter Place, Parameter Parameter)[] all = [.. FreezeCounts.Places(_model).Where(entry => !entry.Parameter.IsInvalid)];
         HashSet<Parameter> held = new(all.Where(entry => FreezeCounts.IsHeld(entry.Place)).Select(entry => entry.Parameter), ReferenceEqualityComparer.Instance);
-        foreach ((ParameterPlace place, Parameter parameter) in all)
+        foreach ((OwnedParameter place, Parameter parameter) in all)
         {
             if (_places.Contains(place) && !held.Contains(parameter)) parameter.requires_grad = true;
         }

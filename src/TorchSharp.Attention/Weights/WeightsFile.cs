@@ -95,9 +95,11 @@ public abstract class WeightsFile : IDisposable
                 : throw new WeightsFormatException($"'{path}': this is JSON, and an index of shards names it as a file of weights.");
         }
 
-        // The reader of an unknown pickle says what it is.
-        if (start.AsSpan().StartsWith("PK"u8) || TorchLegacy.IsOne(start) || TorchLegacy.IsPickle(start)) return TorchArchive.Open(path, section, memoryMap);
+        if (start.AsSpan().StartsWith("PK"u8) || TorchLegacy.IsOne(start)) return TorchArchive.Open(path, section, memoryMap);
         if (ForeignFile.Describe(start, length) is string foreign) throw new WeightsFormatException($"'{path}': {foreign}");
+
+        // The reader of an unknown pickle says what it is.
+        if (TorchLegacy.IsPickle(start)) return TorchArchive.Open(path, section, memoryMap);
 
         // The old tar format starts with the name of its first member.
         if (Encoding.ASCII.GetString(start).StartsWith("storages", StringComparison.Ordinal) || IsTar(path))
