@@ -127,7 +127,7 @@ internal sealed class InferenceCopy
             void Add(AttentionModule attention, InsertionSide side)
             {
                 if (!_attentions.TryGetValue(attention, out AttentionModule? twin)) throw Unknown($"{attention.GetName()}, which was inserted into a network around it,");
-                InsertionSpot.Add(copy, inSequence, side, twin);
+                InsertionSpot.Add(copy, inSequence, side, twin, isKept: false);
             }
         }
     }
