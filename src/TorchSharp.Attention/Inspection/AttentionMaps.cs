@@ -28,6 +28,7 @@ public enum AttentionMapKind
 public sealed class AttentionMaps : IDisposable
 {
     private readonly SortedDictionary<AttentionMapKind, Tensor> _maps;
+    private bool _disposed;
 
     /// <summary>Takes maps into its keeping.</summary>
     internal AttentionMaps(
@@ -50,7 +51,7 @@ public sealed class AttentionMaps : IDisposable
     /// <summary>The map of a kind, or null.</summary>
     /// <param name="kind">The kind.</param>
     /// <exception cref="ObjectDisposedException">The maps were disposed: with their recorder, by its <see cref="AttentionRecorder.Clear"/>, or by a later pass where it keeps the last one.</exception>
-    public Tensor? this[AttentionMapKind kind] => _maps.GetValueOrDefault(kind) is not { } map ? null : !map.IsInvalid ? map : throw new ObjectDisposedException(
+    public Tensor? this[AttentionMapKind kind] => !_disposed ? _maps.GetValueOrDefault(kind) : throw new ObjectDisposedException(
         nameof(AttentionMaps), $"The maps of this {Module.GetName()} were disposed, with their recorder or by a later pass; clone what shall live longer.");
 
     /// <summary>Factor of each channel, (N, C). Where <see cref="ElementGate"/> is not null, its mean over positions.</summary>
@@ -89,6 +90,7 @@ public sealed class AttentionMaps : IDisposable
     /// <summary>Disposes the maps.</summary>
     public void Dispose()
     {
+        _disposed = true;
         foreach (Tensor map in _maps.Values) map.Dispose();
         _maps.Clear();
     }
