@@ -52,7 +52,7 @@ internal sealed class ModelEvaluation
     {
         if (batches.Count == 0) return null;
         ModelEvaluation evaluation = new(model, batches, threads, "calibration", strict: false);
-        return evaluation._outputs.Count > 0 && evaluation._outputs.All(output => output.All(float.IsFinite)) ? evaluation.Measure(other) : null;
+        return evaluation._outputs.Count > 0 && evaluation._outputs.All(output => output.Values.All(float.IsFinite)) ? evaluation.Measure(other) : null;
     }
 
     /// <summary>Whether all batches have labels.</summary>
