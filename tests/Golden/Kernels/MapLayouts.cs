@@ -76,7 +76,7 @@ internal static class MapLayouts
             MapPlace.Columns => cat([values, values, values], 3).narrow(3, w, w),
             MapPlace.Channels => cat([values.neg(), values], 1).narrow(1, c, c),
             MapPlace.EveryOtherSample => stack([values, values.neg()], 1).flatten(0, 1).slice(0, 0, 2 * n, 2),
-            MapPlace.Transposed => values.transpose(2, 3).contiguous().transpose(2, 3),
+            MapPlace.Transposed => values.clone().transpose(2, 3).contiguous().transpose(2, 3),
             MapPlace.ExpandedBatch => values.narrow(0, 0, 1).clone().expand(n, c, h, w),
             MapPlace.ExpandedChannels => values.narrow(1, 0, 1).clone().expand(n, c, h, w),
             _ => values.narrow(2, 0, 1).narrow(3, 0, 1).clone().expand(n, c, h, w),
