@@ -47,7 +47,7 @@ public sealed class ExportOptionTests : IDisposable
         OnnxExportOptions options = new() { ExternalDataThreshold = 0 };
         string name = new string('n', 250) + ".onnx";
         OnnxExportReport first = network.ExportOnnx(_folder.File(name), randn(2, 32), options), second = network.ExportOnnx(_folder.File(name), randn(2, 32), options);
-        Assert.Equal(2, _folder.Files().Count());
+        Assert.Equal(2, _folder.Files().Length);
         Assert.False(File.Exists(first.DataPath));
         Assert.True(File.Exists(second.DataPath));
         Assert.Equal(4096, OnnxModelFile.Load(_folder.File(name)).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);

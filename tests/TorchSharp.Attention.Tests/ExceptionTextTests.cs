@@ -14,7 +14,7 @@ public sealed class ExceptionTextTests
         {
             () => ResNet.ResNet18(10, AttentionPlan.Of(options)),
             () => ResNet.ResNet18(10, AttentionPlan.Of(dynamic)),
-            () => new UNet(new UNetOptions { Widths = [4, 8], Attention = AttentionPlan.Of(options, AttentionPosition.Bottleneck) }),
+            () => _ = new UNet(new UNetOptions { Widths = [4, 8], Attention = AttentionPlan.Of(options, AttentionPosition.Bottleneck) }),
             () => network.InsertAttention(InsertionPlan.After("conv", options), ones(1, 3, 8, 8)),
             () => network.InsertAttention(InsertionPlan.After("conv", new SimAmOptions()), ones(1, 4, 8, 8)),
             () => Cases.Networks["resnet basic"]().InsertAttention(InsertionPlan.After("conv1", new SimAmOptions()), ones(1, 4, 8, 8)),
