@@ -68,7 +68,11 @@ public sealed class OnnxBatch
 
         if (shape.Aggregate(BigInteger.One, (product, length) => product * length) != values.Length)
         {
-            throw new ArgumentException(values.Length == 0 ? "values is empty; give at least one sample and its shape, such as 1, 3, 224, 224." :$"shape is ({string.Join(", ", shape)}) for {values.Length} numbers; its product must be their number.", values.Length == 0 ? nameof(values) : nameof(shape));
+            bool empty = values.Length == 0;
+            throw new ArgumentException(
+                empty ? "values is empty; give at least one sample and its shape, such as 1, 3, 224, 224."
+                    : $"shape is ({string.Join(", ", shape)}) for {values.Length} numbers; its product must be their number.",
+                empty ? nameof(values) : nameof(shape));
         }
 
         return (name, values, shape);
