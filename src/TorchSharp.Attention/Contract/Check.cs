@@ -76,7 +76,7 @@ internal static class Check
     public static void Alive(torch.nn.Module module, [CallerArgumentExpression(nameof(module))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(module, name);
-        if (module is IPlaced { Place.IsDisposed: true } || TrainingModes.HandleOf(module) is { IsInvalid: true } or { IsClosed: true }) throw Disposed(module.GetName());
+        if (module is IPlaced { Place.IsDisposed: true } || TrainingModes.HandleOf(module) is { IsInvalid: true } or { IsClosed: true }) throw Disposed(module.GetType().Name);
     }
 
     /// <summary>The exception for a module that was disposed.</summary>

@@ -69,7 +69,7 @@ public sealed class InsertionHandle : IDisposable
     {
         if (_removed) throw new ObjectDisposedException(nameof(InsertionHandle), "The attentions have been removed; nothing would be left to train. Insert some again.");
         Check.Alive(_model);
-        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetName());
+        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetType().Name);
         FrozenParameters frozen = new(_model, Attentions);
         _frozen.Add(frozen);
         return frozen;
