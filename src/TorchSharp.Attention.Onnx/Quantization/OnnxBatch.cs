@@ -53,7 +53,7 @@ public sealed class OnnxBatch
         return new OnnxBatch([.. inputs.Select(input => Checked(input.Name, input.Values, input.Shape))]);
     }
 
-    /// <summary>The same inputs, not copied, with no labels.</summary>
+    /// <summary>A batch of this batch's inputs, which are not copied, without labels.</summary>
     internal OnnxBatch WithoutLabels() => Labels is null ? this : new OnnxBatch(Inputs);
 
     private static (string Name, float[] Values, long[] Shape) Checked(string name, float[] values, long[] shape)

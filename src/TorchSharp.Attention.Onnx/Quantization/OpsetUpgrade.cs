@@ -136,7 +136,7 @@ internal sealed class OpsetUpgrade
         else NodeGraph.Attribute(node, "mode")!.S = Google.Protobuf.ByteString.CopyFromUtf8("linear");
     }
 
-    /// <summary>As a node, so that it stands in the branch of an If that reads it.</summary>
+    /// <summary>A constant written as a node, so that it stands in the branch of an If that reads it.</summary>
     private static string Constant(List<NodeProto> before, TensorProto value)
     {
         before.Add(Node("Constant", $"{value.Name}/Constant", [], value.Name, new AttributeProto { Name = "value", Type = AttributeProto.Types.AttributeType.Tensor, T = value }));

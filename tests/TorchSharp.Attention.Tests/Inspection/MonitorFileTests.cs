@@ -204,7 +204,7 @@ public sealed class MonitorFileTests : IDisposable
 
     private static Cbam Attention() => new(8, new CbamOptions { Reduction = 2, KernelSize = 3 });
 
-    /// <summary>A file on a disk that has no room for now: it takes a part of what is written and throws.</summary>
+    /// <summary>A file on a disk that has no room at the moment: it takes a part of what is written and throws.</summary>
     private sealed class FullDisk(string path) : Stream
     {
         private readonly FileStream _file = new(path, FileMode.Create, FileAccess.ReadWrite, FileShare.Read, 0);
