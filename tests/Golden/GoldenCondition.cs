@@ -26,7 +26,7 @@ public sealed record GoldenCondition(double Rounding, double Moved)
         for (int draw = 0; draw < DrawsOfShakes; draw++)
         {
             manual_seed(draw + 1);
-            moved = Math.Max(moved, Distance(exact, Measurement.Take(golden, blueprint, ScalarType.Float64, tensor => Shake.Each(tensor, HalfUnit))));
+            moved = Math.Max(moved, Distance(exact, Measurement.Take(golden, blueprint, ScalarType.Float64, tensor => Shake.Each(tensor, HalfUnit, 0))));
         }
 
         return new GoldenCondition(rounding, moved);

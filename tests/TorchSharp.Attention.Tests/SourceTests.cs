@@ -13,12 +13,16 @@ public sealed partial class SourceTests
         Assert.True(files.Length > 100);
 
         // TorchSharp's add has the factor 1 as an implicit scalar, unless it is given one.
-        string[] found = [.. files.SelectMany(file => File.ReadLines(file).Where(line => Sum().IsMatch(line) && !Factor().IsMatch(line)).Select(line => $"{Path.GetFileName(file)}: {line.Trim()}"))];
+        // What a message says is no call.
+        string[] found = [.. files.SelectMany(file => File.ReadLines(file).Where(line => Sum().IsMatch(Text().Replace(line, "")) && !Factor().IsMatch(line)).Select(line => $"{Path.GetFileName(file)}: {line.Trim()}"))];
         Assert.Empty(found);
     }
 
     [GeneratedRegex(@"\.add_?\(")]
     private static partial Regex Sum();
+
+    [GeneratedRegex("\"[^\"]*\"")]
+    private static partial Regex Text();
 
     [GeneratedRegex(@", (one|once|Scalars\.Once)\)")]
     private static partial Regex Factor();

@@ -67,7 +67,7 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
             using IDisposable quiet = no_grad();
             using DisposeScope scope = NewDisposeScope();
             _spoiled.Add((input, input.clone().DetachFromDisposeScope()));
-            input.copy_(input.mul(Scalars.Spoil).add(Scalars.One));
+            input.copy_(input.mul(Scalars.Spoil).Plus(Scalars.One));
         });
 
     /// <summary>Gives what <see cref="StandIn"/> has spoiled its values back, where it outlives the pass.</summary>

@@ -27,7 +27,8 @@ internal sealed record KernelResult(KernelOutcome Outcome, string? Reason = null
 /// </summary>
 internal static class KernelJudge
 {
-    private const double ComposedFactor = 10, ShakenFactor = 4, CancelledShare = 5e-5;
+    private const double ComposedFactor = 10, ShakenFactor = 4, Vanishing = 1e-3, CancelledShare = 5e-5;
+    private const int Rounds = 6;
     private static readonly double[] Shares = [3e-7, 1e-6, 4e-6];
 
     /// <summary>Runs a trial; whatever happens is its result. Tensors that it leaves behind are a failure.</summary>
@@ -120,7 +121,7 @@ internal static class KernelJudge
     {
         foreach (double share in Shares)
         {
-            for (int round = 0; round < 3; round++)
+            for (int round = 0; round < Rounds; round++)
             {
                 using DisposeScope scope = NewDisposeScope();
                 measure.Widen(subject.Exact(share, round));
@@ -161,14 +162,14 @@ internal static class KernelJudge
             double largest = exact.Zip(_scales).Where(pair => pair.First.Kind == KernelValueKind.Gradient).Select(pair => pair.Second).DefaultIfEmpty().Max();
             for (int i = 0; i < exact.Count; i++)
             {
-                // What is nothing but cancelled terms, as the gradient of a bias before a batch norm, is measured by the largest gradient.
-                if (exact[i].Kind == KernelValueKind.Gradient) _scales[i] = Math.Max(_scales[i], 1e-3 * largest);
+                // What is nothing but cancelled terms, as the gradient of a bias before a batch norm, is measured by the largest gradient. Behind a
+                // norm of one or two values each of the terms is as large as the largest gradient, times one through the root of the norm's epsilon.
+                bool cancels = exact[i].Kind == KernelValueKind.Gradient && _scales[i] < Vanishing * largest;
+                if (cancels) _scales[i] = Vanishing * largest;
                 _scales[i] = Math.Max(_scales[i], 1e-30);
                 double lost = Distance(i, composed[i].Tensor);
                 _allowed[i] = (Tolerance(exact[i].Kind, half, network) * _scales[i]) + (ComposedFactor * (double.IsFinite(lost) ? lost : 0));
-
-                // Behind a norm of one or two values the terms of a weight's gradient cancel, too, and each of them is as large as the largest gradient.
-                if (exact[i].Kind == KernelValueKind.Gradient) _allowed[i] += CancelledShare * largest;
+                if (cancels) _allowed[i] += CancelledShare * largest;
             }
         }
 

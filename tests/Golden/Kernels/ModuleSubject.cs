@@ -60,11 +60,11 @@ internal sealed class ModuleSubject : IKernelSubject
         (_module, _norm) = Create(_trial);
         _module.to(_type);
         _norm?.to(_type);
-        manual_seed(round + 1);
+        Shake.Seed(round);
         Dictionary<string, Tensor> own = State(clone: false);
         using (no_grad())
         {
-            foreach ((string name, Tensor value) in source._state) own[name].copy_(name.Contains("num_batches", StringComparison.Ordinal) ? value : Shake.Each(value, shake));
+            foreach ((string name, Tensor value) in source._state) own[name].copy_(name.Contains("num_batches", StringComparison.Ordinal) ? value : Shake.Each(value, shake, round));
         }
 
         Freeze();

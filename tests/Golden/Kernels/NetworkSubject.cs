@@ -40,11 +40,11 @@ internal sealed class NetworkSubject : IKernelSubject
         _trial = source._trial;
         _network = _trial.Create();
         _network.to(ScalarType.Float64);
-        manual_seed(round + 1);
+        Shake.Seed(round);
         Dictionary<string, Tensor> own = State(clone: false);
         using (no_grad())
         {
-            foreach ((string name, Tensor value) in source._state) own[name].copy_(name.Contains("num_batches", StringComparison.Ordinal) ? value : Shake.Each(value, shake));
+            foreach ((string name, Tensor value) in source._state) own[name].copy_(name.Contains("num_batches", StringComparison.Ordinal) ? value : Shake.Each(value, shake, round));
         }
 
         _state = State();

@@ -29,17 +29,23 @@ internal static class RandomWeights
     }
 }
 
-/// <summary>Values that are off by a share of themselves: what no float32 computation can tell from the values.</summary>
+/// <summary>
+/// Values that are off by a share of themselves: what no float32 computation can tell from the values. Two rounds belong together, 0 and 1, 2 and 3
+/// and so on: the second moves every value the other way. A difference that is nearly zero changes its sign in one of the two.
+/// </summary>
 internal static class Shake
 {
     private static readonly Scalar Frequency = 1e5.ToScalar();
 
+    /// <summary>Seeds libtorch's generator for <see cref="Each"/>.</summary>
+    public static void Seed(int round) => manual_seed(7919 * (1 + (round / 2)));
+
     /// <summary>Each value by a share of its own, in float64.</summary>
-    public static Tensor Each(Tensor values, double share)
+    public static Tensor Each(Tensor values, double share, int round)
     {
         Tensor exact = values.to_type(ScalarType.Float64);
         if (share == 0) return exact;
-        using Scalar factor = share.ToScalar();
+        using Scalar factor = Signed(share, round).ToScalar();
         return exact.mul(randn_like(exact).mul(factor).Plus(Scalars.One));
     }
 
@@ -48,7 +54,9 @@ internal static class Shake
     {
         Tensor exact = values.to_type(ScalarType.Float64);
         if (share == 0) return exact;
-        using Scalar factor = share.ToScalar(), phase = ((double)round).ToScalar();
+        using Scalar factor = Signed(share, round).ToScalar(), phase = ((double)(round / 2)).ToScalar();
         return exact.mul(exact.mul(Frequency).Plus(phase).sin().mul(factor).Plus(Scalars.One));
     }
+
+    private static double Signed(double share, int round) => round % 2 == 0 ? share : -share;
 }
