@@ -21,7 +21,7 @@ internal static unsafe class ChannelPooling
         else MapKernels.OverPositions<Summing>(view, a);
     }
 
-    /// <summary>Mean and Σ(x − mean)², by way of an element of the channel so that nothing cancels.</summary>
+    /// <summary>Mean and Σ(x − mean)², by way of the median of five values of the channel, so that little cancels.</summary>
     private static void Deviations(in MapView view, MapArguments a)
     {
         long count = view.ChannelValues;
@@ -31,7 +31,7 @@ internal static unsafe class ChannelPooling
         float* origin = scratch.At(section);
         for (int n = 0; n < view.Batch; n++)
         {
-            for (int c = 0; c < view.Channels; c++) origin[((long)n * view.Channels) + c] = Element(view, n, c);
+            for (int c = 0; c < view.Channels; c++) origin[((long)n * view.Channels) + c] = Middle(view, n, c);
         }
 
         a.ChannelShift = origin;
@@ -44,10 +44,25 @@ internal static unsafe class ChannelPooling
         }
     }
 
-    /// <summary>A channel's value at its first position.</summary>
-    private static float Element(in MapView view, int sample, int channel)
+    /// <summary>
+    /// The median of five values that lie apart. A single value may be an outlier, and then most of what is summed cancels; a median is no farther
+    /// from the mean than about one standard deviation.
+    /// </summary>
+    private static float Middle(in MapView view, int sample, int channel)
     {
-        long index = ((long)sample * view.Channels * view.Positions) + (view.Pixels ? channel : (long)channel * view.Positions);
+        float a = At(view, sample, channel, 1), b = At(view, sample, channel, 3), c = At(view, sample, channel, 5), d = At(view, sample, channel, 7), e = At(view, sample, channel, 9);
+
+        // Neither the smallest nor the largest of four is the median of five; what is left are three.
+        float low = Math.Max(Math.Min(a, b), Math.Min(c, d)), high = Math.Min(Math.Max(a, b), Math.Max(c, d));
+        return Math.Max(Math.Min(low, high), Math.Min(Math.Max(low, high), e));
+
+        static float At(in MapView view, int sample, int channel, int eleventh) => Element(view, sample, channel, (long)view.Positions * eleventh / 11);
+    }
+
+    private static float Element(in MapView view, int sample, int channel, long position)
+    {
+        long start = (long)sample * view.Channels * view.Positions;
+        long index = start + (view.Pixels ? (position * view.Channels) + channel : ((long)channel * view.Positions) + position);
         return view.Half
             ? BitConverter.UInt32BitsToSingle((uint)((ushort*)view.Values)[index] << 16)
             : ((float*)view.Values)[index];
