@@ -103,15 +103,19 @@ internal static class KernelJudge
         return new KernelResult(conditioned ? KernelOutcome.PassWithinCondition : KernelOutcome.Pass);
     }
 
-    /// <summary>On a team that is smaller than asked for, some of libtorch's own convolutions are wrong, too.</summary>
+    /// <summary>
+    /// On a team that is smaller than asked for, some of libtorch's own convolutions are wrong, too. They are asked twice: without the kernels, and with
+    /// kernels that leave the team alone and run on the .NET pool, since these may hand a convolution another layout.
+    /// </summary>
     private static bool IsLibtorchs(KernelTrial trial, IKernelSubject subject, Measure measure)
     {
         if (trial.Team is not (TeamKind.Dynamic or TeamKind.Limited)) return false;
-        for (int repeat = 0; repeat < 3; repeat++)
+        for (int repeat = 0; repeat < 6; repeat++)
         {
-            IReadOnlyList<KernelValue> composed = null!;
-            Teams.Run(trial.Team, trial.Threads, () => composed = subject.Run(fused: false));
-            if (measure.Worst(composed) is not null) return true;
+            bool kernels = repeat % 2 == 1;
+            IReadOnlyList<KernelValue> values = null!;
+            Teams.Run(trial.Team, trial.Threads, () => values = subject.Run(kernels), onPool: kernels);
+            if (measure.Worst(values) is not null) return true;
         }
 
         return false;

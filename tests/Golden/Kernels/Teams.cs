@@ -36,15 +36,15 @@ internal static unsafe class Teams
     /// <summary>Whether libtorch's threads are libgomp's here, so that teams can be cut short.</summary>
     public static bool HasOpenMp => _library != 0;
 
-    /// <summary>Runs an action and puts everything back.</summary>
-    public static void Run(TeamKind kind, int threads, Action action)
+    /// <summary>Runs an action and puts everything back; on request the kernels run on the .NET pool and libtorch alone on the team.</summary>
+    public static void Run(TeamKind kind, int threads, Action action, bool onPool = false)
     {
         int before = get_num_threads();
         bool pool = NativeTeam.WithoutOpenMp;
         set_num_threads(threads);
         try
         {
-            NativeTeam.WithoutOpenMp = kind == TeamKind.Pool;
+            NativeTeam.WithoutOpenMp = onPool || kind == TeamKind.Pool;
             if (kind == TeamKind.Nested && HasOpenMp) Nested(action);
             else if (kind == TeamKind.Dynamic && HasOpenMp) Dynamic(action);
             else action();
