@@ -93,6 +93,27 @@ public sealed class RegionPlanTests
         Assert.Equal([(0, 2), (2, 5), (5, 8), (8, 11)], ((int, int)[])[plan.Samples(0, 0), plan.Samples(0, 1), plan.Samples(1, 0), plan.Samples(1, 1)]);
     }
 
+    /// <summary>Groups of one size would be the fewest; a size rounded down would make one group more, and one pass over the layers' weights more.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Groups_are_no_more_than_the_caches_ask_for(bool apart)
+    {
+        for (int batch = 1; batch <= 130; batch++)
+        {
+            for (int asked = 1; asked <= 4; asked++)
+            {
+                for (int cached = 1; cached <= 9; cached++)
+                {
+                    RegionSizes sizes = new() { Batch = batch, Channels = 3, Positions = 2, Widest = 4, Channel = true, Spatial = true };
+                    Assert.True(RegionPlan.TryMake(sizes, asked, apart, cached, guard: 0, out RegionPlan plan));
+                    int largest = Enumerable.Range(0, plan.Hands).Max(hand => plan.Samples(hand).To - plan.Samples(hand).From);
+                    Assert.Equal((largest + cached - 1) / cached, Enumerable.Range(0, plan.Hands).Max(plan.Groups));
+                }
+            }
+        }
+    }
+
     [Fact]
     public void Layers_wide_beside_their_map_make_smaller_groups_instead_of_sizes_that_overflow()
     {
@@ -106,6 +127,16 @@ public sealed class RegionPlanTests
 
         RegionSizes whole = new() { Batch = 1, Channels = 1 << 28, Positions = 1, Widest = 1 << 28, Channel = true };
         Assert.False(RegionPlan.TryMake(whole, 2, apart: false, samples: 1, guard: 0, out _));
+    }
+
+    /// <summary>2 · 2^30 is no int: a buffer of that length must not count as a short or a negative one.</summary>
+    [Theory]
+    [InlineData(1 << 30)]
+    [InlineData(int.MaxValue)]
+    public void A_layer_whose_buffer_is_longer_than_32_bits_does_not_fit(int widest)
+    {
+        RegionSizes sizes = new() { Batch = 3, Channels = 1, Positions = 1, Widest = widest, Channel = true };
+        foreach (bool apart in (bool[])[false, true]) Assert.False(RegionPlan.TryMake(sizes, 2, apart, samples: 1, guard: 0, out _));
     }
 
     [Fact]

@@ -71,6 +71,18 @@ public sealed class VerdictTests
     public void Holm_counts_every_comparison()
         => Assert.Equal([null, 0.03, 0.04], Estimate.Holm([null, 0.01, 0.02], 3).Select(p => p is double value ? Math.Round(value, 12) : p));
 
+    /// <summary>The first variant differs by the same in all seeds and has no p value; the others are adjusted for it all the same.</summary>
+    [Fact]
+    public void A_report_counts_comparisons_without_a_p_value()
+    {
+        double[] noise = [0.01, 0.05, 0.02];
+        AblationReport report = Report(3, (variant, seed) => variant switch { 0 => 0.5, 1 => 0.53, _ => 0.6 + (variant * 0.01) + noise[seed] });
+        Assert.Null(report.Rows[1].PValue);
+        AblationRow least = report.Rows.Where(row => row.PValue is not null).MinBy(row => row.PValue)!;
+        Assert.InRange(least.PValue!.Value, 1e-6, 0.1);
+        Assert.Equal(Variants * least.PValue.Value, least.AdjustedPValue!.Value, 12);
+    }
+
     [Fact]
     public void The_deviation_is_never_below_what_rounding_to_the_resolution_brings()
     {

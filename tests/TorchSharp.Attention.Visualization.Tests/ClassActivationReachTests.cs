@@ -201,6 +201,19 @@ public sealed class ClassActivationReachTests
         Assert.Contains("at least 16", error, StringComparison.Ordinal);
     }
 
+    /// <summary>The target itself, and not only two maps that share it.</summary>
+    [Fact]
+    public void Tokens_are_scored_by_the_mean_of_one_class_over_them()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        manual_seed(4);
+        using Patches model = new();
+        Tensor input = randn(2, 1, 8, 12), expected;
+        using (no_grad()) expected = model.call(input).select(2, 1).mean([1L]);
+        using ClassActivationMaps maps = ClassActivation.Compute(model, input, "norm", new ClassActivationOptions { Target = ClassActivationTargets.Tokens(1), TokenGrid = (2, 3) });
+        for (int n = 0; n < 2; n++) Assert.Equal(expected[n].item<float>(), maps.Scores[n], 1e-5);
+    }
+
     [Fact]
     public void Options_out_of_range_are_errors_that_name_the_option()
     {

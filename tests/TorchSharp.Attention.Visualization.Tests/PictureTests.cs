@@ -74,6 +74,17 @@ public sealed class PictureTests
         Assert.Equal(ColorMap.Viridis.At(0.5), inOwnScale.Bitmap.GetPixel(1, 1));
     }
 
+    /// <summary>The legend of an open gate is that of its scale, 0 to 1, and not 1.00 three times.</summary>
+    [Fact]
+    public void The_legend_of_equal_values_is_that_of_their_scale()
+    {
+        using Tensor map = full(2, 2, 1f);
+        HeatMapOptions options = new() { Size = 96, Smooth = false };
+        using Picture own = HeatMap.Draw(map, options), whole = HeatMap.Draw(map, options with { Minimum = 0, Maximum = 1 }), none = HeatMap.Draw(map, options with { Minimum = 1, Maximum = 1 });
+        Assert.Equal(whole.Pixels(), own.Pixels());
+        Assert.NotEqual(none.Pixels(), own.Pixels());
+    }
+
     [Fact]
     public void An_overlay_blends_by_its_opacity()
     {

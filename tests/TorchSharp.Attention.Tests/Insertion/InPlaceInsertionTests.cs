@@ -383,6 +383,52 @@ public sealed class InPlaceInsertionTests
         }
     }
 
+    /// <summary>A map that is kept in training alone is not kept in the dry pass: then the search through closures and static fields has to find it.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Maps_kept_in_training_alone_by_closures_and_statics_are_not_freed(bool sequential)
+    {
+        Tensor? captured = null;
+        ClosureSkip? skip = null;
+        skip = new ClosureSkip(map =>
+        {
+            if (skip!.training) captured = map;
+        });
+        (nn.Module<Tensor, Tensor> Module, Func<Tensor?> Kept)[] cases = [(new TrainingCache(), () => TrainingCache.Last), (skip, () => captured)];
+        using Tensor x = randn(2, 3, 6, 6);
+        foreach ((nn.Module<Tensor, Tensor> module, Func<Tensor?> kept) in cases)
+        {
+            using nn.Module<Tensor, Tensor> network = sequential ? nn.Sequential(("part", module)) : new Holder(module);
+            network.InsertAttention(InsertionPlan.After("part", Cbam), x);
+            network.train();
+            for (int i = 0; i < 3; i++)
+            {
+                using Tensor y = network.call(x);
+                Assert.False(kept()!.IsInvalid, module.GetName());
+                Near.Identical(y, kept()!);
+            }
+        }
+    }
+
+    /// <summary>Keeps its map in a static field, in training.</summary>
+    private sealed class TrainingCache : nn.Module<Tensor, Tensor>
+    {
+        private readonly Conv2d conv = nn.Conv2d(3, 4, 3, padding: 1);
+
+        public TrainingCache()
+            : base("TrainingCache") => RegisterComponents();
+
+        public static Tensor? Last { get; private set; }
+
+        public override Tensor forward(Tensor x)
+        {
+            Tensor y = conv.call(x);
+            if (training) Last = y;
+            return y;
+        }
+    }
+
     private sealed class Holder : nn.Module<Tensor, Tensor>
     {
         private readonly nn.Module<Tensor, Tensor> part;

@@ -45,6 +45,24 @@ public sealed class MonitorFileTests : IDisposable
         static GateReading Reading(long step) => new() { Step = step, Module = "cbam", Map = AttentionMapKind.Channel, Mean = 0.5 };
     }
 
+    /// <summary>A training may end after a write that failed: the file holds whole rows then, too.</summary>
+    [Fact]
+    public void A_write_that_failed_is_cut_off_at_once()
+    {
+        string path = Path.Combine(_folder, "gates.csv");
+        using FullDisk disk = new(path);
+        using MonitorCsv csv = new(disk);
+        GateReading reading = new() { Step = 1, Module = "cbam", Map = AttentionMapKind.Channel, Mean = 0.5 };
+        csv.Append([reading]);
+        disk.Room = 5;
+        Assert.Throws<IOException>(() => csv.Append([reading with { Step = 2 }]));
+        using StreamReader reader = new(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        string[] lines = reader.ReadToEnd().Split('\n');
+        Assert.Equal(3, lines.Length);
+        Assert.Equal("", lines[^1]);
+        Assert.StartsWith("1,cbam,", lines[1], StringComparison.Ordinal);
+    }
+
     /// <summary>What throws at the end of a step takes neither its reading nor its row away, nor the next step's.</summary>
     [Fact]
     public void A_step_that_throws_loses_nothing()
