@@ -4,7 +4,7 @@ using System.Globalization;
 namespace TorchSharp.Attention.Benchmarks;
 
 /// <summary>
-/// What <see cref="NativeHeap.KeepFreed"/> brings: training steps of a ResNet-50 in processes of their own that call it and that do not, in turns,
+/// What <see cref="NativeHeap.RetainFreedMemory"/> brings: training steps of a ResNet-50 in processes of their own that call it and that do not, in turns,
 /// with the page faults of a step, as Linux counts them.
 /// </summary>
 internal static class HeapSteps
@@ -28,7 +28,7 @@ internal static class HeapSteps
             CultureInfo.InvariantCulture,
             $"# ResNet-50, {plan}, batch {batch}, {Math.Min(2, Environment.ProcessorCount)} threads, {rounds} rounds, medians\n"
             + $"as it is     {Median(left.Select(one => one.Milliseconds)),8:0.0} ms a step, {Median(left.Select(one => one.Faults)),8:0} page faults\n"
-            + $"KeepFreed    {Median(kept.Select(one => one.Milliseconds)),8:0.0} ms a step, {Median(kept.Select(one => one.Faults)),8:0} page faults\n"
+            + $"RetainFreedMemory    {Median(kept.Select(one => one.Milliseconds)),8:0.0} ms a step, {Median(kept.Select(one => one.Faults)),8:0} page faults\n"
             + $"ratio, paired {ratio:0.000}"));
         return 0;
     }
@@ -49,7 +49,7 @@ internal static class HeapSteps
 
     private static int Child(string plan, int batch, bool keep)
     {
-        if (keep && !NativeHeap.KeepFreed()) return 1;
+        if (keep && !NativeHeap.RetainFreedMemory()) return 1;
         torch.set_num_threads(Math.Min(2, Environment.ProcessorCount));
         using ResNet network = ResNet.ResNet50(attention: plan == "none" ? AttentionPlan.None : AttentionPlan.Parse(plan));
         using torch.Tensor images = torch.randn(batch, 3, 224, 224);

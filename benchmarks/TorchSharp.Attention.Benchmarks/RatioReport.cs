@@ -42,7 +42,7 @@ internal static class RatioReport
         Means(page, "Forward and backward of modules", [.. rows.Where(row => row.Case.StartsWith("training/", StringComparison.Ordinal))]);
         Networks(page, "Networks, inference", [.. rows.Where(row => row.Case.StartsWith("network/", StringComparison.Ordinal))]);
         Networks(page, "Networks, training step", [.. rows.Where(row => row.Case.StartsWith("network-training/", StringComparison.Ordinal))]);
-        Networks(page, "Networks, training step after NativeHeap.KeepFreed", [.. rows.Where(row => row.Case.StartsWith("network-training-kept/", StringComparison.Ordinal))]);
+        Networks(page, "Networks, training step after NativeHeap.RetainFreedMemory", [.. rows.Where(row => row.Case.StartsWith("network-training-kept/", StringComparison.Ordinal))]);
         return page.ToString();
     }
 

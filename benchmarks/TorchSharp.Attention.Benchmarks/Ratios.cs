@@ -20,7 +20,7 @@ internal static class Ratios
         string filter = arguments.FirstOrDefault(argument => !argument.StartsWith('-')) ?? "";
         int rounds = Option(arguments, "--rounds=", 25);
         _keepsFreed = arguments.Contains("--keep-freed");
-        if (_keepsFreed && !NativeHeap.KeepFreed())
+        if (_keepsFreed && !NativeHeap.RetainFreedMemory())
         {
             Console.Error.WriteLine("--keep-freed: this system's C library is not glibc, or refuses.");
             return 2;

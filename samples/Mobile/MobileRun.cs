@@ -43,7 +43,7 @@ internal sealed class MobileRun
     public void Make()
     {
         using MobileNetV2 whole = TrainedNetwork();
-        PruningPlan plan = GatePruning.Rank(whole, Images(_data.Train, RankingImages)).Remove(_options.Fraction, Pruning);
+        PruningPlan plan = GatePruning.Rank(whole, Images(_data.Train, RankingImages)).PlanRemoval(_options.Fraction, Pruning);
         _output.WriteLine($"\n{plan}\n");
         using MobileNetV2 cut = whole.Prune(plan);
         Step bare = Measured(new Step(Pruned, "eager, not fine-tuned"), cut, Classified(cut));
@@ -140,7 +140,7 @@ internal sealed class MobileRun
         }
     }
 
-    private static PruningOptions Pruning { get; } = new() { Multiple = 8 };
+    private static PruningOptions Pruning { get; } = new() { RoundTo = 8 };
 
     private MobileNetV2 TrainedNetwork() => Saved(Whole, Settings, () =>
     {

@@ -11,7 +11,7 @@ public sealed partial class OnnxContext
     {
         if (norm.running_mean is null || norm.running_var is null)
         {
-            throw Refuse("it has no running statistics, so its output depends on the whole batch. Build it with track_running_stats: true.");
+            throw Unsupported("it has no running statistics, so its output depends on the whole batch. Build it with track_running_stats: true.");
         }
 
         OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null ? null : Parameter(norm.bias);
@@ -158,7 +158,7 @@ public sealed partial class OnnxContext
     public OnnxValue Number(OnnxLength length)
     {
         ArgumentNullException.ThrowIfNull(length);
-        return length.IsDynamic ? Node("Cast", [Lengths(length)], [1], ("to", (long)OnnxElementType.Real)) : Scalar(length.Size);
+        return length.IsDynamic ? Node("Cast", [Lengths(length)], [1], ("to", (long)OnnxElementType.Float)) : Scalar(length.Size);
     }
 
     /// <summary>A map cut to the height and width of another, or its last row and column repeated.</summary>
@@ -180,11 +180,11 @@ public sealed partial class OnnxContext
             OnnxLength[] cut = [.. map.Shape], shape = [.. map.Shape];
             cut[axis] = Unknown(Math.Min(map[axis].Size, wanted.Size), map[axis].Axes | wanted.Axes);
             map = Node("Slice", [map, Constant([0L], 1), Lengths(wanted), Constant([(long)axis], 1)], cut);
-            OnnxValue rest = Node("Sub", [Lengths(wanted), Lengths(map[axis])], [([1], OnnxElementType.Whole)])[0];
+            OnnxValue rest = Node("Sub", [Lengths(wanted), Lengths(map[axis])], [([1], OnnxElementType.Int64)])[0];
             OnnxValue none = Constant(new long[4 + axis], 4 + axis);
             OnnxValue[] pads = axis == 2 ? [none, rest, Constant([0L], 1)] : [none, rest];
             shape[axis] = wanted;
-            map = Node("Pad", [map, Node("Concat", pads, [([8], OnnxElementType.Whole)], ("axis", 0L))[0]], shape, ("mode", "edge"));
+            map = Node("Pad", [map, Node("Concat", pads, [([8], OnnxElementType.Int64)], ("axis", 0L))[0]], shape, ("mode", "edge"));
         }
 
         return map;

@@ -222,7 +222,7 @@ public sealed partial class OnnxContext
         ArgumentNullException.ThrowIfNull(lengths);
         if (lengths.All(length => !length.IsDynamic)) return Constant([.. lengths.Select(length => length.Size)], lengths.Count);
         OnnxValue[] parts = [.. lengths.Select(Length)];
-        return parts.Length == 1 ? parts[0] : Node("Concat", parts, [([parts.Length], OnnxElementType.Whole)], ("axis", 0L))[0];
+        return parts.Length == 1 ? parts[0] : Node("Concat", parts, [([parts.Length], OnnxElementType.Int64)], ("axis", 0L))[0];
     }
 
     /// <summary>Axes in another order.</summary>
@@ -331,7 +331,7 @@ public sealed partial class OnnxContext
         GateActivation.SiLU => Mul(x, Sigmoid(x)),
         GateActivation.HardSwish => HardSwish(x),
         GateActivation.GELU => Gelu(x),
-        _ => throw Refuse($"no operators are known for the activation {activation}."),
+        _ => throw Unsupported($"no operators are known for the activation {activation}."),
     };
 
     /// <summary>The function at the end of a gate.</summary>
@@ -341,7 +341,7 @@ public sealed partial class OnnxContext
     {
         GateFunction.Sigmoid => Sigmoid(x),
         GateFunction.HardSigmoid => HardSigmoid(x),
-        _ => throw Refuse($"no operators are known for the gate function {gate}."),
+        _ => throw Unsupported($"no operators are known for the gate function {gate}."),
     };
 
     /// <summary>x · Φ(x), Φ the normal distribution's.</summary>
@@ -365,14 +365,14 @@ public sealed partial class OnnxContext
             string key = $"{name}:{axis}";
             if (!_lengths.TryGetValue(key, out OnnxValue? value))
             {
-                OnnxValue source = new(name, [], OnnxElementType.Real);
-                _lengths.Add(key, value = Node("Shape", [source], [([1], OnnxElementType.Whole)], ("start", (long)axis), ("end", axis + 1L))[0]);
+                OnnxValue source = new(name, [], OnnxElementType.Float);
+                _lengths.Add(key, value = Node("Shape", [source], [([1], OnnxElementType.Int64)], ("start", (long)axis), ("end", axis + 1L))[0]);
             }
 
             return value;
         }
 
-        return length.Factors.Select(Length).Aggregate((a, b) => Node("Mul", [a, b], [([1], OnnxElementType.Whole)])[0]);
+        return length.Factors.Select(Length).Aggregate((a, b) => Node("Mul", [a, b], [([1], OnnxElementType.Int64)])[0]);
     }
 
     private static OnnxLength[] Broadcast(IReadOnlyList<OnnxLength> left, IReadOnlyList<OnnxLength> right)

@@ -71,8 +71,8 @@ public sealed partial class OnnxContext
                 continue;
             }
 
-            long size = Fixed(x[i + 2], $"adaptive pooling to {asked[i]} windows");
-            if (size % asked[i] != 0) throw Refuse($"adaptive pooling makes {asked[i]} windows of {size} positions. The number must be 1 or divide the size.");
+            long size = RequireStatic(x[i + 2], $"adaptive pooling to {asked[i]} windows");
+            if (size % asked[i] != 0) throw Unsupported($"adaptive pooling makes {asked[i]} windows of {size} positions. The number must be 1 or divide the size.");
             windows[i] = size / asked[i];
         }
 

@@ -66,7 +66,7 @@ public sealed partial class OnnxContext
     /// <param name="input">What it is called with.</param>
     /// <returns>What it returns.</returns>
     /// <exception cref="NotSupportedException">No emitter is known for the submodule, or for its settings.</exception>
-    public OnnxValue Call(nn.Module module, OnnxValue input) => Call(module, [input]) is [OnnxValue output] ? output : throw new NotSupportedException(
+    public OnnxValue Emit(nn.Module module, OnnxValue input) => Emit(module, [input]) is [OnnxValue output] ? output : throw new NotSupportedException(
         $"{Named(module, PathOf(module))} does not return one value; use the overload for several.");
 
     /// <summary>Writes a child of the current module by its key.</summary>
@@ -75,18 +75,18 @@ public sealed partial class OnnxContext
     /// <returns>What it returns.</returns>
     /// <exception cref="ArgumentException">There is no such child.</exception>
     /// <exception cref="NotSupportedException">No emitter is known for the child, or for its settings.</exception>
-    public OnnxValue Call(string key, OnnxValue input) => Call(Child(key) ?? throw MissingChild(key), input);
+    public OnnxValue Emit(string key, OnnxValue input) => Emit(Child(key) ?? throw MissingChild(key), input);
 
     /// <summary>Writes a submodule.</summary>
     /// <param name="module">The submodule.</param>
     /// <param name="inputs">What it is called with.</param>
     /// <returns>What it returns.</returns>
     /// <exception cref="NotSupportedException">No emitter is known for the submodule, or for its settings.</exception>
-    public IReadOnlyList<OnnxValue> Call(nn.Module module, params IReadOnlyList<OnnxValue> inputs)
+    public IReadOnlyList<OnnxValue> Emit(nn.Module module, params IReadOnlyList<OnnxValue> inputs)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(inputs);
-        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
+        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(module);
         if (before.Count > 0) inputs = [Chain(before, inputs[0]), .. inputs.Skip(1)];
         IReadOnlyList<OnnxValue> outputs = Enter(module, path => _emitters.Find(module, Named(module, path))(this, module, inputs));
         return after.Count > 0 ? [Chain(after, outputs[0]), .. outputs.Skip(1)] : outputs;
@@ -113,7 +113,7 @@ public sealed partial class OnnxContext
     {
         ArgumentNullException.ThrowIfNull(write);
         nn.Module child = Child(key) ?? throw MissingChild(key);
-        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(child);
+        (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(child);
         OnnxValue given = Chain(before, input);
         return Chain(after, Enter(child, _ => write(given)));
     }
@@ -121,7 +121,7 @@ public sealed partial class OnnxContext
     /// <summary>Writes a child of the current module where there is one; otherwise its input passes.</summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
-    public OnnxValue CallIfAny(string key, OnnxValue input) => Child(key) is { } child ? Call(child, input) : input;
+    public OnnxValue EmitOptional(string key, OnnxValue input) => Child(key) is { } child ? Emit(child, input) : input;
 
     /// <summary>A child of the current module by its key; null where there is none.</summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in, such as <c>blocks.0</c> of a ModuleList.</param>
@@ -163,7 +163,7 @@ public sealed partial class OnnxContext
 
         using DisposeScope scope = NewDisposeScope();
         Tensor values = tensor.detach().cpu().to_type(ScalarType.Float32).contiguous();
-        OnnxValue value = _graph.Initializer(key, tensor.shape, OnnxElementType.Real, values.bytes.ToArray());
+        OnnxValue value = _graph.Initializer(key, tensor.shape, OnnxElementType.Float, values.bytes.ToArray());
         if (part) _parameters.Add(tensor.Handle, value);
         return value;
     }
@@ -171,12 +171,12 @@ public sealed partial class OnnxContext
     /// <summary>Numbers as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
-    public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Real);
+    public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Float);
 
     /// <summary>Whole numbers as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
-    public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Whole);
+    public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Int64);
 
     /// <summary>Adds a node with one output.</summary>
     /// <param name="op">The operator, of operator set 17.</param>
@@ -184,7 +184,7 @@ public sealed partial class OnnxContext
     /// <param name="shape">The output's shape.</param>
     /// <param name="attributes">Settings: int, long, bool, float, double, string, or lists of ints, longs or floats.</param>
     public OnnxValue Node(string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<OnnxLength> shape, params (string Name, object Value)[] attributes)
-        => Node(op, inputs, [(shape, OnnxElementType.Real)], attributes)[0];
+        => Node(op, inputs, [(shape, OnnxElementType.Float)], attributes)[0];
 
     /// <summary>Adds a node.</summary>
     /// <param name="op">The operator, of operator set 17.</param>
@@ -208,7 +208,7 @@ public sealed partial class OnnxContext
     /// </summary>
     /// <param name="length">The length.</param>
     /// <param name="reason">What needs it, for the report: "windows are padded to a multiple of 7".</param>
-    public long Fixed(OnnxLength length, string reason)
+    public long RequireStatic(OnnxLength length, string reason)
     {
         ArgumentNullException.ThrowIfNull(length);
         return length.IsDynamic ? throw new FixedAxisException(length.Axes, $"{Named(Module, Path)}: {reason}") : length.Size;
@@ -216,7 +216,7 @@ public sealed partial class OnnxContext
 
     /// <summary>Refuses a setting or a module that cannot be written.</summary>
     /// <param name="reason">What it is and what would do instead.</param>
-    public NotSupportedException Refuse(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
+    public NotSupportedException Unsupported(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
 
     /// <summary>Makes an attention's map an output. Where an attention is called several times, the last call's map is.</summary>
     /// <param name="kind">What it weighs.</param>
@@ -253,7 +253,7 @@ public sealed partial class OnnxContext
 
     internal static string Below(string path, string name) => path.Length == 0 ? name : $"{path}/{name}";
 
-    private OnnxValue Chain(IReadOnlyList<AttentionModule> attentions, OnnxValue map) => attentions.Aggregate(map, (x, attention) => Call(attention, x));
+    private OnnxValue Chain(IReadOnlyList<AttentionModule> attentions, OnnxValue map) => attentions.Aggregate(map, (x, attention) => Emit(attention, x));
 
     private T Enter<T>(nn.Module module, Func<string, T> write)
     {

@@ -42,15 +42,15 @@ public sealed class OnnxEmitters
         where TModule : nn.Module
     {
         ArgumentNullException.ThrowIfNull(emit);
-        return WithMany<TModule>((context, module, inputs) => inputs is [OnnxValue input]
+        return WithMultiple<TModule>((context, module, inputs) => inputs is [OnnxValue input]
             ? [emit(context, module, input)]
-            : throw context.Refuse($"it was called with {inputs.Count} values, and its emitter takes one."));
+            : throw context.Unsupported($"it was called with {inputs.Count} values, and its emitter takes one."));
     }
 
     /// <summary>Adds or replaces the emitter of modules with any number of inputs and outputs.</summary>
     /// <typeparam name="TModule">The type of module.</typeparam>
     /// <param name="emit">Writes such a module: what it computes from its inputs.</param>
-    public OnnxEmitters WithMany<TModule>(Func<OnnxContext, TModule, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>> emit)
+    public OnnxEmitters WithMultiple<TModule>(Func<OnnxContext, TModule, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>> emit)
         where TModule : nn.Module
     {
         ArgumentNullException.ThrowIfNull(emit);

@@ -25,25 +25,25 @@ public enum OnnxDynamicAxes
 
 /// <summary>How pixels become a network's input: (pixel / 255 − mean) / deviation, channel by channel. It is written into the file for whoever feeds it.</summary>
 /// <param name="Mean">Mean of each channel, in the unit interval.</param>
-/// <param name="Deviation">Standard deviation of each channel.</param>
-public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double> Deviation)
+/// <param name="Std">Standard deviation of each channel.</param>
+public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double> Std)
 {
     /// <summary>Whether it is one of inputs of a shape.</summary>
     internal void Validate(long[] shape)
     {
         ArgumentNullException.ThrowIfNull(Mean);
-        ArgumentNullException.ThrowIfNull(Deviation);
-        if (Mean.Count != Deviation.Count || (shape.Length == 4 && Mean.Count != shape[1]))
+        ArgumentNullException.ThrowIfNull(Std);
+        if (Mean.Count != Std.Count || (shape.Length == 4 && Mean.Count != shape[1]))
         {
             throw new ArgumentException(
-                $"Normalization has {Mean.Count} means and {Deviation.Count} deviations; give one of each a channel" +
+                $"Normalization has {Mean.Count} means and {Std.Count} deviations; give one of each a channel" +
                 (shape.Length == 4 ? $", of which the first input has {shape[1]}." : "."), nameof(OnnxExportOptions.Normalization));
         }
 
         if (!Mean.All(double.IsFinite)) throw new ArgumentException($"Mean of Normalization is {Mean}; the numbers must be finite.", nameof(OnnxExportOptions.Normalization));
-        if (!Deviation.All(deviation => deviation > 0 && double.IsFinite(deviation)))
+        if (!Std.All(deviation => deviation > 0 && double.IsFinite(deviation)))
         {
-            throw new ArgumentException($"Deviation of Normalization is {Deviation}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
+            throw new ArgumentException($"Deviation of Normalization is {Std}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
         }
     }
 

@@ -157,7 +157,7 @@ internal sealed class OnnxExporter
         })];
         OnnxContext context = new(
             _graph, _model, _options.Emitters, _options.ConvertToFloat32, attentions.Select(entry => entry.Module));
-        IReadOnlyList<OnnxValue> outputs = context.Call(_model, _inputs);
+        IReadOnlyList<OnnxValue> outputs = context.Emit(_model, _inputs);
         if (outputs.Count != results.Length)
         {
             // Names are kept free before anything else takes them, and only now it shows how many.
@@ -204,7 +204,7 @@ internal sealed class OnnxExporter
         if (_options.Normalization is { } normalization)
         {
             _graph.Metadata("normalization.mean", JsonSerializer.Serialize(normalization.Mean.ToArray()));
-            _graph.Metadata("normalization.std", JsonSerializer.Serialize(normalization.Deviation.ToArray()));
+            _graph.Metadata("normalization.std", JsonSerializer.Serialize(normalization.Std.ToArray()));
         }
 
         foreach ((string key, string value) in _options.Metadata ?? new Dictionary<string, string>()) _graph.Metadata(key, value);
@@ -216,7 +216,7 @@ internal sealed class OnnxExporter
         JsonArray all = [];
         foreach ((string place, nn.Module module) in _model.named_modules().Prepend(("", _model)))
         {
-            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(module);
             foreach (AttentionModule attention in before) Add(place, InsertionSide.Before, attention);
             foreach (AttentionModule attention in after) Add(place, InsertionSide.After, attention);
         }
@@ -596,7 +596,7 @@ internal static class ModelCall
 {
     public static IReadOnlyList<Tensor> Run(nn.Module model, IReadOnlyList<Tensor> inputs)
     {
-        using HeldTensors held = new(model);
+        using ReachableTensors held = new(model);
         return Call(model, inputs);
     }
 

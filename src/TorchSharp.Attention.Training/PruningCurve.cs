@@ -61,7 +61,7 @@ public sealed class PruningCurve
         options ??= new PruningCurveOptions();
 
         // All plans before the first hour of training.
-        PruningPlan[] plans = [.. fractions.Select(fraction => ranking.Remove(fraction, options.Pruning))];
+        PruningPlan[] plans = [.. fractions.Select(fraction => ranking.PlanRemoval(fraction, options.Pruning))];
         List<PruningPoint> points = [];
         // And the file: one that cannot be written shows now.
         if (options.CsvPath is not null) Write(options.CsvPath, ToCsv(points));

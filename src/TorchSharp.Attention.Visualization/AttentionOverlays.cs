@@ -55,7 +55,7 @@ public static class AttentionOverlays
         if (!model.modules().Prepend(model).Any(module => module is IAttentionModule)) return [];
         using ClassActivation.EvaluationMode mode = new(model);
         using AttentionRecorder maps = AttentionRecorder.Attach(model);
-        using HeldTensors held = new(model);
+        using ReachableTensors held = new(model);
         using IDisposable quiet = no_grad();
         model.call(images).Dispose();
         List<(string Name, Tensor Maps)> all = [];

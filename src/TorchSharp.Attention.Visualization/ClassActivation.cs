@@ -78,7 +78,7 @@ public static class ClassActivation
 
         using EvaluationMode mode = new(model);
         using DisposeScope scope = NewDisposeScope();
-        using HeldTensors held = new(model);
+        using ReachableTensors held = new(model);
 
         // enable_grad alone does not lift inference mode, and libtorch ends the process where a gradient is asked for in it.
         bool gradients = options.Method != ClassActivationMethod.ScoreCam;
@@ -188,7 +188,7 @@ public static class ClassActivation
             {
                 long count = Math.Min(atOnce, activations.size(1) - first);
                 using DisposeScope scope = NewDisposeScope();
-                using HeldTensors held = new(model);
+                using ReachableTensors held = new(model);
                 Tensor channels = activations.narrow(0, n, 1).narrow(1, first, count).transpose(0, 1);
                 Tensor large = nn.functional.interpolate(channels, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
                 Tensor least = large.amin([2, 3], keepdim: true), range = large.amax([2, 3], keepdim: true).sub(least);

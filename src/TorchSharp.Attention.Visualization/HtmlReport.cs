@@ -79,7 +79,7 @@ public sealed class HtmlReport
             gates.Select(gate => (IReadOnlyList<string>)
             [
                 gate.Name, Whole(gate.Statistics.Units), Number(gate.Statistics.Mean), Number(Math.Sqrt(gate.Statistics.Variance)),
-                Number(Math.Sqrt(gate.Statistics.VarianceOverSamples)), Percent(gate.Statistics.LowShare), Percent(gate.Statistics.HighShare),
+                Number(Math.Sqrt(gate.Statistics.VarianceOverSamples)), Percent(gate.Statistics.ClosedShare), Percent(gate.Statistics.OpenShare),
                 Number(gate.Statistics.Sparsity), Number(gate.Statistics.Entropy), Whole(gate.Statistics.Dead.Count),
             ]));
     }
@@ -134,14 +134,14 @@ public sealed class HtmlReport
 
     /// <summary>What a monitor saw during training: curves of the gates and of the weights of pairs, and the alerts with their advice.</summary>
     /// <param name="monitor">The monitor, which may be disposed.</param>
-    public HtmlReport Watched(GateMonitor monitor)
+    public HtmlReport GateHistory(GateMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
         long[] steps = [.. monitor.Readings.Select(reading => reading.Step).Distinct()];
         if (steps.Length == 0) return Text("The monitor has not looked at any step yet.");
         long every = steps.Length == 1 ? 1 : steps[1] - steps[0];
         Over("mean of the gates", reading => reading.Mean);
-        Over("deviation of the gates", reading => reading.Deviation);
+        Over("deviation of the gates", reading => reading.StandardDeviation);
         Over("entropy of the weights of pairs", reading => reading.Map == AttentionMapKind.Pairwise ? reading.Entropy : null);
         if (monitor.AlertHistory.Count == 0) return Text("No alert was raised.");
         Table(["alert", "step", "statistic", "value", "threshold"], monitor.AlertHistory.Select(alert => (IReadOnlyList<string>)

@@ -8,7 +8,7 @@ using TorchSharp.Attention.Training;
 using TorchSharp.Attention.Visualization;
 using static TorchSharp.torch;
 
-bool keepsFreed = NativeHeap.KeepFreed();
+bool keepsFreed = NativeHeap.RetainFreedMemory();
 torch.manual_seed(0);
 using ResNet network = ResNet.ResNet18(classes: 10, AttentionPlan.Of(new CbamOptions { Reduction = 8 }).InStages(3, 4));
 using optim.Optimizer optimizer = optim.SGD(network.parameters(), learningRate: 0.01, momentum: 0.9);

@@ -44,8 +44,8 @@ public sealed class EmitterTests : IDisposable
         using PairNetwork network = new(x => (x.argmax(1, keepdim: true), x.gt(zero)));
         OnnxExportReport report = network.ExportOnnx(Path, randn(2, 3), With<PairNetwork>((context, inputs) =>
         [
-            context.Node("ArgMax", [inputs[0]], [([inputs[0][0], 1], OnnxElementType.Whole)], ("axis", 1L), ("keepdims", 1L))[0],
-            context.Node("Greater", [inputs[0], context.Scalar(0)], [(inputs[0].Shape, OnnxElementType.Truth)])[0],
+            context.Node("ArgMax", [inputs[0]], [([inputs[0][0], 1], OnnxElementType.Int64)], ("axis", 1L), ("keepdims", 1L))[0],
+            context.Node("Greater", [inputs[0], context.Scalar(0)], [(inputs[0].Shape, OnnxElementType.Bool)])[0],
         ]));
         Assert.Equal(0, report.MaxRelativeError);
         IReadOnlyDictionary<string, Tensor> found = RunFile(("input", tensor([-1f, 2, 3], [1, 3])));
@@ -53,8 +53,8 @@ public sealed class EmitterTests : IDisposable
         Assert.Equal([false, true, true], found["output2"].data<bool>().ToArray());
         Assert.Throws<OnnxVerificationException>(() => network.ExportOnnx(Path, randn(2, 3), With<PairNetwork>((context, inputs) =>
         [
-            context.Node("ArgMin", [inputs[0]], [([inputs[0][0], 1], OnnxElementType.Whole)], ("axis", 1L), ("keepdims", 1L))[0],
-            context.Node("Less", [inputs[0], context.Scalar(0)], [(inputs[0].Shape, OnnxElementType.Truth)])[0],
+            context.Node("ArgMin", [inputs[0]], [([inputs[0][0], 1], OnnxElementType.Int64)], ("axis", 1L), ("keepdims", 1L))[0],
+            context.Node("Less", [inputs[0], context.Scalar(0)], [(inputs[0].Shape, OnnxElementType.Bool)])[0],
         ])));
     }
 
@@ -149,7 +149,7 @@ public sealed class EmitterTests : IDisposable
         using TwiceNetwork network = new();
         ExportTests.Disturb(network);
         OnnxExportReport report = network.ExportOnnx(
-            Path, randn(2, 4, 5, 6), Open with { Emitters = OnnxEmitters.Default.With<TwiceNetwork>((context, _, x) => context.Call("attention", context.Call("attention", x))) });
+            Path, randn(2, 4, 5, 6), Open with { Emitters = OnnxEmitters.Default.With<TwiceNetwork>((context, _, x) => context.Emit("attention", context.Emit("attention", x))) });
         Assert.Equal(["output (batch, 4, height, width)", "attention/Channel (batch, 4)", "attention/Spatial (batch, height, width)"], report.Outputs);
         Tensor x = randn(1, 4, 5, 6);
         network.eval();
@@ -176,7 +176,7 @@ public sealed class EmitterTests : IDisposable
 
         using TwiceNetwork network = new(hidden: true);
         OnnxVerificationException unreached = Assert.Throws<OnnxVerificationException>(() => network.ExportOnnx(
-            Path, randn(2, 4, 5, 6), Open with { Emitters = OnnxEmitters.Default.With<TwiceNetwork>((context, _, x) => context.Call("attention", context.Call("attention", x))) }));
+            Path, randn(2, 4, 5, 6), Open with { Emitters = OnnxEmitters.Default.With<TwiceNetwork>((context, _, x) => context.Emit("attention", context.Emit("attention", x))) }));
         Assert.Contains("no call of TwiceNetwork reached 'attention'", unreached.Message, StringComparison.Ordinal);
         Assert.Empty(_folder.Files());
     }
@@ -254,7 +254,7 @@ public sealed class EmitterTests : IDisposable
     }
 
     private static OnnxExportOptions With<TModule>(Func<OnnxContext, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>> emit)
-        where TModule : nn.Module => new() { Emitters = OnnxEmitters.Default.WithMany<TModule>((context, _, inputs) => emit(context, inputs)) };
+        where TModule : nn.Module => new() { Emitters = OnnxEmitters.Default.WithMultiple<TModule>((context, _, inputs) => emit(context, inputs)) };
 
     private GraphProto Graph() => OnnxModelFile.Load(Path).Graph;
 

@@ -89,7 +89,7 @@ public sealed class ExportMessageTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         manual_seed(3);
         using Listed network = new();
-        OnnxEmitters emitters = OnnxEmitters.Default.With<Listed>((context, module, x) => context.Call("head", context.Call("blocks.1", context.Relu(context.Call("blocks.0", x)))));
+        OnnxEmitters emitters = OnnxEmitters.Default.With<Listed>((context, module, x) => context.Emit("head", context.Emit("blocks.1", context.Relu(context.Emit("blocks.0", x)))));
         OnnxExportReport report = network.ExportOnnx(Path, randn(1, 3, 6, 6), new OnnxExportOptions { Emitters = emitters });
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-6);
         Assert.Contains(OnnxModelFile.Load(Path).Graph.Node, node => node.Name == "blocks.1/Conv");
@@ -97,7 +97,7 @@ public sealed class ExportMessageTests : IDisposable
         Assert.Contains("has no child 'block'. There are: blocks, head.", Missing("block"), StringComparison.Ordinal);
 
         string Missing(string key) => Assert.Throws<ArgumentException>(() => network.ExportOnnx(
-            Path, randn(1, 3, 6, 6), new OnnxExportOptions { Emitters = OnnxEmitters.Default.With<Listed>((context, module, x) => context.Call(key, x)) })).Message;
+            Path, randn(1, 3, 6, 6), new OnnxExportOptions { Emitters = OnnxEmitters.Default.With<Listed>((context, module, x) => context.Emit(key, x)) })).Message;
     }
 
     private static OnnxEmitters With(Func<OnnxValue, OnnxValue> write) => OnnxEmitters.Default.With<Act>((context, _, x) => context.Mul(context.Add(write(x), 0), context.Scalar(1)));

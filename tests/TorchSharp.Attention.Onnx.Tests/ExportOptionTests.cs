@@ -246,7 +246,7 @@ public sealed class ExportOptionTests : IDisposable
         using Three network = new();
         OnnxExportOptions options = new()
         {
-            Emitters = OnnxEmitters.Default.WithMany<Three>((context, _, inputs) =>
+            Emitters = OnnxEmitters.Default.WithMultiple<Three>((context, _, inputs) =>
             [context.Add(context.Mean(inputs[0], 0), context.Add(context.Mean(inputs[1], 0), context.Mean(inputs[2], 0)))])
         };
         OnnxExportReport report = network.ExportOnnx(Path, [randn(5, 3), randn(4, 3), randn(4, 3)], options);

@@ -59,8 +59,8 @@ public sealed class ExportPageTests : IDisposable
         // begin emitter
         OnnxEmitters emitters = OnnxEmitters.Default.With<TwoPaths>((context, module, x) =>
         {
-            OnnxValue left = context.Call("left", x);                 // a child by its key, by its own emitter
-            OnnxValue right = context.Relu(context.Call("right", x));
+            OnnxValue left = context.Emit("left", x);                 // a child by its key, by its own emitter
+            OnnxValue right = context.Relu(context.Emit("right", x));
             return context.Mul(context.Add(left, right), context.Parameter("scale"));
         });
         model.ExportOnnx(path, example, new OnnxExportOptions { Emitters = emitters });
@@ -68,7 +68,7 @@ public sealed class ExportPageTests : IDisposable
         NotSupportedException unknown = Assert.Throws<NotSupportedException>(() => nn.Sequential(("paths", model)).ExportOnnx(path, example));
         Assert.Contains("TwoPaths 'paths'", unknown.Message, StringComparison.Ordinal);
         OnnxVerificationException wrong = Assert.Throws<OnnxVerificationException>(() => model.ExportOnnx(
-            path, example, new OnnxExportOptions { Emitters = OnnxEmitters.Default.With<TwoPaths>((context, _, x) => context.Call("right", context.Call("left", x))) }));
+            path, example, new OnnxExportOptions { Emitters = OnnxEmitters.Default.With<TwoPaths>((context, _, x) => context.Emit("right", context.Emit("left", x))) }));
         Assert.NotEmpty(wrong.Checks);
     }
 
@@ -82,12 +82,12 @@ public sealed class ExportPageTests : IDisposable
 
         // begin blocks
         OnnxEmitters emitters = OnnxEmitters.Default
-            .With<Residual>((context, block, x) => context.Relu(context.Add(x, context.Call("conv2", context.Relu(context.Call("conv1", x))))))
+            .With<Residual>((context, block, x) => context.Relu(context.Add(x, context.Emit("conv2", context.Relu(context.Emit("conv1", x))))))
             .With<Blocks>((context, model, x) =>
             {
-                x = context.Call("stem", x);
-                for (int i = 0; i < model.Count; i++) x = context.Call($"blocks.{i}", x);   // a child of a ModuleList
-                return context.Call("head", context.Mean(x, [2, 3], keepDims: false));      // Mean(x, 2, 3) would keep both axes
+                x = context.Emit("stem", x);
+                for (int i = 0; i < model.Count; i++) x = context.Emit($"blocks.{i}", x);   // a child of a ModuleList
+                return context.Emit("head", context.Mean(x, [2, 3], keepDims: false));      // Mean(x, 2, 3) would keep both axes
             });
         model.ExportOnnx(path, example, new OnnxExportOptions { Emitters = emitters });
         // end blocks

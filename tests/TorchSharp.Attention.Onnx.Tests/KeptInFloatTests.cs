@@ -127,7 +127,7 @@ public sealed class KeptInFloatTests : IDisposable
         OnnxBatch[] batches = QuantizationGraphs.Batches(9, 3, 8, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options with { ExcludeNames = ["kept*"] });
         Assert.Equal((3, 3), (report.Convolutions, report.IntegerConvolutions));
-        Assert.Contains(report.Kept, node => node.Operator == op);
+        Assert.Contains(report.FloatNodes, node => node.Operator == op);
         // Nothing but the convolutions, and the sigmoid in front of the resize, is an integer operator. A float operator may have got the blocked layout of the processor.
         Assert.DoesNotContain(report.RuntimeOperators.Keys, name => name.StartsWith("com.microsoft.QLinear", StringComparison.Ordinal)
             && !name.EndsWith("QLinearConv", StringComparison.Ordinal) && (op != "Resize" || !name.EndsWith("QLinearSigmoid", StringComparison.Ordinal)));

@@ -160,7 +160,7 @@ public sealed class LayerTests
         using SequenceNetwork network = new(nn.MultiheadAttention(width, heads, bias: bias, kdim: keys, vdim: values));
         OnnxExportReport report = network.ExportOnnx(
             folder.File("heads.onnx"), [randn(5, 2, width), randn(4, 2, keys ?? width), randn(4, 2, values ?? width)],
-            new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMany<SequenceNetwork>((context, _, inputs) => [context.Call(context.Child("attention")!, inputs)[0]]) });
+            new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]) });
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-5);
     }
 
@@ -178,7 +178,7 @@ public sealed class LayerTests
         Tensor sequence = randn(5, 2, 12).to_type(type);
         OnnxExportReport report = network.ExportOnnx(folder.File("heads.onnx"), [sequence, sequence, sequence], new OnnxExportOptions
         {
-            Emitters = OnnxEmitters.Default.WithMany<SequenceNetwork>((context, _, inputs) => [context.Call(context.Child("attention")!, inputs)[0]]),
+            Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]),
             ConvertToFloat32 = true,
         });
         Assert.NotEmpty(report.Checks);
@@ -203,7 +203,7 @@ public sealed class LayerTests
         using SequenceNetwork network = new(nn.MultiheadAttention(8, 2, add_bias_kv: true));
         NotSupportedException error = Assert.Throws<NotSupportedException>(() => network.ExportOnnx(
             folder.File("heads.onnx"), [randn(5, 2, 8), randn(4, 2, 8), randn(4, 2, 8)],
-            new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMany<SequenceNetwork>((context, _, inputs) => [context.Call(context.Child("attention")!, inputs)[0]]) }));
+            new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]) }));
         Assert.Contains("MultiheadAttention 'attention' cannot be written: add_bias_kv", error.Message, StringComparison.Ordinal);
         Assert.Empty(folder.Files());
     }

@@ -28,7 +28,7 @@ public sealed class MixedScaleTests : IDisposable
         string warning = report.Warnings[0];
         Assert.Contains("'small' spans", warning, StringComparison.Ordinal);
         Assert.Contains(warning, report.ToString(), StringComparison.Ordinal);
-        Assert.Contains(report.Kept, node => node.Reason.Contains("one scale would leave it", StringComparison.Ordinal) || node.Operator == "Where");
+        Assert.Contains(report.FloatNodes, node => node.Reason.Contains("one scale would leave it", StringComparison.Ordinal) || node.Operator == "Where");
     }
 
     /// <summary>Boxes in pixels and probabilities of a network of one's own, exported, quantized, and within a budget.</summary>
@@ -40,8 +40,8 @@ public sealed class MixedScaleTests : IDisposable
         using DetectionHead head = new();
         OnnxEmitters emitters = OnnxEmitters.Default.With<DetectionHead>((context, _, x) =>
         {
-            OnnxValue map = context.Call("stem", x);
-            return context.Concat(1, context.Mul(context.Call("box", map), 200), context.Sigmoid(context.Call("cls", map)));
+            OnnxValue map = context.Emit("stem", x);
+            return context.Concat(1, context.Mul(context.Emit("box", map), 200), context.Sigmoid(context.Emit("cls", map)));
         });
         string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
         head.ExportOnnx(path, randn(1, 3, 8, 8), new OnnxExportOptions { Emitters = emitters });
@@ -90,7 +90,7 @@ public sealed class MixedScaleTests : IDisposable
         Assert.True(effect.WorstError > 0.2, $"{effect}");
         Assert.Equal("'head', entries 3, 4, 5 of axis 1", effect.WorstPart);
         QuantizationReport within = OnnxQuantizer.QuantizeWithin(path, quantized, _batches[..2], new QuantizationBudget { Evaluation = _batches[2..], MaxRelativeError = 0.05 }, _options);
-        Assert.Equal(["head"], within.FallenBack);
+        Assert.Equal(["head"], within.FallbackParts);
         Assert.True(OnnxSensitivity.Compare(path, quantized, _batches[2..], 1).WorstError <= 0.05);
     }
 

@@ -71,7 +71,7 @@ public sealed class NetworkFormTests : IDisposable
         {
             using MobileNetV2 whole = new(Cases.TinyMobileNet with { Attention = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 2 }, AttentionPosition.AfterExpand) });
             using Tensor batch = randn(2, 3, 16, 16);
-            return whole.Prune(GatePruning.Rank(whole, [batch]).Remove(0.4));
+            return whole.Prune(GatePruning.Rank(whole, [batch]).PlanRemoval(0.4));
         },
     };
 
@@ -134,8 +134,8 @@ public sealed class NetworkFormTests : IDisposable
             ("pool", nn.AdaptiveAvgPool2d(1)), ("flat", nn.Flatten()), ("head", nn.Linear(16, 4)));
         Tensor example = randn(2, 3, 16, 12);
         network.InsertAttention(
-            InsertionPlan.After("stem", new CbamOptions { Reduction = 4 }).AndBefore("body.conv", new EfficientChannelAttentionOptions())
-                .AndAfter("body.*", new SelfAttention2dOptions { Heads = 2 }), example);
+            InsertionPlan.After("stem", new CbamOptions { Reduction = 4 }).AddBefore("body.conv", new EfficientChannelAttentionOptions())
+                .AddAfter("body.*", new SelfAttention2dOptions { Heads = 2 }), example);
         ExportTests.Disturb(network); // Alpha is no longer zero.
         OnnxExportReport report = network.ExportOnnx(Path, example, Open);
         Assert.Empty(report.Notes);
@@ -156,7 +156,7 @@ public sealed class NetworkFormTests : IDisposable
         manual_seed(3);
         using MobileNetV2 network = new(new() { WidthMultiplier = 0.1, Classes = 3, SmallImages = true });
         Tensor example = randn(2, 3, 16, 16);
-        network.InsertAttention(InsertionPlan.After("features.3", new CbamOptions { Reduction = 4 }).AndAfter("features.4.conv.1", new SimAmOptions()), example);
+        network.InsertAttention(InsertionPlan.After("features.3", new CbamOptions { Reduction = 4 }).AddAfter("features.4.conv.1", new SimAmOptions()), example);
         ExportTests.Disturb(network);
         OnnxExportReport report = network.ExportOnnx(Path, example, Open);
         Assert.Empty(report.Notes);
@@ -198,7 +198,7 @@ public sealed class NetworkFormTests : IDisposable
             RegisterComponents();
         }
 
-        public static OnnxEmitters Emitters => OnnxEmitters.Default.With<SizedNetwork>((context, _, x) => context.Call("conv", x));
+        public static OnnxEmitters Emitters => OnnxEmitters.Default.With<SizedNetwork>((context, _, x) => context.Emit("conv", x));
 
         public override Tensor forward(Tensor x)
             => _fits(x.size(2)) && _fits(x.size(3)) ? conv.call(x) : throw new ArgumentException($"{x.size(2)} x {x.size(3)} is no size of mine.", nameof(x));

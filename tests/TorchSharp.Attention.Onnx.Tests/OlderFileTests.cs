@@ -29,7 +29,7 @@ public sealed class OlderFileTests : IDisposable
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 3, 4, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal((2, 2), (report.Convolutions, report.IntegerConvolutions));
-        Assert.DoesNotContain(report.Kept, node => node.Operator == "Clip");
+        Assert.DoesNotContain(report.FloatNodes, node => node.Operator == "Clip");
         Assert.Equal(1, report.FoldedBatchNorms);
         Assert.True(OnnxSensitivity.Compare(path, quantized, batches, 1).Sqnr > 25);
     }
@@ -94,7 +94,7 @@ public sealed class OlderFileTests : IDisposable
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 4, 3, 8, 8);
         // A list of one number is a vector, which the runtime takes for a bound as well.
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
-        Assert.Empty(report.Kept);
+        Assert.Empty(report.FloatNodes);
         Assert.False(report.Operators.ContainsKey("Clip"));
         Assert.True(OnnxSensitivity.Compare(path, quantized, batches, 1).Sqnr > 30);
 
@@ -125,7 +125,7 @@ public sealed class OlderFileTests : IDisposable
         string path = Saved(g.Output(g.Node("MatMul", "y", [x, g.Noise("last", 0.2, 0, 64, 5)]), -1, 5));
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 4, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), batches, _options);
-        Assert.Empty(report.Kept);
+        Assert.Empty(report.FloatNodes);
         Assert.Equal((1, 1), (report.IntegerConvolutions, report.IntegerProducts));
 
         ModelProto text = new() { Graph = new GraphProto { Node = { new NodeProto { OpType = "Constant", Output = { "words" }, Attribute = { new AttributeProto { Name = "value_string", Type = AttributeProto.Types.AttributeType.String, S = ByteString.CopyFromUtf8("a") } } } } } };

@@ -60,7 +60,7 @@ public sealed class QuantizationPageTests : IDisposable
             Evaluation = evaluation,
             MaxAccuracyLoss = 0.005,      // half a percentage point
         });
-        Console.WriteLine(string.Join(", ", within.FallenBack));                        // the parts that stay in float
+        Console.WriteLine(string.Join(", ", within.FallbackParts));                        // the parts that stay in float
         // end within
 
         // begin options
@@ -75,7 +75,7 @@ public sealed class QuantizationPageTests : IDisposable
         };
         // end options
         QuantizationReport some = OnnxQuantizer.Quantize(floatPath, int8Path, calibration, options);
-        Assert.Contains(some.Kept, node => node.Reason == "part of an attention");
+        Assert.Contains(some.FloatNodes, node => node.Reason == "part of an attention");
 
         string transformer = _folder.File("transformer.onnx");
         using nn.Module<Tensor, Tensor> perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 4));

@@ -21,7 +21,7 @@ public sealed class QuantizationTests : IDisposable
         Assert.Equal((9, 9), (report.Convolutions, report.IntegerConvolutions));
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
         Assert.Equal(3, report.FoldedBatchNorms);
-        Assert.Empty(report.Kept);
+        Assert.Empty(report.FloatNodes);
         // Nothing but the input is quantized on the way, nothing but the last product leaves the integers.
         Assert.Equal(1, report.RuntimeOperators["QuantizeLinear"]);
         Assert.False(report.RuntimeOperators.ContainsKey("DequantizeLinear"));
@@ -77,7 +77,7 @@ public sealed class QuantizationTests : IDisposable
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
         Assert.Equal((4, 4), (report.Convolutions, report.IntegerConvolutions));
         Assert.False(report.Operators.ContainsKey("Clip"));
-        KeptNode kept = Assert.Single(report.Kept);
+        FloatNode kept = Assert.Single(report.FloatNodes);
         Assert.Equal("HardSigmoid", kept.Operator);
         foreach (string op in new[] { "QLinearMul", "QLinearConcat", "QLinearAveragePool", "QLinearLeakyRelu" }) Assert.Equal(1, report.RuntimeOperators[$"com.microsoft.{op}"]);
         // In and out of the float island that the hard sigmoid is, and at the ends: nothing else.
@@ -91,7 +91,7 @@ public sealed class QuantizationTests : IDisposable
     {
         string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
         QuantizationReport byName = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeNames = ["conv?/*", "attn.conv/Conv"] });
-        Assert.Equal(3, byName.Kept.Count(node => node.Reason.StartsWith("excluded by '", StringComparison.Ordinal)));
+        Assert.Equal(3, byName.FloatNodes.Count(node => node.Reason.StartsWith("excluded by '", StringComparison.Ordinal)));
         Assert.Equal(byName.Convolutions - 3, byName.IntegerConvolutions);
         QuantizationReport byOperator = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeOperators = ["Gemm", "Sigmoid", "Mul"] });
         // Behind a product in float the mean over channels is one again, and no convolution.
@@ -100,7 +100,7 @@ public sealed class QuantizationTests : IDisposable
         QuantizationReport attention = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeAttentions = true });
         Assert.Equal(3, attention.IntegerConvolutions);
         Assert.True(QuantizationGraphs.Effect(path, quantized).Sqnr > 30);
-        Assert.All(attention.Kept, node => Assert.StartsWith("attn", node.Name, StringComparison.Ordinal));
+        Assert.All(attention.FloatNodes, node => Assert.StartsWith("attn", node.Name, StringComparison.Ordinal));
     }
 
     [Fact]

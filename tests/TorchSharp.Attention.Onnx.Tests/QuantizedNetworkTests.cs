@@ -22,7 +22,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.Equal((10, 10), (report.Convolutions, report.IntegerConvolutions));
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
         Assert.Equal(6, report.FoldedBatchNorms);
-        Assert.Empty(report.Kept);
+        Assert.Empty(report.FloatNodes);
         Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "Conv" or "Gemm" or "MatMul" or "Sigmoid" or "Mul" or "Add" or "Relu");
         Assert.Equal((2, 2), (report.RuntimeOperators["com.microsoft.QLinearSigmoid"], report.RuntimeOperators["com.microsoft.QLinearMul"]));
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, Batches(9, 4), threads: 1);
@@ -39,9 +39,9 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.Equal(["cbam", "se"], kinds.Values.Order(StringComparer.Ordinal));
         string cbam = kinds.Single(entry => entry.Value == "cbam").Key;
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["cbam"] });
-        Assert.Contains(report.Kept, node => node.Name.StartsWith($"{cbam}.", StringComparison.Ordinal) && node.Reason == "part of 'cbam'");
-        Assert.All(report.Kept.Where(node => node.Reason == "part of 'cbam'"), node => Assert.StartsWith(cbam, node.Name, StringComparison.Ordinal));
-        Assert.DoesNotContain(report.Kept, node => node.Name.StartsWith(kinds.Single(entry => entry.Value == "se").Key, StringComparison.Ordinal));
+        Assert.Contains(report.FloatNodes, node => node.Name.StartsWith($"{cbam}.", StringComparison.Ordinal) && node.Reason == "part of 'cbam'");
+        Assert.All(report.FloatNodes.Where(node => node.Reason == "part of 'cbam'"), node => Assert.StartsWith(cbam, node.Name, StringComparison.Ordinal));
+        Assert.DoesNotContain(report.FloatNodes, node => node.Name.StartsWith(kinds.Single(entry => entry.Value == "se").Key, StringComparison.Ordinal));
         OnnxFiles.Keep(quantized, "int8 se, cbam in float");
         Assert.Contains("names cbam, se.", Assert.Throws<ArgumentException>(
             () => OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["eca"] })).Message.Replace("names se, cbam.", "names cbam, se.", StringComparison.Ordinal), StringComparison.Ordinal);
@@ -127,7 +127,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         Assert.True(convolutions > 52, $"{convolutions}");
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
         Assert.Equal(52, report.FoldedBatchNorms);
-        Assert.Empty(report.Kept);
+        Assert.Empty(report.FloatNodes);
         Assert.DoesNotContain(report.RuntimeOperators.Keys, op => op is "Conv" or "Gemm" or "Clip" or "Relu" or "BatchNormalization" or "Add" or "Mul");
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, QuantizationGraphs.Batches(9, 2, 4, 3, 32, 32), threads: 1);
         Assert.True(effect.Sqnr > 20, $"{effect.Sqnr} dB");

@@ -20,13 +20,13 @@ public sealed class SensitivityTests : IDisposable
         Assert.True(QuantizationGraphs.Effect(path, quantized, evaluation).RelativeError > 0.05, "the layer is not bad enough for this test");
         QuantizationReport report = OnnxQuantizer.QuantizeWithin(
             path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), new QuantizationBudget { Evaluation = evaluation, MaxRelativeError = 0.05 }, _options);
-        Assert.Equal(["bad"], report.FallenBack);
+        Assert.Equal(["bad"], report.FallbackParts);
         Assert.Equal(all.IntegerConvolutions - 1, report.IntegerConvolutions);
         Assert.True(QuantizationGraphs.Effect(path, quantized, evaluation).RelativeError <= 0.05);
 
         QuantizationReport wide = OnnxQuantizer.QuantizeWithin(
             path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), new QuantizationBudget { Evaluation = evaluation, MaxRelativeError = 10 }, _options);
-        Assert.Empty(wide.FallenBack);
+        Assert.Empty(wide.FallbackParts);
     }
 
     [Fact]
@@ -170,13 +170,13 @@ public sealed class SensitivityTests : IDisposable
         Assert.Equal(["more", "classes"], sensitivity.Rows.OrderByDescending(row => row.Only.RelativeError).Select(row => row.Name));
         Assert.True(sensitivity.All.Accuracy < 0.9, $"{sensitivity.All.Accuracy}");
         QuantizationReport report = OnnxQuantizer.QuantizeWithin(path, quantized, batches[..1], new QuantizationBudget { Evaluation = batches[1..], MaxAccuracyLoss = 0 }, _options);
-        Assert.Equal(["classes"], report.FallenBack);
+        Assert.Equal(["classes"], report.FallbackParts);
         Assert.Equal((2, 1), (report.Products, report.IntegerProducts));
         Assert.Equal(1, OnnxSensitivity.Compare(path, quantized, batches[1..], 1).Accuracy);
 
         QuantizationReport strict = OnnxQuantizer.QuantizeWithin(
             path, quantized, batches[..1], new QuantizationBudget { Evaluation = batches[1..], MaxAccuracyLoss = 0, MaxRelativeError = 0.01 }, _options);
-        Assert.Equal(["classes", "more"], strict.FallenBack.Order());
+        Assert.Equal(["classes", "more"], strict.FallbackParts.Order());
     }
 
     private static void Contains(string part, Action action) => Assert.Contains(part, Assert.ThrowsAny<ArgumentException>(action).Message, StringComparison.Ordinal);

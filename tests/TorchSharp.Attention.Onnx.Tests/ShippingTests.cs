@@ -23,10 +23,10 @@ public sealed class ShippingTests : IDisposable
 
         // begin ship
         using SmallNet network = new();
-        network.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AndAfter("stage2", new CbamOptions()), samples);
+        network.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AddAfter("stage2", new CbamOptions()), samples);
         TrainOn(network);
         OnnxEmitters emitters = OnnxEmitters.Default.With<SmallNet>((file, _, x)                      // what its forward does, said once
-            => file.Call("head", file.Reduce("ReduceMean", file.Call("stage2", file.Call("stage1", x)), [2, 3], keep: false)));
+            => file.Emit("head", file.Reduce("ReduceMean", file.Emit("stage2", file.Emit("stage1", x)), [2, 3], keep: false)));
         network.ExportOnnx(path, samples, new OnnxExportOptions { Emitters = emitters });             // run and compared in ONNX Runtime
         Console.WriteLine(OnnxQuantizer.Quantize(path, small, [OnnxBatch.From(samples)]));            // size, integer kernels, what stays in float
         network.eval();

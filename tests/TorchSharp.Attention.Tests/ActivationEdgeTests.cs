@@ -45,7 +45,7 @@ public sealed class ActivationEdgeTests
         if (channelsLast) x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2);
         Tensor pooled = zeros(2, 2, 16), exact = x.to_type(ScalarType.Float64);
         MapView view = new(MapView.Pointer(x), 2, 16, 56 * 56, channelsLast, half: false);
-        ChannelPooling.Run(view, ChannelReads.Mean | ChannelReads.SquaredDeviations, MapView.Pointer(pooled));
+        ChannelPooling.Run(view, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations, MapView.Pointer(pooled));
         Tensor mean = exact.mean([2, 3], keepdim: true), wanted = exact.sub(mean).square().sum([2, 3]);
         Assert.InRange(pooled[1].sub(wanted).abs().div(wanted).max().item<double>(), 0, 1e-5);
         GC.KeepAlive(x);

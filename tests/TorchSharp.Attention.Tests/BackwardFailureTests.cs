@@ -73,7 +73,7 @@ public sealed class BackwardFailureTests : IDisposable
         using SqueezeExcitation module = new(16);
         using Modules.BatchNorm2d norm = nn.BatchNorm2d(16);
         Tensor x = randn(2, 16, 9, 7).requires_grad_(), residual = randn(2, 16, 9, 7).requires_grad_();
-        Tensor? y = behindNorm ? module.TryBehind(norm, x, residual) : module.TryEndBlock(x, residual);
+        Tensor? y = behindNorm ? module.TryFuseAfterNorm(norm, x, residual) : module.TryGateAddRelu(x, residual);
         Assert.NotNull(y);
         using (no_grad()) y.add_(1f);
         Assert.Contains(Words, Assert.ThrowsAny<ExternalException>(() => y.sum().backward()).Message);

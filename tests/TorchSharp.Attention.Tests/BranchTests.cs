@@ -305,7 +305,7 @@ public sealed class BranchTests
             double Largest(GateActivation activation)
             {
                 manual_seed(1);
-                using BranchModule module = options.Create(new ReplacedConvolution(8, 8) { Groups = 8, Activation = activation });
+                using BranchModule module = options.Create(new ConvolutionSpec(8, 8) { Groups = 8, Activation = activation });
                 module.eval();
                 return module.call(randn(2, 8, 9, 9).mul(100.0.ToScalar())).max().ToDouble();
             }
@@ -345,8 +345,8 @@ public sealed class BranchTests
         Dictionary<string, nn.Module> modules = network.named_modules().ToDictionary(m => m.name, m => m.module);
         BranchModule first = Assert.IsAssignableFrom<BranchModule>(modules["features.1.conv.0.0"]);
         BranchModule second = Assert.IsAssignableFrom<BranchModule>(modules["features.2.conv.1.0"]);
-        Assert.Equal(new ReplacedConvolution(32, 32) { Groups = 32, Activation = GateActivation.ReLU6 }, first.Convolution);
-        Assert.Equal(new ReplacedConvolution(96, 96, 2) { Groups = 96, Activation = GateActivation.ReLU6 }, second.Convolution);
+        Assert.Equal(new ConvolutionSpec(32, 32) { Groups = 32, Activation = GateActivation.ReLU6 }, first.Convolution);
+        Assert.Equal(new ConvolutionSpec(96, 96, 2) { Groups = 96, Activation = GateActivation.ReLU6 }, second.Convolution);
         Assert.False(modules.ContainsKey("features.2.conv.1.1"));
         Assert.Contains("(96 → 96, stride 2, groups 96, ", second.ToString(), StringComparison.Ordinal);
 
@@ -470,7 +470,7 @@ public sealed class BranchTests
 
     private static BranchModule Build(string name, int seed, bool training = false, ScalarType dtype = ScalarType.Float64, double dropout = 0)
     {
-        (_, BranchAttentionOptions options, ReplacedConvolution convolution) = BranchRow.All.Single(row => row.Name == name);
+        (_, BranchAttentionOptions options, ConvolutionSpec convolution) = BranchRow.All.Single(row => row.Name == name);
         BranchModule module = (options with { Dropout = dropout }).Create(convolution);
         if (dtype != ScalarType.Float32) module.to(dtype);
         Subject.Randomize(module, seed);

@@ -89,8 +89,8 @@ public sealed class FusedInsertionTests
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(1, 3, 16, 16);
         using ResNet network = (ResNet)FusionTests.Trained(ResNet.ResNet18(10), ScalarType.Float32);
-        InsertionPlan plan = InsertionPlan.After("layer2", new SqueezeExcitationOptions()).AndAfter("layer3.*.bn2", new CbamOptions()).AndAfter("conv1", new SimAmOptions())
-            .AndBefore("layer2.0.downsample.1", new EfficientChannelAttentionOptions());
+        InsertionPlan plan = InsertionPlan.After("layer2", new SqueezeExcitationOptions()).AddAfter("layer3.*.bn2", new CbamOptions()).AddAfter("conv1", new SimAmOptions())
+            .AddBefore("layer2.0.downsample.1", new EfficientChannelAttentionOptions());
         Insert(network, plan, x);
         using ResNet fused = network.FuseForInference();
         Assert.Equal(
@@ -134,7 +134,7 @@ public sealed class FusedInsertionTests
     {
         using ResNet network = (ResNet)FusionTests.Trained(new ResNet(Cases.TinyResNet), ScalarType.Float32);
         using Tensor x = randn(1, 3, 16, 16);
-        network.InsertAttention(InsertionPlan.After("conv1", new CbamOptions { Reduction = 2 }).AndAfter("layer2.0.bn1", new SqueezeExcitationOptions { Reduction = 2 }), x);
+        network.InsertAttention(InsertionPlan.After("conv1", new CbamOptions { Reduction = 2 }).AddAfter("layer2.0.bn1", new SqueezeExcitationOptions { Reduction = 2 }), x);
         string[] keys = [.. network.state_dict().Keys];
         manual_seed(5);
         using Tensor expected = rand(3);

@@ -29,7 +29,7 @@ public sealed class GateRegionTests : IDisposable
     private readonly bool _enabled = AttentionKernels.Enabled;
     private readonly int _threads = get_num_threads();
     private readonly long _bytes = NativeTeam.BytesWorthAThread;
-    private readonly long _group = GateRegion.GroupBytes;
+    private readonly long _group = InferenceGateKernel.GroupBytes;
 
     public void Dispose()
     {
@@ -37,7 +37,7 @@ public sealed class GateRegionTests : IDisposable
         NativeTeam.BytesWorthAThread = _bytes;
         NativeTeam.WithoutOpenMp = false;
         NativeTeam.MostGranted = int.MaxValue;
-        GateRegion.GroupBytes = _group;
+        InferenceGateKernel.GroupBytes = _group;
         set_num_threads(_threads);
     }
 
@@ -57,7 +57,7 @@ public sealed class GateRegionTests : IDisposable
             .Sample(
                 (index, batch, channels, height, width, pixels, alone, seed) =>
                 {
-                    GateRegion.GroupBytes = alone ? 1 : 4 << 20;
+                    InferenceGateKernel.GroupBytes = alone ? 1 : 4 << 20;
                     using DisposeScope scope = NewDisposeScope();
                     using IDisposable quiet = no_grad();
                     using GateModule module = Build(index, channels, seed);
@@ -98,7 +98,7 @@ public sealed class GateRegionTests : IDisposable
                     AttentionKernels.Enabled = true;
                     foreach (int samples in (int[])[1, 3, 5, 64])
                     {
-                        GateRegion.GroupBytes = samples * 4 * 8 * 63;
+                        InferenceGateKernel.GroupBytes = samples * 4 * 8 * 63;
                         foreach ((int asked, int granted) in (ReadOnlySpan<(int, int)>)[(2, 2), (2, 1), (3, 2), (5, 3)])
                         {
                             set_num_threads(asked);
@@ -223,7 +223,7 @@ public sealed class GateRegionTests : IDisposable
                         using GateModule module = Build(index, channels, seed: 3);
                         MapView view = new(memory.Take(4 * batch * channels * height * width), batch, channels, height * width, pixels, half: false);
                         Tensor shape = zeros(batch, channels, height, width);
-                        Assert.NotNull(GateRegion.TryRun(module.Decompose()!.Value, view, shape, overwrite: true, null));
+                        Assert.NotNull(InferenceGateKernel.TryRun(module.Decompose()!.Value, view, shape, overwrite: true, null));
                     }
                 }
             }
@@ -298,6 +298,6 @@ public sealed class GateRegionTests : IDisposable
     private static Tensor? TryInOneCall(GateModule module, Tensor x, bool overwrite, Tensor? residual)
     {
         Assert.True(MapView.TryOf(x, out MapView view));
-        return GateRegion.TryRun(module.Decompose()!.Value, view, x, overwrite, residual);
+        return InferenceGateKernel.TryRun(module.Decompose()!.Value, view, x, overwrite, residual);
     }
 }

@@ -110,7 +110,7 @@ public sealed unsafe class KernelCheckTests : IDisposable
             using Bam mixed = new(16);
             using Modules.BatchNorm2d norm = nn.BatchNorm2d(16);
             Tensor input = x.clone().requires_grad_();
-            Tensor y = mixed.call(module.TryBehind(norm, input, residual)!);
+            Tensor y = mixed.call(module.TryFuseAfterNorm(norm, input, residual)!);
             y.square().sum().backward();
             return [y.detach(), input.grad!, .. norm.buffers().Concat(mixed.buffers()).Select(buffer => buffer.clone()), .. module.parameters().Concat(mixed.parameters()).Select(parameter => parameter.grad!.clone())];
         }

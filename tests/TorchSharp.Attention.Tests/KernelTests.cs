@@ -200,7 +200,7 @@ public sealed class KernelTests : IDisposable
             Tensor before = x.clone(), again = trial.Layout == Layout.Strided ? x : Random(trial, ScalarType.Float32);
             Trial.Near(refined, module.call(x), 2e-5);
             Trial.Near(before, x, 0);
-            Tensor? end = module.TryEndBlock(x, shortcut);
+            Tensor? end = module.TryGateAddRelu(x, shortcut);
             if (end is not null) Trial.Near(refined.add(shortcut).relu_(), end, 2e-5);
             Tensor y = module.RefineOwned(again);
             Trial.Near(refined, y, 2e-5);
@@ -485,15 +485,15 @@ public sealed class KernelTests : IDisposable
         MapKernels.OverPositions<ChannelDot>(view, a);
         MapKernels.OverPositions<ChannelGradient>(view, a);
         MapKernels.OverPositions<GatedChannelGradient>(view, a);
-        MapKernels.OverPositions<BehindEnd<ChannelDot>>(view, a);
-        MapKernels.OverPositions<BehindEnd<ChannelGradient>>(view, a);
+        MapKernels.OverPositions<ThroughAddRelu<ChannelDot>>(view, a);
+        MapKernels.OverPositions<ThroughAddRelu<ChannelGradient>>(view, a);
         a.First = Positions();
         a.Second = Positions();
         a.ResultStride = positions;
         MapKernels.OverChannels<Pooling>(view, a);
         MapKernels.OverChannels<GatedPooling>(view, a);
         MapKernels.OverChannels<PositionGradient>(view, a);
-        MapKernels.OverChannels<BehindEnd<PositionGradient>>(view, a);
+        MapKernels.OverChannels<ThroughAddRelu<PositionGradient>>(view, a);
         MapKernels.Write<ApplyChannel>(view, a);
         MapKernels.Write<ApplyBoth>(view, a);
         MapKernels.Write<AddRectified<ApplyChannel>>(view, a);
@@ -519,10 +519,10 @@ public sealed class KernelTests : IDisposable
                 {
                     foreach (bool atEnd in (bool[])[false, true])
                     {
-                        foreach (MixKind kind in Enum.GetValues<MixKind>())
+                        foreach (CombinationKind kind in Enum.GetValues<CombinationKind>())
                         {
-                            if (kind != MixKind.SumOfThree) GuardedMix(kind, batch, channels, height, width, pixels, half, atEnd);
-                            if (kind != MixKind.Energy) GuardedStrips(kind, batch, channels, height, width, pixels, half, atEnd);
+                            if (kind != CombinationKind.SumOfThree) GuardedMix(kind, batch, channels, height, width, pixels, half, atEnd);
+                            if (kind != CombinationKind.Energy) GuardedStrips(kind, batch, channels, height, width, pixels, half, atEnd);
                         }
                     }
                 }
@@ -543,14 +543,14 @@ public sealed class KernelTests : IDisposable
     }
 
     /// <summary>Every kernel of a mix of channels' and positions' factors.</summary>
-    private static unsafe void GuardedMix(MixKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
+    private static unsafe void GuardedMix(CombinationKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
     {
         using GuardedMemory memory = new(atEnd);
         MapArguments a = Mixed(memory, batch, channels, height, width, pixels, half, out MapView view);
         float* Channels() => (float*)memory.Take(batch * channels * 4);
         float* Positions() => (float*)memory.Take(batch * height * width * 4);
         a.FirstFactor = Channels();
-        a.SecondFactor = kind == MixKind.Energy ? Channels() : Positions();
+        a.SecondFactor = kind == CombinationKind.Energy ? Channels() : Positions();
         a.ChannelMax = Channels();
         a.ChannelShift = Channels();
         a.ChannelSlope = Channels();
@@ -561,18 +561,18 @@ public sealed class KernelTests : IDisposable
         a.First = Channels();
         a.Second = Channels();
         a.ResultStride = channels;
-        MixKernels kernels = MixKernels.For(kind);
+        CombinationKernels kernels = CombinationKernels.For(kind);
         kernels.Apply(view, a, strips: false, endsBlock: false);
         kernels.Apply(view, a, strips: false, endsBlock: true);
         kernels.Totals(view, a, strips: false);
-        if (kind == MixKind.Energy) kernels.Factors(view, a, strips: false);
+        if (kind == CombinationKind.Energy) kernels.Factors(view, a, strips: false);
         else kernels.First(view, a);
-        foreach (ChannelReads reads in (ChannelReads[])[ChannelReads.Nothing, ChannelReads.Mean, ChannelReads.Mean | ChannelReads.Maximum, ChannelReads.Mean | ChannelReads.SquaredDeviations])
+        foreach (ChannelStatistics reads in (ChannelStatistics[])[ChannelStatistics.Nothing, ChannelStatistics.Mean, ChannelStatistics.Mean | ChannelStatistics.Maximum, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations])
         {
-            kernels.Input(view, a, new GateMix(kind, reads));
+            kernels.Input(view, a, new GateCombination(kind, reads));
         }
 
-        if (kind == MixKind.Energy) return;
+        if (kind == CombinationKind.Energy) return;
         a.First = Positions();
         a.Second = Positions();
         a.ResultStride = height * width;
@@ -580,7 +580,7 @@ public sealed class KernelTests : IDisposable
     }
 
     /// <summary>Every kernel of a mix of rows' and columns' factors, with a third of positions where the mix has one.</summary>
-    private static unsafe void GuardedStrips(MixKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
+    private static unsafe void GuardedStrips(CombinationKind kind, int batch, int channels, int height, int width, bool pixels, bool half, bool atEnd)
     {
         using GuardedMemory memory = new(atEnd);
         MapArguments a = Mixed(memory, batch, channels, height, width, pixels, half, out MapView view);
@@ -596,7 +596,7 @@ public sealed class KernelTests : IDisposable
         a.ChannelPeak = a.PositionPeak = Strips();
         a.First = Strips();
         a.Second = Strips();
-        MixKernels kernels = MixKernels.For(kind);
+        CombinationKernels kernels = CombinationKernels.For(kind);
         StripKernels.Reduce<Summing>(view, a);
         StripKernels.Reduce<Pooling>(view, a);
         StripKernels.Reduce<SharedMaxima>(view, a);
@@ -604,8 +604,8 @@ public sealed class KernelTests : IDisposable
         kernels.Apply(view, a, strips: true, endsBlock: true);
         kernels.Factors(view, a, strips: true);
         kernels.Totals(view, a, strips: true);
-        foreach (StripReads reads in (StripReads[])[StripReads.Means, StripReads.MeansAndMaxima]) kernels.Input(view, a, new GateMix(kind, Strips: reads));
-        if (kind != MixKind.SumOfThree) return;
+        foreach (StripReads reads in (StripReads[])[StripReads.Means, StripReads.MeansAndMaxima]) kernels.Input(view, a, new GateCombination(kind, Strips: reads));
+        if (kind != CombinationKind.SumOfThree) return;
         a.First = Positions();
         a.Second = Positions();
         a.ResultStride = height * width;
@@ -622,9 +622,9 @@ public sealed class KernelTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
         AttentionKernels.Enabled = false;
-        if (exact.Mix is { Kind: MixKind.Larger } mix)
+        if (exact.Combination is { Kind: CombinationKind.Larger } mix)
         {
-            MixFactors factors = exact.Factor(new MapReadings(x, mix));
+            CombinationFactors factors = exact.ComputeFactors(new PooledMap(x, mix));
             return IsClear(factors.First, factors.Second);
         }
 

@@ -46,7 +46,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
     public void A_module_with_identity_start_and_drops_leaves_nothing_behind(string name)
     {
         Row row = Row.Named(name);
-        AttentionOptions options = row.Options with { Initialization = AttentionInitialization.Identity, Dropout = 0.2, StochasticDrop = 0.3 };
+        AttentionOptions options = row.Options with { Initialization = AttentionInitialization.Identity, Dropout = 0.2, AttentionDropPath = 0.3 };
         if (options is SelfAttention2dOptions self) options = self with { AttentionDropout = 0.1 };
         if (options is SparseAttentionOptions sparse) options = sparse with { AttentionDropout = 0.1 };
         Module(name + ", drops", row with { Options = options });

@@ -148,7 +148,7 @@ public sealed class PendingNormTests : IDisposable
             using DisposeScope scope = NewDisposeScope();
             Block block = new(new Trial(gate, 2, 9, 6, 6, Seed: 8));
             Tensor z = block.Input.requires_grad_(), shortcut = block.Shortcut.requires_grad_();
-            Tensor loss = block.Gate.TryBehind(block.Norm, z, shortcut)!.mul(block.Direction).sum();
+            Tensor loss = block.Gate.TryFuseAfterNorm(block.Norm, z, shortcut)!.mul(block.Direction).sum();
             Tensor[] wanted = [z, block.Norm.weight!, block.Norm.bias!, shortcut];
             IList<Tensor> first = autograd.grad([loss], wanted, retain_graph: true);
 
@@ -219,7 +219,7 @@ public sealed class PendingNormTests : IDisposable
         // Nothing was counted by those that ran the layers.
         Assert.Equal(2, block.Norm.num_batches_tracked!.ToInt64());
 
-        Tensor? Try(Tensor z, Tensor shortcut) => block.Gate.TryBehind(block.Norm, z.detach().requires_grad_(), shortcut);
+        Tensor? Try(Tensor z, Tensor shortcut) => block.Gate.TryFuseAfterNorm(block.Norm, z.detach().requires_grad_(), shortcut);
     }
 
     [Fact]
@@ -243,14 +243,14 @@ public sealed class PendingNormTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         Block block = new(new Trial(5, 2, 16, 8, 8, Seed: 1));
         Tensor z = block.Input.requires_grad_().mul(block.Direction);
-        Tensor y = block.Gate.TryBehind(block.Norm, z, block.Shortcut)!;
+        Tensor y = block.Gate.TryFuseAfterNorm(block.Norm, z, block.Shortcut)!;
         Tensor loss = y.square().sum();
         if (changed == "z") z.zero_();
         else y.zero_();
         Assert.ThrowsAny<Exception>(() => loss.backward());
 
         // And the next step works again.
-        block.Gate.TryBehind(block.Norm, block.Input, block.Shortcut)!.sum().backward();
+        block.Gate.TryFuseAfterNorm(block.Norm, block.Input, block.Shortcut)!.sum().backward();
         Assert.True(block.Input.grad!.isfinite().all().ToBoolean());
     }
 
@@ -321,14 +321,14 @@ public sealed class PendingNormTests : IDisposable
 
             void Step(bool backward)
             {
-                using Tensor y = block.Gate.TryBehind(block.Norm, block.Input, block.Shortcut)!;
+                using Tensor y = block.Gate.TryFuseAfterNorm(block.Norm, block.Input, block.Shortcut)!;
                 using Tensor loss = y.sum();
                 if (backward) loss.backward();
             }
 
             void Penalty()
             {
-                using Tensor y = block.Gate.TryBehind(block.Norm, block.Input, block.Shortcut)!;
+                using Tensor y = block.Gate.TryFuseAfterNorm(block.Norm, block.Input, block.Shortcut)!;
                 using Tensor sum = y.square().DetachFromDisposeScope(), loss = sum.sum().DetachFromDisposeScope();
                 IList<Tensor> first = autograd.grad([loss], [block.Input], retain_graph: true, create_graph: true);
                 using Tensor square = first[0].square().DetachFromDisposeScope(), penalty = square.sum().DetachFromDisposeScope();
@@ -362,9 +362,9 @@ public sealed class PendingNormTests : IDisposable
             Tensor images = randn(4, 3, 48, 48);
             Dictionary<string, Tensor> start = network.state_dict().ToDictionary(entry => entry.Key, entry => entry.Value.clone());
             Dictionary<string, Tensor> composed = Step(fused: false);
-            long before = PendingNorm.Begun;
+            long before = DeferredBatchNorm.Begun;
             Dictionary<string, Tensor> fused = Step(fused: true);
-            Assert.Equal(kind == "mobilenet" ? 17 : 3, PendingNorm.Begun - before);
+            Assert.Equal(kind == "mobilenet" ? 17 : 3, DeferredBatchNorm.Begun - before);
 
             network.to(ScalarType.Float64);
             images = images.to_type(ScalarType.Float64);
@@ -535,7 +535,7 @@ public sealed class PendingNormTests : IDisposable
             foreach (Parameter parameter in Norm.parameters()) parameter.requires_grad = Learns.Norm;
             Tensor z = Input.detach().requires_grad_(Learns.Input), shortcut = Shortcut.detach().requires_grad_(Learns.Shortcut);
             AttentionKernels.Enabled = fused;
-            Tensor? y = fused ? Gate.TryBehind(Norm, z, _trial.Ends ? shortcut : null) : Gate.call(Norm.call(z));
+            Tensor? y = fused ? Gate.TryFuseAfterNorm(Norm, z, _trial.Ends ? shortcut : null) : Gate.call(Norm.call(z));
             if (!fused && _trial.Ends) y = y!.add(shortcut).relu();
             Assert.NotNull(y);
             AttentionKernels.Enabled = true;

@@ -29,7 +29,7 @@ public sealed class PlanTests
     public void Json_of_options_reads_as_documented()
     {
         Assert.Equal(
-            """{"kind":"se","reduction":8,"reducedChannels":null,"roundingDivisor":null,"bias":true,"activation":"reLU","gate":"hardSigmoid","norm":false,"maxPool":false,"initialization":"identity","dropout":0.1,"stochasticDrop":0}""",
+            """{"kind":"se","reduction":8,"reducedChannels":null,"roundingDivisor":null,"bias":true,"activation":"reLU","gate":"hardSigmoid","norm":false,"maxPool":false,"initialization":"identity","dropout":0.1,"attentionDropPath":0}""",
             new SqueezeExcitationOptions
             {
                 Reduction = 8,
@@ -42,7 +42,7 @@ public sealed class PlanTests
     [Theory]
     [InlineData("""{"kind":"sse"}""", "There is no attention 'sse'. Known kinds: attention-gate, ba")]
     [InlineData("""{"reduction":8}""", "no 'kind'")]
-    [InlineData("""{"kind":"se","reducton":8}""", "no property 'reducton'. Known: activation, bias, dropout, gate, initialization, kind, maxPool, norm, reducedChannels, reduction, roundingDivisor, stochasticDrop.")]
+    [InlineData("""{"kind":"se","reducton":8}""", "no property 'reducton'. Known: activation, bias, dropout, gate, initialization, kind, maxPool, norm, reducedChannels, reduction, roundingDivisor, attentionDropPath.")]
     [InlineData("""{"kind":"se","reduction":"8"}""", "reduction of the attention 'se' is \"8\"; it must be an integer.")]
     [InlineData("""{"kind":"se","reduction":2.5}""", "reduction of the attention 'se' is 2.5; it must be an integer.")]
     [InlineData("""{"kind":"se","bias":null}""", "bias of the attention 'se' is null; it must be true or false.")]

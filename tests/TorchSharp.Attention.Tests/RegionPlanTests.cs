@@ -42,7 +42,7 @@ public sealed class RegionPlanTests
             {
                 for (int asked = 1; asked <= MostThreads; asked++)
                 {
-                    RegionSizes sizes = new() { Batch = batch, Channels = channels, Positions = positions, Pixels = pixels, Widest = 4, Channel = true, Spatial = true };
+                    RegionSizes sizes = new() { Batch = batch, Channels = channels, Positions = positions, IsChannelsLast = pixels, Widest = 4, Channel = true, Spatial = true };
                     Assert.True(RegionPlan.TryMake(sizes, asked, apart, cached, guard: 0, out RegionPlan plan));
 
                     // Fewer threads than asked for, and more: the laws leave no choice to whoever counts them.
@@ -70,7 +70,7 @@ public sealed class RegionPlanTests
                         {
                             bool channel = (kind & 1) != 0, spatial = (kind & 2) != 0;
                             if (!channel && !spatial) continue;
-                            RegionSizes sizes = new() { Batch = batch, Channels = channels, Positions = positions, Pixels = (kind & 4) != 0, Widest = channel ? widest : 0, Channel = channel, Spatial = spatial };
+                            RegionSizes sizes = new() { Batch = batch, Channels = channels, Positions = positions, IsChannelsLast = (kind & 4) != 0, Widest = channel ? widest : 0, Channel = channel, Spatial = spatial };
                             Assert.True(RegionPlan.TryMake(sizes, asked, apart, cached, guard, out RegionPlan plan));
                             CheckBuffers(plan, guard);
                             CheckValues(plan, apart ? 1 : asked);

@@ -154,7 +154,7 @@ public sealed class ResidualEndTests : IDisposable
             leaf.requires_grad_();
             Tensor x = leaf.add(leaf);
             AttentionKernels.Enabled = true;
-            Tensor y = residual ? gate.TryEndBlock(x, shortcut)! : gate.call(x);
+            Tensor y = residual ? gate.TryGateAddRelu(x, shortcut)! : gate.call(x);
             Tensor loss = y.square().sum();
             if (changed == "x") x.zero_();
             else if (residual) y.zero_();
@@ -255,7 +255,7 @@ public sealed class ResidualEndTests : IDisposable
 
             void Step()
             {
-                using Tensor y = gate.TryEndBlock(x, shortcut)!;
+                using Tensor y = gate.TryGateAddRelu(x, shortcut)!;
                 using Tensor loss = y.sum();
                 loss.backward();
             }
@@ -321,7 +321,7 @@ public sealed class ResidualEndTests : IDisposable
     {
         AttentionKernels.Enabled = fused;
         if (!fused) return module.call(x).add(shortcut).relu();
-        Tensor? end = module.TryEndBlock(x, shortcut);
+        Tensor? end = module.TryGateAddRelu(x, shortcut);
         bool learns = x.requires_grad || module.parameters().Any(parameter => parameter.requires_grad);
         Assert.Equal(learns, end is not null);
         return end ?? module.call(x).add(shortcut).relu();

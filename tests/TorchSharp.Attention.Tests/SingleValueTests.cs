@@ -139,7 +139,7 @@ public sealed class SingleValueTests
             ("conv", nn.Conv2d(3, 8, 3, stride: 2, padding: 1)), ("bn", nn.BatchNorm2d(8)), ("relu", nn.ReLU()), ("pool", nn.AdaptiveAvgPool2d(1)),
             ("mix", nn.Conv2d(8, 8, 1)), ("mixed", nn.BatchNorm2d(8)), ("flat", nn.Flatten()), ("fc", nn.Linear(8, 4)), ("last", nn.BatchNorm1d(4)));
         InsertionPlan plan = InsertionPlan.After("relu", new SqueezeExcitationOptions { Reduction = 2 }) with { GuardBatchNorms = guarded };
-        plan = plan.AndAfter("conv", new SimAmOptions()).Where((_, _) => true).WithoutIdentityStart();
+        plan = plan.AddAfter("conv", new SimAmOptions()).Where((_, _) => true).WithoutIdentityStart();
         Assert.Equal(guarded, plan.GuardBatchNorms);
         InsertionHandle handle = network.InsertAttention(plan, randn(2, 3, 8, 8));
         network.train();

@@ -132,7 +132,7 @@ public class StochasticTests
     }
 
     private static Row With(Row row, double drop = 0, double dropout = 0)
-        => row with { Options = row.Options with { StochasticDrop = drop, Dropout = dropout } };
+        => row with { Options = row.Options with { AttentionDropPath = drop, Dropout = dropout } };
 
     private static (Tensor Input, Tensor? Guide) Batch(Row row, int samples = 0)
     {

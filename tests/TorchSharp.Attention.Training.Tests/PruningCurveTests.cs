@@ -72,7 +72,7 @@ public sealed class PruningCurveTests : IDisposable
         {
             TrainOn(smaller, stop);
             return Accuracy(smaller);
-        }, new PruningCurveOptions { CsvPath = path, Pruning = new PruningOptions { Multiple = 8 } });
+        }, new PruningCurveOptions { CsvPath = path, Pruning = new PruningOptions { RoundTo = 8 } });
         Console.WriteLine(curve);
         // end curve
 #pragma warning restore xUnit1051

@@ -149,14 +149,14 @@ public sealed class PairwiseAndReportTests
         using DisposeScope scope = NewDisposeScope();
         using Cbam gate = new(8, new CbamOptions { Reduction = 2, KernelSize = 3, Initialization = AttentionInitialization.Identity });
         using GateMonitor monitor = GateMonitor.Attach(gate, new GateMonitorOptions { Every = 5, Patience = 1 });
-        Assert.Contains("not looked", new HtmlReport("r").Watched(monitor).ToHtml(), StringComparison.Ordinal);
+        Assert.Contains("not looked", new HtmlReport("r").GateHistory(monitor).ToHtml(), StringComparison.Ordinal);
         for (int i = 0; i < 10; i++)
         {
             gate.call(randn(2, 8, 4, 4));
             monitor.Step();
         }
 
-        string html = new HtmlReport("r").Watched(monitor).ToHtml();
+        string html = new HtmlReport("r").GateHistory(monitor).ToHtml();
         Assert.Contains("mean of the gates", html, StringComparison.Ordinal);
         Assert.Contains(">attention channel<", html, StringComparison.Ordinal);
         Assert.Contains("text-anchor=\"middle\">5</text>", html, StringComparison.Ordinal);

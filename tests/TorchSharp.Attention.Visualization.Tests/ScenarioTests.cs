@@ -32,7 +32,7 @@ public sealed class ScenarioTests : IDisposable
 
         // begin scenario
         using SmallNet network = new(), plain = new();
-        network.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AndAfter("stage2", new CbamOptions()), samples);
+        network.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AddAfter("stage2", new CbamOptions()), samples);
         using optim.Optimizer optimizer = optim.AdamW(network.parameters(), lr: 3e-3);
         using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 5, Log = Console.WriteLine });
         List<double> losses = [];
@@ -50,7 +50,7 @@ public sealed class ScenarioTests : IDisposable
         new HtmlReport("My network with CBAM")
             .Cost([("plain", ModelCost.Measure(plain, 1, 1, 28, 28)), ("with CBAM", ModelCost.Measure(network, 1, 1, 28, 28))])
             .Curves("loss", "step", [("training", losses)])
-            .Watched(monitor)
+            .GateHistory(monitor)
             .Overlays(network, samples, layer: "stage2")
             .Save(path);
         // end scenario
@@ -67,7 +67,7 @@ public sealed class ScenarioTests : IDisposable
         // As it was before the insertion, to the last bit.
         manual_seed(2);
         using SmallNet again = new();
-        again.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AndAfter("stage2", new CbamOptions()), samples);
+        again.InsertAttention(InsertionPlan.After("stage1", new CbamOptions { Reduction = 4 }).AddAfter("stage2", new CbamOptions()), samples);
         Assert.Equal(before.data<float>().ToArray(), Evaluated(again, samples).data<float>().ToArray());
     }
 

@@ -8,7 +8,7 @@ internal static class ActivationEmitters
     public static OnnxEmitters WithActivations(this OnnxEmitters emitters) => emitters
         .With<ReLU>((context, _, x) => context.Relu(x))
         .With<ReLU6>((context, _, x) => context.Clip(x, 0, 6))
-        .With<Hardtanh>((context, module, x) => Clips(module) ? context.Clip(x, module.min_val, module.max_val) : throw context.Refuse(
+        .With<Hardtanh>((context, module, x) => Clips(module) ? context.Clip(x, module.min_val, module.max_val) : throw context.Unsupported(
             "TorchSharp's Hardtanh leaves values beyond its bounds as they are. Use ReLU6, or a class of your own that clamps."))
         .With<LeakyReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", module.negative_slope)))
         .With<PReLU>((context, module, x) => context.PRelu(x, module.weight))
@@ -36,7 +36,7 @@ internal static class ActivationEmitters
         .With<Mish>((context, _, x) => context.Mul(x, context.Elementwise("Tanh", context.Elementwise("Softplus", x))))
         .With<GLU>((context, module, x) =>
         {
-            long half = context.Fixed(x[(int)module.dim], "GLU halves this axis") / 2;
+            long half = context.RequireStatic(x[(int)module.dim], "GLU halves this axis") / 2;
             IReadOnlyList<OnnxValue> halves = context.Split(x, (int)module.dim, half, half);
             return context.Mul(halves[0], context.Sigmoid(halves[1]));
         });
@@ -57,7 +57,7 @@ internal static class ActivationEmitters
     }
 
     private static OnnxValue Above(OnnxContext context, OnnxValue x, double threshold)
-        => context.Node("Greater", [x, context.Scalar(threshold)], [(x.Shape, OnnxElementType.Truth)])[0];
+        => context.Node("Greater", [x, context.Scalar(threshold)], [(x.Shape, OnnxElementType.Bool)])[0];
 
     /// <summary>x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 x³))).</summary>
     private static OnnxValue TanhGelu(OnnxContext context, OnnxValue x)

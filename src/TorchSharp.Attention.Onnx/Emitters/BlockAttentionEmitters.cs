@@ -35,7 +35,7 @@ internal static class BlockAttentionEmitters
         map = context.Reshape(context.Transpose(map, 0, 1, 3, 2, 4, 5), windows, slots, channels);
 
         OnnxLength outer = blocks == 1 ? windows : x[0];
-        OnnxValue[] parts = [.. context.Split(context.Call("qkv", map), 2, channels, channels, channels).Select(part =>
+        OnnxValue[] parts = [.. context.Split(context.Emit("qkv", map), 2, channels, channels, channels).Select(part =>
             context.Reshape(context.Transpose(context.Reshape(part, windows, slots, heads, share), 0, 2, 1, 3), outer, blocks * heads, slots, share))];
         OnnxValue gathered = context.Attend(parts[0], context.Turn(parts[1]), parts[2], context.Parameter(module.Merged(bias), "bias"), dense: weights =>
         {
@@ -43,7 +43,7 @@ internal static class BlockAttentionEmitters
             return Dense(context, context.Reshape(weights, x[0], grid.Windows, heads, slots, slots), places, places, height * width);
         });
         OnnxValue rows = context.Transpose(context.Reshape(gathered, windows, heads, slots, share), 0, 2, 1, 3);
-        map = context.Call("proj", context.Reshape(rows, windows, slots, channels));
+        map = context.Emit("proj", context.Reshape(rows, windows, slots, channels));
         map = context.Reshape(map, x[0], grid.Height / window, grid.Width / window, window, window, channels);
         map = context.Reshape(context.Transpose(map, 0, 1, 3, 2, 4, 5), x[0], grid.Height, grid.Width, channels);
         map = Roll(context, Roll(context, map, 1, -grid.Down), 2, -grid.Across);
@@ -58,9 +58,9 @@ internal static class BlockAttentionEmitters
         long keys = options.KeyWidth ?? share, down = (height + block - 1) / block, across = (width + block - 1) / block;
         OnnxLength blocks = x[0] * (down * across);
 
-        OnnxValue query = Cut(context.Call("q", x), 0);
+        OnnxValue query = Cut(context.Emit("q", x), 0);
         query = context.Transpose(context.Reshape(query, blocks, heads, keys, block, block), 0, 1, 3, 4, 2);
-        OnnxValue around = context.Reshape(Cut(context.Call("kv", x), halo), blocks, heads, keys + share, window * window);
+        OnnxValue around = context.Reshape(Cut(context.Emit("kv", x), halo), blocks, heads, keys + share, window * window);
         IReadOnlyList<OnnxValue> pair = context.Split(around, 2, keys, share);
         OnnxValue bias = Relative(context, query, window, window, options.ScalePositions ? 1 / Math.Sqrt(keys) : 1);
         OnnxValue gathered = context.Attend(context.Reshape(query, blocks, heads, block * block, keys), pair[0], context.Turn(pair[1]), bias, dense: weights =>
@@ -91,7 +91,7 @@ internal static class BlockAttentionEmitters
         (long height, long width) = Size(context, x);
         BottleneckAttentionOptions options = (BottleneckAttentionOptions)module.Options;
         long heads = options.Heads, share = module.Channels / heads, keys = options.KeyWidth ?? share;
-        OnnxValue[] parts = [.. context.Split(context.Call("qkv", x), 1, heads * keys, heads * keys, module.Channels)
+        OnnxValue[] parts = [.. context.Split(context.Emit("qkv", x), 1, heads * keys, heads * keys, module.Channels)
             .Select(part => context.Columns(part, heads: heads)[0])];
         OnnxValue query = context.Turn(parts[0]);
         OnnxValue bias = Relative(
@@ -111,7 +111,7 @@ internal static class BlockAttentionEmitters
         if (context.WantsMaps) context.Map(AttentionMapKind.Pairwise, Weights(matrices!.Value.P, matrices.Value.Q));
         return Convolved("conv2", transformed);
 
-        OnnxValue Convolved(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.Call("bn", context.Call("conv", map))));
+        OnnxValue Convolved(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.Emit("bn", context.Emit("conv", map))));
 
         OnnxValue Padded(OnnxValue map) => context.Pad(map, "constant", [0, 0, 0, 0], [0, 0, tall - height, wide - width]);
 
@@ -123,8 +123,8 @@ internal static class BlockAttentionEmitters
             OnnxValue rowMax = context.Max(context.Reshape(grouped, x[0], groups, blocks, tall / blocks * wide), 3);
             OnnxValue columnMax = context.Reshape(context.Reduce("ReduceMax", grouped, [2], keep: false), x[0], groups, blocks, wide / blocks);
             columnMax = context.Unsqueeze(context.Reduce("ReduceMax", columnMax, [3], keep: false), 2);
-            OnnxValue p = context.Sigmoid(context.Reshape(context.Call("conv_p", rowMax), x[0], groups, blocks, blocks));
-            OnnxValue q = context.Sigmoid(context.Reshape(context.Call("conv_q", columnMax), x[0], groups, blocks, blocks));
+            OnnxValue p = context.Sigmoid(context.Reshape(context.Emit("conv_p", rowMax), x[0], groups, blocks, blocks));
+            OnnxValue q = context.Sigmoid(context.Reshape(context.Emit("conv_q", columnMax), x[0], groups, blocks, blocks));
             p = context.Div(p, context.Sum(p, 3));
             q = context.Div(q, context.Sum(q, 2));
             matrices = (p, q);
@@ -156,17 +156,17 @@ internal static class BlockAttentionEmitters
         (long height, long width) = Size(context, x);
         SparseAttentionOptions options = (SparseAttentionOptions)module.Options;
         long positions = height * width, heads = options.Heads, share = module.Channels / heads;
-        OnnxValue[] parts = [.. context.Columns(context.Call("qkv", x), 3, heads).Select(context.Turn)];
+        OnnxValue[] parts = [.. context.Columns(context.Emit("qkv", x), 3, heads).Select(context.Turn)];
         parts[0] = context.Mul(parts[0], 1 / Math.Sqrt(share));
         OnnxValue gathered = options.Pattern == SparsePattern.TopK ? Top() : Strided();
-        return context.Call("proj", context.ToMap(gathered, x));
+        return context.Emit("proj", context.ToMap(gathered, x));
 
         OnnxValue Top()
         {
             long kept = Math.Min(options.TopKeys, positions);
             OnnxLength[] few = [x[0], heads, positions, kept], all = [x[0], heads, positions, positions];
             IReadOnlyList<OnnxValue> best = context.Node(
-                "TopK", [context.MatMul(parts[0], context.Turn(parts[1])), context.Constant([kept], 1)], [(few, OnnxElementType.Real), (few, OnnxElementType.Whole)]);
+                "TopK", [context.MatMul(parts[0], context.Turn(parts[1])), context.Constant([kept], 1)], [(few, OnnxElementType.Float), (few, OnnxElementType.Int64)]);
             OnnxValue weights = context.Node("ScatterElements", [context.Expand(context.Scalar(0), all), best[1], context.Softmax(best[0], -1)], all, ("axis", 3L));
             context.Map(AttentionMapKind.Pairwise, weights);
             return context.MatMul(weights, parts[2]);
@@ -203,7 +203,7 @@ internal static class BlockAttentionEmitters
         }
     }
 
-    private static (long Height, long Width) Size(OnnxContext context, OnnxValue x) => (context.Fixed(x[2], OneSize), context.Fixed(x[3], OneSize));
+    private static (long Height, long Width) Size(OnnxContext context, OnnxValue x) => (context.RequireStatic(x[2], OneSize), context.RequireStatic(x[3], OneSize));
 
     private static OnnxValue Crop(OnnxContext context, OnnxValue x, int axis, long size) => x[axis].Size == size ? x : context.Slice(x, axis, 0, size);
 

@@ -14,11 +14,11 @@ internal static class BranchEmitters
         OnnxValue[] branches = [.. Enumerable.Range(0, count).Select(i => context.Within("paths", () => context.Within($"{i}", () =>
         {
             OnnxValue input = options.SplitInput ? context.Slice(x, 1, i * share, (i + 1) * share) : x;
-            return context.Activate(module.Convolution.Activation, context.Call("bn", context.Call("conv", input)));
+            return context.Activate(module.Convolution.Activation, context.Emit("bn", context.Emit("conv", input)));
         })))];
         OnnxValue squeezed = context.Mean(branches.Aggregate(context.Add), 2, 3);
         OnnxValue logits = context.Within(
-            "attn", () => context.Call("fc_select", context.Relu(context.Call("bn", context.Call("fc_reduce", squeezed)))));
+            "attn", () => context.Emit("fc_select", context.Relu(context.Emit("bn", context.Emit("fc_reduce", squeezed)))));
         return Weighted(context, branches, context.Softmax(context.Reshape(logits, x[0], count, module.OutputChannels), 1));
     }
 
@@ -26,7 +26,7 @@ internal static class BranchEmitters
     {
         SplitAttentionOptions options = (SplitAttentionOptions)module.Options;
         int radix = options.Radix, output = module.OutputChannels, groups = options.Cardinality;
-        OnnxValue map = context.Activate(module.Convolution.Activation, context.CallIfAny("bn0", context.Call("conv", x)));
+        OnnxValue map = context.Activate(module.Convolution.Activation, context.EmitOptional("bn0", context.Emit("conv", x)));
         if (options.IsDepthwise(module.Convolution))
         {
             // The candidates of an input channel lie together; a split takes one of each.
@@ -36,7 +36,7 @@ internal static class BranchEmitters
 
         IReadOnlyList<OnnxValue> branches = context.Split(map, 1, [.. Enumerable.Repeat((long)output, radix)]);
         OnnxValue squeezed = context.Mean(branches.Aggregate(context.Add), 2, 3);
-        OnnxValue logits = context.Call("fc2", context.Relu(context.CallIfAny("bn1", context.Call("fc1", squeezed))));
+        OnnxValue logits = context.Emit("fc2", context.Relu(context.EmitOptional("bn1", context.Emit("fc1", squeezed))));
         if (radix == 1) return Weighted(context, branches, context.Reshape(context.Sigmoid(logits), x[0], 1, output));
 
         // The logits of a cardinal group lie together, one split after the other.

@@ -14,14 +14,14 @@ internal static class ChannelEmitters
     private static OnnxValue Gate(OnnxContext context, SqueezeExcitation module, OnnxValue x)
     {
         SqueezeExcitationOptions options = (SqueezeExcitationOptions)module.Options;
-        OnnxValue hidden = context.CallIfAny("bn", context.Call("fc1", context.Squeezed(x, options.MaxPool)));
-        return context.Activate(options.Gate, context.Call("fc2", context.Activate(options.Activation, hidden)));
+        OnnxValue hidden = context.EmitOptional("bn", context.Emit("fc1", context.Squeezed(x, options.MaxPool)));
+        return context.Activate(options.Gate, context.Emit("fc2", context.Activate(options.Activation, hidden)));
     }
 
     private static OnnxValue Gate(OnnxContext context, EffectiveSqueezeExcitation module, OnnxValue x)
     {
         EffectiveSqueezeExcitationOptions options = (EffectiveSqueezeExcitationOptions)module.Options;
-        return context.Activate(options.Gate, context.Call("fc", context.Squeezed(x, options.MaxPool)));
+        return context.Activate(options.Gate, context.Emit("fc", context.Squeezed(x, options.MaxPool)));
     }
 
     private static OnnxValue Gate(OnnxContext context, ChannelAttention module, OnnxValue x)
@@ -29,17 +29,17 @@ internal static class ChannelEmitters
         ChannelAttentionOptions options = (ChannelAttentionOptions)module.Options;
         return context.Activate(options.Gate, context.Add(Layers(context.Mean(x, 2, 3)), Layers(context.Max(x, 2, 3))));
 
-        OnnxValue Layers(OnnxValue pooled) => context.Call("fc2", context.Activate(options.Activation, context.Call("fc1", pooled)));
+        OnnxValue Layers(OnnxValue pooled) => context.Emit("fc2", context.Activate(options.Activation, context.Emit("fc1", pooled)));
     }
 
     private static OnnxValue Gate(OnnxContext context, EfficientChannelAttention module, OnnxValue x)
     {
         EfficientChannelAttentionOptions options = (EfficientChannelAttentionOptions)module.Options;
         OnnxValue squeezed = context.Reshape(context.Mean(x, 2, 3), x[0], 1, x[1]);
-        if (options.Mlp) squeezed = context.Activate(options.Activation, context.Call("conv", squeezed));
+        if (options.Mlp) squeezed = context.Activate(options.Activation, context.Emit("conv", squeezed));
         long side = options.Padding == ChannelPadding.Circular ? module.KernelSize / 2 : 0;
         squeezed = context.Pad(squeezed, "wrap", [0, 0, side], [0, 0, side]);
-        return context.Reshape(context.Activate(options.Gate, context.Call(options.Mlp ? "conv2" : "conv", squeezed)), x[0], x[1], 1, 1);
+        return context.Reshape(context.Activate(options.Gate, context.Emit(options.Mlp ? "conv2" : "conv", squeezed)), x[0], x[1], 1, 1);
     }
 
     private static OnnxValue Gate(OnnxContext context, GatedChannelTransformation module, OnnxValue x)
@@ -66,6 +66,6 @@ internal static class ChannelEmitters
         OnnxValue weights = context.Reshape(context.Parameter("cfc"), 1, x[1], 2, 1);
         OnnxValue style = context.Add(
             context.Mul(mean, context.Slice(weights, 2, 0, 1)), context.Mul(deviation, context.Slice(weights, 2, 1, 2)));
-        return context.Activate(options.Gate, context.Call("bn", style));
+        return context.Activate(options.Gate, context.Emit("bn", style));
     }
 }

@@ -6,8 +6,8 @@ namespace TorchSharp.Attention.Onnx;
 internal static class LayerEmitters
 {
     public static OnnxEmitters WithLayers(this OnnxEmitters emitters) => emitters
-        .With<Sequential>((context, module, x) => module.children().Aggregate(x, (map, child) => context.Call(child, map)))
-        .With<InsertionShelf>((_, _, x) => x)
+        .With<Sequential>((context, module, x) => module.children().Aggregate(x, (map, child) => context.Emit(child, map)))
+        .With<AttentionContainer>((_, _, x) => x)
         .With<Identity>((_, _, x) => x)
         .With<Dropout>((_, _, x) => x)
         .With<Dropout1d>((_, _, x) => x)
@@ -44,7 +44,7 @@ internal static class LayerEmitters
     {
         OnnxValue weight = context.Parameter(module.weight!);
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
-        context.Fixed(x[-1], "its weight has as many columns");
+        context.RequireStatic(x[-1], "its weight has as many columns");
         if (x.Rank == 2) return context.Node("Gemm", [x, weight, bias], [x[0], weight[0]], ("transB", 1L));
         OnnxValue product = context.MatMul(x, context.Transpose(weight, 1, 0));
         return bias is null ? product : context.Add(product, bias);
@@ -55,7 +55,7 @@ internal static class LayerEmitters
         OnnxValue weight = context.Parameter(module.weight!);
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
         int spatial = weight.Rank - 2;
-        if (x.Rank != spatial + 2) throw context.Refuse($"its input {x} has no batch axis. Give it one.");
+        if (x.Rank != spatial + 2) throw context.Unsupported($"its input {x} has no batch axis. Give it one.");
         (long[] first, long[] last) = Pads(module, spatial);
         if (module.padding_mode != PaddingModes.Zeros)
         {
@@ -85,7 +85,7 @@ internal static class LayerEmitters
         PaddingModes.Reflect => "reflect",
         PaddingModes.Replicate => "edge",
         PaddingModes.Circular => "wrap",
-        _ => throw context.Refuse($"padding mode {mode} is unknown."),
+        _ => throw context.Unsupported($"padding mode {mode} is unknown."),
     };
 
     private static OnnxValue WriteTransposed(OnnxContext context, ConvolutionTranspose module, OnnxValue x)
@@ -93,7 +93,7 @@ internal static class LayerEmitters
         OnnxValue weight = context.Parameter(module.weight!);
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
         int spatial = weight.Rank - 2;
-        if (x.Rank != spatial + 2) throw context.Refuse($"its input {x} has no batch axis. Give it one.");
+        if (x.Rank != spatial + 2) throw context.Unsupported($"its input {x} has no batch axis. Give it one.");
         long[] kernel = OnnxContext.Each(module.kernel_size, spatial), stride = OnnxContext.Each(module.stride, spatial), pad = OnnxContext.Each(module.padding ?? [0], spatial);
         long[] extra = OnnxContext.Each(module.output_padding ?? [0], spatial), dilation = OnnxContext.Each(module.dilation, spatial);
         OnnxLength[] shape = [x[0], weight[1].Size * module.groups, .. Enumerable.Range(0, spatial).Select(
@@ -126,7 +126,7 @@ internal static class LayerEmitters
     private static OnnxValue Write(OnnxContext context, LayerNorm module, OnnxValue x)
     {
         long[] shape = module.normalized_shape;
-        for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++) context.Fixed(x[axis], "it normalizes over this axis");
+        for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++) context.RequireStatic(x[axis], "it normalizes over this axis");
         return context.Node(
             "LayerNormalization",
             [x, module.weight is null ? context.Ones(shape) : context.Parameter(module.weight), module.bias is null ? null : context.Parameter(module.bias)],
@@ -138,7 +138,7 @@ internal static class LayerEmitters
         int axis = (int)(module.dim < 0 ? module.dim + x.Rank : module.dim);
         long[] sizes = [.. module.unflattened_size];
         int open = Array.IndexOf(sizes, -1);
-        if (open >= 0) sizes[open] = context.Fixed(x[axis], "one of the sizes of Unflatten is -1") / -sizes.Aggregate(1L, (a, b) => a * b);
+        if (open >= 0) sizes[open] = context.RequireStatic(x[axis], "one of the sizes of Unflatten is -1") / -sizes.Aggregate(1L, (a, b) => a * b);
         return context.Reshape(x, [.. x.Shape.Take(axis), .. sizes.Select(OnnxLength.Of), .. x.Shape.Skip(axis + 1)]);
     }
 
@@ -152,13 +152,13 @@ internal static class LayerEmitters
             ZeroPad2d or ConstantPad1d or ConstantPad2d or ConstantPad3d => context.Pad(x, "constant", first, last, module.value),
             ReflectionPad1d or ReflectionPad2d or ReflectionPad3d => context.Pad(x, "reflect", first, last),
             ReplicationPad1d or ReplicationPad2d or ReplicationPad3d => context.Pad(x, "edge", first, last),
-            _ => throw context.Refuse("how it pads is unknown. Give its type an emitter, or use ConstantPad, ReflectionPad or ReplicationPad."),
+            _ => throw context.Unsupported("how it pads is unknown. Give its type an emitter, or use ConstantPad, ReflectionPad or ReplicationPad."),
         };
     }
 
     private static OnnxValue Write(OnnxContext context, LocalResponseNorm module, OnnxValue x)
     {
-        if (module.size % 2 == 0) throw context.Refuse("its size is even, and then the operator's window lies one channel further. Use an odd size.");
+        if (module.size % 2 == 0) throw context.Unsupported("its size is even, and then the operator's window lies one channel further. Use an odd size.");
         return context.Elementwise("LRN", x, ("size", module.size), ("alpha", module.alpha), ("beta", module.beta), ("bias", module.k));
     }
 }

@@ -23,20 +23,20 @@ internal static class MixedEmitters
     {
         OnnxValue channel = context.Within("channel", () =>
         {
-            OnnxValue hidden = context.CallIfAny("bn", context.Call("fc1", context.Mean(x, 2, 3)));
-            return context.CallIfAny("bn_out", context.Call("fc2", context.Relu(hidden)));
+            OnnxValue hidden = context.EmitOptional("bn", context.Emit("fc1", context.Mean(x, 2, 3)));
+            return context.EmitOptional("bn_out", context.Emit("fc2", context.Relu(hidden)));
         });
         OnnxValue spatial = context.Within("spatial", () =>
         {
             OnnxValue map = Hidden("reduce", x);
             int dilated = context.Child("dilated")!.children().Count();
             for (int i = 0; i < dilated; i++) map = context.Within("dilated", () => Hidden($"{i}", map));
-            return context.CallIfAny("bn_out", context.Call("final", map));
+            return context.EmitOptional("bn_out", context.Emit("final", map));
         });
         OnnxValue logits = ((BamOptions)module.Options).Merge == BamMerge.Multiply ? context.Mul(channel, spatial) : context.Add(channel, spatial);
         return context.Add(context.Sigmoid(logits), 1);
 
-        OnnxValue Hidden(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.CallIfAny("bn", context.Call("conv", map))));
+        OnnxValue Hidden(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.EmitOptional("bn", context.Emit("conv", map))));
     }
 
     private static OnnxValue Halves(OnnxContext context, GateModule module, OnnxValue x)
@@ -60,11 +60,11 @@ internal static class MixedEmitters
     {
         ConcurrentSqueezeExcitationOptions options = (ConcurrentSqueezeExcitationOptions)module.Options;
         OnnxValue? channel = context.Child("cSE") is GateModule part ? context.Gate(part, x) : null;
-        OnnxValue? spatial = context.Child("sSE") is null ? null : context.Activate(options.Gate, context.Within("sSE", () => context.Call("conv", x)));
+        OnnxValue? spatial = context.Child("sSE") is null ? null : context.Activate(options.Gate, context.Within("sSE", () => context.Emit("conv", x)));
         if (channel is null) return spatial!;
         if (spatial is null) return channel;
         if (options.Merge != ScseMerge.Maximum) return context.Add(channel, spatial);
-        OnnxValue positive = context.Node("GreaterOrEqual", [x, context.Scalar(0)], [(x.Shape, OnnxElementType.Truth)])[0];
+        OnnxValue positive = context.Node("GreaterOrEqual", [x, context.Scalar(0)], [(x.Shape, OnnxElementType.Bool)])[0];
         return context.Node("Where", [positive, context.Broadcasting("Max", channel, spatial), context.Broadcasting("Min", channel, spatial)], x.Shape);
     }
 
@@ -76,7 +76,7 @@ internal static class MixedEmitters
         return options.Residual ? context.Add(gate, 1) : gate;
 
         OnnxValue Strip(string key, OnnxValue strip) => context.Activate(
-            options.Gate, context.Call(key, context.Activate(options.Activation, context.CallIfAny("bn1", context.Call("conv1", strip)))));
+            options.Gate, context.Emit(key, context.Activate(options.Activation, context.EmitOptional("bn1", context.Emit("conv1", strip)))));
     }
 
     private static OnnxValue Gate(OnnxContext context, SimpleCoordinateAttention module, OnnxValue x)
@@ -89,7 +89,7 @@ internal static class MixedEmitters
         OnnxValue Strip(string key, int axis)
         {
             OnnxValue strip = context.Transpose(context.Reduce("ReduceMean", x, [axis], keep: false), 0, 2, 1);
-            return context.Transpose(context.Call(key, context.Activate(options.Activation, context.Call("fc1", strip))), 0, 2, 1);
+            return context.Transpose(context.Emit(key, context.Activate(options.Activation, context.Emit("fc1", strip))), 0, 2, 1);
         }
     }
 
@@ -101,7 +101,7 @@ internal static class MixedEmitters
 
         OnnxValue Strip(string side, OnnxValue strip)
         {
-            OnnxValue logits = context.Call($"norm_{side}", context.Call($"conv_{side}", strip));
+            OnnxValue logits = context.Emit($"norm_{side}", context.Emit($"conv_{side}", strip));
             return context.Activate(options.Gate, options.Activation is GateActivation activation ? context.Activate(activation, logits) : logits);
         }
     }
@@ -109,7 +109,7 @@ internal static class MixedEmitters
     private static OnnxValue Gate(OnnxContext context, StripAttention module, OnnxValue x)
     {
         StripAttentionOptions options = (StripAttentionOptions)module.Options;
-        OnnxValue rows = context.CallIfAny("conv_h", context.Mean(x, 3)), columns = context.CallIfAny("conv_w", context.Mean(x, 2));
+        OnnxValue rows = context.EmitOptional("conv_h", context.Mean(x, 3)), columns = context.EmitOptional("conv_w", context.Mean(x, 2));
         OnnxValue gate = context.Activate(options.Gate, context.Add(rows, columns));
         return options.Residual ? context.Add(gate, 1) : gate;
     }
@@ -122,8 +122,8 @@ internal static class MixedEmitters
         {
             if (options.Extent == 0 && !options.PadWholeMap)
             {
-                context.Fixed(x[2], "its kernel is as high as the map");
-                context.Fixed(x[3], "its kernel is as wide as the map");
+                context.RequireStatic(x[2], "its kernel is as high as the map");
+                context.RequireStatic(x[3], "its kernel is as wide as the map");
             }
 
             int steps = gather.children().Count() / 2;
@@ -133,7 +133,7 @@ internal static class MixedEmitters
                 for (int i = 1; i <= steps; i++)
                 {
                     if (i > 1) map = context.Activate(options.Activation, map);
-                    map = context.Call($"norm{i}", context.Call($"conv{i}", map));
+                    map = context.Emit($"norm{i}", context.Emit($"conv{i}", map));
                 }
 
                 return map;
@@ -153,7 +153,7 @@ internal static class MixedEmitters
         if (options.Mlp)
         {
             OnnxValue given = gathered;
-            gathered = context.Within("mlp", () => context.Call("fc2", context.Activate(options.Activation, context.Call("fc1", given))));
+            gathered = context.Within("mlp", () => context.Emit("fc2", context.Activate(options.Activation, context.Emit("fc1", given))));
         }
 
         if (options.Extent > 0 || options.PadWholeMap) gathered = context.Resize(gathered, x[2], x[3], bilinear: false);
@@ -163,16 +163,16 @@ internal static class MixedEmitters
     private static OnnxValue Gate(OnnxContext context, PolarizedSelfAttention module, OnnxValue x)
     {
         PolarizedSelfAttentionOptions options = (PolarizedSelfAttentionOptions)module.Options;
-        OnnxValue shares = context.Softmax(context.Flatten(context.Call("conv_q_right", x), 2), 2);
-        OnnxValue values = context.Flatten(context.Call("conv_v_right", x), 2);
+        OnnxValue shares = context.Softmax(context.Flatten(context.Emit("conv_q_right", x), 2), 2);
+        OnnxValue values = context.Flatten(context.Emit("conv_v_right", x), 2);
         OnnxValue gathered = context.Unsqueeze(context.MatMul(values, context.Transpose(shares, 0, 2, 1)), 3);
-        OnnxValue channel = context.Activate(options.Gate, context.Call("conv_up", gathered));
+        OnnxValue channel = context.Activate(options.Gate, context.Emit("conv_up", gathered));
         return options.Layout == PolarizedLayout.Sequential ? context.Mul(channel, Spatial(context.Mul(x, channel))) : context.Add(channel, Spatial(x));
 
         OnnxValue Spatial(OnnxValue map)
         {
-            OnnxValue query = context.Transpose(context.Flatten(context.Call("conv_q_left", context.Mean(map, 2, 3)), 2), 0, 2, 1);
-            OnnxValue places = context.Flatten(context.Call("conv_v_left", map), 2);
+            OnnxValue query = context.Transpose(context.Flatten(context.Emit("conv_q_left", context.Mean(map, 2, 3)), 2), 0, 2, 1);
+            OnnxValue places = context.Flatten(context.Emit("conv_v_left", map), 2);
             if (options.SpatialSoftmax == PolarizedSoftmax.Query) query = context.Softmax(query, 2);
             if (options.SpatialSoftmax == PolarizedSoftmax.Values) places = context.Softmax(places, 2);
             OnnxValue logits = context.MatMul(query, places);
@@ -202,7 +202,7 @@ internal static class MixedEmitters
         long half = module.Channels / (2 * options.Groups);
         IReadOnlyList<OnnxValue> halves = context.Split(context.Reshape(x, x[0] * options.Groups, 2 * half, x[2], x[3]), 1, half, half);
         OnnxValue channel = context.Add(context.Mul(context.Mean(halves[0], 2, 3), context.Parameter("cweight")), context.Parameter("cbias"));
-        OnnxValue spatial = context.Add(context.Mul(context.Call("gn", halves[1]), context.Parameter("sweight")), context.Parameter("sbias"));
+        OnnxValue spatial = context.Add(context.Mul(context.Emit("gn", halves[1]), context.Parameter("sweight")), context.Parameter("sbias"));
         return context.Reshape(context.Activate(options.Gate, context.Concat(1, context.Expand(channel, spatial.Shape), spatial)), x.Shape);
     }
 
@@ -218,16 +218,16 @@ internal static class MixedEmitters
     {
         DynamicAttentionOptions options = (DynamicAttentionOptions)module.Options;
         int count = options.Attentions.Count;
-        OnnxValue logits = context.Within("router", () => context.Call("fc2", context.Relu(context.Call("fc1", context.Mean(x, 2, 3)))));
+        OnnxValue logits = context.Within("router", () => context.Emit("fc2", context.Relu(context.Emit("fc1", context.Mean(x, 2, 3)))));
         OnnxValue weights = context.Softmax(context.Mul(context.Flatten(logits), 1 / module.Temperature), 1);
         if (context.WantsMaps) context.Map(AttentionMapKind.Branch, context.Unsqueeze(weights, 2));
         if (options.HardRouting)
         {
             // Every attention runs, and the chosen one counts.
-            OnnxValue choice = context.Node("ArgMax", [weights], [([x[0], 1], OnnxElementType.Whole)], ("axis", 1L), ("keepdims", 1L))[0];
+            OnnxValue choice = context.Node("ArgMax", [weights], [([x[0], 1], OnnxElementType.Int64)], ("axis", 1L), ("keepdims", 1L))[0];
             OnnxValue places = context.Constant([.. Enumerable.Range(0, count).Select(i => (long)i)], 1, count);
-            OnnxValue chosen = context.Node("Equal", [choice, places], [(weights.Shape, OnnxElementType.Truth)])[0];
-            weights = context.Node("Cast", [chosen], weights.Shape, ("to", (long)OnnxElementType.Real));
+            OnnxValue chosen = context.Node("Equal", [choice, places], [(weights.Shape, OnnxElementType.Bool)])[0];
+            weights = context.Node("Cast", [chosen], weights.Shape, ("to", (long)OnnxElementType.Float));
         }
 
         OnnxValue? sum = null;
@@ -236,7 +236,7 @@ internal static class MixedEmitters
         {
             OnnxValue share = context.Reshape(context.Slice(weights, 1, next, next + 1), x[0], 1, 1, 1);
             // Who is chosen for some samples alone has no map of them all.
-            OnnxValue refined = options.HardRouting ? context.WithoutMaps(() => context.Call(attention, x)) : context.Call(attention, x);
+            OnnxValue refined = options.HardRouting ? context.WithoutMaps(() => context.Emit(attention, x)) : context.Emit(attention, x);
             OnnxValue part = context.Mul(refined, share);
             sum = sum is null ? part : context.Add(sum, part);
             next++;

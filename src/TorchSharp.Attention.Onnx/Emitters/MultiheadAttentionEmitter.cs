@@ -9,16 +9,16 @@ namespace TorchSharp.Attention.Onnx;
 /// </summary>
 internal static class MultiheadAttentionEmitter
 {
-    public static OnnxEmitters WithMultiheadAttention(this OnnxEmitters emitters) => emitters.WithMany<MultiheadAttention>(Write);
+    public static OnnxEmitters WithMultiheadAttention(this OnnxEmitters emitters) => emitters.WithMultiple<MultiheadAttention>(Write);
 
     private static OnnxValue[] Write(OnnxContext context, MultiheadAttention module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs.Count != 3) throw context.Refuse("it takes query, key and value; masks are not written.");
+        if (inputs.Count != 3) throw context.Unsupported("it takes query, key and value; masks are not written.");
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
         Projections projections = new(module);
         OnnxValue query = inputs[0];
-        long width = projections.Width, heads = projections.Heads(module) ?? throw context.Refuse("add_bias_kv and add_zero_attn are not written.");
+        long width = projections.Width, heads = projections.Heads(module) ?? throw context.Unsupported("add_bias_kv and add_zero_attn are not written.");
         OnnxValue key = context.Turn(Heads(1));
         OnnxValue weights = context.Softmax(context.MatMul(context.Mul(Heads(0), 1 / Math.Sqrt(width / heads)), key), -1);
         OnnxValue gathered = context.Transpose(context.MatMul(weights, Heads(2)), 2, 0, 1, 3);
@@ -29,7 +29,7 @@ internal static class MultiheadAttentionEmitter
         OnnxValue Heads(int part)
         {
             OnnxValue sequence = inputs[part];
-            context.Fixed(sequence[2], "its weight has as many columns");
+            context.RequireStatic(sequence[2], "its weight has as many columns");
             OnnxValue projected = context.MatMul(sequence, Constant(projections.Weights[part].t(), $"in_proj.{"qkv"[part]}.weight_t"));
             if (projections.Biases is { } biases) projected = context.Add(projected, Constant(biases[part], $"in_proj.{"qkv"[part]}.bias"));
             return context.Transpose(context.Reshape(projected, sequence[0], sequence[1], heads, width / heads), 1, 2, 0, 3);

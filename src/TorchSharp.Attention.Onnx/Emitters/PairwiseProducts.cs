@@ -43,10 +43,10 @@ internal static class PairwiseProducts
     public static OnnxValue Diagonal(this OnnxContext context, OnnxLength size)
     {
         OnnxValue count = context.Squeeze(context.Lengths(size), 0);
-        OnnxValue places = context.Node("Range", [context.Constant([0L]), count, context.Constant([1L])], [([size], OnnxElementType.Whole)])[0];
-        return context.Node("Equal", [context.Unsqueeze(places, 1), context.Unsqueeze(places, 0)], [([size, size], OnnxElementType.Truth)])[0];
+        OnnxValue places = context.Node("Range", [context.Constant([0L]), count, context.Constant([1L])], [([size], OnnxElementType.Int64)])[0];
+        return context.Node("Equal", [context.Unsqueeze(places, 1), context.Unsqueeze(places, 0)], [([size, size], OnnxElementType.Bool)])[0];
     }
 
     /// <summary>Truth values as zeros and ones.</summary>
-    public static OnnxValue AsNumbers(this OnnxContext context, OnnxValue truth) => context.Node("Cast", [truth], truth.Shape, ("to", (long)OnnxElementType.Real));
+    public static OnnxValue AsNumbers(this OnnxContext context, OnnxValue truth) => context.Node("Cast", [truth], truth.Shape, ("to", (long)OnnxElementType.Float));
 }

@@ -18,10 +18,10 @@ internal static class PoolingEmitters
         .With<AvgPool2d>((context, module, x) => module.divisor_override is null
             ? context.AveragePool(
                 x, module.kernel_size, module.stride ?? module.kernel_size, module.padding ?? [0, 0], module.ceil_mode, module.count_include_pad)
-            : throw context.Refuse("its divisor_override has no operator."))
+            : throw context.Unsupported("its divisor_override has no operator."))
         .With<AvgPool3d>((context, module, x) => module.divisor_override is null
             ? context.AveragePool(x, module.kernel_size, module.stride ?? module.kernel_size, module.padding ?? [0], module.ceil_mode, module.count_include_pad)
-            : throw context.Refuse("its divisor_override has no operator."))
+            : throw context.Unsupported("its divisor_override has no operator."))
         .With<AdaptiveAvgPool3d>((context, module, x) => context.AdaptivePool(x, module.output_size, maximum: false))
         .With<AdaptiveAvgPool1d>((context, module, x) => context.AdaptivePool(x, [module.output_size], maximum: false))
         .With<AdaptiveAvgPool2d>((context, module, x) => context.AdaptivePool(x, module.output_size, maximum: false))
@@ -33,7 +33,7 @@ internal static class PoolingEmitters
             ("blocksize", module.upscale_factor), ("mode", "CRD")))
         .With<PixelUnshuffle>((context, module, x) =>
         {
-            long factor = module.downscale_factor, height = context.Fixed(x[2], "PixelUnshuffle divides it") / factor, width = context.Fixed(x[3], "PixelUnshuffle divides it") / factor;
+            long factor = module.downscale_factor, height = context.RequireStatic(x[2], "PixelUnshuffle divides it") / factor, width = context.RequireStatic(x[3], "PixelUnshuffle divides it") / factor;
             OnnxValue cut = context.Transpose(context.Reshape(x, x[0], x[1], height, factor, width, factor), 0, 1, 3, 5, 2, 4);
             return context.Reshape(cut, x[0], x[1].Size * factor * factor, height, width);
         });
@@ -59,7 +59,7 @@ internal static class PoolingEmitters
         double[] scales = OnnxContext.Each(module.scale_factor.ToArray(), spatial);
         if (module.recompute_scale_factor == true && scales.Any(scale => scale != Math.Floor(scale)))
         {
-            throw context.Refuse("recompute_scale_factor with a scale that is no whole number. Leave it out.");
+            throw context.Unsupported("recompute_scale_factor with a scale that is no whole number. Leave it out.");
         }
 
         OnnxLength[] shape = [x[0], x[1], .. scales.Select((scale, i) => OnnxContext.After(x[i + 2], length => (long)(length * scale)))];

@@ -14,8 +14,8 @@ internal static class SelfAttentionEmitters
         .WithContext<LinearAttention>(Context)
         .WithContext<LambdaLayer>(Context)
         .WithContext<SelfAttention2d>(Context)
-        .WithMany<MultiHeadAttention>((context, module, inputs) => [Sequences(context, module, inputs)])
-        .WithMany<CrossAttention>((context, module, inputs) => [Across(context, module, inputs)])
+        .WithMultiple<MultiHeadAttention>((context, module, inputs) => [Sequences(context, module, inputs)])
+        .WithMultiple<CrossAttention>((context, module, inputs) => [Across(context, module, inputs)])
         .WithBlockAttentions();
 
     private static OnnxValue Context(OnnxContext context, GlobalContext module, OnnxValue x)
@@ -25,7 +25,7 @@ internal static class SelfAttentionEmitters
         OnnxValue pooled;
         if (options.AttentionPooling)
         {
-            OnnxValue weights = context.Softmax(context.Reshape(context.Call("conv_attn", x), x[0], 1, 1, positions), -1);
+            OnnxValue weights = context.Softmax(context.Reshape(context.Emit("conv_attn", x), x[0], 1, 1, positions), -1);
             context.Map(AttentionMapKind.Pairwise, weights);
             pooled = context.Reshape(context.MatMul(context.Flatten(x, 2), context.Reshape(weights, x[0], positions, 1)), x[0], x[1], 1, 1);
         }
@@ -41,16 +41,16 @@ internal static class SelfAttentionEmitters
 
         OnnxValue Bottleneck(string key) => context.Within(key, () =>
         {
-            OnnxValue hidden = context.Call("fc1", pooled);
-            OnnxValue normed = context.Reshape(context.Call("norm", context.Reshape(hidden, x[0], hidden[1])), hidden.Shape);
-            return context.Call("fc2", context.Activate(options.Activation, normed));
+            OnnxValue hidden = context.Emit("fc1", pooled);
+            OnnxValue normed = context.Reshape(context.Emit("norm", context.Reshape(hidden, x[0], hidden[1])), hidden.Shape);
+            return context.Emit("fc2", context.Activate(options.Activation, normed));
         });
     }
 
     private static OnnxValue Context(OnnxContext context, NonLocal module, OnnxValue x)
     {
-        OnnxValue query = context.Turn(context.Columns(context.Call("t", x))[0]), key = context.Columns(context.Call("p", x))[0];
-        OnnxValue value = context.Turn(context.Columns(context.Call("g", x))[0]), gathered;
+        OnnxValue query = context.Turn(context.Columns(context.Emit("t", x))[0]), key = context.Columns(context.Emit("p", x))[0];
+        OnnxValue value = context.Turn(context.Columns(context.Emit("g", x))[0]), gathered;
         if (((NonLocalOptions)module.Options).Pairwise == NonLocalPairwise.DotProduct)
         {
             OnnxValue shared = context.Mul(query, context.Div(context.Scalar(module.Scale), context.Number(x[2] * x[3])));
@@ -62,20 +62,20 @@ internal static class SelfAttentionEmitters
             gathered = context.Attend(query, key, value, scale: module.Scale);
         }
 
-        return context.Call("norm", context.Call("z", context.ToMap(gathered, x)));
+        return context.Emit("norm", context.Emit("z", context.ToMap(gathered, x)));
     }
 
     private static OnnxValue Context(OnnxContext context, PositionAttention module, OnnxValue x)
     {
-        OnnxValue query = context.Turn(context.Columns(context.Call("query_conv", x))[0]), key = context.Columns(context.Call("key_conv", x))[0];
-        OnnxValue value = context.Turn(context.Columns(context.Call("value_conv", x))[0]);
+        OnnxValue query = context.Turn(context.Columns(context.Emit("query_conv", x))[0]), key = context.Columns(context.Emit("key_conv", x))[0];
+        OnnxValue value = context.Turn(context.Columns(context.Emit("value_conv", x))[0]);
         return context.Mul(context.ToMap(context.Attend(query, key, value, scale: 1), x), context.Parameter("gamma"));
     }
 
     private static OnnxValue Context(OnnxContext context, ChannelSelfAttention module, OnnxValue x)
     {
         OnnxValue rows = context.Reshape(x, x[0], 1, x[1], x[2] * x[3]);
-        double scale = ((ChannelSelfAttentionOptions)module.Options).Unlike ? -1 : 1;
+        double scale = ((ChannelSelfAttentionOptions)module.Options).NegateSimilarity ? -1 : 1;
         return context.Mul(context.Reshape(context.Attend(rows, context.Turn(rows), rows, scale: scale), x.Shape), context.Parameter("gamma"));
     }
 
@@ -103,7 +103,7 @@ internal static class SelfAttentionEmitters
             return context.Mul(context.Transpose(context.Add(down, context.MatMul(row, value)), 0, 3, 1, 2), context.Parameter("gamma"));
         }
 
-        OnnxValue Last(string key, OnnxValue map) => context.Transpose(context.Call(key, map), 0, 2, 3, 1);
+        OnnxValue Last(string key, OnnxValue map) => context.Transpose(context.Emit(key, map), 0, 2, 3, 1);
 
         OnnxValue Dense(OnnxValue column, OnnxValue row)
         {
@@ -115,7 +115,7 @@ internal static class SelfAttentionEmitters
 
     private static OnnxValue Context(OnnxContext context, LinearAttention module, OnnxValue x)
     {
-        IReadOnlyList<OnnxValue> parts = context.Columns(context.Call("qkv", x), 3, ((LinearAttentionOptions)module.Options).Heads);
+        IReadOnlyList<OnnxValue> parts = context.Columns(context.Emit("qkv", x), 3, ((LinearAttentionOptions)module.Options).Heads);
         OnnxValue query = Feature(parts[0]), key = Feature(parts[1]), value = parts[2];
         if (context.WantsMaps)
         {
@@ -125,7 +125,7 @@ internal static class SelfAttentionEmitters
 
         OnnxValue sums = context.MatMul(context.MatMul(value, context.Turn(key)), query);
         OnnxValue totals = context.MatMul(context.Turn(context.Sum(key, -1)), query);
-        return context.Call("proj", context.Reshape(context.Div(sums, context.Clip(totals, 1e-30)), x.Shape));
+        return context.Emit("proj", context.Reshape(context.Div(sums, context.Clip(totals, 1e-30)), x.Shape));
 
         OnnxValue Feature(OnnxValue map) => context.Add(context.Elementwise("Exp", context.Broadcasting("Min", map, context.Scalar(0))), context.Relu(map));
     }
@@ -134,11 +134,11 @@ internal static class SelfAttentionEmitters
     {
         LambdaLayerOptions options = (LambdaLayerOptions)module.Options;
         long heads = options.Heads, keys = options.KeyWidth, values = module.Channels / heads, size = options.KernelSize;
-        IReadOnlyList<OnnxValue> parts = context.Split(context.Call("qkv", x), 1, heads * keys, keys, values);
+        IReadOnlyList<OnnxValue> parts = context.Split(context.Emit("qkv", x), 1, heads * keys, keys, values);
         OnnxLength positions = x[2] * x[3];
-        OnnxValue query = context.Turn(context.Reshape(context.Call("norm_q", parts[0]), x[0], heads, keys, positions));
+        OnnxValue query = context.Turn(context.Reshape(context.Emit("norm_q", parts[0]), x[0], heads, keys, positions));
         OnnxValue key = context.Softmax(context.Reshape(parts[1], x[0], 1, keys, positions), -1);
-        OnnxValue map = context.Call("norm_v", parts[2]);
+        OnnxValue map = context.Emit("norm_v", parts[2]);
         OnnxValue content = context.MatMul(query, context.MatMul(key, context.Turn(context.Reshape(map, x[0], 1, values, positions))));
 
         // Each position's own map from queries to outputs: (N, L, K, V).
@@ -153,7 +153,7 @@ internal static class SelfAttentionEmitters
         OnnxValue position = context.Transpose(context.MatMul(context.Transpose(query, 0, 2, 1, 3), local), 0, 2, 1, 3);
         if (context.WantsMaps)
         {
-            long height = context.Fixed(x[2], "weights of pairs are made for one size"), width = context.Fixed(x[3], "weights of pairs are made for one size");
+            long height = context.RequireStatic(x[2], "weights of pairs are made for one size"), width = context.RequireStatic(x[3], "weights of pairs are made for one size");
             using Tensor embeddings = module.Embeddings(height, width);
             OnnxValue near = context.Squeeze(context.MatMul(context.Unsqueeze(query, 3), context.Parameter(embeddings, "embeddings")), 3);
             context.Map(AttentionMapKind.Pairwise, context.Add(context.MatMul(query, key), near));
@@ -164,32 +164,32 @@ internal static class SelfAttentionEmitters
 
     private static OnnxValue Context(OnnxContext context, SelfAttention2d module, OnnxValue x)
     {
-        IReadOnlyList<OnnxValue> parts = context.Columns(context.Call("qkv", x), 3, module.Heads);
+        IReadOnlyList<OnnxValue> parts = context.Columns(context.Emit("qkv", x), 3, module.Heads);
         OnnxValue? bias = null;
         if (((SelfAttention2dOptions)module.Options).RelativePosition)
         {
             const string reason = "the bias of relative positions is computed for one size";
             using IDisposable quiet = no_grad();
-            using Tensor between = module.PositionBias(context.Fixed(x[2], reason), context.Fixed(x[3], reason))!;
+            using Tensor between = module.PositionBias(context.RequireStatic(x[2], reason), context.RequireStatic(x[3], reason))!;
             bias = context.Parameter(between, "rel_pos_bias");
         }
 
         OnnxValue gathered = context.Attend(context.Turn(parts[0]), parts[1], context.Turn(parts[2]), bias);
-        OnnxValue found = context.Call("proj", context.ToMap(gathered, x));
+        OnnxValue found = context.Emit("proj", context.ToMap(gathered, x));
         return context.Tensor("gamma") is null ? found : context.Mul(found, context.Parameter("gamma"));
     }
 
     private static OnnxValue Sequences(OnnxContext context, MultiHeadAttention module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs.Count is not (1 or 3)) throw context.Refuse("it takes one sequence, or query, key and value; masks are not written.");
+        if (inputs.Count is not (1 or 3)) throw context.Unsupported("it takes one sequence, or query, key and value; masks are not written.");
         OnnxValue query = inputs[0], key = inputs[inputs.Count / 2], value = inputs[^1];
         long heads = module.Options.Heads, width = module.Width / heads;
         OnnxValue gathered = context.Attend(Part(query, 0, "q_proj_weight"), context.Turn(Part(key, 1, "k_proj_weight")), Part(value, 2, "v_proj_weight"));
-        return context.Call("out_proj", context.Reshape(context.Transpose(gathered, 0, 2, 1, 3), query.Shape));
+        return context.Emit("out_proj", context.Reshape(context.Transpose(gathered, 0, 2, 1, 3), query.Shape));
 
         OnnxValue Part(OnnxValue sequence, int part, string name)
         {
-            context.Fixed(sequence[2], "its weight has as many columns");
+            context.RequireStatic(sequence[2], "its weight has as many columns");
             using DisposeScope scope = NewDisposeScope();
             Tensor weight = (context.Tensor("in_proj_weight")?.narrow(0, part * module.Width, module.Width) ?? context.Tensor(name)!).t();
             OnnxValue projected = context.MatMul(sequence, context.Parameter(weight.contiguous(), $"{name}_t"));
@@ -200,14 +200,14 @@ internal static class SelfAttentionEmitters
 
     private static OnnxValue Across(OnnxContext context, CrossAttention module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs.Count != 2) throw context.Refuse("it takes a map and a context; the padding mask is not written.");
+        if (inputs.Count != 2) throw context.Unsupported("it takes a map and a context; the padding mask is not written.");
         OnnxValue x = inputs[0];
         long heads = module.Options.Heads, width = module.HeadWidth;
-        OnnxValue query = Heads(context.Call("q", Places(x)), 1)[0];
-        IReadOnlyList<OnnxValue> pair = Heads(context.Call("kv", Places(inputs[1])), 2);
+        OnnxValue query = Heads(context.Emit("q", Places(x)), 1)[0];
+        IReadOnlyList<OnnxValue> pair = Heads(context.Emit("kv", Places(inputs[1])), 2);
         OnnxValue gathered = context.Attend(query, context.Turn(pair[0]), pair[1]);
         OnnxValue rows = context.Reshape(context.Transpose(gathered, 0, 2, 1, 3), x[0], x[2] * x[3], heads * width);
-        OnnxValue change = context.Reshape(context.Turn(context.Call("proj", rows)), x.Shape);
+        OnnxValue change = context.Reshape(context.Turn(context.Emit("proj", rows)), x.Shape);
         if (context.Tensor("gamma") is not null) change = context.Mul(change, context.Parameter("gamma"));
         return module.Options.Residual ? context.Add(x, change) : change;
 

@@ -8,7 +8,7 @@ internal static class SpatialEmitters
         .WithGate<SeparableSpatialAttention>(Gate)
         .WithGate<MultiScaleSpatialAttention>(Gate)
         .WithGate<LargeKernelAttention>(Gate)
-        .WithMany<AttentionGate>(Write);
+        .WithMultiple<AttentionGate>(Write);
 
     private static OnnxValue Gate(OnnxContext context, SpatialAttention module, OnnxValue x)
     {
@@ -26,8 +26,8 @@ internal static class SpatialEmitters
     private static OnnxValue Gate(OnnxContext context, SeparableSpatialAttention module, OnnxValue x)
     {
         SeparableSpatialAttentionOptions options = (SeparableSpatialAttentionOptions)module.Options;
-        OnnxValue logits = context.Call("conv_pw", context.Call("conv_h", context.Call("conv_v", context.Concat(1, context.Mean(x, 1), context.Max(x, 1)))));
-        return context.Activate(options.Gate, context.CallIfAny("bn", logits));
+        OnnxValue logits = context.Emit("conv_pw", context.Emit("conv_h", context.Emit("conv_v", context.Concat(1, context.Mean(x, 1), context.Max(x, 1)))));
+        return context.Activate(options.Gate, context.EmitOptional("bn", logits));
     }
 
     private static OnnxValue Gate(OnnxContext context, MultiScaleSpatialAttention module, OnnxValue x)
@@ -42,20 +42,20 @@ internal static class SpatialEmitters
 
     private static OnnxValue Gate(OnnxContext context, LargeKernelAttention module, OnnxValue x)
     {
-        foreach (string key in new[] { "conv0", "conv0h", "conv0v", "conv_spatial", "conv_spatial_h", "conv_spatial_v" }) x = context.CallIfAny(key, x);
-        return context.Call("conv1", x);
+        foreach (string key in new[] { "conv0", "conv0h", "conv0v", "conv_spatial", "conv_spatial_h", "conv_spatial_v" }) x = context.EmitOptional(key, x);
+        return context.Emit("conv1", x);
     }
 
     private static IReadOnlyList<OnnxValue> Write(OnnxContext context, AttentionGate module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs is not [OnnxValue x, OnnxValue guide]) throw context.Refuse($"it was called with {inputs.Count} values and takes a map and a guide.");
+        if (inputs is not [OnnxValue x, OnnxValue guide]) throw context.Unsupported($"it was called with {inputs.Count} values and takes a map and a guide.");
         if (!guide[2].Equals(x[2]) || !guide[3].Equals(x[3])) guide = context.Resize(guide, x[2], x[3], bilinear: true);
         OnnxValue hidden = context.Relu(context.Add(Projection("W_g", guide), Projection("W_x", x)));
         return [context.Refine(x, context.Sigmoid(Projection("psi", hidden)), context.Tensor("alpha"))];
 
-        OnnxValue Projection(string key, OnnxValue map) => context.Within(key, () => context.CallIfAny("1", context.Call("0", map)));
+        OnnxValue Projection(string key, OnnxValue map) => context.Within(key, () => context.EmitOptional("1", context.Emit("0", map)));
     }
 
     /// <summary>A child with a convolution and perhaps a norm.</summary>
-    private static OnnxValue ConvNorm(OnnxContext context, string key, OnnxValue x) => context.Within(key, () => context.CallIfAny("bn", context.Call("conv", x)));
+    private static OnnxValue ConvNorm(OnnxContext context, string key, OnnxValue x) => context.Within(key, () => context.EmitOptional("bn", context.Emit("conv", x)));
 }

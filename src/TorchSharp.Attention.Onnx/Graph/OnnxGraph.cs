@@ -61,7 +61,7 @@ internal sealed class OnnxGraph
     /// <summary>An input, under a reserved name.</summary>
     public OnnxValue Input(string name, IReadOnlyList<OnnxLength> shape)
     {
-        OnnxValue value = new(name, shape, OnnxElementType.Real);
+        OnnxValue value = new(name, shape, OnnxElementType.Float);
         Graph.Input.Add(Describe(value));
         return value;
     }

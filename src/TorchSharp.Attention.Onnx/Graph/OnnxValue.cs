@@ -4,13 +4,13 @@ namespace TorchSharp.Attention.Onnx;
 public enum OnnxElementType
 {
     /// <summary>32-bit floating point.</summary>
-    Real = 1,
+    Float = 1,
 
     /// <summary>64-bit integers: sizes and indices.</summary>
-    Whole = 7,
+    Int64 = 7,
 
     /// <summary>Truth values.</summary>
-    Truth = 9,
+    Bool = 9,
 }
 
 /// <summary>A value of a graph that is being written: its name, its shape and the type of its elements.</summary>

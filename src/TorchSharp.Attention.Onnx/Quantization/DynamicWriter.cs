@@ -10,12 +10,12 @@ namespace TorchSharp.Attention.Onnx;
 internal static class DynamicWriter
 {
     /// <exception cref="ArgumentException">There is nothing to quantize, or a weight is not finite.</exception>
-    public static (ModelProto Model, IReadOnlyList<KeptNode> Kept) Write(PreparedModel prepared, QuantizationOptions options)
+    public static (ModelProto Model, IReadOnlyList<FloatNode> Kept) Write(PreparedModel prepared, QuantizationOptions options)
     {
         NodeGraph graph = new(prepared.Model);
         List<NodeProto> nodes = [];
         List<TensorProto> constants = [];
-        List<KeptNode> kept = [];
+        List<FloatNode> kept = [];
         Dictionary<string, string[]> inputs = [];
         int layers = 0;
         foreach (NodeProto node in graph.Graph.Node)
@@ -24,7 +24,7 @@ internal static class DynamicWriter
                 : prepared.ExcludedBy(node) ?? QuantizationRules.WhyNoProduct(node, graph);
             if (why is not null)
             {
-                kept.Add(new KeptNode(node.Name, node.OpType, why));
+                kept.Add(new FloatNode(node.Name, node.OpType, why));
                 nodes.Add(node.Clone());
                 continue;
             }

@@ -41,7 +41,7 @@ public static class OnnxQuantizer
     /// <param name="calibration">What typical inputs are.</param>
     /// <param name="budget">What may be lost, and on which batches it is measured.</param>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <returns>What was written; <see cref="QuantizationReport.FallenBack"/> names what stayed in float.</returns>
+    /// <returns>What was written; <see cref="QuantizationReport.FallbackParts"/> names what stayed in float.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
     /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
     /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
@@ -78,7 +78,7 @@ public static class OnnxQuantizer
         CheckPaths(inputPath, outputPath);
         options ??= new QuantizationOptions();
         PreparedModel prepared = PreparedModel.Read(inputPath, options);
-        (ModelProto quantized, IReadOnlyList<KeptNode> kept) = DynamicWriter.Write(prepared, options);
+        (ModelProto quantized, IReadOnlyList<FloatNode> kept) = DynamicWriter.Write(prepared, options);
         string weights = WeightForm.Of(options).Description;
         return Save(prepared, quantized, outputPath, kept, [], [], $"dynamic, {weights}", weights);
     }
@@ -114,7 +114,7 @@ public static class OnnxQuantizer
     }
 
     private static QuantizationReport Save(
-        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<KeptNode> kept, IReadOnlyList<string> warnings,
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<FloatNode> kept, IReadOnlyList<string> warnings,
         IReadOnlyList<string> fallenBack, string how, string weights)
     {
         quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
@@ -136,9 +136,9 @@ public static class OnnxQuantizer
             Operators = written,
             RuntimeOperators = runtime,
             Weights = weights,
-            Kept = kept,
+            FloatNodes = kept,
             Warnings = warnings,
-            FallenBack = fallenBack,
+            FallbackParts = fallenBack,
         };
     }
 

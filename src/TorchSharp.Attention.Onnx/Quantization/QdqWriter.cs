@@ -92,7 +92,7 @@ internal sealed class QdqWriter
     private void QuantizeValue(string value, string source)
     {
         // What only moves numbers takes the parameters along by name, so that a runtime sees that they are the same.
-        string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.Passing && _plan.IsInteger(value) ? producer.Input[0] : value;
+        string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.PassThrough && _plan.IsInteger(value) ? producer.Input[0] : value;
         if (!_parameterNames.TryGetValue(owner, out (string Scale, string Zero) names))
         {
             names = AddParameters(value, _plan.ParametersOf(value));
@@ -123,7 +123,7 @@ internal sealed class QdqWriter
 
     private NodeProto Integer(NodeProto node, NodeRule rule) => rule switch
     {
-        NodeRule.Weighted => WithQuantizedWeights(node),
+        NodeRule.WeightedLayer => WithQuantizedWeights(node),
         NodeRule.ChannelMean => WithQuantizedWeights(ChannelMean(node)),
         NodeRule.Average when node.OpType == "ReduceMean" => GlobalAverage(node),
         _ => node.Clone(),

@@ -18,7 +18,7 @@ internal sealed class QuantizationPlan
     private readonly HashSet<NodeProto> _absorbed = new(ReferenceEqualityComparer.Instance);
     private readonly HashSet<string> _integer = [];
     private readonly Dictionary<string, AffineParameters> _parameters = [];
-    private readonly GateReach _fixed, _all;
+    private readonly GateRangeAnalysis _fixed, _all;
     private readonly MixedScales _mixed;
     private readonly List<string> _warnings = [];
 
@@ -32,10 +32,10 @@ internal sealed class QuantizationPlan
         NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed, QuantizationOptions options, Func<NodeProto, string?> excluded, bool alone = false)
     {
         (_graph, _observed, _options) = (graph, observed, options);
-        _all = new GateReach(graph, sigmoids: true);
-        _fixed = options.Sigmoid == SigmoidQuantization.Calibrated ? new GateReach(graph, sigmoids: false) : _all;
+        _all = new GateRangeAnalysis(graph, sigmoids: true);
+        _fixed = options.Sigmoid == SigmoidQuantization.Calibrated ? new GateRangeAnalysis(graph, sigmoids: false) : _all;
         _mixed = new MixedScales(graph, observed, RangeOf);
-        List<KeptNode> kept = [];
+        List<FloatNode> kept = [];
         foreach (NodeProto node in graph.Graph.Node)
         {
             // Arithmetic on sizes and indices is no business of quantization.
@@ -44,7 +44,7 @@ internal sealed class QuantizationPlan
             string? why = rule == NodeRule.None ? reason : excluded(node) ?? Obstacle(node, rule, alone);
             if (why is not null)
             {
-                kept.Add(new KeptNode(node.Name, node.OpType, why));
+                kept.Add(new FloatNode(node.Name, node.OpType, why));
                 continue;
             }
 
@@ -57,13 +57,13 @@ internal sealed class QuantizationPlan
 
             // A bound is kept by the steps of an integer output; floats would pass it.
             if (node.Output.Count == 1 && !_bounds.ContainsKey(node) && graph.OnlyConsumer(node.Output[0]) is { } next && QuantizationRules.Bounds(next, graph) is not null && excluded(next) is null
-                && (rule != NodeRule.Weighted || NeedsIntegerOutput(node, next.Output[0])))
+                && (rule != NodeRule.WeightedLayer || NeedsIntegerOutput(node, next.Output[0])))
             {
                 _bounds.Add(node, next);
                 _absorbed.Add(next);
             }
 
-            if (rule != NodeRule.Weighted || NeedsIntegerOutput(node, OutputOf(node))) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            if (rule != NodeRule.WeightedLayer || NeedsIntegerOutput(node, OutputOf(node))) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
             if (node.Output.Count > 1) _integer.UnionWith(node.Output);
         }
 
@@ -72,7 +72,7 @@ internal sealed class QuantizationPlan
     }
 
     /// <summary>The nodes that stay in float, in the order of the graph.</summary>
-    public IReadOnlyList<KeptNode> Kept { get; }
+    public IReadOnlyList<FloatNode> Kept { get; }
 
     /// <summary>Whether nothing is quantized.</summary>
     public bool IsEmpty => _rules.Count == 0;
@@ -99,7 +99,7 @@ internal sealed class QuantizationPlan
     public AffineParameters ParametersOf(string value)
     {
         if (_parameters.TryGetValue(value, out AffineParameters known)) return known;
-        AffineParameters parameters = _graph.Producer(value) is { } producer && RuleOf(producer) == NodeRule.Passing && IsInteger(value)
+        AffineParameters parameters = _graph.Producer(value) is { } producer && RuleOf(producer) == NodeRule.PassThrough && IsInteger(value)
             ? ParametersOf(producer.Input[0])
             : AffineParameters.Asymmetric(RangeOf(value));
         _parameters.Add(value, parameters);
@@ -140,7 +140,7 @@ internal sealed class QuantizationPlan
             if (NodeGraph.Is(node, "Mul") && node.Input.Any(_all.IsOfSigmoids)) return "multiplies by a gate of sigmoids";
         }
 
-        if (rule == NodeRule.Weighted || alone) return null;
+        if (rule == NodeRule.WeightedLayer || alone) return null;
         return node.Input.Where((_, i) => QuantizationRules.IsInteger(rule, i)).Any(IsInteger) ? null : "nothing before it is integer";
     }
 

@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Onnx;
 /// <param name="Name">Its name.</param>
 /// <param name="Operator">Its operator.</param>
 /// <param name="Reason">Why.</param>
-public sealed record KeptNode(string Name, string Operator, string Reason)
+public sealed record FloatNode(string Name, string Operator, string Reason)
 {
     /// <summary>Name, operator, reason.</summary>
     public override string ToString() => $"{Name} ({Operator}): {Reason}";
@@ -62,10 +62,10 @@ public sealed record QuantizationReport
     public QuantizationEffect? OnCalibration { get; init; }
 
     /// <summary>The nodes that stay in float, and why.</summary>
-    public required IReadOnlyList<KeptNode> Kept { get; init; }
+    public required IReadOnlyList<FloatNode> FloatNodes { get; init; }
 
     /// <summary>What the fallback kept in float to stay within the budget; empty without a budget.</summary>
-    public IReadOnlyList<string> FallenBack { get; init; } = [];
+    public IReadOnlyList<string> FallbackParts { get; init; } = [];
 
     /// <summary>Where quantities of very different size meet in one value, so that one scale would leave little of the small ones: names and numbers. Empty where nothing is to be said.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
@@ -83,13 +83,13 @@ public sealed record QuantizationReport
         if (OnCalibration is { } effect) Line($"  error on the calibration data: {effect.Sqnr:0.0} dB, {effect.RelativeError * 100:0.000} %");
         if (FoldedBatchNorms > 0) Line($"  batch norms folded: {FoldedBatchNorms}");
         Line($"  runs as: {Counts(RuntimeOperators)}");
-        foreach (IGrouping<string, KeptNode> group in Kept.GroupBy(node => node.Reason))
+        foreach (IGrouping<string, FloatNode> group in FloatNodes.GroupBy(node => node.Reason))
         {
             Line($"  in float, {group.Key}: {string.Join(", ", group.GroupBy(node => node.Operator).Select(own => $"{own.Count()} {own.Key}"))}");
         }
 
         foreach (string warning in Warnings) Line($"  {warning}");
-        if (FallenBack.Count > 0) Line($"  in float for the budget: {string.Join(", ", FallenBack)}");
+        if (FallbackParts.Count > 0) Line($"  in float for the budget: {string.Join(", ", FallbackParts)}");
         return text.ToString();
 
         void Line(FormattableString line) => text.AppendLine(line.ToString(CultureInfo.InvariantCulture));

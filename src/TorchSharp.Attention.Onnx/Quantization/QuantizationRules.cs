@@ -9,13 +9,13 @@ internal enum NodeRule
     None,
 
     /// <summary>Convolution, linear layer: constant weights of their own scales, int32 bias.</summary>
-    Weighted,
+    WeightedLayer,
 
     /// <summary>Sum or product of two values.</summary>
-    Pair,
+    Binary,
 
     /// <summary>A function of each number, by a table of 256 entries: sigmoid, leaky ReLU.</summary>
-    Table,
+    LookupTable,
 
     /// <summary>A mean over positions, whose output has a range of its own.</summary>
     Average,
@@ -24,7 +24,7 @@ internal enum NodeRule
     ChannelMean,
 
     /// <summary>Moves or selects numbers, so that output and input share scale and zero point.</summary>
-    Passing,
+    PassThrough,
 
     /// <summary>Joins values along an axis.</summary>
     Concat,
@@ -40,22 +40,22 @@ internal static class QuantizationRules
         return node.OpType switch
         {
             "Conv" or "Gemm" or "MatMul" => Weighted(node, graph),
-            "Add" or "Mul" when node.Input.All(observed.ContainsKey) => (NodeRule.Pair, ""),
+            "Add" or "Mul" when node.Input.All(observed.ContainsKey) => (NodeRule.Binary, ""),
             "Add" or "Mul" => (NodeRule.None, "one of its inputs is a constant"),
-            "Sigmoid" or "LeakyRelu" => (NodeRule.Table, ""),
+            "Sigmoid" or "LeakyRelu" => (NodeRule.LookupTable, ""),
             "GlobalAveragePool" when Rank(node, observed) == 4 => (NodeRule.Average, ""),
             "AveragePool" when Rank(node, observed) == 4 && IsIntegerPool(node) => (NodeRule.Average, ""),
             "ReduceMean" => Mean(node, graph, observed),
-            "MaxPool" when node.Output.Count == 1 => (NodeRule.Passing, ""),
-            "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Slice" or "Gather" or "Expand" or "Identity" or "ReduceMax" or "DepthToSpace" or "SpaceToDepth" or "Split" => (NodeRule.Passing, ""),
-            "Resize" when NodeGraph.Text(node, "mode", "nearest") == "nearest" => (NodeRule.Passing, ""),
+            "MaxPool" when node.Output.Count == 1 => (NodeRule.PassThrough, ""),
+            "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Slice" or "Gather" or "Expand" or "Identity" or "ReduceMax" or "DepthToSpace" or "SpaceToDepth" or "Split" => (NodeRule.PassThrough, ""),
+            "Resize" when NodeGraph.Text(node, "mode", "nearest") == "nearest" => (NodeRule.PassThrough, ""),
             "Concat" when node.Input.All(observed.ContainsKey) => (NodeRule.Concat, ""),
             _ => (NodeRule.None, "no integer form"),
         };
     }
 
     /// <summary>Whether an integer node reads its input of that place as integers. The other places hold constants, shapes, the factors of a resize.</summary>
-    public static bool IsInteger(NodeRule rule, int input) => input == 0 || rule is NodeRule.Pair or NodeRule.Concat;
+    public static bool IsInteger(NodeRule rule, int input) => input == 0 || rule is NodeRule.Binary or NodeRule.Concat;
 
     /// <summary>Axes of a reduction, counted from the front; null where they are not constant.</summary>
     public static long[]? Axes(NodeProto node, NodeGraph graph, int rank)
@@ -87,8 +87,8 @@ internal static class QuantizationRules
     {
         if (WhyNoProduct(node, graph) is { } reason) return (NodeRule.None, reason);
         TensorProto weight = graph.Constant(node.Input[1])!;
-        if (node.OpType == "MatMul" || node.Input.Count < 3 || node.Input[2].Length == 0) return (NodeRule.Weighted, "");
-        return graph.BiasOf(node, weight.Dims[OutputAxis(node)]) is null ? (NodeRule.None, "its bias is no constant of one number an output") : (NodeRule.Weighted, "");
+        if (node.OpType == "MatMul" || node.Input.Count < 3 || node.Input[2].Length == 0) return (NodeRule.WeightedLayer, "");
+        return graph.BiasOf(node, weight.Dims[OutputAxis(node)]) is null ? (NodeRule.None, "its bias is no constant of one number an output") : (NodeRule.WeightedLayer, "");
     }
 
     /// <summary>The axis of the weight that counts the outputs.</summary>

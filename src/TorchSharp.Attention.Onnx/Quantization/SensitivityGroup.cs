@@ -20,7 +20,7 @@ internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<s
         {
             if (own.FirstOrDefault(group => group.Pattern.IsMatch(node.Name)).Name is { } named) Add(named, "group", node);
             else if (prepared.Attentions.Where(path => PreparedModel.IsInside(node.Name, path)).MinBy(path => path.Length) is { } attention) Add(attention, "attention", node);
-            else if (plan.RuleOf(node) == NodeRule.Weighted) Add(Path(node.Name), "layer", node);
+            else if (plan.RuleOf(node) == NodeRule.WeightedLayer) Add(Path(node.Name), "layer", node);
             else if (plan.RuleOf(node) == NodeRule.Concat) Add(node.Name, "concat", node);
         }
 

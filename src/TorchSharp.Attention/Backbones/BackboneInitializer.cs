@@ -13,7 +13,7 @@ internal static class BackboneInitializer
     {
         using IDisposable quiet = no_grad();
         Visit(network, classifierStd);
-        AttentionStart.Keep(network);
+        IdentityStart.Keep(network);
     }
 
     private static void Visit(nn.Module module, double? classifierStd)

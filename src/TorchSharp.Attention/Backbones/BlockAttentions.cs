@@ -53,20 +53,20 @@ internal sealed class BlockAttentions
     public bool Has(AttentionPosition position) => _attentions.ContainsKey(position);
 
     /// <summary>max(attention(map) + shortcut, 0) in one pass over memory where the attention can; otherwise null.</summary>
-    public Tensor? TryEnd(Tensor map, Tensor shortcut)
+    public Tensor? TryGateAddRelu(Tensor map, Tensor shortcut)
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
-            ? gate.TryEndBlock(map, shortcut)
+            ? gate.TryGateAddRelu(map, shortcut)
             : null;
 
     /// <summary>The same in training behind the norm that makes the map of <paramref name="input"/>; null where the norm must be called.</summary>
-    public Tensor? TryEnd(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut) => TryBehind(norm, input, shortcut);
+    public Tensor? TryGateAddRelu(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut) => TryFuseAfterNorm(norm, input, shortcut);
 
     /// <summary>The normed map refined by the attention before the addition.</summary>
     public Tensor Refine(Modules.BatchNorm2d? norm, Tensor input)
-        => (norm is null ? null : TryBehind(norm, input, null)) ?? Refine(AttentionPosition.BeforeAdd, norm.Norm(input));
+        => (norm is null ? null : TryFuseAfterNorm(norm, input, null)) ?? Refine(AttentionPosition.BeforeAdd, norm.Norm(input));
 
-    private Tensor? TryBehind(Modules.BatchNorm2d norm, Tensor input, Tensor? shortcut)
+    private Tensor? TryFuseAfterNorm(Modules.BatchNorm2d norm, Tensor input, Tensor? shortcut)
         => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
-            ? gate.TryBehind(norm, input, shortcut)
+            ? gate.TryFuseAfterNorm(norm, input, shortcut)
             : null;
 }

@@ -24,7 +24,7 @@ internal sealed class InferenceCopy
         (_network, _type, _device) = (source.GetName(), type, device);
         foreach (nn.Module module in source.modules().Prepend(source))
         {
-            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(module);
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(module);
             _inserted.UnionWith(before);
             _inserted.UnionWith(after);
         }
@@ -61,7 +61,7 @@ internal sealed class InferenceCopy
             filling.Insert();
             foreach (Parameter parameter in copy.parameters()) parameter.requires_grad = false;
             copy.eval();
-            AttentionStart.Keep(copy);
+            IdentityStart.Keep(copy);
             return copy;
         }
         catch
@@ -87,7 +87,7 @@ internal sealed class InferenceCopy
             }
             else if (child is BatchNorm2d norm && previous.Source is Conv2d or ConvTranspose2d)
             {
-                if (InsertionSpot.Around(previous.Source).After.Count + InsertionSpot.Around(norm).Before.Count > 0)
+                if (HookedModule.Around(previous.Source).After.Count + HookedModule.Around(norm).Before.Count > 0)
                 {
                     Fill(Keep(copy, name, norm, previous), norm, sequence);
                 }
@@ -104,9 +104,9 @@ internal sealed class InferenceCopy
                 Fill(twin, child, sequence);
                 _attentions.Add(child, twin);
             }
-            else if (child is InsertionShelf && copy is Sequential shelves)
+            else if (child is AttentionContainer && copy is Sequential shelves)
             {
-                Fill(InsertionShelf.Add(shelves), child, sequence);
+                Fill(AttentionContainer.Add(shelves), child, sequence);
             }
             else
             {
@@ -120,14 +120,14 @@ internal sealed class InferenceCopy
     {
         foreach ((nn.Module source, nn.Module copy, bool inSequence) in _pairs)
         {
-            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(source);
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(source);
             foreach (AttentionModule attention in before) Add(attention, InsertionSide.Before);
             foreach (AttentionModule attention in after) Add(attention, InsertionSide.After);
 
             void Add(AttentionModule attention, InsertionSide side)
             {
                 if (!_attentions.TryGetValue(attention, out AttentionModule? twin)) throw Unknown($"{attention.GetName()}, which was inserted into a network around it,");
-                InsertionSpot.Add(copy, inSequence, side, twin, isKept: false);
+                HookedModule.Add(copy, inSequence, side, twin, isKept: false);
             }
         }
     }

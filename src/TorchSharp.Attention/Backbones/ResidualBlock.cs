@@ -114,7 +114,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
 
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : Project(x, y));
         bool drops = training && _dropPath > 0;
-        Tensor end = (drops || last is null ? null : _attentions.TryEnd(last, y, shortcut)) ?? End(last.Norm(y), shortcut, drops);
+        Tensor end = (drops || last is null ? null : _attentions.TryGateAddRelu(last, y, shortcut)) ?? End(last.Norm(y), shortcut, drops);
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
     }
 
@@ -147,7 +147,7 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
 
     /// <summary>max(attention(map) + shortcut, 0).</summary>
     private Tensor End(Tensor map, Tensor shortcut, bool drops)
-        => (drops ? null : _attentions.TryEnd(map, shortcut))
+        => (drops ? null : _attentions.TryGateAddRelu(map, shortcut))
             ?? (_addsOver ? AddRectified(map, shortcut) : null)
             ?? DropPath.Apply(_attentions.Refine(AttentionPosition.BeforeAdd, map), _dropPath, training).Plus(shortcut).relu_();
 

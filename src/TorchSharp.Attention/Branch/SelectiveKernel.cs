@@ -39,7 +39,7 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     public int? RoundingDivisor { get; init; }
 
     /// <inheritdoc/>
-    public override void Validate(ReplacedConvolution convolution)
+    public override void Validate(ConvolutionSpec convolution)
     {
         base.Validate(convolution);
         (int channels, int outputChannels, _) = convolution;
@@ -73,12 +73,12 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     public override SelectiveKernel Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
 
     /// <inheritdoc/>
-    public override SelectiveKernel Create(ReplacedConvolution convolution) => new(convolution, this);
+    public override SelectiveKernel Create(ConvolutionSpec convolution) => new(convolution, this);
 
     internal int PathChannels(int channels) => SplitInput ? channels / KernelSizes.Count : channels;
 
     /// <summary>Groups of a path. Without <see cref="BranchAttentionOptions.Groups"/>, a group has as many input channels as the replaced convolution's.</summary>
-    internal int PathGroups(ReplacedConvolution convolution) =>
+    internal int PathGroups(ConvolutionSpec convolution) =>
         Groups ?? (SplitInput ? Math.Max(1, convolution.Groups / KernelSizes.Count) : convolution.Groups);
 
     internal int ReducedWidth(int outputChannels) => ChannelReduction.WidthOfSelection(
@@ -111,7 +111,7 @@ public sealed class SelectiveKernel : BranchModule
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     public SelectiveKernel(int channels, SelectiveKernelOptions? options = null, int? outputChannels = null, int stride = 1)
-        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options ?? new SelectiveKernelOptions())
+        : this(new ConvolutionSpec(channels, outputChannels ?? channels, stride), options ?? new SelectiveKernelOptions())
     {
     }
 
@@ -119,7 +119,7 @@ public sealed class SelectiveKernel : BranchModule
     /// <param name="convolution">The convolution that it replaces.</param>
     /// <param name="options">Settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
-    public SelectiveKernel(ReplacedConvolution convolution, SelectiveKernelOptions options)
+    public SelectiveKernel(ConvolutionSpec convolution, SelectiveKernelOptions options)
         : base(convolution, options)
     {
         _options = options;
@@ -157,9 +157,9 @@ public sealed class SelectiveKernel : BranchModule
         [ComponentName(Name = "bn")]
         private readonly BatchNorm2d _bn;
 
-        private readonly ReplacedConvolution _replaced;
+        private readonly ConvolutionSpec _replaced;
 
-        public KernelPath(SelectiveKernelOptions options, int size, ReplacedConvolution replaced)
+        public KernelPath(SelectiveKernelOptions options, int size, ConvolutionSpec replaced)
             : base(nameof(KernelPath))
         {
             _replaced = replaced;

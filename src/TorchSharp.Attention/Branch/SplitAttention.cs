@@ -42,7 +42,7 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     public int? RoundingDivisor { get; init; }
 
     /// <inheritdoc/>
-    public override void Validate(ReplacedConvolution convolution)
+    public override void Validate(ConvolutionSpec convolution)
     {
         base.Validate(convolution);
         (int channels, int outputChannels, _) = convolution;
@@ -57,16 +57,16 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
 
     /// <inheritdoc/>
-    public override SplitAttention Create(ReplacedConvolution convolution) => new(convolution, this);
+    public override SplitAttention Create(ConvolutionSpec convolution) => new(convolution, this);
 
     /// <summary>Cardinal groups of the bottleneck: the paper's where they are set, otherwise one.</summary>
     internal int Cardinality => Groups ?? 1;
 
     /// <summary>Whether each channel yields its splits by itself, because the replaced convolution is depthwise and nothing else is set.</summary>
-    internal bool IsDepthwise(ReplacedConvolution convolution) => Groups is null && convolution.IsDepthwise;
+    internal bool IsDepthwise(ConvolutionSpec convolution) => Groups is null && convolution.IsDepthwise;
 
     /// <summary>Groups of the convolution: each split sees its share of the channels, unless it is depthwise.</summary>
-    internal int ConvolutionGroups(ReplacedConvolution convolution) =>
+    internal int ConvolutionGroups(ConvolutionSpec convolution) =>
         IsDepthwise(convolution) ? convolution.Groups : (Groups ?? convolution.Groups) * Radix;
 
     internal int ReducedWidth(int channels) => ChannelReduction.WidthOfSelection(
@@ -111,7 +111,7 @@ public sealed class SplitAttention : BranchModule
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     public SplitAttention(int channels, SplitAttentionOptions? options = null, int? outputChannels = null, int stride = 1)
-        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options ?? SplitAttentionOptions.Paper)
+        : this(new ConvolutionSpec(channels, outputChannels ?? channels, stride), options ?? SplitAttentionOptions.Paper)
     {
     }
 
@@ -119,7 +119,7 @@ public sealed class SplitAttention : BranchModule
     /// <param name="convolution">The convolution that it replaces.</param>
     /// <param name="options">Settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
-    public SplitAttention(ReplacedConvolution convolution, SplitAttentionOptions options)
+    public SplitAttention(ConvolutionSpec convolution, SplitAttentionOptions options)
         : base(convolution, options)
     {
         _options = options;

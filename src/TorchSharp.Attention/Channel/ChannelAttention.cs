@@ -93,7 +93,7 @@ public sealed class ChannelAttention : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, Reads);
+        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
         count.Map(count.Values(_fc1));
         count.Map(count.Values(_fc1));
         count.Combine(channels, channels, channels);
@@ -105,16 +105,16 @@ public sealed class ChannelAttention : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.Maximum;
+    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | ChannelStatistics.Maximum;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
         => pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) ?? _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
-    internal override void Outline(GateProgram program)
+    internal override void BuildInferenceProgram(GateProgram program)
         => program.DenseOfBoth(_fc1, _options.Activation).Dense(_fc2, _options.Gate, ofTwoBranches: true);
 
     /// <inheritdoc/>

@@ -65,7 +65,7 @@ public sealed class EffectiveSqueezeExcitation : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, Reads);
+        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
         if (_options.MaxPool)
         {
             count.Combine(channels, channels, channels);
@@ -80,11 +80,11 @@ public sealed class EffectiveSqueezeExcitation : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("fc.weight", 0), ("fc.weight", 1), ("fc.bias", 0));
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => _options.MaxPool ? ChannelReads.Mean | ChannelReads.Maximum : ChannelReads.Mean;
+    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
@@ -92,5 +92,5 @@ public sealed class EffectiveSqueezeExcitation : GateModule
         return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
 
-    internal override void Outline(GateProgram program) => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
+    internal override void BuildInferenceProgram(GateProgram program) => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
 }

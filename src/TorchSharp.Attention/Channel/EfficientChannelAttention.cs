@@ -169,7 +169,7 @@ public sealed class EfficientChannelAttention : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, Reads);
+        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
         if (_conv2 is not null) count.Map(count.Values(_conv));
         if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
         {
@@ -187,11 +187,11 @@ public sealed class EfficientChannelAttention : GateModule
     };
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => ChannelReads.Mean;
+    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
@@ -206,9 +206,9 @@ public sealed class EfficientChannelAttention : GateModule
         return _options.Gate.Apply((_conv2 ?? _conv).call(squeezed)).view(-1, Channels, 1, 1);
     }
 
-    internal override void Outline(GateProgram program)
+    internal override void BuildInferenceProgram(GateProgram program)
     {
         if (_conv2 is null) program.Neighbours(_conv, _options.Padding == ChannelPadding.Circular, _options.Gate);
-        else program.Refuse();
+        else program.MarkUnsupported();
     }
 }

@@ -129,7 +129,7 @@ public sealed class GatedChannelTransformation : GateModule
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => ChannelReads.Mean | (_norm == GctNorm.L2 ? ChannelReads.Squares : ChannelReads.Magnitudes);
+    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
         => Embed(_norm == GctNorm.L2 ? pooled.Squares.Plus(_epsilon).sqrt() : pooled.Magnitudes);

@@ -100,7 +100,7 @@ public sealed class SqueezeExcitation : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, Reads);
+        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
         if (_options.MaxPool)
         {
             count.Combine(channels, channels, channels);
@@ -116,11 +116,11 @@ public sealed class SqueezeExcitation : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => _options.MaxPool ? ChannelReads.Mean | ChannelReads.Maximum : ChannelReads.Mean;
+    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {
@@ -131,7 +131,7 @@ public sealed class SqueezeExcitation : GateModule
         return _options.Gate.Apply(pooled.Layer(_fc2, _options.Activation.Apply(hidden)));
     }
 
-    internal override void Outline(GateProgram program)
+    internal override void BuildInferenceProgram(GateProgram program)
         => program.Average(_options.MaxPool).Dense(_fc1, _bn, _options.Activation).Dense(_fc2, _options.Gate);
 
     /// <inheritdoc/>

@@ -77,7 +77,7 @@ public sealed class StyleRecalibration : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, Reads);
+        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
         count.Map(channels);
         count.Map(channels);
         count.Map(channels);
@@ -92,11 +92,11 @@ public sealed class StyleRecalibration : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("cfc", 0)).And(ChannelLayout.Norm("bn"));
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, Reads));
+    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
 
     internal override GateParts? Decompose() => new(this);
 
-    internal override ChannelReads Reads => ChannelReads.Mean | ChannelReads.SquaredDeviations;
+    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {

@@ -39,13 +39,13 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// </param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
     protected AttentionModule(int channels, AttentionOptions options, bool ownsIdentityScale = true)
-        : base(AttentionStart.NameOf(options))
+        : base(IdentityStart.NameOf(options))
     {
         options.Validate(channels);
         _place = new ParameterPlace(this);
         Channels = channels;
         Options = options;
-        if (ownsIdentityScale) _alpha = AttentionStart.IdentityScale(options);
+        if (ownsIdentityScale) _alpha = IdentityStart.IdentityScale(options);
     }
 
     /// <inheritdoc/>
@@ -63,7 +63,7 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     {
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
-        Tensor output = StochasticAttentionDrop.Apply(input, Attend(input), Options.StochasticDrop, training);
+        Tensor output = StochasticAttentionDrop.Apply(input, Attend(input), Options.AttentionDropPath, training);
         return (ReferenceEquals(output, input) ? input.alias() : output).MoveToOuterDisposeScope();
     }
 
@@ -110,7 +110,7 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     protected void Complete()
     {
         RegisterComponents();
-        AttentionStart.Complete(this, Options, ResetParameters);
+        IdentityStart.Complete(this, Options, ResetParameters);
     }
 
     /// <summary>The learnable scale of an identity start, or null where the module starts otherwise.</summary>

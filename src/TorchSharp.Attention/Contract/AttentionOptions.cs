@@ -25,7 +25,7 @@ public abstract record AttentionOptions
     /// Stochastic attention drop: probability, in [0, 1], that a sample skips the attention altogether in training, so that its
     /// output is its input. Nothing is rescaled, because skipping is the identity and not zero. Default 0.
     /// </summary>
-    public double StochasticDrop { get; init; }
+    public double AttentionDropPath { get; init; }
 
     /// <summary>The kind's name, as JSON and command lines spell it: <c>se</c>, <c>cbam</c>, ….</summary>
     public string Kind() => AttentionCatalog.KindOf(GetType());
@@ -38,7 +38,7 @@ public abstract record AttentionOptions
         Check.Positive(channels);
         Check.Defined(Initialization);
         Check.Probability(Dropout, oneAllowed: false);
-        Check.Probability(StochasticDrop, oneAllowed: true);
+        Check.Probability(AttentionDropPath, oneAllowed: true);
     }
 
     /// <summary>Builds the module for maps of <paramref name="channels"/> channels.</summary>

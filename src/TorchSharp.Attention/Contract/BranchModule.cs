@@ -7,7 +7,7 @@ namespace TorchSharp.Attention;
 /// change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
 /// </summary>
 /// <remarks>
-/// Nothing can be skipped and nothing is the identity where a convolution is replaced: <see cref="AttentionOptions.StochasticDrop"/>
+/// Nothing can be skipped and nothing is the identity where a convolution is replaced: <see cref="AttentionOptions.AttentionDropPath"/>
 /// must be 0, and <see cref="AttentionInitialization.Identity"/> is refused. <see cref="AttentionOptions.Dropout"/> acts on the output.
 /// </remarks>
 public abstract record BranchAttentionOptions : AttentionOptions
@@ -29,12 +29,12 @@ public abstract record BranchAttentionOptions : AttentionOptions
     /// <param name="outputChannels">Channels of the output.</param>
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
-    public void Validate(int channels, int outputChannels, int stride = 1) => Validate(new ReplacedConvolution(channels, outputChannels, stride));
+    public void Validate(int channels, int outputChannels, int stride = 1) => Validate(new ConvolutionSpec(channels, outputChannels, stride));
 
     /// <summary>Checks these settings against the convolution to replace without building anything.</summary>
     /// <param name="convolution">The convolution.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
-    public virtual void Validate(ReplacedConvolution convolution)
+    public virtual void Validate(ConvolutionSpec convolution)
     {
         ArgumentNullException.ThrowIfNull(convolution);
         convolution.Validate();
@@ -48,11 +48,11 @@ public abstract record BranchAttentionOptions : AttentionOptions
                 $"Initialization is Identity, but '{Kind()}' replaces a convolution and has no identity to start from. Use Default, Paper, Kaiming or Xavier.");
         }
 
-        if (StochasticDrop != 0)
+        if (AttentionDropPath != 0)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(StochasticDrop), StochasticDrop,
-                $"StochasticDrop is {StochasticDrop}, but '{Kind()}' replaces a convolution, which cannot be skipped. Set it to 0.");
+                nameof(AttentionDropPath), AttentionDropPath,
+                $"AttentionDropPath is {AttentionDropPath}, but '{Kind()}' replaces a convolution, which cannot be skipped. Set it to 0.");
         }
     }
 
@@ -62,12 +62,12 @@ public abstract record BranchAttentionOptions : AttentionOptions
     /// <param name="stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     public virtual BranchModule Create(int channels, int? outputChannels = null, int stride = 1)
-        => Create(new ReplacedConvolution(channels, outputChannels ?? channels, stride));
+        => Create(new ConvolutionSpec(channels, outputChannels ?? channels, stride));
 
     /// <summary>Builds the module in place of a convolution.</summary>
     /// <param name="convolution">The convolution that it replaces.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
-    public abstract BranchModule Create(ReplacedConvolution convolution);
+    public abstract BranchModule Create(ConvolutionSpec convolution);
 
     /// <summary>Always throws, because a branch module is no <see cref="AttentionModule"/>: it need not keep the shape.</summary>
     /// <param name="channels">Channels of the input.</param>
@@ -102,7 +102,7 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <param name="options">The settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     protected BranchModule(int channels, int? outputChannels, int stride, BranchAttentionOptions options)
-        : this(new ReplacedConvolution(channels, outputChannels ?? channels, stride), options)
+        : this(new ConvolutionSpec(channels, outputChannels ?? channels, stride), options)
     {
     }
 
@@ -110,8 +110,8 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <param name="convolution">The convolution that the module replaces.</param>
     /// <param name="options">The settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
-    protected BranchModule(ReplacedConvolution convolution, BranchAttentionOptions options)
-        : base(AttentionStart.NameOf(options))
+    protected BranchModule(ConvolutionSpec convolution, BranchAttentionOptions options)
+        : base(IdentityStart.NameOf(options))
     {
         options.Validate(convolution);
         _place = new ParameterPlace(this);
@@ -120,7 +120,7 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     }
 
     /// <summary>The convolution that the module replaces.</summary>
-    public ReplacedConvolution Convolution { get; }
+    public ConvolutionSpec Convolution { get; }
 
     /// <summary>Channels of the input.</summary>
     public int Channels => Convolution.Channels;
@@ -217,6 +217,6 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     protected void Complete()
     {
         RegisterComponents();
-        AttentionStart.Complete(this, Options, ResetParameters);
+        IdentityStart.Complete(this, Options, ResetParameters);
     }
 }

@@ -45,7 +45,7 @@ public abstract class GateModule : AttentionModule
     internal virtual GateParts? Decompose() => null;
 
     /// <summary>What <see cref="ExciteChannels"/> needs.</summary>
-    internal virtual ChannelReads Reads => ChannelReads.Nothing;
+    internal virtual ChannelStatistics RequiredStatistics => ChannelStatistics.Nothing;
 
     /// <summary>The gate, (N, C, 1, 1), of pooled channels, before the identity start's blend.</summary>
     internal virtual Tensor ExciteChannels(ChannelSummary pooled) => throw new NotSupportedException($"{GetName()} has no channel gate.");
@@ -57,13 +57,13 @@ public abstract class GateModule : AttentionModule
     /// The same as <see cref="ExciteChannels"/> or <see cref="ExcitePositions"/> in evaluation, as steps for a kernel that does all of the gate in
     /// one go; a module without such steps runs its layers.
     /// </summary>
-    internal virtual void Outline(GateProgram program) => program.Refuse();
+    internal virtual void BuildInferenceProgram(GateProgram program) => program.MarkUnsupported();
 
     /// <summary>How factors of an element's channel, position, row or column become the gate; null where it does not come about so.</summary>
-    internal virtual GateMix? Mix => null;
+    internal virtual GateCombination? Combination => null;
 
-    /// <summary>The factors of <see cref="Mix"/>, before the identity start's blend.</summary>
-    internal virtual MixFactors Factor(MapReadings read) => throw new NotSupportedException($"{GetName()} has no factors.");
+    /// <summary>The factors of <see cref="Combination"/>, before the identity start's blend.</summary>
+    internal virtual CombinationFactors ComputeFactors(PooledMap read) => throw new NotSupportedException($"{GetName()} has no factors.");
 
     /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
@@ -72,10 +72,10 @@ public abstract class GateModule : AttentionModule
     /// The end of a residual block, max(refined + residual, 0), in one pass over a map that is nobody else's, which inference writes over; null
     /// where it takes several.
     /// </summary>
-    internal Tensor? TryEndBlock(Tensor input, Tensor residual)
+    internal Tensor? TryGateAddRelu(Tensor input, Tensor residual)
     {
         if (!training && !is_grad_enabled()) return TryOwned(input, residual);
-        if (HasHooks || (training && Options is not { Dropout: 0, StochasticDrop: 0 })) return null;
+        if (HasHooks || (training && Options is not { Dropout: 0, AttentionDropPath: 0 })) return null;
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         return FusedGate.TryRun(this, input, overwrite: false, residual)?.MoveToOuterDisposeScope();
@@ -85,9 +85,9 @@ public abstract class GateModule : AttentionModule
     /// The same in training behind the norm that makes the map of <paramref name="input"/>, without writing what the norm makes; null where the
     /// norm must be called. Without a residual, the refined map alone.
     /// </summary>
-    internal Tensor? TryBehind(Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+    internal Tensor? TryFuseAfterNorm(Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
-        if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, StochasticDrop: 0 })) return null;
+        if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, AttentionDropPath: 0 })) return null;
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         return FusedGate.TryRun(this, norm, input, residual)?.MoveToOuterDisposeScope();
@@ -107,7 +107,7 @@ public abstract class GateModule : AttentionModule
     protected Tensor DropElements(Tensor refined)
         => training && Options.Dropout > 0 ? nn.functional.dropout(refined, Options.Dropout, training: true) : refined;
 
-    internal Tensor EffectiveGate(Tensor input) => AttentionStart.Blend(ComputeGate(input), IdentityScale);
+    internal Tensor EffectiveGate(Tensor input) => IdentityStart.Blend(ComputeGate(input), IdentityScale);
 
     /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
     private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
@@ -116,7 +116,7 @@ public abstract class GateModule : AttentionModule
     internal long CountEffectiveGate(FunctionCount count, Tensor input)
     {
         long gate = CountGate(count, input);
-        AttentionStart.CountBlend(count, gate, IdentityScale);
+        IdentityStart.CountBlend(count, gate, IdentityScale);
         return gate;
     }
 
@@ -175,7 +175,7 @@ public abstract class ContextModule : AttentionModule
         if (IdentityScale is null && !_residual) return;
         if (!_residual) count.Combine(values, context, values);
         long change = _residual && context > 0 ? context : values;
-        if (StartsAsIdentity) AttentionStart.CountAdd(count, values, change, IdentityScale);
+        if (StartsAsIdentity) IdentityStart.CountAdd(count, values, change, IdentityScale);
         else count.Combine(values, values, context);
     }
 
@@ -187,7 +187,7 @@ public abstract class ContextModule : AttentionModule
     {
         Tensor context = ComputeContext(input);
         if (training && Options.Dropout > 0) context = nn.functional.dropout(context, Options.Dropout, training: true);
-        if (StartsAsIdentity) return AttentionStart.Add(input, _residual ? context : context.sub(input), IdentityScale);
+        if (StartsAsIdentity) return IdentityStart.Add(input, _residual ? context : context.sub(input), IdentityScale);
         return _residual ? input.Plus(context) : context;
     }
 

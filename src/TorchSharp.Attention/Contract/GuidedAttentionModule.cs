@@ -20,14 +20,14 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <param name="options">The settings.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
     protected GuidedAttentionModule(int channels, int guideChannels, GuidedAttentionOptions options)
-        : base(AttentionStart.NameOf(options))
+        : base(IdentityStart.NameOf(options))
     {
         options.Validate(channels, guideChannels);
         _place = new ParameterPlace(this);
         Channels = channels;
         GuideChannels = guideChannels;
         Options = options;
-        _alpha = AttentionStart.IdentityScale(options);
+        _alpha = IdentityStart.IdentityScale(options);
     }
 
     /// <inheritdoc/>
@@ -51,7 +51,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         using DisposeScope scope = NewDisposeScope();
         Tensor refined = input.mul(EffectiveGate(input, guide));
         if (training && Options.Dropout > 0) refined = nn.functional.dropout(refined, Options.Dropout, training: true);
-        Tensor output = StochasticAttentionDrop.Apply(input, refined, Options.StochasticDrop, training);
+        Tensor output = StochasticAttentionDrop.Apply(input, refined, Options.AttentionDropPath, training);
         return (ReferenceEquals(output, input) ? input.alias() : output).MoveToOuterDisposeScope();
     }
 
@@ -92,7 +92,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     protected void Complete()
     {
         RegisterComponents();
-        AttentionStart.Complete(this, Options, ResetParameters);
+        IdentityStart.Complete(this, Options, ResetParameters);
     }
 
     ParameterPlace IPlaced.Place => _place;
@@ -110,7 +110,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         long values = input.numel(), sized = guide.size(0) * guide.size(1) * input.size(2) * input.size(3);
         if (sized != guide.numel() || input.size(2) != guide.size(2)) count.Resize(guide.numel(), sized, 7);
         long gate = CountGate(count, input);
-        AttentionStart.CountBlend(count, gate, _alpha);
+        IdentityStart.CountBlend(count, gate, _alpha);
         count.Combine(values, values, gate);
     }
 
@@ -122,7 +122,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         Tensor sized = input.size(2) == guide.size(2) && input.size(3) == guide.size(3)
             ? guide
             : nn.functional.interpolate(guide, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
-        return AttentionStart.Blend(ComputeGate(input, sized), _alpha);
+        return IdentityStart.Blend(ComputeGate(input, sized), _alpha);
     }
 
     private void CheckInputs(Tensor input, Tensor guide)

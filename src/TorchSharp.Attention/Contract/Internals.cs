@@ -40,7 +40,7 @@ internal static class StochasticAttentionDrop
 }
 
 /// <summary>What the bases of one and of two inputs do alike when a module is built.</summary>
-internal static class AttentionStart
+internal static class IdentityStart
 {
     /// <summary>The module's name: its options' without the suffix.</summary>
     public static string NameOf(AttentionOptions options)

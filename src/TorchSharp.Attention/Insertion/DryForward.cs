@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Gives libtorch's random numbers back as they were.</summary>
-internal sealed class RandomState : IDisposable
+internal sealed class RandomStateScope : IDisposable
 {
     private readonly Tensor _state = get_rng_state().DetachFromDisposeScope();
     private bool _forgotten;
@@ -20,11 +20,11 @@ internal sealed class RandomState : IDisposable
 }
 
 /// <summary>Gives a network's buffers back as they were: a forward may write them in evaluation, too, such as a counter of steps.</summary>
-internal sealed class BufferState : IDisposable
+internal sealed class BufferStateScope : IDisposable
 {
     private readonly List<(Tensor Buffer, Tensor Copy)> _buffers = [];
 
-    public BufferState(nn.Module model)
+    public BufferStateScope(nn.Module model)
     {
         using IDisposable quiet = no_grad();
         foreach ((string _, Tensor buffer) in model.named_buffers())
@@ -76,10 +76,10 @@ internal static class DryForward
             $"{ModuleNode.NameOf(model)} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
             "or none where widths can be read from weights.", nameof(example));
         using TrainingModes modes = new(model);
-        using RandomState kept = new();
-        using BufferState buffers = new(model);
+        using RandomStateScope kept = new();
+        using BufferStateScope buffers = new(model);
         using DisposeScope scope = NewDisposeScope();
-        using HeldTensors held = new(model);
+        using ReachableTensors held = new(model);
         TrainingModes.Set(model, mode.Training);
         using IDisposable gradients = mode.Gradients ? enable_grad() : no_grad();
         Tensor[] inputs = [.. example.Select(tensor => tensor.detach().clone())];

@@ -34,10 +34,10 @@ public static class InsertionExtensions
     public static InsertionHandle InsertAttention(this nn.Module model, InsertionPlan plan, params Tensor[] example)
     {
         using IDisposable? normal = OutsideInferenceMode();
-        RandomState before = new();
+        RandomStateScope before = new();
         try
         {
-            using Resolution resolution = new(model, plan, example);
+            using InsertionResolver resolution = new(model, plan, example);
             InsertionHandle handle = new(model, resolution, seen: example.Length > 0, plan.GuardBatchNorms);
             before.Forget();
             return handle;

@@ -10,13 +10,13 @@ namespace TorchSharp.Attention;
 public sealed class InsertionHandle : IDisposable
 {
     private readonly nn.Module _model;
-    private readonly List<(PlannedInsertion Planned, nn.Module Host, InsertionSpot Spot)> _inserted = [];
+    private readonly List<(PlannedInsertion Planned, nn.Module Host, HookedModule Spot)> _inserted = [];
     private readonly List<FrozenParameters> _frozen = [];
     private readonly NormGuard? _guard;
     private Action? _removeCheck;
     private bool _removed;
 
-    internal InsertionHandle(nn.Module model, Resolution resolution, bool seen, bool guardNorms)
+    internal InsertionHandle(nn.Module model, InsertionResolver resolution, bool seen, bool guardNorms)
     {
         _model = model;
         Report = resolution.Report();
@@ -26,7 +26,7 @@ public sealed class InsertionHandle : IDisposable
         {
             foreach (PlannedInsertion planned in resolution.Planned)
             {
-                nn.Module host = planned.Host ?? InsertionShelf.Add((Sequential)model);
+                nn.Module host = planned.Host ?? AttentionContainer.Add((Sequential)model);
                 host.register_module(planned.Name, planned.Attention);
                 registered.Add((planned, host));
             }
@@ -42,13 +42,13 @@ public sealed class InsertionHandle : IDisposable
         catch
         {
             foreach ((PlannedInsertion planned, nn.Module host) in registered) host.register_module(planned.Name, null!);
-            if (model is Sequential sequence) InsertionShelf.RemoveEmpty(sequence);
+            if (model is Sequential sequence) AttentionContainer.RemoveEmpty(sequence);
             throw;
         }
 
         foreach ((PlannedInsertion planned, nn.Module host) in registered)
         {
-            _inserted.Add((planned, host, InsertionSpot.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention, planned.IsKept)));
+            _inserted.Add((planned, host, HookedModule.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention, planned.IsKept)));
         }
 
         resolution.HandOver();
@@ -86,14 +86,14 @@ public sealed class InsertionHandle : IDisposable
         _removeCheck?.Invoke();
         _guard?.Dispose();
         foreach (FrozenParameters frozen in _frozen) frozen.Unfreeze();
-        foreach ((PlannedInsertion planned, nn.Module host, InsertionSpot spot) in _inserted)
+        foreach ((PlannedInsertion planned, nn.Module host, HookedModule spot) in _inserted)
         {
             spot.Remove(planned.Attention);
             host.register_module(planned.Name, null!);
             planned.Attention.Dispose();
         }
 
-        if (_model is Sequential sequence) InsertionShelf.RemoveEmpty(sequence);
+        if (_model is Sequential sequence) AttentionContainer.RemoveEmpty(sequence);
     }
 
     /// <summary>The same as <see cref="Remove"/>.</summary>
@@ -105,7 +105,7 @@ public sealed class InsertionHandle : IDisposable
     /// <summary>Without an example, the network's own calls are what shows whether every submodule is called.</summary>
     private void CheckReached()
     {
-        if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned }) throw new InvalidOperationException(Resolution.NotReached(planned.Node));
+        if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned }) throw new InvalidOperationException(InsertionResolver.NotReached(planned.Node));
 
         // Evaluation and what runs without gradients altogether say nothing about training.
         if (_inserted.Find(entry => entry.Planned.NeedsGradient && !entry.Spot.RanWithGradients) is { Planned: { } untrained })

@@ -176,37 +176,37 @@ public sealed record InsertionPlan
     /// <summary>This plan and one more rule, as <see cref="After(string, AttentionOptions)"/>.</summary>
     /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndAfter(string name, AttentionOptions attention) => And(Named(InsertionSide.After, name, attention));
+    public InsertionPlan AddAfter(string name, AttentionOptions attention) => And(Named(InsertionSide.After, name, attention));
 
     /// <summary>This plan and one more rule, as <see cref="After{TModule}(AttentionOptions)"/>.</summary>
     /// <typeparam name="TModule">The submodules' type.</typeparam>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndAfter<TModule>(AttentionOptions attention)
+    public InsertionPlan AddAfter<TModule>(AttentionOptions attention)
         where TModule : nn.Module
         => And(Typed<TModule>(InsertionSide.After, attention));
 
     /// <summary>This plan and one more rule, as <see cref="After(Func{string, nn.Module, bool}, AttentionOptions)"/>.</summary>
     /// <param name="predicate">The condition on path and submodule.</param>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndAfter(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+    public InsertionPlan AddAfter(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
         => And(Chosen(InsertionSide.After, predicate, attention));
 
     /// <summary>This plan and one more rule, as <see cref="Before(string, AttentionOptions)"/>.</summary>
     /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndBefore(string name, AttentionOptions attention) => And(Named(InsertionSide.Before, name, attention));
+    public InsertionPlan AddBefore(string name, AttentionOptions attention) => And(Named(InsertionSide.Before, name, attention));
 
     /// <summary>This plan and one more rule, as <see cref="Before{TModule}(AttentionOptions)"/>.</summary>
     /// <typeparam name="TModule">The submodules' type.</typeparam>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndBefore<TModule>(AttentionOptions attention)
+    public InsertionPlan AddBefore<TModule>(AttentionOptions attention)
         where TModule : nn.Module
         => And(Typed<TModule>(InsertionSide.Before, attention));
 
     /// <summary>This plan and one more rule, as <see cref="Before(Func{string, nn.Module, bool}, AttentionOptions)"/>.</summary>
     /// <param name="predicate">The condition on path and submodule.</param>
     /// <param name="attention">The attention's settings.</param>
-    public InsertionPlan AndBefore(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
+    public InsertionPlan AddBefore(Func<string, nn.Module, bool> predicate, AttentionOptions attention)
         => And(Chosen(InsertionSide.Before, predicate, attention));
 
     /// <summary>Restricts the last rule to submodules that satisfy a condition; several conditions must all hold.</summary>
@@ -239,8 +239,8 @@ public sealed record InsertionPlan
     public InsertionReport DryRun(nn.Module model, params Tensor[] example)
     {
         using IDisposable? normal = InsertionExtensions.OutsideInferenceMode();
-        using RandomState kept = new();
-        using Resolution resolution = new(model, this, example);
+        using RandomStateScope kept = new();
+        using InsertionResolver resolution = new(model, this, example);
         return resolution.Report();
     }
 

@@ -33,7 +33,7 @@ internal sealed record ModuleNode(string Path, nn.Module Module, ModuleNode? Par
     {
         foreach ((string name, nn.Module child) in parent.Module.named_children())
         {
-            if (child is IAttentionModule or InsertionShelf) continue;
+            if (child is IAttentionModule or AttentionContainer) continue;
             ModuleNode node = new(parent.Path.Length == 0 ? name : $"{parent.Path}.{name}", child, parent);
             yield return node;
             foreach (ModuleNode below in Below(node)) yield return below;

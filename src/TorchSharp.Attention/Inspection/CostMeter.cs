@@ -16,7 +16,7 @@ internal static class CostMeter
         Node[] nodes = [.. root.All()];
         using TrainingModes modes = new(model);
         using Tensor random = Generator.Default.get_state();
-        using BufferState buffers = new(model);
+        using BufferStateScope buffers = new(model);
         try
         {
             TrainingModes.Set(model, training: false);
@@ -44,7 +44,7 @@ internal static class CostMeter
         void Pass()
         {
             using DisposeScope scope = NewDisposeScope();
-            using HeldTensors held = new(model);
+            using ReachableTensors held = new(model);
             call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, inputs, null);
         }
     }
@@ -225,7 +225,7 @@ internal static class CostMeter
             if (!ModuleHooks.CanWatch(Module)) return _hasOwnParameters ? CostCoverage.NotCounted : CostCoverage.Counted;
             if (_calls == 0 && !HidesItsCalls) return CostCoverage.NotCalled;
             if (ours) return CostCoverage.Counted;
-            return _hasOwnParameters || !_hasSubmodules ? CostCoverage.NotCounted : CostCoverage.Functional;
+            return _hasOwnParameters || !_hasSubmodules ? CostCoverage.NotCounted : CostCoverage.PartlyCounted;
         }
 
         /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>

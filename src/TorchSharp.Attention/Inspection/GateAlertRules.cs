@@ -26,7 +26,7 @@ internal static class GateAlertRules
 
         IEnumerable<GateAlert> Gate()
         {
-            if (reading is not { Deviation: double deviation, Minimum: double minimum, Maximum: double maximum, Shut: double shut, Open: double open }) yield break;
+            if (reading is not { StandardDeviation: double deviation, Minimum: double minimum, Maximum: double maximum, ClosedShare: double shut, OpenShare: double open }) yield break;
             double fromOne = Math.Max(Math.Abs(minimum - 1), Math.Abs(maximum - 1));
             bool identity = StartsAsIdentity(module);
             if (identity && fromOne <= options.UniformDeviation)
@@ -64,7 +64,7 @@ internal static class GateAlertRules
                     "addition) or a smaller reduction, or leave it out.");
             }
 
-            if (sigmoid && reading.Dead is double dead && dead >= options.DeadShare && shut < options.SaturatedShare)
+            if (sigmoid && reading.DeadShare is double dead && dead >= options.DeadShare && shut < options.SaturatedShare)
             {
                 yield return Alert(GateAlertKind.Sparse, "share of channels that no sample opens", dead, options.DeadShare,
                     "Sparse: many channels are shut for every sample, and what computes them is wasted. The reduction may be too large: choose a smaller one, or a gate " +
@@ -91,7 +91,7 @@ internal static class GateAlertRules
 
         IEnumerable<GateAlert> Branches()
         {
-            if (reading is not { Peak: double peak, Deviation: double deviation }) yield break;
+            if (reading is not { Peak: double peak, StandardDeviation: double deviation }) yield break;
             if (peak >= options.CollapsedBranch)
             {
                 yield return Alert(GateAlertKind.CollapsedWeights, "largest mean weight of a branch", peak, options.CollapsedBranch,

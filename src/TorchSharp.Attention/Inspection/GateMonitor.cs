@@ -133,10 +133,10 @@ public sealed class GateMonitor : IDisposable
                 using DisposeScope scope = NewDisposeScope();
                 using IDisposable quiet = no_grad();
                 Tensor map = Few(maps[kind]!.detach());
-                GateReading reading = GateMeasure.Of(Steps, name, kind, map, maps);
+                GateReading reading = GateReadingFactory.Of(Steps, name, kind, map, maps);
                 _latest.Add(reading);
                 seen.AddRange(GateAlertRules.Of(reading, maps.Module, _options));
-                if (_options.TensorBoard is { } board) MonitorBoard.Write(board, reading, map);
+                if (_options.TensorBoard is { } board) TensorBoardWriter.Write(board, reading, map);
             }
         }
 

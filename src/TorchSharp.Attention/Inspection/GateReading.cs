@@ -19,10 +19,10 @@ public sealed record GateReading
     public double? Mean { get; init; }
 
     /// <summary>Standard deviation of all values over units and samples.</summary>
-    public double? Deviation { get; init; }
+    public double? StandardDeviation { get; init; }
 
     /// <summary>Root of the mean variance over samples: near 0 for a gate that is the same for every sample.</summary>
-    public double? DeviationOverSamples { get; init; }
+    public double? StandardDeviationOverSamples { get; init; }
 
     /// <summary>Smallest value.</summary>
     public double? Minimum { get; init; }
@@ -31,13 +31,13 @@ public sealed record GateReading
     public double? Maximum { get; init; }
 
     /// <summary>Share of values below <see cref="GateStatistics.Low"/>.</summary>
-    public double? Shut { get; init; }
+    public double? ClosedShare { get; init; }
 
     /// <summary>Share of values above <see cref="GateStatistics.High"/>.</summary>
-    public double? Open { get; init; }
+    public double? OpenShare { get; init; }
 
     /// <summary>Share of channels that no sample opens beyond <see cref="GateStatistics.Low"/>.</summary>
-    public double? Dead { get; init; }
+    public double? DeadShare { get; init; }
 
     /// <summary>Hoyer's sparsity, as <see cref="GateStatistics.Sparsity"/>.</summary>
     public double? Sparsity { get; init; }
@@ -57,8 +57,8 @@ public sealed record GateReading
     /// <summary>Names and values of the numbers that the map has.</summary>
     internal IEnumerable<(string Name, double? Value)> Numbers =>
     [
-        ("mean", Mean), ("deviation", Deviation), ("deviationOverSamples", DeviationOverSamples), ("minimum", Minimum), ("maximum", Maximum),
-        ("shut", Shut), ("open", Open), ("dead", Dead), ("sparsity", Sparsity), ("entropy", Entropy), ("peak", Peak), ("distance", Distance),
+        ("mean", Mean), ("deviation", StandardDeviation), ("deviationOverSamples", StandardDeviationOverSamples), ("minimum", Minimum), ("maximum", Maximum),
+        ("shut", ClosedShare), ("open", OpenShare), ("dead", DeadShare), ("sparsity", Sparsity), ("entropy", Entropy), ("peak", Peak), ("distance", Distance),
         ("notFinite", NotFinite),
     ];
 
@@ -67,11 +67,11 @@ public sealed record GateReading
     {
         StringBuilder line = new(string.Create(CultureInfo.InvariantCulture, $"step {Step}: {Name}"));
         Add("mean", Mean, "0.000");
-        Add("deviation", Deviation, "0.000");
-        Add("over samples", DeviationOverSamples, "0.000");
-        Add("shut", Shut, "0.0 %");
-        Add("open", Open, "0.0 %");
-        Add("dead", Dead, "0.0 %");
+        Add("deviation", StandardDeviation, "0.000");
+        Add("over samples", StandardDeviationOverSamples, "0.000");
+        Add("shut", ClosedShare, "0.0 %");
+        Add("open", OpenShare, "0.0 %");
+        Add("dead", DeadShare, "0.0 %");
         if (Map is AttentionMapKind.Pairwise) Add("entropy", Entropy, "0.000");
         Add("peak", Peak, "0.000");
         Add("distance", Distance, "0.00");

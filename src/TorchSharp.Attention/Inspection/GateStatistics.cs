@@ -62,10 +62,10 @@ public sealed class GateStatistics
     public double VarianceOverSamples => Units == 0 ? 0 : Enumerable.Range(0, Units).Average(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i]);
 
     /// <summary>Share of values below <see cref="Low"/>.</summary>
-    public double LowShare => Values == 0 ? 0 : (double)_low / Values;
+    public double ClosedShare => Values == 0 ? 0 : (double)_low / Values;
 
     /// <summary>Share of values above <see cref="High"/>.</summary>
-    public double HighShare => Values == 0 ? 0 : (double)_high / Values;
+    public double OpenShare => Values == 0 ? 0 : (double)_high / Values;
 
     /// <summary>
     /// Hoyer's sparsity of a sample's gate, mean over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all values are alike, 1 when one is not zero.

@@ -50,7 +50,7 @@ internal static class MapReading
             {
                 using IDisposable quiet = no_grad();
                 using DisposeScope scope = NewDisposeScope();
-                using StillNorms still = new(module);
+                using FrozenNormStatistics still = new(module);
                 return read();
             });
             return output;
@@ -129,11 +129,11 @@ internal static class MapReading
     /// Batch norms that go on using a training batch's own statistics, as the forward pass did, but note nothing. A momentum of zero adds
     /// nothing to the running values and writes no version that a backward pass would object to, unlike a copy put back afterwards.
     /// </summary>
-    private sealed class StillNorms : IDisposable
+    private sealed class FrozenNormStatistics : IDisposable
     {
         private readonly List<(NormBase Norm, double? Momentum, Tensor? Batches)> _norms = [];
 
-        public StillNorms(nn.Module module)
+        public FrozenNormStatistics(nn.Module module)
         {
             foreach (nn.Module child in module.modules())
             {

@@ -78,7 +78,7 @@ public sealed record ModelCost
     /// Classes of the network's own whose modules are counted, but not what their <c>forward</c> calls as functions: products there are missing unless the
     /// class declares them (<see cref="IFunctionalCost"/>).
     /// </summary>
-    public IEnumerable<ModuleCost> PartlyCounted => Modules.Where(module => module.Coverage == CostCoverage.Functional);
+    public IEnumerable<ModuleCost> PartlyCounted => Modules.Where(module => module.Coverage == CostCoverage.PartlyCounted);
 
     /// <summary>The part of attentions in the whole.</summary>
     public AttentionShare AttentionShare

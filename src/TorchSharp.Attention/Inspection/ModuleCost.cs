@@ -32,7 +32,7 @@ public enum CostCoverage
     /// A network's own class: its children are counted; functions that its <c>forward</c> calls (a product, an addition) cannot be seen.
     /// <see cref="IFunctionalCost"/> declares products.
     /// </summary>
-    Functional,
+    PartlyCounted,
 
     /// <summary>There is no formula for it: a layer of a user, a recurrent or a transformer layer, or a class that uses parameters of its own.</summary>
     NotCounted,

@@ -217,15 +217,15 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
         (Tensor gate, Tensor hidden) = BottleneckGate.Forward(pooled, first, firstBias, second, secondBias);
 
         // Biases take no part in the first derivative; as with libtorch's layers they may change before it.
-        GateSteps.Save(ctx, vars[5], vars, pooled, first, second, hidden, gate);
+        GateAutograd.Save(ctx, vars[5], vars, pooled, first, second, hidden, gate);
         return gate;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<BottleneckPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<BottleneckPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];
-        if (is_grad_enabled()) return GateSteps.Composed(given, () => [.. BottleneckGate.Derive(pass, saved, grad_output), null]);
+        if (is_grad_enabled()) return GateAutograd.Composed(given, () => [.. BottleneckGate.Derive(pass, saved, grad_output), null]);
         Tensor?[]? derived = KernelCheck.Derive(() => BottleneckGate.DeriveWhereBiasesStand(pass, saved, grad_output));
         Tensor?[] gradients = BottleneckGate.Backward(pass, saved, grad_output);
         for (int i = 0; derived is not null && i < gradients.Length; i++)
@@ -234,7 +234,7 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
             derived[i]?.Dispose();
         }
 
-        GateSteps.Dispose(given);
-        return GateSteps.Return([.. gradients, null]);
+        GateAutograd.Dispose(given);
+        return GateAutograd.Return([.. gradients, null]);
     });
 }

@@ -4,20 +4,20 @@ namespace TorchSharp.Attention;
 internal static unsafe class ChannelPooling
 {
     /// <summary>Values a channel: one or two.</summary>
-    public static int Results(ChannelReads reads) => reads == ChannelReads.Mean ? 1 : 2;
+    public static int Results(ChannelStatistics reads) => reads == ChannelStatistics.Mean ? 1 : 2;
 
     /// <summary>Writes (1 or 2, N, C) float32 values. The caller keeps the map alive.</summary>
-    public static void Run(in MapView view, ChannelReads reads, float* results)
+    public static void Run(in MapView view, ChannelStatistics reads, float* results)
     {
         MapArguments a = view.Arguments();
         a.First = results;
         a.Second = results + view.ChannelValues;
         a.ResultStride = view.Channels;
         a.Scale = 1f / view.Positions;
-        if (reads.HasFlag(ChannelReads.Maximum)) MapKernels.OverPositions<Pooling>(view, a);
-        else if (reads.HasFlag(ChannelReads.SquaredDeviations)) Deviations(view, a);
-        else if (reads.HasFlag(ChannelReads.Squares)) MapKernels.OverPositions<SquareSums>(view, a);
-        else if (reads.HasFlag(ChannelReads.Magnitudes)) MapKernels.OverPositions<Magnitudes>(view, a);
+        if (reads.HasFlag(ChannelStatistics.Maximum)) MapKernels.OverPositions<Pooling>(view, a);
+        else if (reads.HasFlag(ChannelStatistics.SquaredDeviations)) Deviations(view, a);
+        else if (reads.HasFlag(ChannelStatistics.Squares)) MapKernels.OverPositions<SquareSums>(view, a);
+        else if (reads.HasFlag(ChannelStatistics.Magnitudes)) MapKernels.OverPositions<Magnitudes>(view, a);
         else MapKernels.OverPositions<Summing>(view, a);
     }
 
@@ -62,8 +62,8 @@ internal static unsafe class ChannelPooling
     private static float Element(in MapView view, int sample, int channel, long position)
     {
         long start = (long)sample * view.Channels * view.Positions;
-        long index = start + (view.Pixels ? (position * view.Channels) + channel : ((long)channel * view.Positions) + position);
-        return view.Half
+        long index = start + (view.IsChannelsLast ? (position * view.Channels) + channel : ((long)channel * view.Positions) + position);
+        return view.IsBFloat16
             ? BitConverter.UInt32BitsToSingle((uint)((ushort*)view.Values)[index] << 16)
             : ((float*)view.Values)[index];
     }

@@ -15,10 +15,10 @@ internal static unsafe class ChannelSteps<TVector>
     }
 
     /// <summary>A layer of all samples for a range of its outputs.</summary>
-    public static void Dense(GateStep* step, float* input, int samples, float* output, int from, int to)
+    public static void Dense(InferenceStep* step, float* input, int samples, float* output, int from, int to)
     {
         if (from == to) return;
-        bool both = step->Kind == GateStepKind.DenseOfBoth;
+        bool both = step->Kind == InferenceStepKind.DenseOfBoth;
         int rows = both ? 2 * samples : samples, outputs = step->Outputs;
         DenseRows<TVector>.Run(input, rows, step->Weight, step->Inputs, output, outputs, from, to);
         for (int row = 0; row < rows; row++)
@@ -34,7 +34,7 @@ internal static unsafe class ChannelSteps<TVector>
     }
 
     /// <summary>A convolution over the channels of each sample for a range of (sample, channel).</summary>
-    public static void Neighbours(GateStep* step, float* input, int channels, float* output, int from, int to)
+    public static void Neighbours(InferenceStep* step, float* input, int channels, float* output, int from, int to)
     {
         for (int i = from; i < to;)
         {
@@ -47,7 +47,7 @@ internal static unsafe class ChannelSteps<TVector>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Convolve(GateStep* step, float* input, nint channels, float* output, nint from, nint to)
+    private static void Convolve(InferenceStep* step, float* input, nint channels, float* output, nint from, nint to)
     {
         nint side = step->Kernel / 2, channel = from;
         while (channel < to)
@@ -78,12 +78,12 @@ internal static unsafe class ChannelSteps<TVector>
         }
     }
 
-    private static void AddBias(GateStep* step, float* values, int from, int to)
+    private static void AddBias(InferenceStep* step, float* values, int from, int to)
     {
         for (int i = from; i < to; i++) values[i] += step->Bias[i] * step->BiasFactor;
     }
 
-    private static void Normalize(GateStep* step, float* values, int from, int to)
+    private static void Normalize(InferenceStep* step, float* values, int from, int to)
     {
         for (int i = from; i < to; i++)
         {

@@ -17,14 +17,14 @@ internal sealed class DerivedGradients : IDisposable
         if (step.Length > 1) Channel = Sum(Channel, step[1]);
     }
 
-    public void Dispose() => GateSteps.Dispose(Input, Channel);
+    public void Dispose() => GateAutograd.Dispose(Input, Channel);
 
     private static Tensor? Sum(Tensor? sum, Tensor? step)
     {
         if (sum is null || step is null) return sum ?? step;
         using IDisposable quiet = no_grad();
         Tensor total = sum.Plus(step).DetachFromDisposeScope();
-        GateSteps.Dispose(sum, step);
+        GateAutograd.Dispose(sum, step);
         return total;
     }
 }

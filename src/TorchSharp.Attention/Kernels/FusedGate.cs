@@ -4,7 +4,7 @@ namespace TorchSharp.Attention;
 
 /// <summary>What a gate reads of each channel of a map.</summary>
 [Flags]
-internal enum ChannelReads
+internal enum ChannelStatistics
 {
     Nothing = 0,
     Mean = 1,
@@ -52,34 +52,34 @@ internal readonly struct ChannelSummary
     private Tensor Second => _second ?? _stacked!.select(0, 1);
 
     /// <summary>By libtorch's operations.</summary>
-    public static ChannelSummary Of(Tensor map, ChannelReads reads)
+    public static ChannelSummary Of(Tensor map, ChannelStatistics reads)
     {
         Tensor mean = map.mean([2, 3], keepdim: true);
-        Tensor? second = reads.HasFlag(ChannelReads.Maximum) ? map.amax([2, 3], keepdim: true)
-            : reads.HasFlag(ChannelReads.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
-            : reads.HasFlag(ChannelReads.Squares) ? map.square().sum([2, 3], keepdim: true)
-            : reads.HasFlag(ChannelReads.Magnitudes) ? map.abs().sum([2, 3], keepdim: true)
+        Tensor? second = reads.HasFlag(ChannelStatistics.Maximum) ? map.amax([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelStatistics.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelStatistics.Squares) ? map.square().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelStatistics.Magnitudes) ? map.abs().sum([2, 3], keepdim: true)
             : null;
         return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
     }
 
-    /// <summary>The functions of <see cref="Of(Tensor, ChannelReads)"/>; returns the number of pooled channels.</summary>
-    public static long Count(FunctionCount count, Tensor map, ChannelReads reads)
+    /// <summary>The functions of <see cref="Of(Tensor, ChannelStatistics)"/>; returns the number of pooled channels.</summary>
+    public static long Count(FunctionCount count, Tensor map, ChannelStatistics reads)
     {
         long values = map.numel(), channels = map.size(0) * map.size(1);
         count.Reduce(values, channels);
-        if (reads.HasFlag(ChannelReads.SquaredDeviations)) count.Combine(values, values, channels);
-        if (reads.HasFlag(ChannelReads.SquaredDeviations) || reads.HasFlag(ChannelReads.Squares)) count.Map(values);
-        if (reads != ChannelReads.Mean) count.Reduce(values, channels);
+        if (reads.HasFlag(ChannelStatistics.SquaredDeviations)) count.Combine(values, values, channels);
+        if (reads.HasFlag(ChannelStatistics.SquaredDeviations) || reads.HasFlag(ChannelStatistics.Squares)) count.Map(values);
+        if (reads != ChannelStatistics.Mean) count.Reduce(values, channels);
         return channels;
     }
 
     /// <summary>From the kernel's stacked results, (1 or 2, N, C, 1, 1).</summary>
     public static ChannelSummary Of(Tensor stacked, MapView view)
-        => new(view.Positions, null, null, view.Half ? stacked.to_type(ScalarType.BFloat16) : stacked);
+        => new(view.Positions, null, null, view.IsBFloat16 ? stacked.to_type(ScalarType.BFloat16) : stacked);
 
     /// <summary>What was read, one tensor each.</summary>
-    public IEnumerable<Tensor> Parts(ChannelReads reads) => reads == ChannelReads.Mean ? [Mean] : [Mean, Second];
+    public IEnumerable<Tensor> Parts(ChannelStatistics reads) => reads == ChannelStatistics.Mean ? [Mean] : [Mean, Second];
 
     /// <summary>
     /// A layer of 1×1 convolution on pooled channels. From the kernels it is a matrix product, without a convolution's preparation.
@@ -138,7 +138,7 @@ internal static class FusedGate
 
     private static Tensor? Run(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (module.Decompose() is not { } parts) return MixedGate.TryRun(module, input, overwrite, residual);
+        if (module.Decompose() is not { } parts) return CombinedGate.TryRun(module, input, overwrite, residual);
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
@@ -154,23 +154,23 @@ internal static class FusedGate
     public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
-        if ((channel.Reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0 || !Fits(module, parts)) return null;
+        if ((channel.RequiredStatistics & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0 || !Fits(module, parts)) return null;
         if (!MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
-        if (!PendingNorm.Fits(norm, view) || !PendingNorm.Learns(norm, input) || Hooks.AnyWithin(module)) return null;
-        return AttentionKernels.Checked ? BehindChecked(module, parts, view, norm, input, residual) : TrainBehind(parts, view, norm, input, residual);
+        if (!DeferredBatchNorm.Fits(norm, view) || !DeferredBatchNorm.Learns(norm, input) || Hooks.AnyWithin(module)) return null;
+        return AttentionKernels.Checked ? CheckedAfterNorm(module, parts, view, norm, input, residual) : TrainAfterNorm(parts, view, norm, input, residual);
     }
 
-    private static Tensor? BehindChecked(GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
-        => KernelCheck.Refined(module, norm, input, residual, () => TrainBehind(parts, view, norm, input, residual));
+    private static Tensor? CheckedAfterNorm(GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+        => KernelCheck.Refined(module, norm, input, residual, () => TrainAfterNorm(parts, view, norm, input, residual));
 
-    private static Tensor TrainBehind(GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+    private static Tensor TrainAfterNorm(GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
         GatePass pass = new(parts, view);
         try
         {
             pass.Await(norm);
-            return TrainSteps(pass, PendingNormFunction.apply(input, norm.weight!, norm.bias!, pass), residual);
+            return TrainSteps(pass, DeferredBatchNormFunction.apply(input, norm.weight!, norm.bias!, pass), residual);
         }
         finally
         {
@@ -185,7 +185,7 @@ internal static class FusedGate
     private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel) && FitsHalf(module, parts.Spatial);
 
     private static bool FitsHalf(GateModule module, GateModule? half)
-        => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, StochasticDrop: 0 });
+        => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, AttentionDropPath: 0 });
 
     /// <summary>
     /// Whether the refined map has the type of the map. Parameters of a wider type make libtorch's product wider, which the kernels leave to it. In
@@ -215,7 +215,7 @@ internal static class FusedGate
 
     private static Tensor? Infer(GatePass pass, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (GateRegion.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
+        if (InferenceGateKernel.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
         if (pass.View.Elements < SmallestInferred) return null;
         Tensor? channel = null, spatial = null;
         if (pass.Parts.Channel is { } first && (channel = ChannelGate(first, pass.PoolChannels(input), pass.View)) is null) return null;
@@ -263,11 +263,11 @@ internal static class FusedGate
 
     /// <summary>(N, C, 1, 1) in float32; null where the gate has another type than the map.</summary>
     private static Tensor? ChannelGate(GateModule half, Tensor stacked, MapView view)
-        => Plain(AttentionStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale), view);
+        => Plain(IdentityStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale), view);
 
     /// <summary>(N, 1, H, W) in float32; null where the gate has another type than the map.</summary>
     private static Tensor? SpatialGate(GateModule half, Tensor pooled, MapView view)
-        => Plain(AttentionStart.Blend(half.ExcitePositions(view.Half ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale), view);
+        => Plain(IdentityStart.Blend(half.ExcitePositions(view.IsBFloat16 ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale), view);
 
     private static Tensor? Plain(Tensor gate, MapView view) => gate.dtype == view.Type ? gate.to_type(ScalarType.Float32).contiguous() : null;
 }

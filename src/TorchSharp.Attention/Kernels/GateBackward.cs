@@ -11,7 +11,7 @@ internal sealed unsafe class GateBackward : IDisposable
     private static readonly Scalar _none = float.NaN.ToScalar();
 
     private readonly MapView _view;
-    private readonly ChannelReads _reads;
+    private readonly ChannelStatistics _reads;
     private readonly Tensor _input;
     private readonly Tensor _gradient;
     private readonly Tensor _channel;
@@ -32,7 +32,7 @@ internal sealed unsafe class GateBackward : IDisposable
     /// Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions and, where the step
     /// was a residual block's end, its output.
     /// </summary>
-    public GateBackward(MapView view, ChannelReads reads, List<Tensor> saved, Tensor gradient)
+    public GateBackward(MapView view, ChannelStatistics reads, List<Tensor> saved, Tensor gradient)
     {
         using DisposeScope scope = NewDisposeScope();
         _view = view;
@@ -56,7 +56,7 @@ internal sealed unsafe class GateBackward : IDisposable
         _positionMax = saved[4]?.detach().select(1, 1).contiguous();
 
         // Detached: what is kept here must not keep the graph that keeps it.
-        GateSteps.Dispose([.. saved]);
+        GateAutograd.Dispose([.. saved]);
         Tensor?[] held = [_input, gradient, _gradient, _channel, _spatial, _pooledChannels, _positionMax];
         foreach (Tensor? tensor in held)
         {
@@ -67,7 +67,7 @@ internal sealed unsafe class GateBackward : IDisposable
     /// <summary>What the norm before the gate gets, once the input's gradient is there: that is the gradient of the norm's input then.</summary>
     public NormGradients? NormGradients { get; private set; }
 
-    private bool ReadsMaximum => _reads.HasFlag(ChannelReads.Maximum);
+    private bool ReadsMaximum => _reads.HasFlag(ChannelStatistics.Maximum);
 
     /// <summary>The gradient before the ReLU of a residual block, there once the first reduction has run: the shortcut's too.</summary>
     public Tensor ResidualGradient() => _gradient.alias();
@@ -79,7 +79,7 @@ internal sealed unsafe class GateBackward : IDisposable
         _ties = Keep(MapView.New([_view.Batch, _view.Positions]));
         MapArguments a = Arguments(gradient, _ties, _view.Positions);
         if (_end is null) MapKernels.OverChannels<PositionGradient>(_view, a, maps: 2);
-        else MapKernels.OverChannels<BehindEnd<PositionGradient>>(_view, a, maps: 4);
+        else MapKernels.OverChannels<ThroughAddRelu<PositionGradient>>(_view, a, maps: 4);
         ForgetEnd();
         return gradient;
     }
@@ -113,22 +113,22 @@ internal sealed unsafe class GateBackward : IDisposable
         Tensor gradient = MapView.New([_view.Batch, _view.Channels, 1, 1]);
         Tensor ties = MapView.New([_view.Batch, _view.Channels]);
         MapArguments a = Arguments(gradient, ties, _view.Channels);
-        if (BehindNormAlone)
+        if (OnlyNormPrecedes)
         {
             _centredDot = Keep(MapView.New([_view.Batch, _view.Channels]));
             _sums = Keep(ties);
             a.First = MapView.Pointer(_centredDot);
             if (_end is null) MapKernels.OverPositions<CentredDot>(_view, a, maps: 2);
-            else MapKernels.OverPositions<BehindEnd<CentredDot>>(_view, a, maps: 4);
+            else MapKernels.OverPositions<ThroughAddRelu<CentredDot>>(_view, a, maps: 4);
             ForgetEnd();
-            PendingNorm.Dot(_view, a.First, a.Second, MapView.Pointer(gradient));
+            DeferredBatchNorm.Dot(_view, a.First, a.Second, MapView.Pointer(gradient));
             return gradient.MoveToOuterDisposeScope();
         }
 
         if (_spatial is null && !ReadsMaximum)
         {
             if (_end is null) MapKernels.OverPositions<ChannelDot>(_view, a, maps: 2);
-            else MapKernels.OverPositions<BehindEnd<ChannelDot>>(_view, a, maps: 4);
+            else MapKernels.OverPositions<ThroughAddRelu<ChannelDot>>(_view, a, maps: 4);
             ForgetEnd();
             return gradient.MoveToOuterDisposeScope();
         }
@@ -138,7 +138,7 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelMax = MapView.Pointer(maximum);
         if (_spatial is not null) MapKernels.OverPositions<GatedChannelGradient>(_view, a, maps: 2);
         else if (_end is null) MapKernels.OverPositions<ChannelGradient>(_view, a, maps: 2);
-        else MapKernels.OverPositions<BehindEnd<ChannelGradient>>(_view, a, maps: 4);
+        else MapKernels.OverPositions<ThroughAddRelu<ChannelGradient>>(_view, a, maps: 4);
         ForgetEnd();
         _channelTies = Keep(ties);
         return gradient.MoveToOuterDisposeScope();
@@ -156,11 +156,11 @@ internal sealed unsafe class GateBackward : IDisposable
         a.ChannelShift = shift;
         a.ChannelSlope = a.ChannelPeak = slope;
         a.ChannelMax = ReadsMaximum ? MapView.Pointer(_pooledChannels!) + (_view.Batch * (nint)_view.Channels) : null;
-        if (BehindNormAlone) WriteAtOnce(a);
-        else if (_view.Norm is not null) WriteBehindNorm(a);
+        if (OnlyNormPrecedes) WriteAtOnce(a);
+        else if (_view.Norm is not null) WriteThroughNorm(a);
         else if (ReadsMaximum) Write<ChannelPeaks>(a);
-        else if (_reads.HasFlag(ChannelReads.Magnitudes)) Write<ChannelMagnitudes>(a);
-        else if ((_reads & (ChannelReads.SquaredDeviations | ChannelReads.Squares)) != 0) Write<ChannelMoments>(a);
+        else if (_reads.HasFlag(ChannelStatistics.Magnitudes)) Write<ChannelMagnitudes>(a);
+        else if ((_reads & (ChannelStatistics.SquaredDeviations | ChannelStatistics.Squares)) != 0) Write<ChannelMoments>(a);
         else if (_spatial is null) MapKernels.Write<InputGradient>(_view, a, maps: 2);
         else MapKernels.Write<GatedInputGradient<ChannelMeans>>(_view, a, maps: 3);
         return gradient.MoveToOuterDisposeScope();
@@ -177,10 +177,10 @@ internal sealed unsafe class GateBackward : IDisposable
         float* toMean = MapView.Pointer(given), toSecond = toMean + count;
         float share = (float)(1.0 / _view.Positions);
         for (int i = 0; i < count; i++) shift[i] = toMean[i] * share;
-        for (int i = 0; _reads != ChannelReads.Mean && i < count; i++)
+        for (int i = 0; _reads != ChannelStatistics.Mean && i < count; i++)
         {
-            slope[i] = ReadsMaximum ? toSecond[i] / ties[i] : _reads.HasFlag(ChannelReads.Magnitudes) ? toSecond[i] : 2 * toSecond[i];
-            if (_reads.HasFlag(ChannelReads.SquaredDeviations)) shift[i] -= slope[i] * mean[i];
+            slope[i] = ReadsMaximum ? toSecond[i] / ties[i] : _reads.HasFlag(ChannelStatistics.Magnitudes) ? toSecond[i] : 2 * toSecond[i];
+            if (_reads.HasFlag(ChannelStatistics.SquaredDeviations)) shift[i] -= slope[i] * mean[i];
         }
 
         GC.KeepAlive(given);
@@ -198,10 +198,10 @@ internal sealed unsafe class GateBackward : IDisposable
     /// Whether a pending norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a maximum in between would take
     /// more of them.
     /// </summary>
-    private bool BehindNormAlone => _view.Norm is not null && _spatial is null && !ReadsMaximum;
+    private bool OnlyNormPrecedes => _view.Norm is not null && _spatial is null && !ReadsMaximum;
 
     /// <summary>dx, with its sums on the way, and then dz over it.</summary>
-    private void WriteBehindNorm(MapArguments a)
+    private void WriteThroughNorm(MapArguments a)
     {
         _centredDot = Keep(MapView.New([_view.Batch, _view.Channels]));
         _sums = Keep(MapView.New([_view.Batch, _view.Channels]));
@@ -211,9 +211,9 @@ internal sealed unsafe class GateBackward : IDisposable
         if (_spatial is null) MapKernels.OverPositions<Written<PooledInputGradient<ChannelPeaks>>>(_view, a, maps: 3);
         else if (ReadsMaximum) MapKernels.OverPositions<Written<GatedInputGradient<ChannelPeaks>>>(_view, a, maps: 3);
         else MapKernels.OverPositions<Written<GatedInputGradient<ChannelMeans>>>(_view, a, maps: 3);
-        NormGradients = PendingNorm.Backward(_view, a.Second, a.First);
+        NormGradients = DeferredBatchNorm.Backward(_view, a.Second, a.First);
         a.GradY = a.Y;
-        a.ChannelGate = PendingNorm.Factors(_view);
+        a.ChannelGate = DeferredBatchNorm.Factors(_view);
         a.ChannelShift = a.Second;
         a.ChannelSlope = a.First;
         MapKernels.Write<NormInputGradient>(_view, a, maps: 3);
@@ -223,9 +223,9 @@ internal sealed unsafe class GateBackward : IDisposable
     private void WriteAtOnce(MapArguments a)
     {
         float* sums = MapView.Pointer(_sums!), centred = MapView.Pointer(_centredDot!);
-        PendingNorm.SumsOfGated(_view, a.ChannelGate, a.ChannelShift, sums, centred);
-        NormGradients = PendingNorm.Backward(_view, sums, centred);
-        using Tensor gate = PendingNorm.Through(_view, a.ChannelGate, a.ChannelShift, sums);
+        DeferredBatchNorm.SumsOfGated(_view, a.ChannelGate, a.ChannelShift, sums, centred);
+        NormGradients = DeferredBatchNorm.Backward(_view, sums, centred);
+        using Tensor gate = DeferredBatchNorm.Through(_view, a.ChannelGate, a.ChannelShift, sums);
         a.ChannelGate = MapView.Pointer(gate);
         a.ChannelShift = sums;
         a.ChannelSlope = centred;

@@ -12,14 +12,14 @@ internal static class GateDerivatives
 
     private static readonly Scalar _zero = 0.0.ToScalar();
 
-    public static Tensor PooledChannels(Tensor input, Tensor pooled, Tensor gradient, ChannelReads reads)
+    public static Tensor PooledChannels(Tensor input, Tensor pooled, Tensor gradient, ChannelStatistics reads)
     {
         using Scalar share = (1.0 / (input.size(2) * input.size(3))).ToScalar();
         Tensor dx = gradient[0].mul(share).expand_as(input);
-        if (reads.HasFlag(ChannelReads.Maximum)) dx = dx.Plus(gradient[1].mul(Share(input, pooled[1], [2, 3])));
-        if (reads.HasFlag(ChannelReads.Squares)) dx = dx.Plus(input.mul(gradient[1]).mul(_two));
-        if (reads.HasFlag(ChannelReads.Magnitudes)) dx = dx.Plus(input.sign().mul(gradient[1]));
-        if (reads.HasFlag(ChannelReads.SquaredDeviations)) dx = dx.Plus(input.sub(pooled[0]).mul(gradient[1]).mul(_two));
+        if (reads.HasFlag(ChannelStatistics.Maximum)) dx = dx.Plus(gradient[1].mul(Share(input, pooled[1], [2, 3])));
+        if (reads.HasFlag(ChannelStatistics.Squares)) dx = dx.Plus(input.mul(gradient[1]).mul(_two));
+        if (reads.HasFlag(ChannelStatistics.Magnitudes)) dx = dx.Plus(input.sign().mul(gradient[1]));
+        if (reads.HasFlag(ChannelStatistics.SquaredDeviations)) dx = dx.Plus(input.sub(pooled[0]).mul(gradient[1]).mul(_two));
         return dx.to_type(input.dtype);
     }
 

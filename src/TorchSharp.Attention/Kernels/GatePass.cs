@@ -55,24 +55,24 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
             return;
         }
 
-        Tensor?[] behind = KernelCheck.Derive(() => [.. PendingNorm.Derive(map, Norm.weight!, Norm.eps, expected)])!;
+        Tensor?[] behind = KernelCheck.Derive(() => [.. DeferredBatchNorm.Derive(map, Norm.weight!, Norm.eps, expected)])!;
         KernelCheck.Same($"The gradient of the feature map of a batch norm before {Name}", map, behind[0], gradient);
         if (NormGradients is { } norm)
         {
-            using Tensor weight = PendingNorm.New(norm.Weight), bias = PendingNorm.New(norm.Bias);
+            using Tensor weight = DeferredBatchNorm.New(norm.Weight), bias = DeferredBatchNorm.New(norm.Bias);
             KernelCheck.Same($"The gradient of the weight of a batch norm before {Name}", map, behind[1], weight);
             KernelCheck.Same($"The gradient of the bias of a batch norm before {Name}", map, behind[2], bias);
         }
 
-        GateSteps.Dispose(behind);
+        GateAutograd.Dispose(behind);
     }
 
     /// <summary>Begins behind a norm.</summary>
     public void Await(Modules.BatchNorm2d norm)
     {
         Norm = norm;
-        NormValues = MapView.New([PendingNorm.Arrays, View.Batch, View.Channels]);
-        View = View.Behind(MapView.Pointer(NormValues));
+        NormValues = MapView.New([DeferredBatchNorm.Arrays, View.Batch, View.Channels]);
+        View = View.AfterNorm(MapView.Pointer(NormValues));
     }
 
     public void Forget()
@@ -86,10 +86,10 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     /// <summary>Mean and, where the gate reads one, a second value of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
     public Tensor PoolChannels(Tensor input)
     {
-        ChannelReads reads = Parts.Channel!.Reads;
+        ChannelStatistics reads = Parts.Channel!.RequiredStatistics;
         Tensor pooled = MapView.New([ChannelPooling.Results(reads), View.Batch, View.Channels, 1, 1]);
         if (Norm is null) ChannelPooling.Run(View, reads, MapView.Pointer(pooled));
-        else PendingNorm.Pool(View, reads, MapView.Pointer(pooled));
+        else DeferredBatchNorm.Pool(View, reads, MapView.Pointer(pooled));
         GC.KeepAlive(input);
         return pooled;
     }

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-internal enum GateStepKind
+internal enum InferenceStepKind
 {
     /// <summary>(mean + maximum) / 2.</summary>
     Average,
@@ -19,9 +19,9 @@ internal enum GateStepKind
 }
 
 /// <summary>One step from pooled channels to their gate.</summary>
-internal unsafe struct GateStep
+internal unsafe struct InferenceStep
 {
-    public GateStepKind Kind;
+    public InferenceStepKind Kind;
     public int Inputs;
     public int Outputs;
 
@@ -59,7 +59,7 @@ internal sealed unsafe class GateProgram
     [ThreadStatic]
     private static GateProgram? _ofThread;
 
-    private readonly GateStep[] _steps = new GateStep[MostSteps];
+    private readonly InferenceStep[] _steps = new InferenceStep[MostSteps];
     private int _batch;
     private int _height;
     private int _width;
@@ -72,7 +72,7 @@ internal sealed unsafe class GateProgram
     /// <summary>Whether all that was written down can run.</summary>
     public bool Fits => _fits;
 
-    public ReadOnlySpan<GateStep> Steps => _steps.AsSpan(0, StepCount);
+    public ReadOnlySpan<InferenceStep> Steps => _steps.AsSpan(0, StepCount);
 
     public int StepCount { get; private set; }
 
@@ -100,7 +100,7 @@ internal sealed unsafe class GateProgram
     }
 
     /// <summary>What no step says.</summary>
-    public GateProgram Refuse()
+    public GateProgram MarkUnsupported()
     {
         _fits = false;
         return this;
@@ -109,26 +109,26 @@ internal sealed unsafe class GateProgram
     /// <summary>(mean + maximum) / 2 as what the next step reads, where a module wants that.</summary>
     public GateProgram Average(bool wanted)
     {
-        if (wanted) Next().Kind = GateStepKind.Average;
+        if (wanted) Next().Kind = InferenceStepKind.Average;
         return this;
     }
 
     /// <summary>A 1×1 convolution on pooled channels, with a batch norm behind it.</summary>
-    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation) => Dense(layer, norm, Of(activation), GateStepKind.Dense, 1);
+    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation) => Dense(layer, norm, Of(activation), InferenceStepKind.Dense, 1);
 
     /// <summary>The last layer.</summary>
     public GateProgram Dense(Conv2d layer, GateFunction gate, bool ofTwoBranches = false)
-        => Dense(layer, null, Of(gate), GateStepKind.Dense, ofTwoBranches ? 2 : 1);
+        => Dense(layer, null, Of(gate), InferenceStepKind.Dense, ofTwoBranches ? 2 : 1);
 
     /// <summary>The first layer of two branches with the same weights, mean and maximum; the branches' sum.</summary>
-    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation) => Dense(layer, null, Of(activation), GateStepKind.DenseOfBoth, 1);
+    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation) => Dense(layer, null, Of(activation), InferenceStepKind.DenseOfBoth, 1);
 
     /// <summary>A convolution over channels from one map to one, without a bias.</summary>
     public GateProgram Neighbours(Conv1d layer, bool circular, GateFunction gate)
     {
-        if (!_fits || Hooks.Any(layer) || layer.bias is not null || !Holds(layer.weight)) return Refuse();
-        ref GateStep step = ref Next();
-        step.Kind = GateStepKind.Neighbours;
+        if (!_fits || Hooks.Any(layer) || layer.bias is not null || !Holds(layer.weight)) return MarkUnsupported();
+        ref InferenceStep step = ref Next();
+        step.Kind = InferenceStepKind.Neighbours;
         step.Weight = MapView.Pointer(layer.weight!);
         step.Kernel = (int)layer.weight!.size(2);
         step.Circular = circular;
@@ -141,7 +141,7 @@ internal sealed unsafe class GateProgram
     {
         if (!_fits || !PositionConvolution.TryDescribe(_batch, _height, _width, order, layer, norm, out PositionConvolution.Arguments convolution))
         {
-            return Refuse();
+            return MarkUnsupported();
         }
 
         Convolution = convolution;
@@ -153,17 +153,17 @@ internal sealed unsafe class GateProgram
     /// <summary>The identity starts of the channel and of the spatial half.</summary>
     public void Blend(Tensor? channel, Tensor? spatial)
     {
-        if ((channel is not null && !Holds(channel)) || (spatial is not null && !Holds(spatial))) Refuse();
+        if ((channel is not null && !Holds(channel)) || (spatial is not null && !Holds(spatial))) MarkUnsupported();
         if (!_fits) return;
         if (channel is not null) _steps[StepCount - 1].Alpha = MapView.Pointer(channel);
         if (spatial is not null) PositionAlpha = MapView.Pointer(spatial);
     }
 
-    private GateProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, GateStepKind kind, float biasFactor)
+    private GateProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, InferenceStepKind kind, float biasFactor)
     {
-        if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return Refuse();
-        if (Math.Max(layer.weight!.size(0), layer.weight.size(1)) > MapView.MostCounted) return Refuse();
-        ref GateStep step = ref Next();
+        if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return MarkUnsupported();
+        if (Math.Max(layer.weight!.size(0), layer.weight.size(1)) > MapView.MostCounted) return MarkUnsupported();
+        ref InferenceStep step = ref Next();
         step.Kind = kind;
         step.Outputs = (int)layer.weight!.size(0);
         step.Inputs = (int)layer.weight.size(1);
@@ -173,8 +173,8 @@ internal sealed unsafe class GateProgram
         step.Function = known;
         Weights += (long)step.Outputs * step.Inputs;
         if (norm is null) return this;
-        if (norm.training || Hooks.Any(norm) || !Holds(norm.running_mean) || !Holds(norm.running_var)) return Refuse();
-        if ((norm.weight is not null && !Holds(norm.weight)) || (norm.bias is not null && !Holds(norm.bias))) return Refuse();
+        if (norm.training || Hooks.Any(norm) || !Holds(norm.running_mean) || !Holds(norm.running_var)) return MarkUnsupported();
+        if ((norm.weight is not null && !Holds(norm.weight)) || (norm.bias is not null && !Holds(norm.bias))) return MarkUnsupported();
         step.NormMean = MapView.Pointer(norm.running_mean!);
         step.NormVariance = MapView.Pointer(norm.running_var!);
         step.NormWeight = norm.weight is null ? null : MapView.Pointer(norm.weight);
@@ -183,9 +183,9 @@ internal sealed unsafe class GateProgram
         return this;
     }
 
-    private ref GateStep Next()
+    private ref InferenceStep Next()
     {
-        ref GateStep step = ref _steps[StepCount++];
+        ref InferenceStep step = ref _steps[StepCount++];
         step = default;
         return ref step;
     }

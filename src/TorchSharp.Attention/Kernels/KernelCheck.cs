@@ -166,7 +166,7 @@ internal static unsafe class KernelCheck
 
     private static string Message(string what, Tensor map, double difference, double scale)
     {
-        string layout = MapView.TryOf(map, out MapView view) && view.Pixels ? "channels last" : "contiguous";
+        string layout = MapView.TryOf(map, out MapView view) && view.IsChannelsLast ? "channels last" : "contiguous";
         return string.Create(
             CultureInfo.InvariantCulture,
             $"The kernels and libtorch's operations disagree. {what}: feature map {Check.Shape(map)}, {map.dtype}, {layout}; {get_num_threads()} threads, {AttentionKernels.Description}; "

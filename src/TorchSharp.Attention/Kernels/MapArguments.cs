@@ -99,7 +99,7 @@ internal unsafe interface IMapLayout
 }
 
 /// <summary>NCHW: rows are channels.</summary>
-internal readonly unsafe struct Planes : IMapLayout
+internal readonly unsafe struct Nchw : IMapLayout
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
@@ -124,7 +124,7 @@ internal readonly unsafe struct Planes : IMapLayout
 }
 
 /// <summary>NCHW, the map being what a pending norm makes of X.</summary>
-internal readonly unsafe struct NormedPlanes : IMapLayout
+internal readonly unsafe struct NormedNchw : IMapLayout
 {
     /// <summary>Multiplied and added in two steps whatever the vector, so that equal values stay equal in a row's last elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -137,21 +137,21 @@ internal readonly unsafe struct NormedPlanes : IMapLayout
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
-        => Planes.Channel<TVector>(values, row, start, column);
+        => Nchw.Channel<TVector>(values, row, start, column);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Position<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
-        => Planes.Position<TVector>(values, row, start, column);
+        => Nchw.Position<TVector>(values, row, start, column);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Third<TVector>(float* values, nint third, nint column)
         where TVector : unmanaged, ISimd<TVector>
-        => Planes.Third<TVector>(values, third, column);
+        => Nchw.Third<TVector>(values, third, column);
 }
 
 /// <summary>Channels last: rows are positions.</summary>
-internal readonly unsafe struct Pixels : IMapLayout
+internal readonly unsafe struct ChannelsLast : IMapLayout
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
@@ -177,7 +177,7 @@ internal readonly unsafe struct Pixels : IMapLayout
 
 /// <summary>
 /// Channels last in strips: a pixel's row and its column are where their values of all channels begin. Planes in strips are
-/// <see cref="Planes"/> themselves, the row's value being the channel's and the column's the position's.
+/// <see cref="Nchw"/> themselves, the row's value being the channel's and the column's the position's.
 /// </summary>
 internal readonly unsafe struct PixelStrips : IMapLayout
 {

@@ -11,12 +11,12 @@ internal static unsafe class MapKernels
     /// <summary>One pair of results a channel, over its positions.</summary>
     public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
-        => Reduce<TReduction>(map, &arguments, alongRows: !map.Pixels, maps);
+        => Reduce<TReduction>(map, &arguments, alongRows: !map.IsChannelsLast, maps);
 
     /// <summary>One pair of results a position, over its channels.</summary>
     public static void OverChannels<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
-        => Reduce<TReduction>(map, &arguments, alongRows: map.Pixels, maps);
+        => Reduce<TReduction>(map, &arguments, alongRows: map.IsChannelsLast, maps);
 
     /// <summary>A whole map, element by element.</summary>
     public static void Write<TMap>(in MapView map, MapArguments arguments, int maps = 2)
@@ -38,7 +38,7 @@ internal static unsafe class MapKernels
             : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
             : Reducer<Simd128, TReduction>(map, alongRows);
         int items = a->Matrices * a->Rows, threads = torch.get_num_threads();
-        if (!alongRows && map.Pixels && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, KernelCheck.Guard, out PartsPlan plan))
+        if (!alongRows && map.IsChannelsLast && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, KernelCheck.Guard, out PartsPlan plan))
         {
             ReduceInParts(body, a, TReduction.Second, plan, map.Bytes * maps);
             return;
@@ -99,29 +99,29 @@ internal static unsafe class MapKernels
     internal static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
         where TVector : unmanaged, ISimd<TVector>
         where TMap : struct, IElementwise
-        => (map.Half, map.Pixels) switch
+        => (map.IsBFloat16, map.IsChannelsLast) switch
         {
-            (false, false) when map.Norm is not null => &Elementwise<TVector, Float32, NormedPlanes, TMap>.Rows,
-            (false, false) => &Elementwise<TVector, Float32, Planes, TMap>.Rows,
-            (false, true) => &Elementwise<TVector, Float32, Pixels, TMap>.Rows,
-            (true, false) => &Elementwise<TVector, BFloat16, Planes, TMap>.Rows,
-            _ => &Elementwise<TVector, BFloat16, Pixels, TMap>.Rows,
+            (false, false) when map.Norm is not null => &Elementwise<TVector, Float32, NormedNchw, TMap>.Rows,
+            (false, false) => &Elementwise<TVector, Float32, Nchw, TMap>.Rows,
+            (false, true) => &Elementwise<TVector, Float32, ChannelsLast, TMap>.Rows,
+            (true, false) => &Elementwise<TVector, BFloat16, Nchw, TMap>.Rows,
+            _ => &Elementwise<TVector, BFloat16, ChannelsLast, TMap>.Rows,
         };
 
     internal static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map, bool alongRows)
         where TVector : unmanaged, ISimd<TVector>
         where TReduction : struct, IReduction
-        => (map.Half, map.Pixels, alongRows) switch
+        => (map.IsBFloat16, map.IsChannelsLast, alongRows) switch
         {
-            (false, false, true) when map.Norm is not null => &Reduce<TVector, Float32, NormedPlanes, TReduction>.Rows,
-            (false, false, false) when map.Norm is not null => &Reduce<TVector, Float32, NormedPlanes, TReduction>.Columns,
-            (false, false, true) => &Reduce<TVector, Float32, Planes, TReduction>.Rows,
-            (false, true, true) => &Reduce<TVector, Float32, Pixels, TReduction>.Rows,
-            (true, false, true) => &Reduce<TVector, BFloat16, Planes, TReduction>.Rows,
-            (true, true, true) => &Reduce<TVector, BFloat16, Pixels, TReduction>.Rows,
-            (false, false, false) => &Reduce<TVector, Float32, Planes, TReduction>.Columns,
-            (false, true, false) => &Reduce<TVector, Float32, Pixels, TReduction>.Columns,
-            (true, false, false) => &Reduce<TVector, BFloat16, Planes, TReduction>.Columns,
-            _ => &Reduce<TVector, BFloat16, Pixels, TReduction>.Columns,
+            (false, false, true) when map.Norm is not null => &Reduce<TVector, Float32, NormedNchw, TReduction>.Rows,
+            (false, false, false) when map.Norm is not null => &Reduce<TVector, Float32, NormedNchw, TReduction>.Columns,
+            (false, false, true) => &Reduce<TVector, Float32, Nchw, TReduction>.Rows,
+            (false, true, true) => &Reduce<TVector, Float32, ChannelsLast, TReduction>.Rows,
+            (true, false, true) => &Reduce<TVector, BFloat16, Nchw, TReduction>.Rows,
+            (true, true, true) => &Reduce<TVector, BFloat16, ChannelsLast, TReduction>.Rows,
+            (false, false, false) => &Reduce<TVector, Float32, Nchw, TReduction>.Columns,
+            (false, true, false) => &Reduce<TVector, Float32, ChannelsLast, TReduction>.Columns,
+            (true, false, false) => &Reduce<TVector, BFloat16, Nchw, TReduction>.Columns,
+            _ => &Reduce<TVector, BFloat16, ChannelsLast, TReduction>.Columns,
         };
 }

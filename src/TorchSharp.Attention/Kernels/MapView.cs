@@ -11,8 +11,8 @@ internal readonly unsafe struct MapView
 
     private MapView(Tensor map, bool pixels)
     {
-        Pixels = pixels;
-        Half = map.dtype == ScalarType.BFloat16;
+        IsChannelsLast = pixels;
+        IsBFloat16 = map.dtype == ScalarType.BFloat16;
         Batch = (int)map.size(0);
         Channels = (int)map.size(1);
         Positions = (int)(map.size(2) * map.size(3));
@@ -26,17 +26,17 @@ internal readonly unsafe struct MapView
         Batch = batch;
         Channels = channels;
         Positions = positions;
-        Pixels = pixels;
-        Half = half;
+        IsChannelsLast = pixels;
+        IsBFloat16 = half;
     }
 
     /// <summary>Whether the channels of a position lie side by side.</summary>
-    public bool Pixels { get; }
+    public bool IsChannelsLast { get; }
 
     /// <summary>Whether values are bfloat16 instead of float32.</summary>
-    public bool Half { get; }
+    public bool IsBFloat16 { get; }
 
-    public ScalarType Type => Half ? ScalarType.BFloat16 : ScalarType.Float32;
+    public ScalarType Type => IsBFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
 
     public int Batch { get; }
 
@@ -57,7 +57,7 @@ internal readonly unsafe struct MapView
     /// <summary>One value per position and sample.</summary>
     public long PositionValues => (long)Batch * Positions;
 
-    public long Bytes => Elements * (Half ? 2 : 4);
+    public long Bytes => Elements * (IsBFloat16 ? 2 : 4);
 
     /// <summary>The view, where the map is of a type, place and layout that the kernels know.</summary>
     public static bool TryOf(Tensor map, out MapView view)
@@ -82,24 +82,24 @@ internal readonly unsafe struct MapView
             created = KernelCheck.New(plain.shape, plain.stride(), plain.dtype);
         }
 
-        return new MapView(created, Pixels);
+        return new MapView(created, IsChannelsLast);
     }
 
     /// <summary>Whether another map has the same shape, type and layout.</summary>
     public bool Matches(Tensor map)
-        => map.dim() == 4 && TryOf(map, out MapView other) && (other.Pixels, other.Half, other.Batch, other.Channels, other.Positions)
-            == (Pixels, Half, Batch, Channels, Positions);
+        => map.dim() == 4 && TryOf(map, out MapView other) && (other.IsChannelsLast, other.IsBFloat16, other.Batch, other.Channels, other.Positions)
+            == (IsChannelsLast, IsBFloat16, Batch, Channels, Positions);
 
     /// <summary>A gradient in the same layout; copied, in the caller's dispose scope, if it lies otherwise.</summary>
     public Tensor Align(Tensor map)
     {
         if (Matches(map)) return map;
         Tensor typed = map.to_type(Type);
-        return Pixels ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
+        return IsChannelsLast ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }
 
-    /// <summary>The same values, of which a pending norm makes the map: (<see cref="PendingNorm.Arrays"/>, N, C) values of channels.</summary>
-    public MapView Behind(float* norm) => new(Values, Batch, Channels, Positions, Pixels, Half) { Norm = norm };
+    /// <summary>The same values, of which a pending norm makes the map: (<see cref="DeferredBatchNorm.Arrays"/>, N, C) values of channels.</summary>
+    public MapView AfterNorm(float* norm) => new(Values, Batch, Channels, Positions, IsChannelsLast, IsBFloat16) { Norm = norm };
 
     public MapArguments Arguments()
     {
@@ -108,10 +108,10 @@ internal readonly unsafe struct MapView
             X = Values,
             Matrices = Batch,
             Parts = 1,
-            Rows = Pixels ? Positions : Channels,
-            Columns = Pixels ? Channels : Positions,
+            Rows = IsChannelsLast ? Positions : Channels,
+            Columns = IsChannelsLast ? Channels : Positions,
         };
-        if (Norm is not null) PendingNorm.Describe(this, ref a);
+        if (Norm is not null) DeferredBatchNorm.Describe(this, ref a);
         return a;
     }
 

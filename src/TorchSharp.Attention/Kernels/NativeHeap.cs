@@ -23,7 +23,7 @@ public static class NativeHeap
     /// the environment variables <c>MALLOC_TRIM_THRESHOLD_</c> and <c>MALLOC_MMAP_THRESHOLD_</c> do when they are set before the process begins.
     /// </remarks>
     /// <returns>True where the system's C library is glibc and took the settings; false elsewhere (Windows, macOS, musl) or where glibc refuses; nothing changes then.</returns>
-    public static bool KeepFreed()
+    public static bool RetainFreedMemory()
     {
         if (!OperatingSystem.IsLinux() || !NativeLibrary.TryLoad("libc.so.6", out nint library)) return false;
         if (!NativeLibrary.TryGetExport(library, "gnu_get_libc_version", out _) || !NativeLibrary.TryGetExport(library, "mallopt", out nint address)) return false;

@@ -242,17 +242,17 @@ internal sealed class ConvolvePositionsFunction : SingleTensorFunction<ConvolveP
     {
         Tensor pooled = (Tensor)vars[0], weight = (Tensor)vars[1];
         ConvolutionPass pass = (ConvolutionPass)vars[2];
-        GateSteps.Save(ctx, pass, vars, pooled, weight);
+        GateAutograd.Save(ctx, pass, vars, pooled, weight);
         return PositionConvolutionGradients.Forward(pass.Arguments, pooled, weight);
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<ConvolutionPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<ConvolutionPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];
         if (is_grad_enabled())
         {
-            return GateSteps.Composed(given, () =>
+            return GateAutograd.Composed(given, () =>
             {
                 (Tensor pooled, Tensor weight) = PositionConvolutionGradients.Composed(pass.Order, saved[0], saved[1], grad_output);
                 return [pooled, weight, null];
@@ -271,10 +271,10 @@ internal sealed class ConvolvePositionsFunction : SingleTensorFunction<ConvolveP
         {
             KernelCheck.Same("The gradient of pooled positions before a convolution", saved[0], derived[0], toPooled);
             KernelCheck.Same("The gradient of the weight of a convolution of pooled positions", saved[0], derived[1], toWeight);
-            GateSteps.Dispose(derived);
+            GateAutograd.Dispose(derived);
         }
 
-        GateSteps.Dispose(given);
-        return GateSteps.Return(toPooled, toWeight, null);
+        GateAutograd.Dispose(given);
+        return GateAutograd.Return(toPooled, toWeight, null);
     });
 }

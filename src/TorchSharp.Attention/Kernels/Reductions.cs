@@ -201,7 +201,7 @@ internal readonly unsafe struct GatedChannelGradient : IReduction
 /// Backward of the end of a residual block, max(x · g + residual, 0), on the way of another reduction: writes the gradient before the ReLU,
 /// which that reduction reads.
 /// </summary>
-internal readonly unsafe struct BehindEnd<TReduction> : IReduction
+internal readonly unsafe struct ThroughAddRelu<TReduction> : IReduction
     where TReduction : struct, IReduction
 {
     public static SecondResult Second => TReduction.Second;
@@ -213,7 +213,7 @@ internal readonly unsafe struct BehindEnd<TReduction> : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector gradient = TVector.Behind(TStorage.Load<TVector>(a->End, element), TStorage.Load<TVector>(a->GradEnd, element));
+        TVector gradient = TVector.ReluBackward(TStorage.Load<TVector>(a->End, element), TStorage.Load<TVector>(a->GradEnd, element));
         TStorage.Store(gradient, a->GradY, element);
         TReduction.At<TVector, TStorage, TLayout>(a, element, row, start, column, ref first, ref second);
     }

@@ -11,7 +11,7 @@ internal readonly record struct RegionSizes
     public int Positions { get; init; }
 
     /// <summary>Whether the channels of a position lie side by side: then a row is a position, otherwise a channel.</summary>
-    public bool Pixels { get; init; }
+    public bool IsChannelsLast { get; init; }
 
     /// <summary>Outputs of the widest layer between pooled channels and their gate.</summary>
     public int Widest { get; init; }
@@ -22,16 +22,16 @@ internal readonly record struct RegionSizes
     /// <summary>Whether the gate reads positions.</summary>
     public bool Spatial { get; init; }
 
-    public int Rows => Pixels ? Positions : Channels;
+    public int Rows => IsChannelsLast ? Positions : Channels;
 
-    public int Columns => Pixels ? Channels : Positions;
+    public int Columns => IsChannelsLast ? Channels : Positions;
 
     /// <summary>Whether sums go down columns, so that several threads hold parts of one sum.</summary>
-    public bool HasParts => Pixels ? Channel : Spatial;
+    public bool HasParts => IsChannelsLast ? Channel : Spatial;
 }
 
 /// <summary>
-/// How <see cref="GateRegion"/> cuts a batch: into hands, each with samples and buffers of its own, and the samples of each hand into groups that the
+/// How <see cref="InferenceGateKernel"/> cuts a batch: into hands, each with samples and buffers of its own, and the samples of each hand into groups that the
 /// caches hold. Every size and every offset of a buffer comes from here, in 64 bits. A plan is made for the threads that are asked for and is
 /// right for any smaller number that really runs: hands are dealt to the threads that there are, and a thread beyond <see cref="Team"/> owns nothing.
 /// </summary>

@@ -42,7 +42,7 @@ internal interface ISimd<TSelf>
     static abstract TSelf Rectify(TSelf a);
 
     /// <summary>What ReLU sends back: the gradient where its result is &gt; 0 or NaN, else 0.</summary>
-    static abstract TSelf Behind(TSelf rectified, TSelf gradient);
+    static abstract TSelf ReluBackward(TSelf rectified, TSelf gradient);
 
     /// <summary><paramref name="then"/> where a = b, else 0.</summary>
     static abstract TSelf WhereEqual(TSelf a, TSelf b, TSelf then);
@@ -125,7 +125,7 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
         => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(a._value, Vector512<float>.Zero), Vector512<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd512 Behind(Simd512 rectified, Simd512 gradient)
+    public static Simd512 ReluBackward(Simd512 rectified, Simd512 gradient)
         => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(rectified._value, Vector512<float>.Zero), Vector512<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -207,7 +207,7 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
         => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(a._value, Vector256<float>.Zero), Vector256<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd256 Behind(Simd256 rectified, Simd256 gradient)
+    public static Simd256 ReluBackward(Simd256 rectified, Simd256 gradient)
         => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(rectified._value, Vector256<float>.Zero), Vector256<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -292,7 +292,7 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
         => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(a._value, Vector128<float>.Zero), Vector128<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Simd128 Behind(Simd128 rectified, Simd128 gradient)
+    public static Simd128 ReluBackward(Simd128 rectified, Simd128 gradient)
         => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(rectified._value, Vector128<float>.Zero), Vector128<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -357,7 +357,7 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
 
     public static Simd1 Rectify(Simd1 a) => a._value <= 0 ? new(0) : a;
 
-    public static Simd1 Behind(Simd1 rectified, Simd1 gradient) => rectified._value <= 0 ? new(0) : gradient;
+    public static Simd1 ReluBackward(Simd1 rectified, Simd1 gradient) => rectified._value <= 0 ? new(0) : gradient;
 
     public static Simd1 WhereEqual(Simd1 a, Simd1 b, Simd1 then) => a._value == b._value ? then : new(0);
 

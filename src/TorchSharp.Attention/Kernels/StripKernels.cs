@@ -24,7 +24,7 @@ internal static unsafe class StripKernels
             4 => Writer<Simd128, TMap>(map),
             _ => Writer<Simd1, TMap>(map),
         };
-        NativeTeam.Run(body, a, map.Pixels ? map.Batch * map.Positions : map.Batch * map.Channels, map.Bytes * maps);
+        NativeTeam.Run(body, a, map.IsChannelsLast ? map.Batch * map.Positions : map.Batch * map.Channels, map.Bytes * maps);
     }
 
     /// <summary>
@@ -43,7 +43,7 @@ internal static unsafe class StripKernels
             _ => Reducer<Simd1, TReduction>(map),
         };
         int items = map.Batch * map.Channels;
-        if (map.Pixels)
+        if (map.IsChannelsLast)
         {
             int tile = Math.Max(16, LargestTile / sizeof(float) / a->Width / 16 * 16), threads = torch.get_num_threads();
             while (tile > 32 && (long)map.Batch * ((map.Channels + tile - 1) / tile) < threads) tile = ((tile / 2) + 15) / 16 * 16;
@@ -57,7 +57,7 @@ internal static unsafe class StripKernels
     /// <summary>Lanes of a vector that is no longer than what lies side by side, and no wider than the machine's.</summary>
     private static int Lanes(in MapView map, MapArguments* a)
     {
-        int length = map.Pixels ? a->Channels : a->Width;
+        int length = map.IsChannelsLast ? a->Channels : a->Width;
         int widest = Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4;
         return length >= 16 && widest >= 16 ? 16 : length >= 8 && widest >= 8 ? 8 : length >= 4 ? 4 : 1;
     }
@@ -65,22 +65,22 @@ internal static unsafe class StripKernels
     private static delegate*<MapArguments*, int, int, void> Writer<TVector, TMap>(in MapView map)
         where TVector : unmanaged, ISimd<TVector>
         where TMap : struct, IElementwise
-        => (map.Half, map.Pixels) switch
+        => (map.IsBFloat16, map.IsChannelsLast) switch
         {
-            (false, false) => &StripElementwise<TVector, Float32, Planes, TMap>.InPlanes,
+            (false, false) => &StripElementwise<TVector, Float32, Nchw, TMap>.InPlanes,
             (false, true) => &StripElementwise<TVector, Float32, PixelStrips, TMap>.InPixels,
-            (true, false) => &StripElementwise<TVector, BFloat16, Planes, TMap>.InPlanes,
+            (true, false) => &StripElementwise<TVector, BFloat16, Nchw, TMap>.InPlanes,
             _ => &StripElementwise<TVector, BFloat16, PixelStrips, TMap>.InPixels,
         };
 
     private static delegate*<MapArguments*, int, int, void> Reducer<TVector, TReduction>(in MapView map)
         where TVector : unmanaged, ISimd<TVector>
         where TReduction : struct, IReduction
-        => (map.Half, map.Pixels) switch
+        => (map.IsBFloat16, map.IsChannelsLast) switch
         {
-            (false, false) => &StripReduction<TVector, Float32, Planes, TReduction>.InPlanes,
+            (false, false) => &StripReduction<TVector, Float32, Nchw, TReduction>.InPlanes,
             (false, true) => &StripReduction<TVector, Float32, PixelStrips, TReduction>.InPixels,
-            (true, false) => &StripReduction<TVector, BFloat16, Planes, TReduction>.InPlanes,
+            (true, false) => &StripReduction<TVector, BFloat16, Nchw, TReduction>.InPlanes,
             _ => &StripReduction<TVector, BFloat16, PixelStrips, TReduction>.InPixels,
         };
 }

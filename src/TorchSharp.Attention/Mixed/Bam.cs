@@ -96,7 +96,7 @@ public sealed class Bam : GateModule
     [ComponentName(Name = "spatial")]
     private readonly SpatialBranch _spatial;
 
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -106,7 +106,7 @@ public sealed class Bam : GateModule
         : base(channels, options ??= BamOptions.Paper)
     {
         _mix = new(
-            options.Merge == BamMerge.Multiply ? MixKind.SigmoidOfProduct : MixKind.SigmoidOfSum, ChannelReads.Mean, PlusOne: true);
+            options.Merge == BamMerge.Multiply ? CombinationKind.SigmoidOfProduct : CombinationKind.SigmoidOfSum, ChannelStatistics.Mean, PlusOne: true);
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _channel = new ChannelBranch(channels, ReducedChannels, options);
         _spatial = new SpatialBranch(channels, ReducedChannels, options);
@@ -132,11 +132,11 @@ public sealed class Bam : GateModule
         .And(((BamOptions)Options).Norm == BamNorm.Output ? ChannelLayout.Norm("channel.bn_out") : ChannelLayout.Of());
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+    protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateMix? Mix => _mix;
+    internal override GateCombination? Combination => _mix;
 
-    internal override MixFactors Factor(MapReadings read) => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
+    internal override CombinationFactors ComputeFactors(PooledMap read) => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _spatial.InitializeAsReleased();

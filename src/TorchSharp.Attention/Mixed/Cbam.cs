@@ -124,7 +124,7 @@ public sealed class Cbam : GateModule
     [ComponentName(Name = "spatial")]
     private readonly SpatialAttention _spatial;
 
-    private static readonly GateMix _parallel = new(MixKind.Product, ChannelReads.Mean | ChannelReads.Maximum, Positions: true);
+    private static readonly GateCombination _parallel = new(CombinationKind.Product, ChannelStatistics.Mean | ChannelStatistics.Maximum, Positions: true);
 
     private readonly CbamOrder _order;
 
@@ -155,11 +155,11 @@ public sealed class Cbam : GateModule
         _ => input.mul(_channel.EffectiveGate(input)).mul(_spatial.EffectiveGate(input)),
     };
 
-    internal override GateMix? Mix => _order == CbamOrder.Parallel ? _parallel : null;
+    internal override GateCombination? Combination => _order == CbamOrder.Parallel ? _parallel : null;
 
-    internal override MixFactors Factor(MapReadings read) => new(
-        AttentionStart.Blend(_channel.ExciteChannels(read.Channels), _channel.StartScale),
-        AttentionStart.Blend(_spatial.ExcitePositions(read.Positions), _spatial.StartScale));
+    internal override CombinationFactors ComputeFactors(PooledMap read) => new(
+        IdentityStart.Blend(_channel.ExciteChannels(read.Channels), _channel.StartScale),
+        IdentityStart.Blend(_spatial.ExcitePositions(read.Positions), _spatial.StartScale));
 
     internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
 

@@ -120,8 +120,8 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
     [ComponentName(Name = "sSE")]
     private readonly SpatialPart? _spatial;
 
-    private static readonly GateMix _sum = new(MixKind.Sum, ChannelReads.Mean);
-    private static readonly GateMix _larger = new(MixKind.Larger, ChannelReads.Mean);
+    private static readonly GateCombination _sum = new(CombinationKind.Sum, ChannelStatistics.Mean);
+    private static readonly GateCombination _larger = new(CombinationKind.Larger, ChannelStatistics.Mean);
 
     private readonly ConcurrentSqueezeExcitationOptions _options;
 
@@ -159,20 +159,20 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => _options.Parts switch
     {
-        ScseParts.Channel => ExciteChannels(ChannelSummary.Of(input, Reads)),
+        ScseParts.Channel => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics)),
         ScseParts.Spatial => ExcitePositionsOf(input),
-        _ => GateMix.Compose(this, input),
+        _ => GateCombination.Compose(this, input),
     };
 
     internal override GateParts? Decompose() => _options.Parts == ScseParts.Channel ? new(this) : null;
 
-    internal override ChannelReads Reads => _channel?.Reads ?? ChannelReads.Nothing;
+    internal override ChannelStatistics RequiredStatistics => _channel?.RequiredStatistics ?? ChannelStatistics.Nothing;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled) => _channel!.ExciteChannels(pooled);
 
-    internal override GateMix? Mix => _options.Parts == ScseParts.Both ? _options.Merge == ScseMerge.Maximum ? _larger : _sum : null;
+    internal override GateCombination? Combination => _options.Parts == ScseParts.Both ? _options.Merge == ScseMerge.Maximum ? _larger : _sum : null;
 
-    internal override MixFactors Factor(MapReadings read) => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
+    internal override CombinationFactors ComputeFactors(PooledMap read) => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
 
     private Tensor ExcitePositionsOf(Tensor input) => _options.Gate.Apply(_spatial!.call(input));
 

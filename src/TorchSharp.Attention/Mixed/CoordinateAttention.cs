@@ -102,7 +102,7 @@ public sealed class CoordinateAttention : GateModule
     private readonly Conv2d _convW;
 
     private readonly CoordinateAttentionOptions _options;
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -112,7 +112,7 @@ public sealed class CoordinateAttention : GateModule
         : base(channels, options ??= CoordinateAttentionOptions.Paper)
     {
         _options = options;
-        _mix = new(MixKind.Product, Strips: StripReads.Means, PlusOne: options.Residual);
+        _mix = new(CombinationKind.Product, Strips: StripReads.Means, PlusOne: options.Residual);
         ReducedChannels = options.ReducedFor(channels);
         _conv1 = nn.Conv2d(channels, ReducedChannels, 1, bias: options.Bias);
         if (options.Norm) _bn1 = nn.BatchNorm2d(ReducedChannels);
@@ -142,11 +142,11 @@ public sealed class CoordinateAttention : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("conv1", _options.Bias, "conv_h", "conv_w");
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+    protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateMix? Mix => _mix;
+    internal override GateCombination? Combination => _mix;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
     {
         Tensor hidden = _conv1.call(read.Strips);
         if (_bn1 is not null) hidden = _bn1.CallAnyBatch(hidden);

@@ -168,7 +168,7 @@ public sealed class DynamicAttention : AttentionModule
 
         if (IdentityScale is null) return;
         count.Combine(values, values, values);
-        AttentionStart.CountAdd(count, values, values, IdentityScale);
+        IdentityStart.CountAdd(count, values, values, IdentityScale);
     }
 
     /// <inheritdoc/>
@@ -178,7 +178,7 @@ public sealed class DynamicAttention : AttentionModule
         if (training) _loss.Keep(input.size(0) == 0 ? null : LoadBalance(weights));
         Tensor refined = _options.HardRouting && !training ? Route(input, weights) : Mix(input, weights);
         if (training && Options.Dropout > 0) refined = nn.functional.dropout(refined, Options.Dropout, training: true);
-        return IdentityScale is null ? refined : AttentionStart.Add(input, refined.sub(input), IdentityScale);
+        return IdentityScale is null ? refined : IdentityStart.Add(input, refined.sub(input), IdentityScale);
     }
 
     /// <inheritdoc/>

@@ -88,7 +88,7 @@ public sealed class EfficientLocalAttention : GateModule
     private readonly GroupNorm _normW;
 
     private readonly EfficientLocalAttentionOptions _options;
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -98,7 +98,7 @@ public sealed class EfficientLocalAttention : GateModule
         : base(channels, options ??= EfficientLocalAttentionOptions.Paper)
     {
         _options = options;
-        _mix = new(MixKind.Product, Strips: StripReads.Means, PlusOne: options.Residual);
+        _mix = new(CombinationKind.Product, Strips: StripReads.Means, PlusOne: options.Residual);
         long kernel = options.KernelSize, groups = channels / options.ChannelsPerGroup;
         _convH = nn.Conv2d(channels, channels, (kernel, 1), padding: (kernel / 2, 0), groups: groups, bias: options.Bias);
         _convW = nn.Conv2d(channels, channels, (1, kernel), padding: (0, kernel / 2), groups: groups, bias: options.Bias);
@@ -124,11 +124,11 @@ public sealed class EfficientLocalAttention : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+    protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateMix? Mix => _mix;
+    internal override GateCombination? Combination => _mix;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
         => new(Strip(read.Rows, _convH, _normH), Strip(read.Columns, _convW, _normW));
 
     private Tensor Strip(Tensor strip, Conv2d conv, GroupNorm norm)

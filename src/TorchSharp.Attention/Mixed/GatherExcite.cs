@@ -218,7 +218,7 @@ public sealed class GatherExcite : GateModule
     /// <summary>Over the whole map and without parameters, gathering is pooling.</summary>
     internal override GateParts? Decompose() => _gather is null && _options.Extent == 0 ? new(this) : null;
 
-    internal override ChannelReads Reads => _options.MaxPool ? ChannelReads.Mean | ChannelReads.Maximum : ChannelReads.Mean;
+    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     internal override Tensor ExciteChannels(ChannelSummary pooled)
     {

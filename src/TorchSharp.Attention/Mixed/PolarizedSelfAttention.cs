@@ -146,8 +146,8 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
     [ComponentName(Name = "conv_v_left")]
     private readonly Conv2d _spatialValue;
 
-    private static readonly GateMix _sum = new(MixKind.Sum);
-    private static readonly GateMix _product = new(MixKind.Product);
+    private static readonly GateCombination _sum = new(CombinationKind.Sum);
+    private static readonly GateCombination _product = new(CombinationKind.Product);
 
     private readonly PolarizedSelfAttentionOptions _options;
 
@@ -197,11 +197,11 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+    protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateMix? Mix => _options.Layout == PolarizedLayout.Sequential ? _product : _sum;
+    internal override GateCombination? Combination => _options.Layout == PolarizedLayout.Sequential ? _product : _sum;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
     {
         Tensor channel = ChannelGate(read.Map);
         return new(channel, SpatialGate(_options.Layout == PolarizedLayout.Sequential ? read.Map.mul(channel) : read.Map));

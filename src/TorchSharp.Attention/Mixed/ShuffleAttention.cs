@@ -19,7 +19,7 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
     /// <summary>
     /// Whether the output's channels are shuffled, as in the paper, so that the next layer's groups mix. Without, the module is
     /// an ordinary gate. A shuffled output is never the input: <see cref="AttentionInitialization.Identity"/> and
-    /// <see cref="AttentionOptions.StochasticDrop"/> need false. Default true.
+    /// <see cref="AttentionOptions.AttentionDropPath"/> need false. Default true.
     /// </summary>
     public bool Shuffle { get; init; } = true;
 
@@ -47,11 +47,11 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
                 "Set Shuffle = false, or another Initialization.", nameof(Initialization));
         }
 
-        if (Shuffle && StochasticDrop > 0)
+        if (Shuffle && AttentionDropPath > 0)
         {
             throw new ArgumentException(
-                $"StochasticDrop is {StochasticDrop}, but a sample that skips the attention would keep its channels' order while the others " +
-                "are shuffled. Set Shuffle = false, or StochasticDrop = 0.", nameof(StochasticDrop));
+                $"AttentionDropPath is {AttentionDropPath}, but a sample that skips the attention would keep its channels' order while the others " +
+                "are shuffled. Set Shuffle = false, or AttentionDropPath = 0.", nameof(AttentionDropPath));
         }
     }
 

@@ -38,7 +38,7 @@ public sealed record SimAmOptions : AttentionOptions
 public sealed class SimAm : GateModule
 {
     private static readonly Scalar Half = 0.5.ToScalar();
-    private static readonly GateMix _mix = new(MixKind.Energy, ChannelReads.Mean | ChannelReads.SquaredDeviations);
+    private static readonly GateCombination _mix = new(CombinationKind.Energy, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations);
 
     private readonly Scalar _fourLambda;
 
@@ -77,9 +77,9 @@ public sealed class SimAm : GateModule
         return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).Plus(Half).sigmoid();
     }
 
-    internal override GateMix? Mix => _mix;
+    internal override GateCombination? Combination => _mix;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
         => new(read.Channels.Mean, Precision(read.Channels.SquaredDeviations, read.Channels.Positions));
 
     /// <summary>1 / (4 (v + λ)).</summary>

@@ -71,7 +71,7 @@ public sealed class SimpleCoordinateAttention : GateModule
     private readonly Linear _fcW;
 
     private readonly SimpleCoordinateAttentionOptions _options;
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -81,7 +81,7 @@ public sealed class SimpleCoordinateAttention : GateModule
         : base(channels, options ??= SimpleCoordinateAttentionOptions.Timm)
     {
         _options = options;
-        _mix = new(MixKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
+        _mix = new(CombinationKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _fc1 = nn.Linear(channels, ReducedChannels, hasBias: options.Bias);
         _fcH = nn.Linear(ReducedChannels, channels, hasBias: options.Bias);
@@ -113,14 +113,14 @@ public sealed class SimpleCoordinateAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        (Tensor rows, Tensor columns, _) = Factor(new MapReadings(input, _mix));
+        (Tensor rows, Tensor columns, _) = ComputeFactors(new PooledMap(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.Plus(columns));
         return _options.Residual ? gate.Plus(Scalars.One) : gate;
     }
 
-    internal override GateMix? Mix => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+    internal override GateCombination? Combination => _options.Gate == GateFunction.Sigmoid ? _mix : null;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
         => new(Strip(read.Rows.squeeze(3), _fcH).unsqueeze(3), Strip(read.Columns.squeeze(2), _fcW).unsqueeze(2));
 
     /// <summary>(N, C, length) to the same shape.</summary>

@@ -65,7 +65,7 @@ public sealed class StripAttention : GateModule
     private readonly Conv2d? _convW;
 
     private readonly StripAttentionOptions _options;
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
 
     /// <summary>Builds the module.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
@@ -75,7 +75,7 @@ public sealed class StripAttention : GateModule
         : base(channels, options ??= StripAttentionOptions.Timm)
     {
         _options = options;
-        _mix = new(MixKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
+        _mix = new(CombinationKind.SigmoidOfSum, Strips: StripReads.Means, PlusOne: options.Residual);
         if (options.Convolution)
         {
             long kernel = options.KernelSize;
@@ -100,13 +100,13 @@ public sealed class StripAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        (Tensor rows, Tensor columns, _) = Factor(new MapReadings(input, _mix));
+        (Tensor rows, Tensor columns, _) = ComputeFactors(new PooledMap(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.Plus(columns));
         return _options.Residual ? gate.Plus(Scalars.One) : gate;
     }
 
-    internal override GateMix? Mix => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+    internal override GateCombination? Combination => _options.Gate == GateFunction.Sigmoid ? _mix : null;
 
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
         => new(_convH is null ? read.Rows : _convH.call(read.Rows), _convW is null ? read.Columns : _convW.call(read.Columns));
 }

@@ -66,8 +66,8 @@ public sealed class TripletAttention : GateModule
 {
     private static readonly Scalar Half = 0.5.ToScalar();
     private static readonly Scalar Third = (1.0 / 3).ToScalar();
-    private static readonly GateMix _two = new(MixKind.Sum, Strips: StripReads.MeansAndMaxima);
-    private static readonly GateMix _three = new(MixKind.SumOfThree, Strips: StripReads.MeansAndMaxima, Positions: true);
+    private static readonly GateCombination _two = new(CombinationKind.Sum, Strips: StripReads.MeansAndMaxima);
+    private static readonly GateCombination _three = new(CombinationKind.SumOfThree, Strips: StripReads.MeansAndMaxima, Positions: true);
 
     [ComponentName(Name = "cw")]
     private readonly SpatialAttention _cw;
@@ -110,12 +110,12 @@ public sealed class TripletAttention : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => GateMix.Compose(this, input);
+    protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateMix? Mix => _hw is null ? _two : _three;
+    internal override GateCombination? Combination => _hw is null ? _two : _three;
 
     /// <summary>Each branch pools another axis, which stands second for it.</summary>
-    internal override MixFactors Factor(MapReadings read)
+    internal override CombinationFactors ComputeFactors(PooledMap read)
     {
         Scalar share = _hw is null ? Half : Third;
         Tensor rows = cat([read.Rows, read.RowMaxima], 3).permute(0, 3, 2, 1).contiguous();

@@ -24,8 +24,8 @@ public sealed record AttentionSite(AttentionPosition Position, int Stage, int Bl
     public GateActivation Activation { get; init; } = GateActivation.ReLU;
 
     /// <summary>The convolution that is replaced here; null where the attention refines a map.</summary>
-    public ReplacedConvolution? Convolution => OutputChannels is int output
-        ? new ReplacedConvolution(Channels, output, Stride) { Groups = Groups, Activation = Activation }
+    public ConvolutionSpec? Convolution => OutputChannels is int output
+        ? new ConvolutionSpec(Channels, output, Stride) { Groups = Groups, Activation = Activation }
         : null;
 
     /// <summary>True for the last block of its stage.</summary>

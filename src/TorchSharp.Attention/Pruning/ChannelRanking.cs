@@ -59,12 +59,12 @@ public sealed class ChannelRanking
 
     /// <summary>
     /// Plans to remove the channels of the lowest scores: at most a share of the channels of the groups concerned, less where
-    /// <see cref="PruningOptions.MinimumChannels"/> or <see cref="PruningOptions.Multiple"/> forbid it. Nothing changes yet.
+    /// <see cref="PruningOptions.MinimumChannels"/> or <see cref="PruningOptions.RoundTo"/> forbid it. Nothing changes yet.
     /// </summary>
     /// <param name="fraction">The share, in [0, 1).</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">A setting is out of range, a pattern matches nothing, or there is no channel that may go; the message says why.</exception>
-    public PruningPlan Remove(double fraction, PruningOptions? options = null)
+    public PruningPlan PlanRemoval(double fraction, PruningOptions? options = null)
     {
         if (!(fraction is >= 0 and < 1))
         {

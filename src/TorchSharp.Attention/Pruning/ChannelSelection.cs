@@ -34,14 +34,14 @@ internal static class ChannelSelection
         [
             .. removed.Select((channels, g) =>
             {
-                int[] rounded = Rounded(channels, groups[g].Channels, options.Multiple);
+                int[] rounded = Rounded(channels, groups[g].Channels, options.RoundTo);
                 return (rounded, reasons[g] ?? (rounded.Length > 0 ? null : HeldBack(channels.Count, most[g], options)));
             }),
         ];
 
         string? HeldBack(int chosen, int spare, PruningOptions options)
             => fraction > 0 && spare == 0 ? $"{nameof(PruningOptions.MinimumChannels)} is {options.MinimumChannels}"
-                : chosen > 0 ? $"{nameof(PruningOptions.Multiple)} is {options.Multiple}"
+                : chosen > 0 ? $"{nameof(PruningOptions.RoundTo)} is {options.RoundTo}"
                 : null;
 
         // 0.3 · 10 is a little less than 3.
@@ -50,11 +50,11 @@ internal static class ChannelSelection
 
     private static string?[] Reasons(IReadOnlyList<ChannelGroup> groups, ChannelCriterion criterion, PruningOptions options)
     {
-        NamePatterns meant = Patterns(options.Groups, nameof(PruningOptions.Groups)), spared = Patterns(options.Except, nameof(PruningOptions.Except));
+        NamePatterns meant = Patterns(options.Groups, nameof(PruningOptions.Groups)), spared = Patterns(options.Exclude, nameof(PruningOptions.Exclude));
         return
         [
             .. groups.Select(group => Any(group, spared) || !Any(group, meant) ? LeftOut
-                : group.Obstacle ?? (group.Criterion != criterion && !options.Ungated ? "no gate sees it" : null)),
+                : group.Obstacle ?? (group.Criterion != criterion && !options.IncludeUngated ? "no gate sees it" : null)),
         ];
 
         NamePatterns Patterns(string text, string name)
@@ -84,11 +84,11 @@ internal static class ChannelSelection
 
     private static ArgumentException Nothing(IReadOnlyList<ChannelGroup> groups, string?[] reasons, ChannelCriterion criterion, PruningOptions options)
     {
-        bool ungated = criterion == ChannelCriterion.Gate && !options.Ungated && groups.All(group => group.Criterion != ChannelCriterion.Gate || group.Obstacle is not null);
+        bool ungated = criterion == ChannelCriterion.Gate && !options.IncludeUngated && groups.All(group => group.Criterion != ChannelCriterion.Gate || group.Obstacle is not null);
         string remedy = ungated
-            ? $" No channel gate stands on channels that can go: set {nameof(PruningOptions.Ungated)} = true, or rank by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}."
+            ? $" No channel gate stands on channels that can go: set {nameof(PruningOptions.IncludeUngated)} = true, or rank by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}."
             : Array.TrueForAll(reasons, reason => reason == LeftOut)
-                ? $" {nameof(PruningOptions.Groups)} '{options.Groups}' and {nameof(PruningOptions.Except)} '{options.Except}' leave all groups out; '*' and '' leave none out."
+                ? $" {nameof(PruningOptions.Groups)} '{options.Groups}' and {nameof(PruningOptions.Exclude)} '{options.Exclude}' leave all groups out; '*' and '' leave none out."
             : "";
         return new ArgumentException(
             $"No channel may be removed.{remedy} {string.Join("; ", groups.Select((group, g) => $"{group.Name}: {reasons[g]}"))}.", nameof(options));

@@ -17,7 +17,7 @@ public static class GatePruning
 {
     /// <summary>
     /// Ranks channels by the mean of their gates over a data set, in evaluation mode, batch by batch. Channels that no gate sees have the norms
-    /// of their weights instead, for <see cref="PruningOptions.Ungated"/>. The network's modes, statistics and weights stay as they are.
+    /// of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes, statistics and weights stay as they are.
     /// </summary>
     /// <param name="network">A network with attentions that have a channel gate.</param>
     /// <param name="batches">Images, (N, channels, H, W) each. They are read once and not disposed.</param>
@@ -57,7 +57,7 @@ public static class GatePruning
     /// names it.
     /// </exception>
     /// <exception cref="InvalidOperationException">The network is fused.</exception>
-    public static PruningPlan Remove(FeatureNetwork network, IReadOnlyDictionary<string, IReadOnlyList<int>> channels, params long[] inputShape)
+    public static PruningPlan PlanRemoval(FeatureNetwork network, IReadOnlyDictionary<string, IReadOnlyList<int>> channels, params long[] inputShape)
     {
         ChannelMap map = Pruner.MapOf(network);
         ArgumentNullException.ThrowIfNull(channels);

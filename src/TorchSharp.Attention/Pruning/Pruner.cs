@@ -40,7 +40,7 @@ internal static class Pruner
             Dictionary<string, nn.Module> twins = network.named_modules().ToDictionary(entry => entry.name, entry => entry.module);
             copy.train(network.training);
             foreach ((string name, nn.Module module) in copy.named_modules()) module.train(twins[name].training);
-            AttentionStart.Keep(copy);
+            IdentityStart.Keep(copy);
             return copy;
         }
         catch

@@ -25,7 +25,7 @@ public sealed record PruningOptions
     /// <summary>
     /// What is left of a group is rounded up to a multiple of this, never beyond what it had; hardware likes multiples of 8. Default 1.
     /// </summary>
-    public int Multiple { get; init; } = 1;
+    public int RoundTo { get; init; } = 1;
 
     /// <summary>
     /// Which groups, by their name or a convolution's: <c>*</c> stands for any characters, dots among them, and commas part several patterns, as
@@ -34,18 +34,18 @@ public sealed record PruningOptions
     public string Groups { get; init; } = "*";
 
     /// <summary>Which groups stay whole all the same; patterns as in <see cref="Groups"/>. Default none.</summary>
-    public string Except { get; init; } = "";
+    public string Exclude { get; init; } = "";
 
     /// <summary>
     /// Whether a ranking by gates may also remove channels that no gate sees, by their weights. Default false: they stay. A ranking by
     /// weights ranks all channels anyway.
     /// </summary>
-    public bool Ungated { get; init; }
+    public bool IncludeUngated { get; init; }
 
     internal void Validate()
     {
         Check.Defined(Scope);
         Check.Positive(MinimumChannels);
-        Check.Positive(Multiple);
+        Check.Positive(RoundTo);
     }
 }

@@ -7,8 +7,8 @@ namespace TorchSharp.Attention;
 /// <param name="Name">The group.</param>
 /// <param name="Channels">How many channels it has.</param>
 /// <param name="Kept">Those that stay, ascending, from 0.</param>
-/// <param name="Whole">Why all stay: left out, no gate, an attention that cannot give channels away, or a setting that holds them back; null where some go, or where none is among the lowest.</param>
-public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept, string? Whole)
+/// <param name="KeptReason">Why all stay: left out, no gate, an attention that cannot give channels away, or a setting that holds them back; null where some go, or where none is among the lowest.</param>
+public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept, string? KeptReason)
 {
     /// <summary>Those that go, ascending, from 0.</summary>
     public ValueList<int> Removed => ValueList.Create<int>([.. Enumerable.Range(0, Channels).Except(Kept)]);
@@ -71,7 +71,7 @@ public sealed class PruningPlan
 
         rows.Add(["all", $"{Groups.Sum(group => group.Channels)}", $"{Groups.Sum(group => group.Kept.Count)}", $"{RemovedChannels} channels"]);
         List<string> lines = [ChannelRanking.Aligned(rows)];
-        foreach (IGrouping<string, PrunedGroup> whole in Groups.Where(group => group.Whole is not null).GroupBy(group => group.Whole!))
+        foreach (IGrouping<string, PrunedGroup> whole in Groups.Where(group => group.KeptReason is not null).GroupBy(group => group.KeptReason!))
         {
             lines.Add($"whole, {whole.Key}: {string.Join(", ", whole.Select(group => group.Name))}");
         }

@@ -12,13 +12,13 @@ namespace TorchSharp.Attention;
 public sealed record ChannelSelfAttentionOptions : AttentionOptions
 {
     /// <summary>The paper's equation: alike channels attend to each other.</summary>
-    public static ChannelSelfAttentionOptions Paper { get; } = new() { Unlike = false };
+    public static ChannelSelfAttentionOptions Paper { get; } = new() { NegateSimilarity = false };
 
     /// <summary>The released code: unlike channels attend to each other.</summary>
     public static ChannelSelfAttentionOptions Official { get; } = new();
 
     /// <summary>True: softmax(−X Xᵀ); false: softmax(X Xᵀ). Default true.</summary>
-    public bool Unlike { get; init; } = true;
+    public bool NegateSimilarity { get; init; } = true;
 
     /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new ChannelSelfAttention(channels, this);
@@ -46,7 +46,7 @@ public sealed class ChannelSelfAttention : ContextModule, IFunctionalCost
     public ChannelSelfAttention(int channels, ChannelSelfAttentionOptions? options = null)
         : base(channels, options ??= new ChannelSelfAttentionOptions(), residual: true, ownsIdentityScale: false)
     {
-        _scale = options.Unlike ? -1 : 1;
+        _scale = options.NegateSimilarity ? -1 : 1;
         _gamma = new Parameter(zeros(1));
         Complete();
     }

@@ -101,7 +101,7 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         _proj = nn.Linear(width, channels, hasBias: Options.Bias);
         if (Options.ZeroInitScale) _gamma = new Parameter(zeros(1));
         RegisterComponents();
-        AttentionStart.Keep(this);
+        IdentityStart.Keep(this);
     }
 
     /// <summary>Number of channels of the map that is refined.</summary>

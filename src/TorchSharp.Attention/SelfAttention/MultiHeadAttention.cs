@@ -101,7 +101,7 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         if (Options.Bias) _bias = new Parameter(zeros(3 * width));
         _out = nn.Linear(width, width, hasBias: Options.Bias);
         RegisterComponents();
-        AttentionStart.Keep(this);
+        IdentityStart.Keep(this);
         ResetParameters();
     }
 

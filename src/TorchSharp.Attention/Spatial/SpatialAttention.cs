@@ -132,7 +132,7 @@ public sealed class SpatialAttention : GateModule
         return _options.Gate.Apply(_conv.call(maps));
     }
 
-    internal override void Outline(GateProgram program) => _conv.Outline(program, _options);
+    internal override void BuildInferenceProgram(GateProgram program) => _conv.Outline(program, _options);
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _conv.InitializeAsReleased();
@@ -161,7 +161,7 @@ public sealed class SpatialAttention : GateModule
 
         public void Outline(GateProgram program, SpatialAttentionOptions options)
         {
-            if (HasHooks) program.Refuse();
+            if (HasHooks) program.MarkUnsupported();
             else program.Convolve(_conv2d, _bn, options.MapOrder, options.Gate);
         }
 

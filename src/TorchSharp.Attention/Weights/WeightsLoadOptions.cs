@@ -56,7 +56,7 @@ public sealed record WeightsLoadOptions
     /// <summary>
     /// The part of the model that is loaded, such as <c>encoder</c> of a <see cref="UNet"/>; the rest keeps its values. Default null: all of it.
     /// </summary>
-    public string? Into { get; init; }
+    public string? Submodule { get; init; }
 
     /// <summary>Which dictionary of a PyTorch archive, as in <see cref="WeightsFile.Open"/>. Default null: the one that is meant.</summary>
     public string? Section { get; init; }

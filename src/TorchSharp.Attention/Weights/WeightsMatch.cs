@@ -25,12 +25,12 @@ internal sealed class WeightsMatch
         _module = model;
         _file = file;
         _options = options;
-        _prefix = string.IsNullOrEmpty(options.Into) ? "" : options.Into + ".";
+        _prefix = string.IsNullOrEmpty(options.Submodule) ? "" : options.Submodule + ".";
         KeyValuePair<string, Tensor>[] state = [.. model.state_dict().Where(pair => pair.Key.StartsWith(_prefix, StringComparison.Ordinal))];
         if (state.Length == 0 && _prefix.Length > 0)
         {
             throw new ArgumentException(
-                $"Into is '{options.Into}'; the model has no such part. It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
+                $"Into is '{options.Submodule}'; the model has no such part. It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
         }
 
         _model = new Dictionary<string, Tensor>(state, StringComparer.Ordinal);

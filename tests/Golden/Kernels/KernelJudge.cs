@@ -42,7 +42,7 @@ internal static class KernelJudge
 
     private static long Live()
     {
-        GateSteps.Drop();
+        GateAutograd.Drop();
         return DisposeScopeManager.Statistics.ThreadTotalLiveCount;
     }
 

@@ -36,7 +36,7 @@ internal enum KernelPath
 internal sealed record KernelThresholds(long GroupBytes, long BytesWorthAThread, long? Smallest)
 {
     private static readonly (long Group, long Thread, long Trained, long Inferred) _own =
-        (GateRegion.GroupBytes, NativeTeam.BytesWorthAThread, FusedGate.SmallestTrained, FusedGate.SmallestInferred);
+        (InferenceGateKernel.GroupBytes, NativeTeam.BytesWorthAThread, FusedGate.SmallestTrained, FusedGate.SmallestInferred);
 
     /// <summary>Draws thresholds.</summary>
     public static KernelThresholds Draw(Random random) => new(
@@ -47,7 +47,7 @@ internal sealed record KernelThresholds(long GroupBytes, long BytesWorthAThread,
     /// <summary>Makes them those of the library.</summary>
     public void Use()
     {
-        GateRegion.GroupBytes = GroupBytes;
+        InferenceGateKernel.GroupBytes = GroupBytes;
         NativeTeam.BytesWorthAThread = BytesWorthAThread;
         FusedGate.SmallestTrained = Smallest ?? _own.Trained;
         FusedGate.SmallestInferred = Smallest ?? _own.Inferred;

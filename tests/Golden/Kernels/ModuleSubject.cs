@@ -161,8 +161,8 @@ internal sealed class ModuleSubject : IKernelSubject
         return _trial.Path switch
         {
             KernelPath.OverInput => gate!.RefineOwned(map),
-            KernelPath.EndOfBlock or KernelPath.TrainingEnd => gate!.TryEndBlock(map, shortcut!) ?? Call(map, shortcut),
-            >= KernelPath.BehindNorm => gate!.TryBehind(_norm!, map, shortcut) ?? Call(map, shortcut),
+            KernelPath.EndOfBlock or KernelPath.TrainingEnd => gate!.TryGateAddRelu(map, shortcut!) ?? Call(map, shortcut),
+            >= KernelPath.BehindNorm => gate!.TryFuseAfterNorm(_norm!, map, shortcut) ?? Call(map, shortcut),
             _ => Call(map, shortcut),
         };
     }

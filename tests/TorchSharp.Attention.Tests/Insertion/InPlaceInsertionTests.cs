@@ -72,7 +72,7 @@ public sealed class InPlaceInsertionTests
         Tensor x = randn(2, 3, 6, 6);
         network.eval();
         Tensor expected = network.call(x);
-        using InsertionHandle handle = network.InsertAttention(InsertionPlan.Before("part", Cbam).AndAfter("part", Cbam), x);
+        using InsertionHandle handle = network.InsertAttention(InsertionPlan.Before("part", Cbam).AddAfter("part", Cbam), x);
         Assert.Equal(WeightsFolder.Bytes(expected), WeightsFolder.Bytes(network.call(x)));
         network.train();
 
@@ -115,7 +115,7 @@ public sealed class InPlaceInsertionTests
                 using Wired network = new(create(), wires);
                 network.eval();
                 Tensor x = randn(2, 3, 6, 6), expected = network.call(x);
-                using InsertionHandle handle = network.InsertAttention(InsertionPlan.Before("part", Cbam).AndAfter("part", Cbam).AndAfter("part", Cbam), x);
+                using InsertionHandle handle = network.InsertAttention(InsertionPlan.Before("part", Cbam).AddAfter("part", Cbam).AddAfter("part", Cbam), x);
                 for (int i = 0; i < 2; i++) Assert.Equal(WeightsFolder.Bytes(expected), WeightsFolder.Bytes(network.call(x)));
                 network.call(x).square().sum().backward();
                 Assert.All(handle.Attentions, attention => Assert.NotNull(InsertionTrainingTests.Alpha(attention).grad));
@@ -341,7 +341,7 @@ public sealed class InPlaceInsertionTests
         Tensor x = randn(2, 3, 6, 6);
         network.call(x).sum().backward();
         double[][] before = [.. network.parameters().Select(p => p.grad!.Doubles()), table.Doubles()];
-        network.InsertAttention(InsertionPlan.After("part", Cbam).AndAfter("conv", Cbam), x);
+        network.InsertAttention(InsertionPlan.After("part", Cbam).AddAfter("conv", Cbam), x);
         Assert.Equal(before, [.. network.named_parameters().Where(p => !p.name.Contains("attn", StringComparison.Ordinal)).Select(p => p.parameter.grad!.Doubles()), table.Doubles()]);
         Assert.All(network.named_parameters().Where(p => p.name.Contains("attn", StringComparison.Ordinal)), p => Assert.Null(p.parameter.grad));
         table.Dispose();

@@ -261,7 +261,7 @@ public sealed class InsertAttentionTests
     {
         using nn.Module<Tensor, Tensor> network = UserNetworks.Create("odd");
         using Tensor x = randn(2, 3, 6, 5);
-        InsertionPlan plan = InsertionPlan.After("shared", new SqueezeExcitationOptions { Reduction = 2 }).AndBefore("tail", new EfficientChannelAttentionOptions());
+        InsertionPlan plan = InsertionPlan.After("shared", new SqueezeExcitationOptions { Reduction = 2 }).AddBefore("tail", new EfficientChannelAttentionOptions());
         InsertionReport report = plan.DryRun(network, x);
 
         // Squeeze-and-excitation: 2 · 8 · 4 weights, 4 + 8 biases, alpha; its products for 3 calls on a batch of 2. ECA: a kernel of 3, alpha.
@@ -291,7 +291,7 @@ public sealed class InsertAttentionTests
         Tensor x = randn(2, 3, 9, 8);
         nn.Module<Tensor, Tensor>[] layers = [.. ((Sequential)network[0]).children().Cast<nn.Module<Tensor, Tensor>>()];
         InsertionHandle first = network.InsertAttention(
-            InsertionPlan.Before("features.1", Cbam).WithoutIdentityStart().AndAfter("features.1", Cbam).WithoutIdentityStart(), x);
+            InsertionPlan.Before("features.1", Cbam).WithoutIdentityStart().AddAfter("features.1", Cbam).WithoutIdentityStart(), x);
         InsertionHandle second = network.InsertAttention(InsertionPlan.After("features.1", new SqueezeExcitationOptions { Reduction = 2 }).WithoutIdentityStart(), x);
         InsertionHandle third = network.InsertAttention(InsertionPlan.After("features", new SimAmOptions()).WithoutIdentityStart(), x);
         AttentionModule before = first.Attentions[0], after = first.Attentions[1], later = second.Attentions[0], end = third.Attentions[0];
@@ -372,7 +372,7 @@ public sealed class InsertAttentionTests
     {
         using DisposeScope scope = NewDisposeScope();
         using ForwardNetwork network = new();
-        InsertionHandle handle = network.InsertAttention(InsertionPlan.After("hidden.conv1", Cbam).AndAfter("first", Cbam));
+        InsertionHandle handle = network.InsertAttention(InsertionPlan.After("hidden.conv1", Cbam).AddAfter("first", Cbam));
         Assert.Throws<InvalidOperationException>(() => network.call(randn(1, 3, 5, 5)));
         string message = Assert.Throws<InvalidOperationException>(() => network.call(randn(1, 3, 5, 5))).Message;
         Assert.Contains("'first' (Conv2d) was not called though the network ran", message, StringComparison.Ordinal);
@@ -411,8 +411,8 @@ public sealed class InsertAttentionTests
             seen.Add(y);
             return y;
         });
-        network.InsertAttention(InsertionPlan.After("encoder", Cbam).AndBefore("encoder", Cbam), x);
-        network.InsertAttention(InsertionPlan.After("table", Cbam).AndAfter("last", Cbam), x);
+        network.InsertAttention(InsertionPlan.After("encoder", Cbam).AddBefore("encoder", Cbam), x);
+        network.InsertAttention(InsertionPlan.After("table", Cbam).AddAfter("last", Cbam), x);
         seen.Clear();
         for (int i = 0; i < 3; i++)
         {
@@ -437,7 +437,7 @@ public sealed class InsertAttentionTests
         foreach (nn.Module<Tensor, Tensor> child in (nn.Module<Tensor, Tensor>[])[encoder, table, weight])
         {
             using Sequential network = nn.Sequential(("child", child));
-            network.InsertAttention(InsertionPlan.After("child", Cbam).AndBefore("child", Cbam).WithoutGradient(), x);
+            network.InsertAttention(InsertionPlan.After("child", Cbam).AddBefore("child", Cbam).WithoutGradient(), x);
             for (int i = 0; i < 2; i++)
             {
                 using DisposeScope? scope = scoped ? NewDisposeScope() : null;

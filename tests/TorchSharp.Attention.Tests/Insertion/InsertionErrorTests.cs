@@ -11,7 +11,7 @@ public sealed class InsertionErrorTests
     [
         ("nothing by name", () => new FieldNetwork(), () => InsertionPlan.After("layer3.*.conv2", Cbam), () => [],
             "plan", ["Rule 1 of the plan (cbam after 'layer3.*.conv2') matches no submodule", "block.conv1 (Conv2d)", "fc (Linear)"]),
-        ("nothing by type", () => new FieldNetwork(), () => InsertionPlan.After("conv1", Cbam).AndBefore<ConvTranspose2d>(Cbam), () => [],
+        ("nothing by type", () => new FieldNetwork(), () => InsertionPlan.After("conv1", Cbam).AddBefore<ConvTranspose2d>(Cbam), () => [],
             "plan", ["Rule 2 of the plan (cbam before every ConvTranspose2d) matches no submodule"]),
         ("nothing by predicate", () => new FieldNetwork(), () => InsertionPlan.After("**", Cbam).Where((_, _) => false), () => [],
             "plan", ["cbam after '**', where a predicate holds"]),
@@ -43,7 +43,7 @@ public sealed class InsertionErrorTests
             "example", ["'hidden' (UserBlock) is run by forward", "write hidden.call(x)"]),
         ("not used", () => new ForwardNetwork(), () => InsertionPlan.After("unused", Cbam), () => [randn(1, 3, 6, 6)],
             "example", ["'unused' (Conv2d) was not called", "leave it out of the rule"]),
-        ("settings", () => new FieldNetwork(), () => InsertionPlan.After("conv1", Cbam).AndAfter("conv1", new SqueezeExcitationOptions()), () => [randn(1, 3, 6, 6)],
+        ("settings", () => new FieldNetwork(), () => InsertionPlan.After("conv1", Cbam).AddAfter("conv1", new SqueezeExcitationOptions()), () => [randn(1, 3, 6, 6)],
             "Reduction", ["'se' does not fit after 'conv1' (Conv2d) (8 channels): Reduction is 16"]),
         ("settings and size", () => new FieldNetwork(), () => InsertionPlan.After("conv1", new GatherExciteOptions { GatherParameters = true, MapHeight = 4, MapWidth = 5 }),
             () => [randn(1, 3, 6, 6)], "input", ["'ge' does not fit after 'conv1'", "whole maps of 4×5"]),
@@ -98,7 +98,7 @@ public sealed class InsertionErrorTests
         Says("'split-attention' replaces a convolution", () => InsertionPlan.Before<Conv2d>(new SplitAttentionOptions()));
         Says("'attention-gate' is steered by a second map", () => InsertionPlan.After("conv1", new AttentionGateOptions()));
         Says("name is '', which has an empty level", () => InsertionPlan.After("", Cbam));
-        Says("name is 'a..b'", () => InsertionPlan.After("a", Cbam).AndAfter("a..b", Cbam));
+        Says("name is 'a..b'", () => InsertionPlan.After("a", Cbam).AddAfter("a..b", Cbam));
         Says("The plan has no rule", () => _ = new InsertionPlan([]));
         Says("InsertionSide has After, Before", () => _ = new InsertionPlan([new InsertionRule(Cbam) { Side = (InsertionSide)7 }]));
         Assert.Throws<ArgumentNullException>(() => InsertionPlan.After((string)null!, Cbam));
@@ -114,9 +114,9 @@ public sealed class InsertionErrorTests
     [Fact]
     public void Plans_are_values()
     {
-        InsertionPlan plan = InsertionPlan.After("a.*", Cbam).AndBefore<Conv2d>(new SimAmOptions()).WithoutIdentityStart();
-        Assert.Equal(plan, InsertionPlan.After("a.*", Cbam with { }).AndBefore<Conv2d>(new SimAmOptions()).WithoutIdentityStart());
-        Assert.NotEqual(plan, InsertionPlan.After("a.*", Cbam).AndBefore<Conv2d>(new SimAmOptions()));
+        InsertionPlan plan = InsertionPlan.After("a.*", Cbam).AddBefore<Conv2d>(new SimAmOptions()).WithoutIdentityStart();
+        Assert.Equal(plan, InsertionPlan.After("a.*", Cbam with { }).AddBefore<Conv2d>(new SimAmOptions()).WithoutIdentityStart());
+        Assert.NotEqual(plan, InsertionPlan.After("a.*", Cbam).AddBefore<Conv2d>(new SimAmOptions()));
         Assert.Equal("cbam after 'a.*'; simam before every Conv2d", plan.ToString());
         Assert.Equal("cbam after everything", new InsertionRule(Cbam).ToString());
     }

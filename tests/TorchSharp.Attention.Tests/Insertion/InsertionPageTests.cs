@@ -34,7 +34,7 @@ public sealed class InsertionPageTests
         // begin insert
         InsertionPlan plan = InsertionPlan
             .After("blocks.*.conv2", new CbamOptions { Reduction = 8 })
-            .AndBefore("head", new EfficientChannelAttentionOptions());
+            .AddBefore("head", new EfficientChannelAttentionOptions());
         Console.WriteLine(plan.DryRun(model, image));                         // what would go where, and what it costs
         InsertionHandle handle = model.InsertAttention(plan, image);          // outputs stay what they were, to the last bit
         // end insert
@@ -49,8 +49,8 @@ public sealed class InsertionPageTests
         // begin choose
         InsertionPlan plan = InsertionPlan
             .After<BatchNorm2d>(new SqueezeExcitationOptions { Reduction = 4 }).Where((path, _) => !path.StartsWith("blocks.0", StringComparison.Ordinal))
-            .AndAfter((path, module) => module is Conv2d { out_channels: 16 }, new SimAmOptions())
-            .AndAfter("**.conv1", new GlobalContextOptions { Reduction = 4 }).WithoutIdentityStart();
+            .AddAfter((path, module) => module is Conv2d { out_channels: 16 }, new SimAmOptions())
+            .AddAfter("**.conv1", new GlobalContextOptions { Reduction = 4 }).WithoutIdentityStart();
         // end choose
         Assert.Equal(["blocks.1.bn", "blocks.0.conv1", "blocks.0.conv2", "blocks.1.conv1", "blocks.1.conv2", "blocks.0.conv1", "blocks.1.conv1"],
             plan.DryRun(model).Entries.Select(entry => entry.Path));
@@ -97,7 +97,7 @@ public sealed class InsertionPageTests
         using WeightsFolder folder = new();
         using DisposeScope scope = NewDisposeScope();
         using MyNetwork trained = new(), model = new();
-        InsertionPlan plan = InsertionPlan.After("blocks.*.conv1", new SimAmOptions()).AndAfter("blocks.*", new CbamOptions { Reduction = 8 });
+        InsertionPlan plan = InsertionPlan.After("blocks.*.conv1", new SimAmOptions()).AddAfter("blocks.*", new CbamOptions { Reduction = 8 });
         Tensor image = randn(1, 3, 16, 16);
         trained.InsertAttention(plan, image);
         trained.SaveWeights(folder.PathOf("trained.safetensors"));

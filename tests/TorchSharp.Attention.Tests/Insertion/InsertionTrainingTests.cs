@@ -214,9 +214,9 @@ public sealed class InsertionTrainingTests
         using DisposeScope scope = NewDisposeScope();
         using FieldNetwork network = new();
         Tensor x = randn(2, 3, 9, 8);
-        InsertionReport first = network.InsertAttention(InsertionPlan.After("conv1", Cbam).AndBefore("bn1", Cbam), x).Report;
+        InsertionReport first = network.InsertAttention(InsertionPlan.After("conv1", Cbam).AddBefore("bn1", Cbam), x).Report;
         Assert.All(first.Entries, entry => Assert.Empty(entry.Notes));
-        InsertionReport second = InsertionPlan.After("conv1", Se).AndAfter("conv1", Cbam).AndBefore("conv1", new SimAmOptions()).DryRun(network, x);
+        InsertionReport second = InsertionPlan.After("conv1", Se).AddAfter("conv1", Cbam).AddBefore("conv1", new SimAmOptions()).DryRun(network, x);
         Assert.Equal("There is an attention after 'conv1' (Conv2d) already (cbam). All of them act, in the order of their insertion.", Assert.Single(second.Entries[0].Notes));
         Assert.Contains("already (cbam, se)", Assert.Single(second.Entries[1].Notes), StringComparison.Ordinal);
         Assert.Empty(second.Entries[2].Notes);

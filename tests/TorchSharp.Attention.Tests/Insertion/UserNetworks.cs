@@ -263,22 +263,22 @@ internal static class UserNetworks
         new Dictionary<string, (Func<nn.Module<Tensor, Tensor>>, InsertionPlan, string[])>
         {
             ["fields"] = (() => new FieldNetwork(),
-                InsertionPlan.After("block.conv?", Cbam).AndBefore("block", Self).AndAfter("block.shortcut.0", new SqueezeExcitationOptions { Reduction = 2 }),
+                InsertionPlan.After("block.conv?", Cbam).AddBefore("block", Self).AddAfter("block.shortcut.0", new SqueezeExcitationOptions { Reduction = 2 }),
                 ["block.conv1_attn", "block.conv2_attn", "block_attn_before", "block.shortcut_0_attn"]),
             ["module list"] = (() => new ListNetwork(),
-                InsertionPlan.After("blocks.*", Cbam).AndBefore((path, module) => path == "blocks.1.conv2" && module is Conv2d, new EfficientChannelAttentionOptions()),
+                InsertionPlan.After("blocks.*", Cbam).AddBefore((path, module) => path == "blocks.1.conv2" && module is Conv2d, new EfficientChannelAttentionOptions()),
                 ["blocks.0_attn", "blocks.1_attn", "blocks.2_attn", "blocks.1.conv2_attn_before"]),
             ["sequential"] = (Sequence,
-                InsertionPlan.After<BatchNorm2d>(Cbam).AndBefore("features.1", new SimAmOptions()).AndAfter("features.2", new GlobalContextOptions { Reduction = 2 }),
+                InsertionPlan.After<BatchNorm2d>(Cbam).AddBefore("features.1", new SimAmOptions()).AddAfter("features.2", new GlobalContextOptions { Reduction = 2 }),
                 ["attention.features_1_attn", "attention.features_1_attn_before", "attention.features_2_attn"]),
             ["odd"] = (() => new OddNetwork(),
-                InsertionPlan.After("shared", Cbam).AndBefore("same", Cbam).AndAfter("same", new BamOptions { Reduction = 2 }).AndBefore("tail", Cbam),
+                InsertionPlan.After("shared", Cbam).AddBefore("same", Cbam).AddAfter("same", new BamOptions { Reduction = 2 }).AddBefore("tail", Cbam),
                 ["shared_attn", "same_attn_before", "same_attn", "tail_attn_before"]),
             ["resnet of ours with a plan"] = (() => new ResNet(Cases.TinyResNet with { Attention = AttentionPlan.Of(Cbam).Add(Self, AttentionPosition.StageEnd) }),
-                InsertionPlan.After("layer2.*.conv1", Cbam).AndAfter("**.bn2", new EfficientChannelAttentionOptions()).AndAfter("layer1", Cbam),
+                InsertionPlan.After("layer2.*.conv1", Cbam).AddAfter("**.bn2", new EfficientChannelAttentionOptions()).AddAfter("layer1", Cbam),
                 ["layer2.0.conv1_attn", "layer1.0.bn2_attn", "layer2.0.bn2_attn", "layer3.0.bn2_attn", "layer1_attn2"]),
             ["mobilenet of ours"] = (() => new MobileNetV2(Cases.TinyMobileNet),
-                InsertionPlan.After("features.*", Cbam).AndAfter<BatchNorm2d>(new SimAmOptions()),
+                InsertionPlan.After("features.*", Cbam).AddAfter<BatchNorm2d>(new SimAmOptions()),
                 []),
         };
 

@@ -31,8 +31,8 @@ public sealed class GateMonitorTests : IDisposable
             GateReading reading = monitor.Latest.Single(r => r is { Module: "cbam", Map: AttentionMapKind.Channel });
             Assert.Equal(6, reading.Step);
             Assert.Equal(channel.Mean, reading.Mean!.Value, 1e-5);
-            Assert.Equal(Math.Sqrt(channel.Variance), reading.Deviation!.Value, 1e-5);
-            Assert.Equal(channel.LowShare, reading.Shut!.Value, 1e-5);
+            Assert.Equal(Math.Sqrt(channel.Variance), reading.StandardDeviation!.Value, 1e-5);
+            Assert.Equal(channel.ClosedShare, reading.ClosedShare!.Value, 1e-5);
             Assert.Equal(maps["cbam"].ChannelGate!.narrow(0, 0, 2).max().item<float>(), reading.Maximum!.Value, 1e-5);
             PairwiseStatistics pairs = new();
             pairs.Add(maps["self"].PairwiseWeights!.narrow(0, 0, 2), (5, 4));

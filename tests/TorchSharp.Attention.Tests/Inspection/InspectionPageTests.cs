@@ -25,7 +25,7 @@ public sealed class InspectionPageTests
         // begin statistics
         GateStatistics statistics = new(classes: 10);
         statistics.Add(maps["layer3.0.attn"].ChannelGate!, labels);   // batch by batch
-        double shut = statistics.LowShare, open = statistics.HighShare, varies = statistics.VarianceOverSamples;
+        double shut = statistics.ClosedShare, open = statistics.OpenShare, varies = statistics.VarianceOverSamples;
         IReadOnlyList<int> dead = statistics.Dead;
         // end statistics
         Assert.True(shut + open <= 1 && varies >= 0 && dead.Count <= 256);

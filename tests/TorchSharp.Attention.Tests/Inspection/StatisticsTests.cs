@@ -23,8 +23,8 @@ public sealed class StatisticsTests
         Assert.Equal((23, 7, 0), (statistics.Samples, statistics.Units, statistics.NotFinite));
         Assert.Equal(mean, statistics.Mean, 1e-12);
         Assert.Equal(all.Average(value => (value - mean) * (value - mean)), statistics.Variance, 1e-12);
-        Assert.Equal(all.Count(value => value < 0.05) / 161.0, statistics.LowShare, 1e-12);
-        Assert.Equal(all.Count(value => value > 0.95) / 161.0, statistics.HighShare, 1e-12);
+        Assert.Equal(all.Count(value => value < 0.05) / 161.0, statistics.ClosedShare, 1e-12);
+        Assert.Equal(all.Count(value => value > 0.95) / 161.0, statistics.OpenShare, 1e-12);
         Assert.Equal([4], statistics.Dead);
         Assert.Equal(samples.Average(Hoyer), statistics.Sparsity, 1e-12);
         Assert.Equal(samples.Average(Entropy), statistics.Entropy, 1e-12);

@@ -3,7 +3,7 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What branch modules should compute, in plain loops: the branches of a sample, their weights, the weighted sum.</summary>
 internal static class BranchOracle
 {
-    public static DenseMap Forward(BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
+    public static DenseMap Forward(BranchAttentionOptions options, DenseMap x, ConvolutionSpec convolution, OracleState state, bool training)
     {
         (DenseMap[] branches, double[,,] weights) = Run(options, x, convolution, state, training);
         return DenseMap.Of(x.N, convolution.OutputChannels, branches[0].H, branches[0].W, (n, c, row, column) =>
@@ -15,11 +15,11 @@ internal static class BranchOracle
     }
 
     /// <summary>Weights by sample, branch and channel, in the order of the module's (N, M, C).</summary>
-    public static double[] Weights(BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state)
+    public static double[] Weights(BranchAttentionOptions options, DenseMap x, ConvolutionSpec convolution, OracleState state)
         => [.. Run(options, x, convolution, state, training: false).Weights.Cast<double>()];
 
     private static (DenseMap[] Branches, double[,,] Weights) Run(
-        BranchAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training) => options switch
+        BranchAttentionOptions options, DenseMap x, ConvolutionSpec convolution, OracleState state, bool training) => options switch
         {
             SelectiveKernelOptions kernel => SelectiveKernel(kernel, x, convolution, state, training),
             SplitAttentionOptions split => SplitAttention(split, x, convolution, state, training),
@@ -27,7 +27,7 @@ internal static class BranchOracle
         };
 
     private static (DenseMap[] Branches, double[,,] Weights) SelectiveKernel(
-        SelectiveKernelOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
+        SelectiveKernelOptions options, DenseMap x, ConvolutionSpec convolution, OracleState state, bool training)
     {
         (_, int outputs, int stride) = convolution;
         int paths = options.KernelSizes.Count, groups = options.Groups ?? Math.Max(1, options.SplitInput ? convolution.Groups / paths : convolution.Groups);
@@ -52,7 +52,7 @@ internal static class BranchOracle
     }
 
     private static (DenseMap[] Branches, double[,,] Weights) SplitAttention(
-        SplitAttentionOptions options, DenseMap x, ReplacedConvolution convolution, OracleState state, bool training)
+        SplitAttentionOptions options, DenseMap x, ConvolutionSpec convolution, OracleState state, bool training)
     {
         (int inputs, int outputs, int stride) = convolution;
         bool depthwise = options.Groups is null && convolution.Groups > 1 && convolution.Groups == inputs;

@@ -182,7 +182,7 @@ internal static class DanetOracle
         {
             double energy = 0;
             for (int p = 0; p < x.H * x.W; p++) energy += x[n, a, p / x.W, p % x.W] * x[n, b, p / x.W, p % x.W];
-            return options.Unlike ? -energy : energy;
+            return options.NegateSimilarity ? -energy : energy;
         }));
 }
 

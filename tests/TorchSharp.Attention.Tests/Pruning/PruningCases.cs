@@ -72,7 +72,7 @@ internal static class PruningCases
 
     /// <summary>A plan that takes away some channels, not at the ends alone, of each group that a filter names.</summary>
     public static PruningPlan Take(FeatureNetwork network, ChannelRanking ranking, Func<ChannelGroup, bool> groups)
-        => GatePruning.Remove(
+        => GatePruning.PlanRemoval(
             network, ranking.Groups.Where(groups).ToDictionary(group => group.Name, group => (IReadOnlyList<int>)[0, 2, group.Channels / 2, group.Channels - 1]), 1, 3, 12, 12);
 
     private static string NormOf(string convolution)

@@ -13,7 +13,7 @@ public sealed class PruningErrorTests
     {
         using ResNet network = new(PruningCases.Basic);
         ChannelRanking ranking = GatePruning.RankByNorm(network, Shape);
-        Assert.Contains("[0, 1)", Assert.Throws<ArgumentOutOfRangeException>(() => ranking.Remove(fraction)).Message, StringComparison.Ordinal);
+        Assert.Contains("[0, 1)", Assert.Throws<ArgumentOutOfRangeException>(() => ranking.PlanRemoval(fraction)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -21,13 +21,13 @@ public sealed class PruningErrorTests
     {
         using ResNet network = new(PruningCases.Basic);
         ChannelRanking ranking = GatePruning.RankByNorm(network, Shape);
-        Refused("Except is 'layer9.*', of which 'layer9.*' matches no group", () => ranking.Remove(0.5, new PruningOptions { Except = "layer9.*" }));
-        Refused("of which 'conv9' matches no group. There are: layer1, layer1.0.conv1", () => ranking.Remove(0.5, new PruningOptions { Groups = "layer1, conv9" }));
-        Refused("MinimumChannels is 0", () => ranking.Remove(0.5, new PruningOptions { MinimumChannels = 0 }));
-        Refused("Multiple is 0", () => ranking.Remove(0.5, new PruningOptions { Multiple = 0 }));
-        Refused("Scope is 7", () => ranking.Remove(0.5, new PruningOptions { Scope = (PruningScope)7 }));
-        Refused("No channel may be removed", () => ranking.Remove(0.5, new PruningOptions { Except = "*" }));
-        Refused("leave all groups out; '*' and '' leave none out", () => ranking.Remove(0.5, new PruningOptions { Groups = "" }));
+        Refused("Except is 'layer9.*', of which 'layer9.*' matches no group", () => ranking.PlanRemoval(0.5, new PruningOptions { Exclude = "layer9.*" }));
+        Refused("of which 'conv9' matches no group. There are: layer1, layer1.0.conv1", () => ranking.PlanRemoval(0.5, new PruningOptions { Groups = "layer1, conv9" }));
+        Refused("MinimumChannels is 0", () => ranking.PlanRemoval(0.5, new PruningOptions { MinimumChannels = 0 }));
+        Refused("Multiple is 0", () => ranking.PlanRemoval(0.5, new PruningOptions { RoundTo = 0 }));
+        Refused("Scope is 7", () => ranking.PlanRemoval(0.5, new PruningOptions { Scope = (PruningScope)7 }));
+        Refused("No channel may be removed", () => ranking.PlanRemoval(0.5, new PruningOptions { Exclude = "*" }));
+        Refused("leave all groups out; '*' and '' leave none out", () => ranking.PlanRemoval(0.5, new PruningOptions { Groups = "" }));
         Refused("There is no group 'layer1.0'", () => _ = ranking["layer1.0"]);
         Refused("inputShape is [1, 4, 12, 12]", () => GatePruning.RankByNorm(network, 1, 4, 12, 12));
     }
@@ -37,13 +37,13 @@ public sealed class PruningErrorTests
     {
         using ResNet network = new(PruningCases.Basic);
         ChannelRanking ranking = GatePruning.RankByNorm(network, Shape);
-        PruningPlan few = ranking.Remove(0.5, new PruningOptions { MinimumChannels = 1000 }), coarse = ranking.Remove(0.5, new PruningOptions { MinimumChannels = 1, Multiple = 1000 });
+        PruningPlan few = ranking.PlanRemoval(0.5, new PruningOptions { MinimumChannels = 1000 }), coarse = ranking.PlanRemoval(0.5, new PruningOptions { MinimumChannels = 1, RoundTo = 1000 });
         Assert.Equal((0, 0), (few.RemovedChannels, coarse.RemovedChannels));
-        Assert.All(few.Groups, group => Assert.Equal("MinimumChannels is 1000", group.Whole));
+        Assert.All(few.Groups, group => Assert.Equal("MinimumChannels is 1000", group.KeptReason));
         Assert.Contains("whole, MinimumChannels is 1000: layer1, layer1.0.conv1", few.ToString(), StringComparison.Ordinal);
         Assert.Contains("whole, Multiple is 1000: ", coarse.ToString(), StringComparison.Ordinal);
-        Assert.All(ranking.Remove(0, new PruningOptions { MinimumChannels = 1000 }).Groups, group => Assert.Null(group.Whole));
-        Assert.All(ranking.Remove(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1 }).Groups, group => Assert.Null(group.Whole));
+        Assert.All(ranking.PlanRemoval(0, new PruningOptions { MinimumChannels = 1000 }).Groups, group => Assert.Null(group.KeptReason));
+        Assert.All(ranking.PlanRemoval(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1 }).Groups, group => Assert.Null(group.KeptReason));
     }
 
     [Theory]
@@ -68,7 +68,7 @@ public sealed class PruningErrorTests
         Refused("'stem', which is no group of ResNet. There are: layer1", () => Remove("stem", [0]));
         Refused("'layer2', but layer2.0.attn (TripletAttention) cannot give channels away", () => Remove("layer2", [0]));
 
-        PruningPlan Remove(string group, IEnumerable<int> channels) => GatePruning.Remove(network, new Dictionary<string, IReadOnlyList<int>> { [group] = [.. channels] }, Shape);
+        PruningPlan Remove(string group, IEnumerable<int> channels) => GatePruning.PlanRemoval(network, new Dictionary<string, IReadOnlyList<int>> { [group] = [.. channels] }, Shape);
     }
 
     [Fact]
@@ -79,7 +79,7 @@ public sealed class PruningErrorTests
             .Add(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv).InStages(2);
         using ResNet network = new(PruningCases.Basic with { Attention = plan });
         using Tensor x = randn(2, 3, 12, 12);
-        PruningPlan pruned = GatePruning.Rank(network, [x]).Remove(0.5);
+        PruningPlan pruned = GatePruning.Rank(network, [x]).PlanRemoval(0.5);
         string text = pruned.ToString();
         Assert.Contains("layer2.0.attn (SelfAttention2d) cannot give channels away: layer2", text, StringComparison.Ordinal);
         Assert.Contains("layer2.0.conv1 (SelectiveKernel) cannot give channels away: layer1, layer2.0.conv1", text, StringComparison.Ordinal);
@@ -106,8 +106,8 @@ public sealed class PruningErrorTests
         // A gate on channels that are left out is none.
         using ResNet gated = new(PruningCases.Basic with { Attention = AttentionPlan.Of(new EfficientChannelAttentionOptions()) });
         ChannelRanking ranking = GatePruning.Rank(gated, [x]);
-        Refused("No channel may be removed", () => ranking.Remove(0.5, new PruningOptions { Groups = "layer1.0.conv1" }));
-        Assert.True(ranking.Remove(0.5, new PruningOptions { Groups = "layer1.0.conv1", Ungated = true }).RemovedChannels > 0);
+        Refused("No channel may be removed", () => ranking.PlanRemoval(0.5, new PruningOptions { Groups = "layer1.0.conv1" }));
+        Assert.True(ranking.PlanRemoval(0.5, new PruningOptions { Groups = "layer1.0.conv1", IncludeUngated = true }).RemovedChannels > 0);
     }
 
     [Fact]
@@ -116,7 +116,7 @@ public sealed class PruningErrorTests
         using UNet unet = new(new UNetOptions { Widths = [4, 8] });
         using ResNet network = new(PruningCases.Basic), wider = new(PruningCases.Basic with { StemWidth = 16 });
         using ResNet fused = network.FuseForInference();
-        PruningPlan plan = GatePruning.RankByNorm(network, Shape).Remove(0.3);
+        PruningPlan plan = GatePruning.RankByNorm(network, Shape).PlanRemoval(0.3);
         Refused("UNet cannot be pruned; ResNet and MobileNetV2 can", () => GatePruning.RankByNorm(unet, Shape));
         Refused("The plan is for another network", () => wider.Prune(plan));
         Assert.Contains("fused for inference", Assert.Throws<InvalidOperationException>(() => GatePruning.RankByNorm(fused, Shape)).Message, StringComparison.Ordinal);

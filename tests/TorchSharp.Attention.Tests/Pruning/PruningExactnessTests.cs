@@ -85,9 +85,9 @@ public sealed class PruningExactnessTests
 
         double Error(int[] channels)
         {
-            using ResNet larger = network.Prune(GatePruning.Remove(network, new Dictionary<string, IReadOnlyList<int>>(), 1, 3, 12, 12));
+            using ResNet larger = network.Prune(GatePruning.PlanRemoval(network, new Dictionary<string, IReadOnlyList<int>>(), 1, 3, 12, 12));
             ChannelRanking ranking = GatePruning.RankByNorm(larger, 1, 3, 12, 12);
-            PruningPlan plan = GatePruning.Remove(larger, new Dictionary<string, IReadOnlyList<int>> { ["layer1.0.conv1"] = channels }, 1, 3, 12, 12);
+            PruningPlan plan = GatePruning.PlanRemoval(larger, new Dictionary<string, IReadOnlyList<int>> { ["layer1.0.conv1"] = channels }, 1, 3, 12, 12);
             Assert.Contains("side by side", plan.ToString(), StringComparison.Ordinal);
             using ResNet smaller = larger.Prune(plan);
             PruningCases.Silence(larger, ranking, plan);
@@ -104,7 +104,7 @@ public sealed class PruningExactnessTests
         {
             Attention = AttentionPlan.Of(new EfficientChannelAttentionOptions(), AttentionPosition.AfterConv1),
         }));
-        using ResNet smaller = network.Prune(GatePruning.Remove(network, new Dictionary<string, IReadOnlyList<int>> { ["layer1.0.conv1"] = [1, 2, 7] }, 1, 3, 12, 12));
+        using ResNet smaller = network.Prune(GatePruning.PlanRemoval(network, new Dictionary<string, IReadOnlyList<int>> { ["layer1.0.conv1"] = [1, 2, 7] }, 1, 3, 12, 12));
         EfficientChannelAttention eca = (EfficientChannelAttention)smaller.named_modules().Single(entry => entry.name == "layer1.0.attn_conv1").module;
         double[] kernel = network.state_dict()["layer1.0.attn_conv1.conv.weight"].Doubles();
         using Tensor x = rand(1, 9, 2, 2, dtype: ScalarType.Float64), means = x.mean([2, 3]), gate = eca.Gate(x);

@@ -21,7 +21,7 @@ public sealed class PruningPageTests
 
         // begin prune
         ChannelRanking ranking = GatePruning.Rank(network, batches);                 // mean gate of every channel over a data set
-        PruningPlan plan = ranking.Remove(0.5, new PruningOptions { Multiple = 8 }); // at most half of the channels that a gate sees
+        PruningPlan plan = ranking.PlanRemoval(0.5, new PruningOptions { RoundTo = 8 }); // at most half of the channels that a gate sees
         Console.WriteLine(plan);                                                     // what goes, what stays and why, cost before and after
         using MobileNetV2 smaller = network.Prune(plan);                             // a new network; the old one stays as it is
         TrainOn(smaller);                                                            // your loop, a few epochs; make the optimizer anew
@@ -46,13 +46,13 @@ public sealed class PruningPageTests
         {
             Scope = PruningScope.Global,      // or Group: every group loses the same share
             MinimumChannels = 16,             // left of every group
-            Multiple = 8,                     // what is left is rounded up to a multiple
+            RoundTo = 8,                     // what is left is rounded up to a multiple
             Groups = "layer*.conv*",          // by the names of groups and of their convolutions
-            Except = "layer4.*",
+            Exclude = "layer4.*",
         };
         // end options
         using ResNet resnet = ResNet.ResNet18(classes: 3);
-        PruningPlan some = GatePruning.RankByNorm(resnet, 1, 3, 64, 64).Remove(0.3, inner);
+        PruningPlan some = GatePruning.RankByNorm(resnet, 1, 3, 64, 64).PlanRemoval(0.3, inner);
         Assert.All(some.Groups.Where(group => group.Removed.Count > 0), group => Assert.False(group.Name.StartsWith("layer4", StringComparison.Ordinal)));
     }
 

@@ -65,16 +65,16 @@ public sealed class PruningTests
         using MobileNetV2 network = PruningCases.Random(new MobileNetV2(PruningCases.Mobile with { Attention = Se }));
         using Tensor x = PruningCases.Images(2, size: 8);
         ChannelRanking ranking = GatePruning.Rank(network, [x]);
-        PruningPlan plan = ranking.Remove(0.4, new PruningOptions { MinimumChannels = 2 });
+        PruningPlan plan = ranking.PlanRemoval(0.4, new PruningOptions { MinimumChannels = 2 });
         (double Score, bool Removed)[] all =
         [
-            .. plan.Groups.Where(group => group.Whole is null && group.Kept.Count > 2).SelectMany(group =>
+            .. plan.Groups.Where(group => group.KeptReason is null && group.Kept.Count > 2).SelectMany(group =>
                 ranking[group.Name].Scores.Select((score, i) => (score / ranking[group.Name].Scores.Average(), group.Removed.Contains(i)))),
         ];
         Assert.True(all.Where(entry => entry.Removed).Max(entry => entry.Score) <= all.Where(entry => !entry.Removed).Min(entry => entry.Score));
-        int candidates = plan.Groups.Where(group => group.Whole is null).Sum(group => group.Channels);
+        int candidates = plan.Groups.Where(group => group.KeptReason is null).Sum(group => group.Channels);
         Assert.Equal((int)((0.4 * candidates) + 1e-9), plan.RemovedChannels);
-        Assert.Equal("no gate sees it", plan.Groups.Single(group => group.Name == "features.18").Whole);
+        Assert.Equal("no gate sees it", plan.Groups.Single(group => group.Name == "features.18").KeptReason);
     }
 
     [Fact]
@@ -82,20 +82,20 @@ public sealed class PruningTests
     {
         using ResNet network = PruningCases.Random(new ResNet(PruningCases.Bottleneck));
         ChannelRanking ranking = GatePruning.RankByNorm(network, 2, 3, 12, 12);
-        PruningPlan plan = ranking.Remove(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1, Multiple = 4, Except = "layer2.*, stem" });
+        PruningPlan plan = ranking.PlanRemoval(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1, RoundTo = 4, Exclude = "layer2.*, stem" });
         Dictionary<string, PrunedGroup> groups = plan.Groups.ToDictionary(group => group.Name);
         Assert.Equal((4, 4, 16), (groups["layer1.0.conv1"].Kept.Count, groups["layer1.1.conv2"].Kept.Count, groups["layer1"].Kept.Count));
         Assert.Equal((12, 48, 10), (groups["layer2.0.conv1"].Kept.Count, groups["layer2"].Kept.Count, groups["stem"].Kept.Count));
-        Assert.Equal("left out", groups["layer2"].Whole);
+        Assert.Equal("left out", groups["layer2"].KeptReason);
         double[] scores = [.. ranking["layer1.0.conv1"].Scores];
         Assert.Equal(Enumerable.Range(0, 8).OrderBy(i => scores[i]).Take(4).Order(), groups["layer1.0.conv1"].Removed);
 
         // Ten channels: half of them and a multiple of four is eight; nine tenths and at least six, of the inside alone, is six.
-        PruningPlan other = ranking.Remove(0.9, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 6, Groups = "layer1.0.conv1" });
+        PruningPlan other = ranking.PlanRemoval(0.9, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 6, Groups = "layer1.0.conv1" });
         Assert.Equal(6, other.Groups.Single(group => group.Name == "layer1.0.conv1").Kept.Count);
         Assert.Equal(2, other.RemovedChannels);
-        Assert.Equal(0, ranking.Remove(0).RemovedChannels);
-        Assert.Equal(network.Options, ranking.Remove(0).Result);
+        Assert.Equal(0, ranking.PlanRemoval(0).RemovedChannels);
+        Assert.Equal(network.Options, ranking.PlanRemoval(0).Result);
     }
 
     [Fact]
@@ -108,7 +108,7 @@ public sealed class PruningTests
         manual_seed(9);
         Tensor expected = rand(2);
         manual_seed(9);
-        PruningPlan plan = GatePruning.Rank(network, [x]).Remove(0.5);
+        PruningPlan plan = GatePruning.Rank(network, [x]).PlanRemoval(0.5);
         string text = plan.ToString();
         using MobileNetV2 smaller = network.Prune(plan);
         Near.Identical(expected, rand(2));
@@ -125,7 +125,7 @@ public sealed class PruningTests
     {
         using MobileNetV2 network = new(PruningCases.Mobile with { Attention = Se.Where(site => site.Stage != 3).Add(new EfficientChannelAttentionOptions()).InBlocks(0) });
         ChannelRanking ranking = GatePruning.RankByNorm(network, 1, 3, 12, 12);
-        using MobileNetV2 smaller = network.Prune(ranking.Remove(0.6, new PruningOptions { Groups = "features.*", Scope = PruningScope.Group, MinimumChannels = 1 }));
+        using MobileNetV2 smaller = network.Prune(ranking.PlanRemoval(0.6, new PruningOptions { Groups = "features.*", Scope = PruningScope.Group, MinimumChannels = 1 }));
         SqueezeExcitation Of(MobileNetV2 from) => (SqueezeExcitation)from.named_modules().Single(entry => entry.name == "features.5.attn_depthwise" || entry.name == "features.7.attn_depthwise").module;
         Assert.Equal(Of(network).ReducedChannels, Of(smaller).ReducedChannels);
         Assert.True(Of(smaller).Channels < Of(network).Channels);
@@ -133,7 +133,7 @@ public sealed class PruningTests
         Assert.Equal(network.named_modules().Select(entry => entry.name), smaller.named_modules().Select(entry => entry.name));
 
         // Once more from the smaller one.
-        using MobileNetV2 smallest = smaller.Prune(GatePruning.RankByNorm(smaller, 1, 3, 12, 12).Remove(0.5, new PruningOptions { MinimumChannels = 2 }));
+        using MobileNetV2 smallest = smaller.Prune(GatePruning.RankByNorm(smaller, 1, 3, 12, 12).PlanRemoval(0.5, new PruningOptions { MinimumChannels = 2 }));
         Assert.Equal(Of(network).ReducedChannels, Of(smallest).ReducedChannels);
         using Tensor x = randn(2, 3, 16, 16), y = smallest.call(x);
         Assert.Equal([2, 3], y.shape);
@@ -145,13 +145,13 @@ public sealed class PruningTests
         // After the removal the first stage of bottlenecks has as many channels as the stem, and the fourth as many as the fifth.
         using ResNet network = PruningCases.Random(new ResNet(PruningCases.Bottleneck));
         int[] most = [.. Enumerable.Range(0, 22)];
-        using ResNet equal = network.Prune(GatePruning.Remove(network, new Dictionary<string, IReadOnlyList<int>> { ["layer1"] = most }, 1, 3, 12, 12));
+        using ResNet equal = network.Prune(GatePruning.PlanRemoval(network, new Dictionary<string, IReadOnlyList<int>> { ["layer1"] = most }, 1, 3, 12, 12));
         Assert.Equal(equal.Options.Widths!.Stem, equal.Options.Widths.Stages[0]);
         Assert.Contains("layer1.0.downsample.0.weight", equal.state_dict().Keys);
         using MobileNetV2 mobile = new(new MobileNetV2Options { WidthMultiplier = 0.35, Classes = 3, SmallImages = true });
         ChannelRanking ranking = GatePruning.RankByNorm(mobile, 1, 3, 12, 12);
         int fewer = ranking["stage5"].Channels - ranking["stage4"].Channels;
-        using MobileNetV2 same = mobile.Prune(GatePruning.Remove(mobile, new Dictionary<string, IReadOnlyList<int>> { ["stage5"] = [.. Enumerable.Range(0, fewer)] }, 1, 3, 12, 12));
+        using MobileNetV2 same = mobile.Prune(GatePruning.PlanRemoval(mobile, new Dictionary<string, IReadOnlyList<int>> { ["stage5"] = [.. Enumerable.Range(0, fewer)] }, 1, 3, 12, 12));
         Assert.Equal(same.Options.Widths!.Stages[3], same.Options.Widths.Stages[4]);
         using Tensor x = randn(1, 3, 12, 12), before = same.call(x);
         Assert.Equal(mobile.named_modules().Count(), same.named_modules().Count());
@@ -166,7 +166,7 @@ public sealed class PruningTests
         using Tensor images = randn(4, 3, 12, 12), labels = tensor(new long[] { 0, 1, 2, 0 });
         network.train();
         ChannelRanking ranking = GatePruning.Rank(network, [images]);
-        using MobileNetV2 smaller = network.Prune(ranking.Remove(0.5, new PruningOptions { Ungated = true }));
+        using MobileNetV2 smaller = network.Prune(ranking.PlanRemoval(0.5, new PruningOptions { IncludeUngated = true }));
         Assert.True(smaller.training);
         Assert.False(smaller.named_parameters().Single(entry => entry.name == "features.0.0.weight").parameter.requires_grad);
 
@@ -209,7 +209,7 @@ public sealed class PruningTests
     public void A_pruned_encoder_serves_a_unet()
     {
         using ResNet network = new(PruningCases.Basic with { Stem = ResNetStem.Standard });
-        PruningPlan plan = GatePruning.RankByNorm(network, 1, 3, 32, 32).Remove(0.3, new PruningOptions { MinimumChannels = 1 });
+        PruningPlan plan = GatePruning.RankByNorm(network, 1, 3, 32, 32).PlanRemoval(0.3, new PruningOptions { MinimumChannels = 1 });
         using UNet unet = new(new UNetOptions { Encoder = plan.Result, Classes = 2, Widths = [4, 4, 4] });
         using Tensor x = randn(1, 3, 32, 32), y = unet.call(x);
         Assert.Equal([1, 2, 32, 32], y.shape);
@@ -238,13 +238,13 @@ public sealed class PruningTests
         Assert.Equal(0, LiveTensors.OfThread - before);
 
         MobileNetV2 outlives;
-        using (NewDisposeScope()) outlives = network.Prune(GatePruning.Rank(network, [x]).Remove(0.5));
+        using (NewDisposeScope()) outlives = network.Prune(GatePruning.Rank(network, [x]).PlanRemoval(0.5));
         Assert.All(outlives.state_dict(), entry => Assert.False(entry.Value.IsInvalid, entry.Key));
         outlives.Dispose();
 
         void Once()
         {
-            PruningPlan plan = GatePruning.Rank(network, [x]).Remove(0.5);
+            PruningPlan plan = GatePruning.Rank(network, [x]).PlanRemoval(0.5);
             _ = plan.ToString();
             network.Prune(plan).Dispose();
         }

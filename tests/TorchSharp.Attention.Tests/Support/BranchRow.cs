@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>One branch module with one choice of settings, and the convolution that it replaces.</summary>
-internal sealed record BranchRow(string Name, BranchAttentionOptions Options, ReplacedConvolution Convolution)
+internal sealed record BranchRow(string Name, BranchAttentionOptions Options, ConvolutionSpec Convolution)
 {
     public static IReadOnlyList<BranchRow> All { get; } =
     [
@@ -36,6 +36,6 @@ internal sealed record BranchRow(string Name, BranchAttentionOptions Options, Re
         new("splat, depthwise convolution, own groups", new SplitAttentionOptions { Groups = 2, ReducedChannels = 4 }, Depthwise(8, 8)),
     ];
 
-    private static ReplacedConvolution Depthwise(int channels, int outputs, int stride = 1)
+    private static ConvolutionSpec Depthwise(int channels, int outputs, int stride = 1)
         => new(channels, outputs, stride) { Groups = channels, Activation = GateActivation.ReLU6 };
 }

@@ -10,7 +10,7 @@ internal static class LiveTensors
     {
         get
         {
-            GateSteps.Drop();
+            GateAutograd.Drop();
             return DisposeScopeManager.Statistics.ThreadTotalLiveCount;
         }
     }

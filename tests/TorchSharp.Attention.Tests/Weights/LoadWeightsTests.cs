@@ -157,12 +157,12 @@ public sealed class LoadWeightsTests : IDisposable
         using ResNet backbone = new(options);
         using UNet unet = new(new UNetOptions { Classes = 2, Encoder = options });
         backbone.SaveWeights(_folder.PathOf("a"));
-        WeightsReport report = unet.LoadWeights(_folder.PathOf("a"), options: new WeightsLoadOptions { Into = "encoder", AllowUnexpected = true });
+        WeightsReport report = unet.LoadWeights(_folder.PathOf("a"), options: new WeightsLoadOptions { Submodule = "encoder", AllowUnexpected = true });
         Assert.Equal(["fc.bias", "fc.weight"], report.Skipped);
         Assert.All(report.Loaded, name => Assert.StartsWith("encoder.", name, StringComparison.Ordinal));
         Assert.Equal(WeightsFolder.Bytes(backbone.state_dict()["layer2.0.conv1.weight"]), WeightsFolder.Bytes(unet.state_dict()["encoder.layer2.0.conv1.weight"]));
         Assert.Contains("Into is 'decoder'", Assert.Throws<ArgumentException>(
-            () => unet.LoadWeights(_folder.PathOf("a"), options: new WeightsLoadOptions { Into = "decoder" })).Message, StringComparison.Ordinal);
+            () => unet.LoadWeights(_folder.PathOf("a"), options: new WeightsLoadOptions { Submodule = "decoder" })).Message, StringComparison.Ordinal);
     }
 
     [Theory]

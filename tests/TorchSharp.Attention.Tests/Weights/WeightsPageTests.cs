@@ -112,7 +112,7 @@ public sealed class WeightsPageTests : IDisposable
 
         // The same weights as the encoder of a U-Net.
         using UNet unet = new(new UNetOptions { Encoder = new ResNetOptions() });
-        unet.LoadWeights(path, options: new WeightsLoadOptions { Into = "encoder", AllowUnexpected = true });
+        unet.LoadWeights(path, options: new WeightsLoadOptions { Submodule = "encoder", AllowUnexpected = true });
         // end options
         using DisposeScope scope = NewDisposeScope();
         Assert.Equal(WeightsFolder.Bytes(network.state_dict()["layer4.1.conv2.weight"]), WeightsFolder.Bytes(unet.state_dict()["encoder.layer4.1.conv2.weight"]));

@@ -7,9 +7,9 @@ namespace TorchSharp.Attention;
 /// What is inserted around one submodule. All of it shares one pair of hooks, so that attentions act in the order of their insertion
 /// whatever has been removed meanwhile.
 /// </summary>
-internal sealed class InsertionSpot
+internal sealed class HookedModule
 {
-    private static readonly ConditionalWeakTable<nn.Module, InsertionSpot> Spots = [];
+    private static readonly ConditionalWeakTable<nn.Module, HookedModule> Spots = [];
 
     // The map that the submodule is given instead of its input; it dies with the call.
     private readonly ThreadLocal<Tensor?> _refinedInput = new();
@@ -21,7 +21,7 @@ internal sealed class InsertionSpot
     private Action? _removeBefore;
     private Action? _removeAfter;
 
-    private InsertionSpot(nn.Module module, bool inSequence)
+    private HookedModule(nn.Module module, bool inSequence)
     {
         _module = module;
         _inSequence = inSequence;
@@ -39,9 +39,9 @@ internal sealed class InsertionSpot
     /// <param name="side">The side.</param>
     /// <param name="attention">The attention.</param>
     /// <param name="isKept">Whether somebody keeps the maps that an attention on this side replaces.</param>
-    public static InsertionSpot Add(nn.Module module, bool inSequence, InsertionSide side, AttentionModule attention, bool isKept)
+    public static HookedModule Add(nn.Module module, bool inSequence, InsertionSide side, AttentionModule attention, bool isKept)
     {
-        InsertionSpot spot = Spots.GetValue(module, key => new InsertionSpot(key, inSequence));
+        HookedModule spot = Spots.GetValue(module, key => new HookedModule(key, inSequence));
         spot.Reached = spot.RanWithGradients = false;
         spot._keepsOutput |= isKept && side == InsertionSide.After;
         spot._keepsInput |= isKept && side == InsertionSide.Before;
@@ -54,7 +54,7 @@ internal sealed class InsertionSpot
 
     /// <summary>What stands before and after a submodule, in the order in which it acts; nothing where nothing was inserted.</summary>
     public static (IReadOnlyList<AttentionModule> Before, IReadOnlyList<AttentionModule> After) Around(nn.Module module)
-        => Spots.TryGetValue(module, out InsertionSpot? spot) ? (spot._before, spot._after) : ([], []);
+        => Spots.TryGetValue(module, out HookedModule? spot) ? (spot._before, spot._after) : ([], []);
 
     /// <summary>Takes an attention away, and the hooks with the last one.</summary>
     public void Remove(AttentionModule attention)
@@ -119,12 +119,12 @@ internal sealed class InsertionSpot
     /// </summary>
     private void Release(Tensor map)
     {
-        if ((_inSequence || CurrentDisposeScope is null) && !IsHeard(_module) && !HeldTensors.Holds(_module, map)) map.Dispose();
+        if ((_inSequence || CurrentDisposeScope is null) && !IsHeard(_module) && !ReachableTensors.Holds(_module, map)) map.Dispose();
     }
 
     /// <summary>Whether hooks of others listen to a submodule or to what is within it.</summary>
     private static bool IsHeard(nn.Module module) => module.modules().Prepend(module).Any(listened => Hooks.Count(listened) > OwnHooks(listened));
 
     private static int OwnHooks(nn.Module module)
-        => NormGuard.HooksOn(module) + (Spots.TryGetValue(module, out InsertionSpot? spot) ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1) : 0);
+        => NormGuard.HooksOn(module) + (Spots.TryGetValue(module, out HookedModule? spot) ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1) : 0);
 }

@@ -3,11 +3,11 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>The backward pass of one mixing gate by kernels. Small tensors are float32.</summary>
-internal sealed unsafe class MixBackward : IDisposable
+internal sealed unsafe class CombinationBackward : IDisposable
 {
-    private readonly MixPass _pass;
+    private readonly CombinationPass _pass;
     private readonly MapView _view;
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
     private readonly Tensor _input;
     private readonly Tensor _gradient;
     private readonly Tensor _first;
@@ -19,7 +19,7 @@ internal sealed unsafe class MixBackward : IDisposable
     private Tensor? _positionTies;
 
     /// <summary>Begins with the gradient of the output and what the last step saved: x, f, s or t, alpha, what was pooled.</summary>
-    public MixBackward(MixPass pass, List<Tensor> saved, Tensor gradient)
+    public CombinationBackward(CombinationPass pass, List<Tensor> saved, Tensor gradient)
     {
         using DisposeScope scope = NewDisposeScope();
         _pass = pass;
@@ -33,7 +33,7 @@ internal sealed unsafe class MixBackward : IDisposable
         _second = saved[2]?.detach();
         _alpha = saved[3]?.ToSingle();
         _pooled = saved[4]?.detach();
-        GateSteps.Dispose([.. saved]);
+        GateAutograd.Dispose([.. saved]);
         Tensor?[] held = [_input, gradient, _gradient, _first, _second, _pooled];
         foreach (Tensor? tensor in held)
         {
@@ -41,11 +41,11 @@ internal sealed unsafe class MixBackward : IDisposable
         }
     }
 
-    private bool PeaksOfChannels => _mix.Channels.HasFlag(ChannelReads.Maximum);
+    private bool PeaksOfChannels => _mix.Channels.HasFlag(ChannelStatistics.Maximum);
 
     private bool PeaksOfStrips => _mix.Strips == StripReads.MeansAndMaxima;
 
-    /// <summary>The factors' gradients as <see cref="MixPass.Arrange"/> shapes them, and how many elements share each maximum.</summary>
+    /// <summary>The factors' gradients as <see cref="CombinationPass.Arrange"/> shapes them, and how many elements share each maximum.</summary>
     public (Tensor First, Tensor? Second) FactorGradients()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -65,7 +65,7 @@ internal sealed unsafe class MixBackward : IDisposable
 
             if (second is not null) Positions(second, a, third: true);
         }
-        else if (_mix.Kind == MixKind.Energy)
+        else if (_mix.Kind == CombinationKind.Energy)
         {
             a.Second = MapView.Pointer(second!);
             a.ResultStride = _view.Channels;
@@ -97,7 +97,7 @@ internal sealed unsafe class MixBackward : IDisposable
         Tensor mixed, plain;
         if (_mix.HasStrips)
         {
-            MixFactors strips = _pass.Disarrange(sums, null);
+            CombinationFactors strips = _pass.Disarrange(sums, null);
             (mixed, plain) = (strips.First.sum(), strips.Second.sum());
         }
         else
@@ -153,7 +153,7 @@ internal sealed unsafe class MixBackward : IDisposable
         {
             a.ChannelPeak = Pointer(gradient[1].div(_channelTies!.view(_view.Batch, _view.Channels, 1, 1)), alive);
         }
-        else if (_mix.Channels.HasFlag(ChannelReads.SquaredDeviations))
+        else if (_mix.Channels.HasFlag(ChannelStatistics.SquaredDeviations))
         {
             Tensor slope = gradient[1].Plus(gradient[1]);
             a.ChannelSlope = Pointer(slope, alive);
@@ -167,11 +167,11 @@ internal sealed unsafe class MixBackward : IDisposable
     {
         using Scalar ofRow = (1.0 / a.Width).ToScalar(), ofColumn = (1.0 / a.Height).ToScalar();
         Tensor means = gradient[0];
-        MixFactors strips = new(means.narrow(2, 0, a.Height).mul(ofRow), means.narrow(2, a.Height, a.Width).mul(ofColumn).transpose(2, 3));
+        CombinationFactors strips = new(means.narrow(2, 0, a.Height).mul(ofRow), means.narrow(2, a.Height, a.Width).mul(ofColumn).transpose(2, 3));
         a.ChannelShift = a.PositionShift = Pointer(_pass.Join(strips), alive);
         if (!PeaksOfStrips) return;
         Tensor peaks = gradient[1].div(_pass.FromMemory(_channelTies!, 1)[0]);
-        MixFactors both = new(peaks.narrow(2, 0, a.Height), peaks.narrow(2, a.Height, a.Width).transpose(2, 3));
+        CombinationFactors both = new(peaks.narrow(2, 0, a.Height), peaks.narrow(2, a.Height, a.Width).transpose(2, 3));
         a.ChannelPeak = a.PositionPeak = Pointer(_pass.Join(both), alive);
     }
 

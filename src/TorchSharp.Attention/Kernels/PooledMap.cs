@@ -3,23 +3,23 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>What a mixing gate reads of a map: by libtorch's operations when it is asked for, or pooled before by kernels.</summary>
-internal sealed class MapReadings
+internal sealed class PooledMap
 {
-    private readonly GateMix _mix;
+    private readonly GateCombination _mix;
     private readonly ChannelSummary? _pooledChannels;
     private readonly Tensor? _pooledStrips;
     private readonly Tensor? _pooledPositions;
     private Tensor? _rows;
     private Tensor? _columns;
 
-    public MapReadings(Tensor map, GateMix mix)
+    public PooledMap(Tensor map, GateCombination mix)
     {
         Map = map;
         _mix = mix;
     }
 
     /// <summary>Of pooled values: channels, strips as (1 or 2, N, C, H + W, 1), positions as (N, 2, H, W).</summary>
-    public MapReadings(Tensor map, GateMix mix, ChannelSummary? channels, Tensor? strips, Tensor? positions)
+    public PooledMap(Tensor map, GateCombination mix, ChannelSummary? channels, Tensor? strips, Tensor? positions)
         : this(map, mix)
     {
         _pooledChannels = channels;

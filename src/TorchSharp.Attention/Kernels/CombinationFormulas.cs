@@ -2,8 +2,8 @@ using System.Runtime.CompilerServices;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A <see cref="MixKind"/> as arithmetic on vectors: m(x, f, s) and its derivatives.</summary>
-internal interface IMix
+/// <summary>A <see cref="CombinationKind"/> as arithmetic on vectors: m(x, f, s) and its derivatives.</summary>
+internal interface ICombination
 {
     /// <summary>Whether s is of the channel like f.</summary>
     static virtual bool OfChannels => false;
@@ -29,7 +29,7 @@ internal interface IMix
         => TVector.All(0);
 }
 
-internal readonly struct ProductMix : IMix
+internal readonly struct ProductCombination : ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -47,7 +47,7 @@ internal readonly struct ProductMix : IMix
         => first;
 }
 
-internal readonly struct SumMix : IMix
+internal readonly struct SumCombination : ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -65,7 +65,7 @@ internal readonly struct SumMix : IMix
         => TVector.All(1);
 }
 
-internal readonly struct SumOfThreeMix : IMix
+internal readonly struct SumOfThreeCombination : ICombination
 {
     public static bool HasThird => true;
 
@@ -85,7 +85,7 @@ internal readonly struct SumOfThreeMix : IMix
         => TVector.All(1);
 }
 
-internal readonly struct SigmoidOfSumMix : IMix
+internal readonly struct SigmoidOfSumCombination : ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -103,7 +103,7 @@ internal readonly struct SigmoidOfSumMix : IMix
         => VectorSigmoid.Slope(first + second);
 }
 
-internal readonly struct SigmoidOfProductMix : IMix
+internal readonly struct SigmoidOfProductCombination : ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -122,7 +122,7 @@ internal readonly struct SigmoidOfProductMix : IMix
 }
 
 /// <summary>The larger factor where x ≥ 0, the smaller where x is negative; equal ones share the gradient.</summary>
-internal readonly struct LargerMix : IMix
+internal readonly struct LargerCombination : ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
@@ -154,7 +154,7 @@ internal readonly struct LargerMix : IMix
     }
 }
 
-internal readonly struct EnergyMix : IMix
+internal readonly struct EnergyCombination : ICombination
 {
     public static bool OfChannels => true;
 

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Readings for TensorBoard: a group of scalars and a histogram for each map.</summary>
-internal static class MonitorBoard
+internal static class TensorBoardWriter
 {
     private const int Bins = 64;
 

@@ -3,16 +3,16 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step: <see cref="MixFunction"/> finds the
-/// gradients of the factors, <see cref="MixPoolFunction"/> afterwards writes the input's, all of it, in one pass.
+/// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step: <see cref="CombineFunction"/> finds the
+/// gradients of the factors, <see cref="CombinationPoolFunction"/> afterwards writes the input's, all of it, in one pass.
 /// </summary>
-internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, long width) : IBackwardPass
+internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, long height, long width) : IBackwardPass
 {
-    public GateMix Mix { get; } = mix;
+    public GateCombination Mix { get; } = mix;
 
     public MapView View { get; } = view;
 
-    public MixKernels Kernels { get; } = MixKernels.For(mix.Kind);
+    public CombinationKernels Kernels { get; } = CombinationKernels.For(mix.Kind);
 
     public bool InputNeedsGradient { get; set; }
 
@@ -22,7 +22,7 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     /// <summary>What the first step pooled, until the last step has saved it.</summary>
     public Tensor? Pooled { get; set; }
 
-    public MixBackward? Backward { get; set; }
+    public CombinationBackward? Backward { get; set; }
 
     /// <summary>In the checked build, the sum of the steps' derivatives by libtorch's operations.</summary>
     public DerivedGradients? Derived { get; set; }
@@ -38,7 +38,7 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
         Derived = null;
     }
 
-    public bool HasThird => Mix.Kind == MixKind.SumOfThree;
+    public bool HasThird => Mix.Kind == CombinationKind.SumOfThree;
 
     /// <summary>Values of rows and columns together.</summary>
     public long StripValues => (long)View.Batch * View.Channels * (height + width);
@@ -49,7 +49,7 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
 
     private int StripKinds => Mix.Strips == StripReads.MeansAndMaxima ? 2 : 1;
 
-    private long PooledChannels => Mix.Channels == ChannelReads.Nothing ? 0 : ChannelPooling.Results(Mix.Channels) * ChannelValues;
+    private long PooledChannels => Mix.Channels == ChannelStatistics.Nothing ? 0 : ChannelPooling.Results(Mix.Channels) * ChannelValues;
 
     private long PooledStrips => Mix.HasStrips ? StripKinds * StripValues : 0;
 
@@ -90,7 +90,7 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     public Tensor PoolComposed(Tensor input)
     {
         List<Tensor> parts = [];
-        MapReadings read = new(input, Mix);
+        PooledMap read = new(input, Mix);
         if (PooledChannels > 0) parts.AddRange(read.Channels.Parts(Mix.Channels));
         if (PooledStrips > 0) parts.Add(InMemory(read.Strips));
         if (StripKinds == 2) parts.Add(InMemory(cat([read.RowMaxima, read.ColumnMaxima.transpose(2, 3)], 2)));
@@ -99,7 +99,7 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     }
 
     /// <summary>What the factors are made of.</summary>
-    public MapReadings Read(Tensor input, Tensor? pooled)
+    public PooledMap Read(Tensor input, Tensor? pooled)
     {
         if (pooled is null) return new(input, Mix);
         ChannelSummary? channels = Channels(pooled) is { } c ? ChannelSummary.Of(c, View) : null;
@@ -119,23 +119,23 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
         => PooledStrips == 0 ? null : FromMemory(pooled.narrow(0, PooledChannels, PooledStrips), StripKinds);
 
     /// <summary>Whether the factors and an identity start's scale have the map's type, so that the refined map has it.</summary>
-    public bool KeepsType(MixFactors factors, Tensor? alpha)
+    public bool KeepsType(CombinationFactors factors, Tensor? alpha)
         => factors.First.dtype == View.Type && factors.Second.dtype == View.Type && (factors.Third is null || factors.Third.dtype == View.Type)
             && (alpha is null || alpha.dtype == View.Type);
 
     /// <summary>The factors as the kernels read them, float32: the first two of strips together, a third or another second by itself.</summary>
-    public (Tensor First, Tensor? Second) Arrange(MixFactors factors)
+    public (Tensor First, Tensor? Second) Arrange(CombinationFactors factors)
     {
         if (!Mix.HasStrips) return (Plain(factors.First), Plain(factors.Second));
         return (Join(factors), factors.Third is null ? null : Plain(factors.Third));
     }
 
     /// <summary>Values of rows and of columns together as they lie in memory.</summary>
-    public Tensor Join(MixFactors factors)
+    public Tensor Join(CombinationFactors factors)
         => Plain(InMemory(cat([factors.First, factors.Second.transpose(2, 3)], 2)));
 
     /// <summary>The factors in their own shapes, of what <see cref="Arrange"/> made of them.</summary>
-    public MixFactors Disarrange(Tensor first, Tensor? second)
+    public CombinationFactors Disarrange(Tensor first, Tensor? second)
     {
         if (!Mix.HasStrips) return new(first, second!);
         Tensor joined = FromMemory(first.reshape(-1), 1)[0];
@@ -180,14 +180,14 @@ internal sealed unsafe class MixPass(GateMix mix, MapView view, long height, lon
     }
 
     /// <summary>(N, C, H + W, 1) in the order in which strips lie in memory.</summary>
-    private Tensor InMemory(Tensor strips) => View.Pixels ? strips.permute(0, 2, 3, 1) : strips;
+    private Tensor InMemory(Tensor strips) => View.IsChannelsLast ? strips.permute(0, 2, 3, 1) : strips;
 
     /// <summary>(kinds, N, C, H + W, 1) of values as they lie in memory.</summary>
-    public Tensor FromMemory(Tensor values, int kinds) => View.Pixels
+    public Tensor FromMemory(Tensor values, int kinds) => View.IsChannelsLast
         ? values.view(kinds, View.Batch, height + width, 1, View.Channels).permute(0, 1, 4, 2, 3)
         : values.view(kinds, View.Batch, View.Channels, height + width, 1);
 
-    private Tensor? Typed(Tensor? pooled) => View.Half ? pooled?.to_type(ScalarType.BFloat16) : pooled;
+    private Tensor? Typed(Tensor? pooled) => View.IsBFloat16 ? pooled?.to_type(ScalarType.BFloat16) : pooled;
 
     private static Tensor Plain(Tensor factor) => factor.to_type(ScalarType.Float32).contiguous();
 }

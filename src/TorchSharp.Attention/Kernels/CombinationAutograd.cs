@@ -4,53 +4,53 @@ using static TorchSharp.torch.autograd;
 namespace TorchSharp.Attention;
 
 /// <summary>(x, pass) to everything that the gate reads of the map.</summary>
-internal sealed class MixPoolFunction : SingleTensorFunction<MixPoolFunction>
+internal sealed class CombinationPoolFunction : SingleTensorFunction<CombinationPoolFunction>
 {
-    public override string Name => nameof(MixPoolFunction);
+    public override string Name => nameof(CombinationPoolFunction);
 
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         Tensor input = (Tensor)vars[0];
-        MixPass pass = (MixPass)vars[1];
+        CombinationPass pass = (CombinationPass)vars[1];
         Tensor pooled = pass.Pool(input);
-        GateSteps.Save(ctx, pass, vars, input);
+        GateAutograd.Save(ctx, pass, vars, input);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<MixPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<CombinationPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is not { } backward)
         {
-            return GateSteps.Composed([.. saved, grad_output], () => [.. MixSteps.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0])), null]);
+            return GateAutograd.Composed([.. saved, grad_output], () => [.. CombinationAutograd.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0])), null]);
         }
 
-        pass.Derived?.Add(KernelCheck.Derive(() => MixSteps.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0]))));
+        pass.Derived?.Add(KernelCheck.Derive(() => CombinationAutograd.Differentiate(saved, grad_output, all => pass.PoolComposed(all[0]))));
         Tensor gradient = backward.InputGradient(grad_output);
         if (pass.Derived is { } derived) KernelCheck.Same($"The gradient of the feature map of {pass.Name}", saved[0], derived.Input, gradient);
         pass.Forget();
-        GateSteps.Dispose([.. saved, grad_output]);
-        return GateSteps.Return(gradient, null);
+        GateAutograd.Dispose([.. saved, grad_output]);
+        return GateAutograd.Return(gradient, null);
     });
 }
 
 /// <summary>(x, the factors, alpha of an identity start, pass) to y = x · g; of the factors and alpha, those that there are.</summary>
-internal sealed class MixFunction : SingleTensorFunction<MixFunction>
+internal sealed class CombineFunction : SingleTensorFunction<CombineFunction>
 {
-    public override string Name => nameof(MixFunction);
+    public override string Name => nameof(CombineFunction);
 
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         Tensor input = (Tensor)vars[0], first = (Tensor)vars[1];
-        MixPass pass = (MixPass)vars[^1];
+        CombinationPass pass = (CombinationPass)vars[^1];
         bool hasSecond = !pass.Mix.HasStrips || pass.HasThird;
         Tensor? second = hasSecond ? (Tensor)vars[2] : null;
         Tensor? alpha = vars.Length == (hasSecond ? 5 : 4) ? (Tensor)vars[^2] : null;
-        GateSteps.Save(ctx, pass, vars, input, first, second!, alpha!, pass.Pooled!);
+        GateAutograd.Save(ctx, pass, vars, input, first, second!, alpha!, pass.Pooled!);
         return pass.Apply(input, first, second, alpha?.ToSingle());
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<MixPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<CombinationPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor? second = saved[2];
@@ -58,13 +58,13 @@ internal sealed class MixFunction : SingleTensorFunction<MixFunction>
         pass.Composed |= is_grad_enabled();
         if (pass.Composed)
         {
-            return GateSteps.Composed([.. saved, grad_output], () => [.. Derive(pass, saved, grad_output), null]);
+            return GateAutograd.Composed([.. saved, grad_output], () => [.. Derive(pass, saved, grad_output), null]);
         }
 
         bool hasSecond = second is not null;
         Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
         using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
-        MixBackward backward = pass.Backward = new MixBackward(pass, saved, grad_output);
+        CombinationBackward backward = pass.Backward = new CombinationBackward(pass, saved, grad_output);
         (Tensor dFirst, Tensor? dSecond) = backward.FactorGradients();
         Tensor? dAlpha = backward.AlphaGradient();
         bool last = !pass.Mix.ReadsAnything || !pass.InputNeedsGradient;
@@ -77,30 +77,30 @@ internal sealed class MixFunction : SingleTensorFunction<MixFunction>
             KernelCheck.Same($"The gradient of the feature map of {pass.Name}", map!, derived[0], dx);
             pass.Derived = new DerivedGradients();
             pass.Derived.Add([derived[0]]);
-            GateSteps.Dispose(derived[1..]);
+            GateAutograd.Dispose(derived[1..]);
         }
 
         if (last) pass.Forget();
         List<Tensor?> gradients = [dx, dFirst];
         if (hasSecond) gradients.Add(dSecond);
         if (dAlpha is not null) gradients.Add(dAlpha);
-        return GateSteps.Return([.. gradients, null]);
+        return GateAutograd.Return([.. gradients, null]);
     });
 
-    private static Tensor[] Derive(MixPass pass, List<Tensor> saved, Tensor gradient)
+    private static Tensor[] Derive(CombinationPass pass, List<Tensor> saved, Tensor gradient)
     {
         bool hasSecond = saved[2] is not null, hasAlpha = saved[3] is not null;
-        return MixSteps.Differentiate([.. saved.Take(4).OfType<Tensor>()], gradient, all =>
+        return CombinationAutograd.Differentiate([.. saved.Take(4).OfType<Tensor>()], gradient, all =>
         {
-            MixFactors factors = pass.Disarrange(all[1], hasSecond ? all[2] : null);
-            Tensor gate = AttentionStart.Blend(pass.Mix.Compose(all[0], factors), hasAlpha ? all[^1] : null);
+            CombinationFactors factors = pass.Disarrange(all[1], hasSecond ? all[2] : null);
+            Tensor gate = IdentityStart.Blend(pass.Mix.Compose(all[0], factors), hasAlpha ? all[^1] : null);
             return all[0].mul(gate).to_type(all[0].dtype);
         });
     }
 }
 
 /// <summary>What the two functions share.</summary>
-internal static class MixSteps
+internal static class CombinationAutograd
 {
     /// <summary>
     /// The gradients of composed operations, which can be differentiated again where grad mode is on: the operations run once more.

@@ -3,44 +3,44 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A <see cref="GateMix"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the factors and writes. The
+/// A <see cref="GateCombination"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the factors and writes. The
 /// layers between stay libtorch's, with libtorch's gradients.
 /// </summary>
-internal static class MixedGate
+internal static class CombinedGate
 {
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (module.Mix is not { } mix || !MapView.TryOf(input, out MapView view) || !FusedGate.KeepsType(module, input)) return null;
+        if (module.Combination is not { } mix || !MapView.TryOf(input, out MapView view) || !FusedGate.KeepsType(module, input)) return null;
         if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
-        MixPass pass = new(mix, view, input.size(2), input.size(3));
+        CombinationPass pass = new(mix, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
         return view.Elements < FusedGate.SmallestTrained || Hooks.AnyWithin(module) ? null : Train(module, pass, input);
     }
 
-    private static Tensor? Infer(GateModule module, MixPass pass, Tensor input, bool overwrite, Tensor? residual)
+    private static Tensor? Infer(GateModule module, CombinationPass pass, Tensor input, bool overwrite, Tensor? residual)
     {
         Tensor? pooled = pass.Mix.ReadsAnything ? pass.Pool(input) : null;
-        MixFactors factors = module.Factor(pass.Read(input, pooled));
+        CombinationFactors factors = module.ComputeFactors(pass.Read(input, pooled));
         if (!pass.KeepsType(factors, module.StartScale)) return null;
         (Tensor first, Tensor? second) = pass.Arrange(factors);
         return pass.Apply(input, first, second, module.StartScale?.to_type(ScalarType.Float32).ToSingle(), overwrite, residual);
     }
 
-    private static Tensor Train(GateModule module, MixPass pass, Tensor input)
+    private static Tensor Train(GateModule module, CombinationPass pass, Tensor input)
     {
         pass.InputNeedsGradient = input.requires_grad;
         try
         {
-            if (pass.Mix.ReadsAnything) pass.Pooled = MixPoolFunction.apply(input, pass);
-            (Tensor first, Tensor? second) = pass.Arrange(module.Factor(pass.Read(input, pass.Pooled)));
+            if (pass.Mix.ReadsAnything) pass.Pooled = CombinationPoolFunction.apply(input, pass);
+            (Tensor first, Tensor? second) = pass.Arrange(module.ComputeFactors(pass.Read(input, pass.Pooled)));
             Tensor? alpha = module.StartScale?.to_type(ScalarType.Float32);
             return (second, alpha) switch
             {
-                ({ } s, { } a) => MixFunction.apply(input, first, s, a, pass),
-                ({ } s, null) => MixFunction.apply(input, first, s, pass),
-                (null, { } a) => MixFunction.apply(input, first, a, pass),
-                _ => MixFunction.apply(input, first, pass),
+                ({ } s, { } a) => CombineFunction.apply(input, first, s, a, pass),
+                ({ } s, null) => CombineFunction.apply(input, first, s, pass),
+                (null, { } a) => CombineFunction.apply(input, first, a, pass),
+                _ => CombineFunction.apply(input, first, pass),
             };
         }
         finally

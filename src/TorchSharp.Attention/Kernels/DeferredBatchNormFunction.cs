@@ -7,32 +7,32 @@ namespace TorchSharp.Attention;
 /// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the
 /// values mean. Its gradient is that of the norm's output, or already that of z where the gate's last step has done the norm's part.
 /// </summary>
-internal sealed class PendingNormFunction : SingleTensorFunction<PendingNormFunction>
+internal sealed class DeferredBatchNormFunction : SingleTensorFunction<DeferredBatchNormFunction>
 {
-    public override string Name => nameof(PendingNormFunction);
+    public override string Name => nameof(DeferredBatchNormFunction);
 
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         Tensor input = (Tensor)vars[0];
         GatePass pass = (GatePass)vars[3];
-        PendingNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.Reads.HasFlag(ChannelReads.Maximum));
-        GateSteps.Save(ctx, pass, vars, input, (Tensor)vars[1], pass.NormValues!);
+        DeferredBatchNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.RequiredStatistics.HasFlag(ChannelStatistics.Maximum));
+        GateAutograd.Save(ctx, pass, vars, input, (Tensor)vars[1], pass.NormValues!);
         return input.detach();
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         NormGradients? done = pass.NormGradients;
         pass.NormGradients = null;
         if (done is null || is_grad_enabled())
         {
-            return GateSteps.Composed([.. saved, grad_output], () => [.. PendingNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
+            return GateAutograd.Composed([.. saved, grad_output], () => [.. DeferredBatchNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
         }
 
         Tensor gradient = grad_output.alias();
-        GateSteps.Dispose([.. saved, grad_output]);
-        return GateSteps.Return(gradient, PendingNorm.New(done.Weight), PendingNorm.New(done.Bias), null);
+        GateAutograd.Dispose([.. saved, grad_output]);
+        return GateAutograd.Return(gradient, DeferredBatchNorm.New(done.Weight), DeferredBatchNorm.New(done.Bias), null);
     });
 }
 
@@ -44,14 +44,14 @@ internal sealed class WriteNormFunction : SingleTensorFunction<WriteNormFunction
     public override Tensor forward(AutogradContext ctx, params object[] vars)
     {
         GatePass pass = (GatePass)vars[1];
-        GateSteps.Save(ctx, pass, vars);
-        return PendingNorm.Write(pass.View, (Tensor)vars[0]);
+        GateAutograd.Save(ctx, pass, vars);
+        return DeferredBatchNorm.Write(pass.View, (Tensor)vars[0]);
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, _ =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, _ =>
     {
         Tensor gradient = grad_output.alias();
-        GateSteps.Dispose(grad_output);
-        return GateSteps.Return(gradient, null);
+        GateAutograd.Dispose(grad_output);
+        return GateAutograd.Return(gradient, null);
     });
 }

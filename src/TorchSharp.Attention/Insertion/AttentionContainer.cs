@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 /// Holds inserted attentions where the whole network is a <see cref="Sequential"/>, whose children are its sequence and nothing else. It
 /// is the last of them and passes its input on.
 /// </summary>
-internal sealed class InsertionShelf : nn.Module<Tensor, Tensor>
+internal sealed class AttentionContainer : nn.Module<Tensor, Tensor>
 {
     private const string Key = "attention";
 
@@ -17,19 +17,19 @@ internal sealed class InsertionShelf : nn.Module<Tensor, Tensor>
     private static readonly FieldInfo? Members = typeof(Sequential).GetField("_modules", BindingFlags.Instance | BindingFlags.NonPublic);
     private static readonly FieldInfo? Names = typeof(Sequential).GetField("_names", BindingFlags.Instance | BindingFlags.NonPublic);
 
-    private InsertionShelf()
-        : base(nameof(InsertionShelf)) => RegisterComponents();
+    private AttentionContainer()
+        : base(nameof(AttentionContainer)) => RegisterComponents();
 
     /// <summary>Whether shelves can be taken away again with this version of TorchSharp.</summary>
     public static bool Removable(Sequential sequence) => Members?.GetValue(sequence) is IList && Names?.GetValue(sequence) is IList;
 
     /// <summary>The shelf of a sequence, or null, and the key that it has or would have.</summary>
-    public static (InsertionShelf? Shelf, string Key) Of(Sequential sequence)
+    public static (AttentionContainer? Shelf, string Key) Of(Sequential sequence)
     {
         HashSet<string> taken = [];
         foreach ((string name, nn.Module module) in sequence.named_children())
         {
-            if (module is InsertionShelf shelf) return (shelf, name);
+            if (module is AttentionContainer shelf) return (shelf, name);
             taken.Add(name);
         }
 
@@ -38,11 +38,11 @@ internal sealed class InsertionShelf : nn.Module<Tensor, Tensor>
         return (null, key);
     }
 
-    public static InsertionShelf Add(Sequential sequence)
+    public static AttentionContainer Add(Sequential sequence)
     {
-        (InsertionShelf? shelf, string key) = Of(sequence);
+        (AttentionContainer? shelf, string key) = Of(sequence);
         if (shelf is not null) return shelf;
-        shelf = new InsertionShelf();
+        shelf = new AttentionContainer();
         shelf.train(sequence.training);
         sequence.append(key, shelf);
         return shelf;
@@ -54,7 +54,7 @@ internal sealed class InsertionShelf : nn.Module<Tensor, Tensor>
         if (Members?.GetValue(sequence) is not IList members || Names?.GetValue(sequence) is not IList names) return;
         for (int i = members.Count - 1; i >= 0; i--)
         {
-            if (members[i] is not InsertionShelf shelf || shelf.named_children().Any()) continue;
+            if (members[i] is not AttentionContainer shelf || shelf.named_children().Any()) continue;
             members.RemoveAt(i);
             names.RemoveAt(i);
             shelf.Dispose();

@@ -31,7 +31,7 @@ internal enum GatePhase : byte
 /// so that a later pass finds them in that core's cache; sums down columns are added up from the threads' parts. A batch that no cache
 /// holds is taken a few samples at a time.
 /// </summary>
-internal unsafe struct GateRegion
+internal unsafe struct InferenceGateKernel
 {
     /// <summary>Weights that a core's cache holds beside its samples.</summary>
     private const long MostWeightsApart = 128 * 1024;
@@ -40,7 +40,7 @@ internal unsafe struct GateRegion
     private delegate*<MapArguments*, int, int, void> _poolChannels;
     private delegate*<MapArguments*, int, int, void> _poolPositions;
     private delegate*<MapArguments*, int, int, void> _write;
-    private GateStep* _steps;
+    private InferenceStep* _steps;
     private PositionConvolution.Arguments _convolution;
     private RegionPlan _plan;
     private float* _origin;
@@ -62,22 +62,22 @@ internal unsafe struct GateRegion
     /// <summary>The refined map, or null where the gate or the map needs another way.</summary>
     public static Tensor? TryRun(GateParts parts, in MapView view, Tensor input, bool overwrite, Tensor? residual)
     {
-        ChannelReads reads = parts.Channel?.Reads ?? ChannelReads.Nothing;
-        if (view.Half || (reads & ~(ChannelReads.Mean | ChannelReads.Maximum)) != 0) return null;
+        ChannelStatistics reads = parts.Channel?.RequiredStatistics ?? ChannelStatistics.Nothing;
+        if (view.IsBFloat16 || (reads & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0) return null;
         GateProgram program = GateProgram.Begin(view.Batch, (int)input.size(2), (int)input.size(3));
-        parts.Channel?.Outline(program);
-        parts.Spatial?.Outline(program);
+        parts.Channel?.BuildInferenceProgram(program);
+        parts.Spatial?.BuildInferenceProgram(program);
         program.Blend(parts.Channel?.StartScale, parts.Spatial?.StartScale);
         if (!program.Fits || !TryPlan(program, view, reads, parts.Spatial is not null, residual is not null, out RegionPlan plan)) return null;
 
         Tensor? output = null;
         void* values = overwrite ? view.Values : view.Like(input, out output).Values;
-        GateRegion region = default;
+        InferenceGateKernel region = default;
         region._map = view.Arguments();
         region._map.Y = values;
         region._map.Residual = residual is null ? null : MapView.Pointer(residual);
-        region._pixels = view.Pixels;
-        region._bytesOfValue = view.Half ? 2 : 4;
+        region._pixels = view.IsChannelsLast;
+        region._bytesOfValue = view.IsBFloat16 ? 2 : 4;
         region._plan = plan;
         region.Run(program, view, reads, parts.Spatial is not null);
         GC.KeepAlive(parts.Channel);
@@ -87,23 +87,23 @@ internal unsafe struct GateRegion
         return output ?? input;
     }
 
-    private void Run(GateProgram program, in MapView view, ChannelReads reads, bool spatial)
+    private void Run(GateProgram program, in MapView view, ChannelStatistics reads, bool spatial)
     {
         if (Vector512.IsHardwareAccelerated) Run<Simd512>(program, view, reads, spatial);
         else if (Vector256.IsHardwareAccelerated) Run<Simd256>(program, view, reads, spatial);
         else Run<Simd128>(program, view, reads, spatial);
     }
 
-    private void Run<TVector>(GateProgram program, in MapView view, ChannelReads reads, bool spatial)
+    private void Run<TVector>(GateProgram program, in MapView view, ChannelStatistics reads, bool spatial)
         where TVector : unmanaged, ISimd<TVector>
     {
-        bool channel = reads != ChannelReads.Nothing;
+        bool channel = reads != ChannelStatistics.Nothing;
         _reads = channel;
-        _bounded = reads.HasFlag(ChannelReads.Maximum);
-        if (_bounded) _poolChannels = MapKernels.Reducer<TVector, Pooling>(view, alongRows: !view.Pixels);
-        else if (channel) _poolChannels = MapKernels.Reducer<TVector, Summing>(view, alongRows: !view.Pixels);
-        if (spatial && channel) _poolPositions = MapKernels.Reducer<TVector, GatedPooling>(view, alongRows: view.Pixels);
-        else if (spatial) _poolPositions = MapKernels.Reducer<TVector, Pooling>(view, alongRows: view.Pixels);
+        _bounded = reads.HasFlag(ChannelStatistics.Maximum);
+        if (_bounded) _poolChannels = MapKernels.Reducer<TVector, Pooling>(view, alongRows: !view.IsChannelsLast);
+        else if (channel) _poolChannels = MapKernels.Reducer<TVector, Summing>(view, alongRows: !view.IsChannelsLast);
+        if (spatial && channel) _poolPositions = MapKernels.Reducer<TVector, GatedPooling>(view, alongRows: view.IsChannelsLast);
+        else if (spatial) _poolPositions = MapKernels.Reducer<TVector, Pooling>(view, alongRows: view.IsChannelsLast);
         _write = (_map.Residual is not null, channel, spatial) switch
         {
             (false, true, true) => MapKernels.Writer<TVector, ApplyBoth>(view),
@@ -113,11 +113,11 @@ internal unsafe struct GateRegion
             (_, true, _) => MapKernels.Writer<TVector, AddRectified<ApplyChannel>>(view),
             _ => MapKernels.Writer<TVector, AddRectified<ApplyPosition>>(view),
         };
-        ReadOnlySpan<GateStep> steps = program.Steps;
+        ReadOnlySpan<InferenceStep> steps = program.Steps;
         Order(steps.Length, channel, spatial);
 
         using Scratch scratch = new(_plan.Layout);
-        fixed (GateStep* first = steps)
+        fixed (InferenceStep* first = steps)
         {
             _origin = scratch.Origin;
             _steps = first;
@@ -125,7 +125,7 @@ internal unsafe struct GateRegion
             _convolution = program.Convolution;
             _positionFunction = program.PositionFunction;
             _positionAlpha = program.PositionAlpha;
-            GateRegion* region = (GateRegion*)Unsafe.AsPointer(ref this);
+            InferenceGateKernel* region = (InferenceGateKernel*)Unsafe.AsPointer(ref this);
             if (_plan.Hands > 1) NativeTeam.RunPhases(&Apart<TVector>, region, 1, _plan.Hands);
             else NativeTeam.RunPhases(&Phases<TVector>, region, 1 + (_plan.Groups(0) * _phaseCount), _plan.Team);
         }
@@ -134,18 +134,18 @@ internal unsafe struct GateRegion
     }
 
     /// <summary>How the batch is cut; false where the buffers of a single sample are too large.</summary>
-    private static bool TryPlan(GateProgram program, in MapView view, ChannelReads reads, bool spatial, bool residual, out RegionPlan plan)
+    private static bool TryPlan(GateProgram program, in MapView view, ChannelStatistics reads, bool spatial, bool residual, out RegionPlan plan)
     {
         int widest = 0;
-        foreach (GateStep step in program.Steps) widest = Math.Max(widest, step.Outputs);
+        foreach (InferenceStep step in program.Steps) widest = Math.Max(widest, step.Outputs);
         RegionSizes sizes = new()
         {
             Batch = view.Batch,
             Channels = view.Channels,
             Positions = view.Positions,
-            Pixels = view.Pixels,
+            IsChannelsLast = view.IsChannelsLast,
             Widest = widest,
-            Channel = reads != ChannelReads.Nothing,
+            Channel = reads != ChannelStatistics.Nothing,
             Spatial = spatial,
         };
         long passes = (sizes.Channel ? 1 : 0) + (spatial ? 1 : 0) + 1 + (residual ? 1 : 0);
@@ -176,13 +176,13 @@ internal unsafe struct GateRegion
     }
 
     /// <summary>The hands that a thread computes, one after the other and each without other threads.</summary>
-    private static void Apart<TVector>(GateRegion* a, int phase, int thread, int threads)
+    private static void Apart<TVector>(InferenceGateKernel* a, int phase, int thread, int threads)
         where TVector : unmanaged, ISimd<TVector>
     {
         (int from, int to) = a->_plan.HandsOf(thread, threads);
         for (int hand = from; hand < to; hand++)
         {
-            GateRegion own = *a;
+            InferenceGateKernel own = *a;
             own._hand = hand;
             int groups = own._plan.Groups(hand);
             for (int current = 0; groups > 0 && current <= groups * own._phaseCount; current++) Phases<TVector>(&own, current, 0, 1);
@@ -190,7 +190,7 @@ internal unsafe struct GateRegion
     }
 
     /// <summary>The first pass over a group goes with the last one over the group before it: they share no buffers.</summary>
-    private static void Phases<TVector>(GateRegion* a, int phase, int thread, int threads)
+    private static void Phases<TVector>(InferenceGateKernel* a, int phase, int thread, int threads)
         where TVector : unmanaged, ISimd<TVector>
     {
         if (phase == 0)
@@ -225,7 +225,7 @@ internal unsafe struct GateRegion
         }
     }
 
-    private static void Begin(GateRegion* a, int group, int thread, int threads)
+    private static void Begin(InferenceGateKernel* a, int group, int thread, int threads)
     {
         RegionShare share = new(a->_plan, a->_hand, group, thread, threads);
         if (a->_reads) a->PoolChannels(share);
@@ -326,17 +326,17 @@ internal unsafe struct GateRegion
     private readonly void Step<TVector>(int index, in RegionShare share)
         where TVector : unmanaged, ISimd<TVector>
     {
-        GateStep* step = _steps + index;
+        InferenceStep* step = _steps + index;
         float* input = _origin + share.Input(index), output = _origin + share.Output(index);
         int channels = _plan.Sizes.Channels;
-        bool dense = step->Kind is GateStepKind.Dense or GateStepKind.DenseOfBoth;
+        bool dense = step->Kind is InferenceStepKind.Dense or InferenceStepKind.DenseOfBoth;
         (int from, int to) = share.Of(dense ? step->Outputs : (long)share.Samples * channels);
         switch (step->Kind)
         {
-            case GateStepKind.Average:
+            case InferenceStepKind.Average:
                 ChannelSteps<TVector>.Average(input, input + ((nint)share.Samples * channels), output, from, to);
                 break;
-            case GateStepKind.Neighbours:
+            case InferenceStepKind.Neighbours:
                 ChannelSteps<TVector>.Neighbours(step, input, channels, output, from, to);
                 break;
             default:

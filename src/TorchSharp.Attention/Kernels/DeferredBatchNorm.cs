@@ -8,7 +8,7 @@ namespace TorchSharp.Attention;
 /// x = (z − μ) · w / √(σ² + ε) + b of it on the way, in the forward and in the backward pass. A gate then costs no map of its own to keep,
 /// and fewer passes over memory than norm, gate, addition and ReLU one by one.
 /// </summary>
-internal static unsafe class PendingNorm
+internal static unsafe class DeferredBatchNorm
 {
     /// <summary>Arrays of (N, C) values that describe a norm to the kernels.</summary>
     public const int Arrays = 6;
@@ -22,7 +22,7 @@ internal static unsafe class PendingNorm
 
     /// <summary>Whether the norm is one that the kernels can stand in for, and nobody listens to it.</summary>
     public static bool Fits(BatchNorm2d norm, in MapView view)
-        => norm.training && norm.momentum is not null && !view.Half && !view.Pixels && (long)view.Batch * view.Positions > 1
+        => norm.training && norm.momentum is not null && !view.IsBFloat16 && !view.IsChannelsLast && (long)view.Batch * view.Positions > 1
             && norm.weight is not null && norm.bias is not null && Holds(norm.weight, view) && Holds(norm.bias, view)
             && norm.track_running_stats && norm.num_batches_tracked is not null
             && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view) && Holds(norm.running_var, view)
@@ -87,12 +87,12 @@ internal static unsafe class PendingNorm
     }
 
     /// <summary>The means of x and, where the gate reads them, its maxima: (1 or 2, N, C).</summary>
-    public static void Pool(in MapView view, ChannelReads reads, float* results)
+    public static void Pool(in MapView view, ChannelStatistics reads, float* results)
     {
         int planes = view.Batch * view.Channels;
         float* deviation = At(view, Deviation), factor = At(view, Factor), shift = At(view, Shift), extreme = At(view, Extreme);
         for (int i = 0; i < planes; i++) results[i] = (deviation[i] * factor[i]) + shift[i];
-        if (reads.HasFlag(ChannelReads.Maximum)) new ReadOnlySpan<float>(extreme, planes).CopyTo(new Span<float>(results + planes, planes));
+        if (reads.HasFlag(ChannelStatistics.Maximum)) new ReadOnlySpan<float>(extreme, planes).CopyTo(new Span<float>(results + planes, planes));
     }
 
     /// <summary>Σ dy · x of each channel from Σ dy · (z − μ) and Σ dy.</summary>
@@ -242,7 +242,7 @@ internal static unsafe class PendingNorm
         public double Share;
     }
 
-    /// <summary>As <see cref="NormedPlanes"/> does it.</summary>
+    /// <summary>As <see cref="NormedNchw"/> does it.</summary>
     private static float Normed(in MapView view, int plane, float value)
         => ((value - At(view, Centre)[plane]) * At(view, Factor)[plane]) + At(view, Shift)[plane];
 

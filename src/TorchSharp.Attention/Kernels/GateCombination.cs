@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>How the factors of an element, f and s, become its gate.</summary>
-internal enum MixKind
+internal enum CombinationKind
 {
     /// <summary>f · s.</summary>
     Product,
@@ -40,9 +40,9 @@ internal enum StripReads
 /// channel, (N, C, 1, 1), and s of the position, (N, 1, H, W). With strips f is of the row, (N, C, H, 1), s of the column, (N, C, 1, W), and
 /// t of the position.
 /// </summary>
-internal sealed record GateMix(
-    MixKind Kind,
-    ChannelReads Channels = ChannelReads.Nothing,
+internal sealed record GateCombination(
+    CombinationKind Kind,
+    ChannelStatistics Channels = ChannelStatistics.Nothing,
     StripReads Strips = StripReads.Nothing,
     bool Positions = false,
     bool PlusOne = false)
@@ -50,30 +50,30 @@ internal sealed record GateMix(
     private static readonly Scalar _half = 0.5.ToScalar();
     private static readonly Scalar _zero = 0.0.ToScalar();
 
-    public bool ReadsAnything => Channels != ChannelReads.Nothing || Strips != StripReads.Nothing || Positions;
+    public bool ReadsAnything => Channels != ChannelStatistics.Nothing || Strips != StripReads.Nothing || Positions;
 
     public bool HasStrips => Strips != StripReads.Nothing;
 
     /// <summary>The gate by libtorch's operations.</summary>
-    public Tensor Compose(Tensor input, MixFactors factors)
+    public Tensor Compose(Tensor input, CombinationFactors factors)
     {
         (Tensor first, Tensor second, Tensor? third) = factors;
         Tensor gate = Kind switch
         {
-            MixKind.Product => first.mul(second),
-            MixKind.Sum => first.Plus(second),
-            MixKind.SumOfThree => first.Plus(second).Plus(third!),
-            MixKind.SigmoidOfSum => first.Plus(second).sigmoid(),
-            MixKind.SigmoidOfProduct => first.mul(second).sigmoid(),
-            MixKind.Larger => where(input.ge(_zero), first.maximum(second), first.minimum(second)),
+            CombinationKind.Product => first.mul(second),
+            CombinationKind.Sum => first.Plus(second),
+            CombinationKind.SumOfThree => first.Plus(second).Plus(third!),
+            CombinationKind.SigmoidOfSum => first.Plus(second).sigmoid(),
+            CombinationKind.SigmoidOfProduct => first.mul(second).sigmoid(),
+            CombinationKind.Larger => where(input.ge(_zero), first.maximum(second), first.minimum(second)),
             _ => input.sub(first).square().mul(second).Plus(_half).sigmoid(),
         };
         return PlusOne ? gate.Plus(Scalars.One) : gate;
     }
 
     /// <summary>The gate of a map from end to end by libtorch's operations.</summary>
-    public static Tensor Compose(GateModule module, Tensor input) => module.Mix!.Compose(input, module.Factor(new MapReadings(input, module.Mix)));
+    public static Tensor Compose(GateModule module, Tensor input) => module.Combination!.Compose(input, module.ComputeFactors(new PooledMap(input, module.Combination)));
 }
 
-/// <summary>The factors of a <see cref="GateMix"/>.</summary>
-internal readonly record struct MixFactors(Tensor First, Tensor Second, Tensor? Third = null);
+/// <summary>The factors of a <see cref="GateCombination"/>.</summary>
+internal readonly record struct CombinationFactors(Tensor First, Tensor Second, Tensor? Third = null);

@@ -8,7 +8,7 @@ namespace TorchSharp.Attention.Onnx;
 /// </summary>
 /// <param name="graph">The prepared model.</param>
 /// <param name="sigmoids">Whether sigmoids are such gates; hard sigmoids, softmaxes and tanh always are.</param>
-internal sealed class GateReach(NodeGraph graph, bool sigmoids)
+internal sealed class GateRangeAnalysis(NodeGraph graph, bool sigmoids)
 {
     private static readonly ValueRange Unknown = new(double.NegativeInfinity, double.PositiveInfinity);
 

@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 /// What a network keeps between its calls: parameters, buffers, tensors in fields, collections, objects of its own, closures, and static fields of the classes met. Who runs a network in a dispose scope, or frees
 /// one of its maps, asks here first. Where the search does not come to its end, everything counts as kept.
 /// </summary>
-internal sealed class HeldTensors : IDisposable
+internal sealed class ReachableTensors : IDisposable
 {
     // A network may know its trainer, and that a data set: neither objects without end nor long lists of them are searched.
     private const int MostObjects = 5_000, MostElements = 1_000;
@@ -22,7 +22,7 @@ internal sealed class HeldTensors : IDisposable
     /// <summary>
     /// When this is disposed, the tensors that the network has made for later meanwhile, such as a table of positions, leave the dispose scope that is open now.
     /// </summary>
-    public HeldTensors(nn.Module model) => _model = model;
+    public ReachableTensors(nn.Module model) => _model = model;
 
     public void Dispose()
     {
@@ -72,7 +72,7 @@ internal sealed class HeldTensors : IDisposable
         .Where(field => IsOfUser(type) || !field.Name.EndsWith("_hooks", StringComparison.Ordinal))
         .Where(field => field.FieldType.IsInterface || field.FieldType == typeof(object) || MayHold(field.FieldType));
 
-    private static bool IsOfUser(Type type) => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(HeldTensors).Assembly;
+    private static bool IsOfUser(Type type) => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(ReachableTensors).Assembly;
 
     /// <summary>Tensors, modules, collections and tuples of anything but numbers and text, and whatever is no class of the system's or TorchSharp's.</summary>
     private static bool MayHold(Type type)

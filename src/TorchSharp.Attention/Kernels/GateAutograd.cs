@@ -17,26 +17,26 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         Tensor input = (Tensor)vars[0];
         GatePass pass = (GatePass)vars[1];
         Tensor pooled = pass.PoolChannels(input);
-        GateSteps.Save(ctx, pass, vars, input, pooled, pass.NormValues!);
+        GateAutograd.Save(ctx, pass, vars, input, pooled, pass.NormValues!);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, pass =>
     {
-        ChannelReads reads = pass.Parts.Channel!.Reads;
+        ChannelStatistics reads = pass.Parts.Channel!.RequiredStatistics;
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is null)
         {
             pass.NormGradients = null;
-            return GateSteps.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(GateSteps.Map(pass, saved), saved[1], grad_output, reads), null]);
+            return GateAutograd.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads), null]);
         }
 
-        pass.Derived?.Add(KernelCheck.Derive(() => [GateDerivatives.PooledChannels(GateSteps.Map(pass, saved), saved[1], grad_output, reads)]));
+        pass.Derived?.Add(KernelCheck.Derive(() => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads)]));
         Tensor gradient = pass.Backward.InputGradient(grad_output);
         pass.NormGradients = pass.Backward.NormGradients;
         pass.CheckInputGradient(saved[0], gradient);
-        GateSteps.Finish(pass, [.. saved, grad_output]);
-        return GateSteps.Return(gradient, null);
+        GateAutograd.Finish(pass, [.. saved, grad_output]);
+        return GateAutograd.Return(gradient, null);
     });
 }
 
@@ -51,26 +51,26 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         Tensor? channel = (Tensor?)vars[1];
         GatePass pass = (GatePass)vars[2];
         Tensor pooled = pass.PoolPositions(input, channel, input.size(2), input.size(3));
-        GateSteps.Save(ctx, pass, vars, input, channel!, pooled, pass.NormValues!);
+        GateAutograd.Save(ctx, pass, vars, input, channel!, pooled, pass.NormValues!);
         return pooled;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         bool gated = pass.Parts.Channel is not null;
         if (is_grad_enabled() || pass.Composed || pass.Backward is not { } backward)
         {
-            return GateSteps.Composed([.. saved, grad_output], () =>
+            return GateAutograd.Composed([.. saved, grad_output], () =>
             {
-                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateSteps.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
+                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
                 return [dx, dc, null];
             });
         }
 
         pass.Derived?.Add(KernelCheck.Derive(() =>
         {
-            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateSteps.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
+            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
             return [dx, dc];
         }));
         backward.TakePositions(grad_output);
@@ -79,9 +79,9 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         if (pass.Derived is { } derived) KernelCheck.Same($"The gradient of the channel gate of {pass.Name}", saved[0], derived.Channel, channel);
         pass.CheckInputGradient(saved[0], input);
         Tensor[] done = [.. saved, grad_output];
-        if (gated && pass.InputNeedsGradient) GateSteps.Dispose(done);
-        else GateSteps.Finish(pass, done);
-        return GateSteps.Return(input, channel, null);
+        if (gated && pass.InputNeedsGradient) GateAutograd.Dispose(done);
+        else GateAutograd.Finish(pass, done);
+        return GateAutograd.Return(input, channel, null);
     });
 }
 
@@ -99,21 +99,21 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         GatePass pass = (GatePass)vars[4];
         Tensor output = pass.Apply(input, channel, spatial, residual: residual);
         Tensor? end = residual is null ? null : output;
-        GateSteps.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!, pass.NormValues!);
+        GateAutograd.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!, pass.NormValues!);
         return output;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateSteps.Guarded<GatePass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
-        GateSteps.Finish(pass);
+        GateAutograd.Finish(pass);
         pass.Composed |= is_grad_enabled();
-        if (pass.Composed) return GateSteps.Composed([.. saved, grad_output], () => Derive(pass, saved, grad_output));
+        if (pass.Composed) return GateAutograd.Composed([.. saved, grad_output], () => Derive(pass, saved, grad_output));
 
         long height = saved[0].size(2), width = saved[0].size(3);
         Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
         using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
-        GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Reads ?? ChannelReads.Nothing, saved, grad_output);
+        GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.RequiredStatistics ?? ChannelStatistics.Nothing, saved, grad_output);
         bool spatial = pass.Parts.Spatial is not null;
         Tensor gradient = spatial ? backward.SpatialGradient(height, width) : backward.ChannelGradient();
         Tensor? residual = pass.ResidualNeedsGradient ? backward.ResidualGradient() : null;
@@ -123,17 +123,17 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
             KernelCheck.Same($"The gradient of the residual behind {pass.Name}", map!, derived[3], residual);
             pass.Derived = new DerivedGradients();
             pass.Derived.Add([derived[0], derived[1]]);
-            GateSteps.Dispose(derived[2], derived[3]);
+            GateAutograd.Dispose(derived[2], derived[3]);
         }
 
-        if (!(spatial ? pass.PooledNeedsGradient : pass.InputNeedsGradient)) GateSteps.Finish(pass);
-        return spatial ? GateSteps.Return(null, null, gradient, residual, null) : GateSteps.Return(null, gradient, null, residual, null);
+        if (!(spatial ? pass.PooledNeedsGradient : pass.InputNeedsGradient)) GateAutograd.Finish(pass);
+        return spatial ? GateAutograd.Return(null, null, gradient, residual, null) : GateAutograd.Return(null, gradient, null, residual, null);
     });
 
     private static Tensor?[] Derive(GatePass pass, List<Tensor> saved, Tensor gradient)
     {
         Tensor before = saved[5] is null ? gradient : GateDerivatives.BehindEnd(saved[5], gradient);
-        (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(GateSteps.Map(pass, saved), saved[1], saved[2], before);
+        (Tensor dx, Tensor? dc, Tensor? ds) = GateDerivatives.Applied(GateAutograd.Map(pass, saved), saved[1], saved[2], before);
         return [dx, dc, ds, pass.ResidualNeedsGradient ? before.alias() : null, null];
     }
 }
@@ -146,7 +146,7 @@ internal interface IBackwardPass
 }
 
 /// <summary>What the three functions share.</summary>
-internal static class GateSteps
+internal static class GateAutograd
 {
     private const string Pass = "pass";
     private const string Tensors = "tensors";

@@ -11,7 +11,7 @@ internal sealed record PlannedInsertion(ModuleNode Node, AttentionModule Attenti
 }
 
 /// <summary>A plan applied to one network: everything is found, checked and built before the network is touched.</summary>
-internal sealed class Resolution : IDisposable
+internal sealed class InsertionResolver : IDisposable
 {
     private readonly nn.Module _model;
     private readonly Dictionary<nn.Module, HashSet<string>> _names = new(ReferenceEqualityComparer.Instance);
@@ -19,7 +19,7 @@ internal sealed class Resolution : IDisposable
     private bool _handedOver;
 
     /// <exception cref="ArgumentException">Something does not fit; the message says what and what would.</exception>
-    public Resolution(nn.Module model, InsertionPlan plan, Tensor[] example)
+    public InsertionResolver(nn.Module model, InsertionPlan plan, Tensor[] example)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(plan);
@@ -97,7 +97,7 @@ internal sealed class Resolution : IDisposable
         for (int i = 0; i < Planned.Count; i++)
         {
             (ModuleNode node, InsertionSide side) = (Planned[i].Node, Planned[i].Entry.Side);
-            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = InsertionSpot.Around(node.Module);
+            (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(node.Module);
             string[] others =
             [
                 .. (side == InsertionSide.After ? after : before).Select(attention => attention.Options.Kind()),
@@ -191,7 +191,7 @@ internal sealed class Resolution : IDisposable
             (ScalarType dtype, Device device) = maps.Length > 0 ? (maps[0].Dtype, maps[0].Device) : Place(node.Module);
             if (dtype != ScalarType.Float32) attention.to(dtype);
             if (device.type != DeviceType.CPU) attention.to(device);
-            AttentionStart.Keep(attention);
+            IdentityStart.Keep(attention);
             long? products = maps.Length == 0 ? null : maps.GroupBy(map => map.Shape).Sum(same => same.Count() * ModelCost.Measure(attention, [.. same.Key]).MultiplyAccumulates);
             attention.train(node.Module.training);
             (nn.Module? host, string name, string key) = Name(rule, node);
@@ -273,9 +273,9 @@ internal sealed class Resolution : IDisposable
             prefix = above.Path.Length == 0 ? "" : above.Path + ".";
             path = node.Path[prefix.Length..];
         }
-        else if (_model is Sequential sequence && InsertionShelf.Removable(sequence))
+        else if (_model is Sequential sequence && AttentionContainer.Removable(sequence))
         {
-            (InsertionShelf? shelf, string key) = InsertionShelf.Of(sequence);
+            (AttentionContainer? shelf, string key) = AttentionContainer.Of(sequence);
             (owner, prefix, path) = (shelf ?? (nn.Module)sequence, key + ".", node.Path);
         }
         else

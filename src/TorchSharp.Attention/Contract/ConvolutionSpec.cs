@@ -9,7 +9,7 @@ namespace TorchSharp.Attention;
 /// <param name="Channels">Channels of the input.</param>
 /// <param name="OutputChannels">Channels of the output.</param>
 /// <param name="Stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
-public sealed record ReplacedConvolution(int Channels, int OutputChannels, int Stride = 1)
+public sealed record ConvolutionSpec(int Channels, int OutputChannels, int Stride = 1)
 {
     /// <summary>Groups, which divide both numbers of channels. As many as input channels: a depthwise convolution. Default 1.</summary>
     public int Groups { get; init; } = 1;

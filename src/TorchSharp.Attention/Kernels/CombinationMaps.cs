@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace TorchSharp.Attention;
 
 /// <summary>y = x · g, g = offset + scale · m(x, f, s).</summary>
-internal readonly unsafe struct Mixed<TMix> : IElementwise
-    where TMix : struct, IMix
+internal readonly unsafe struct Combined<TMix> : IElementwise
+    where TMix : struct, ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
@@ -13,14 +13,14 @@ internal readonly unsafe struct Mixed<TMix> : IElementwise
         where TLayout : struct, IMapLayout
     {
         TVector x = TStorage.Load<TVector>(a->X, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector first, out TVector second);
-        return x * Mix<TMix>.Gate<TVector, TLayout>(a, x, first, second, column);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector first, out TVector second);
+        return x * Combine<TMix>.Gate<TVector, TLayout>(a, x, first, second, column);
     }
 }
 
 /// <summary>dx = dy · g + dy · x · ∂g/∂x, and what the poolings send back.</summary>
-internal readonly unsafe struct MixedInputGradient<TMix, TPooled> : IElementwise
-    where TMix : struct, IMix
+internal readonly unsafe struct CombinedInputGradient<TMix, TPooled> : IElementwise
+    where TMix : struct, ICombination
     where TPooled : struct, IPooled
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -30,8 +30,8 @@ internal readonly unsafe struct MixedInputGradient<TMix, TPooled> : IElementwise
         where TLayout : struct, IMapLayout
     {
         TVector x = TStorage.Load<TVector>(a->X, element), dy = TStorage.Load<TVector>(a->GradY, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector first, out TVector second);
-        TVector gate = Mix<TMix>.Gate<TVector, TLayout>(a, x, first, second, column);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector first, out TVector second);
+        TVector gate = Combine<TMix>.Gate<TVector, TLayout>(a, x, first, second, column);
         if (TMix.DependsOnInput) gate += x * TMix.ByInput(x, first, second) * TVector.All(a->MixScale);
         return (dy * gate) + TPooled.At<TVector, TLayout>(a, x, row, start, column);
     }
@@ -39,7 +39,7 @@ internal readonly unsafe struct MixedInputGradient<TMix, TPooled> : IElementwise
 
 /// <summary>The factors' gradients: the sums of dy · x · ∂g/∂f and of dy · x · ∂g/∂s.</summary>
 internal readonly unsafe struct FactorGradients<TMix> : IReduction
-    where TMix : struct, IMix
+    where TMix : struct, ICombination
 {
     public static SecondResult Second => SecondResult.Sum;
 
@@ -50,8 +50,8 @@ internal readonly unsafe struct FactorGradients<TMix> : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element), dg = Mix<TMix>.GateGradient<TVector, TStorage>(a, x, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
+        TVector x = TStorage.Load<TVector>(a->X, element), dg = Combine<TMix>.GateGradient<TVector, TStorage>(a, x, element);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
         first += dg * TMix.ByFirst(x, f, s);
         second += dg * TMix.BySecond(x, f, s);
     }
@@ -59,7 +59,7 @@ internal readonly unsafe struct FactorGradients<TMix> : IReduction
 
 /// <summary>The first factor's gradient, and how many elements share the channel's maximum.</summary>
 internal readonly unsafe struct FirstGradient<TMix> : IReduction
-    where TMix : struct, IMix
+    where TMix : struct, ICombination
 {
     public static SecondResult Second => SecondResult.Sum;
 
@@ -70,8 +70,8 @@ internal readonly unsafe struct FirstGradient<TMix> : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element), dg = Mix<TMix>.GateGradient<TVector, TStorage>(a, x, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
+        TVector x = TStorage.Load<TVector>(a->X, element), dg = Combine<TMix>.GateGradient<TVector, TStorage>(a, x, element);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
         first += dg * TMix.ByFirst(x, f, s);
         if (a->ChannelMax is not null) second += TVector.WhereEqual(x, TLayout.Channel<TVector>(a->ChannelMax, row, start, column), TVector.All(1));
     }
@@ -79,7 +79,7 @@ internal readonly unsafe struct FirstGradient<TMix> : IReduction
 
 /// <summary>The second factor's gradient, and how many elements share the position's maximum.</summary>
 internal readonly unsafe struct SecondGradient<TMix> : IReduction
-    where TMix : struct, IMix
+    where TMix : struct, ICombination
 {
     public static SecondResult Second => SecondResult.Sum;
 
@@ -90,8 +90,8 @@ internal readonly unsafe struct SecondGradient<TMix> : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TStorage.Load<TVector>(a->X, element), dg = Mix<TMix>.GateGradient<TVector, TStorage>(a, x, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
+        TVector x = TStorage.Load<TVector>(a->X, element), dg = Combine<TMix>.GateGradient<TVector, TStorage>(a, x, element);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
         first += dg * TMix.BySecond(x, f, s);
         if (a->PositionMax is not null) second += TVector.WhereEqual(x, TLayout.Position<TVector>(a->PositionMax, row, start, column), TVector.All(1));
     }
@@ -134,8 +134,8 @@ internal readonly unsafe struct SharedMaxima : IReduction
 }
 
 /// <summary>For the gradient of the scale: the sums of dy · x · m and of dy · x.</summary>
-internal readonly unsafe struct MixTotals<TMix> : IReduction
-    where TMix : struct, IMix
+internal readonly unsafe struct CombinationTotals<TMix> : IReduction
+    where TMix : struct, ICombination
 {
     public static SecondResult Second => SecondResult.Sum;
 
@@ -147,15 +147,15 @@ internal readonly unsafe struct MixTotals<TMix> : IReduction
         where TLayout : struct, IMapLayout
     {
         TVector x = TStorage.Load<TVector>(a->X, element), product = x * TStorage.Load<TVector>(a->GradY, element);
-        Mix<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
-        first += product * Mix<TMix>.Pure<TVector, TLayout>(a, x, f, s, column);
+        Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
+        first += product * Combine<TMix>.Pure<TVector, TLayout>(a, x, f, s, column);
         second += product;
     }
 }
 
 /// <summary>What the maps of a mix have in common.</summary>
-internal static unsafe class Mix<TMix>
-    where TMix : struct, IMix
+internal static unsafe class Combine<TMix>
+    where TMix : struct, ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Factors<TVector, TLayout>(MapArguments* a, nint row, nint start, nint column, out TVector first, out TVector second)

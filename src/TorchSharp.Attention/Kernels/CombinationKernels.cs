@@ -1,20 +1,20 @@
 namespace TorchSharp.Attention;
 
 /// <summary>The kernels of one kind of mix; in strips or not.</summary>
-internal abstract class MixKernels
+internal abstract class CombinationKernels
 {
-    private static readonly MixKernels[] _kinds =
+    private static readonly CombinationKernels[] _kinds =
     [
-        new Of<ProductMix>(),
-        new Of<SumMix>(),
-        new Of<SumOfThreeMix>(),
-        new Of<SigmoidOfSumMix>(),
-        new Of<SigmoidOfProductMix>(),
-        new Of<LargerMix>(),
-        new Of<EnergyMix>(),
+        new Of<ProductCombination>(),
+        new Of<SumCombination>(),
+        new Of<SumOfThreeCombination>(),
+        new Of<SigmoidOfSumCombination>(),
+        new Of<SigmoidOfProductCombination>(),
+        new Of<LargerCombination>(),
+        new Of<EnergyCombination>(),
     ];
 
-    public static MixKernels For(MixKind kind) => _kinds[(int)kind];
+    public static CombinationKernels For(CombinationKind kind) => _kinds[(int)kind];
 
     /// <summary>y = x · g, or max(x · g + residual, 0).</summary>
     public abstract void Apply(in MapView map, MapArguments arguments, bool strips, bool endsBlock);
@@ -32,15 +32,15 @@ internal abstract class MixKernels
     public abstract void Totals(in MapView map, MapArguments arguments, bool strips);
 
     /// <summary>The input's gradient.</summary>
-    public abstract void Input(in MapView map, MapArguments arguments, GateMix mix);
+    public abstract void Input(in MapView map, MapArguments arguments, GateCombination mix);
 
-    private sealed class Of<TMix> : MixKernels
-        where TMix : struct, IMix
+    private sealed class Of<TMix> : CombinationKernels
+        where TMix : struct, ICombination
     {
         public override void Apply(in MapView map, MapArguments arguments, bool strips, bool endsBlock)
         {
-            if (endsBlock) Write<AddRectified<Mixed<TMix>>>(map, arguments, strips, 3);
-            else Write<Mixed<TMix>>(map, arguments, strips, 2);
+            if (endsBlock) Write<AddRectified<Combined<TMix>>>(map, arguments, strips, 3);
+            else Write<Combined<TMix>>(map, arguments, strips, 2);
         }
 
         public override void Factors(in MapView map, MapArguments arguments, bool strips) => Reduce<FactorGradients<TMix>>(map, arguments, strips);
@@ -49,22 +49,22 @@ internal abstract class MixKernels
 
         public override void Second(in MapView map, MapArguments arguments) => MapKernels.OverChannels<SecondGradient<TMix>>(map, arguments, maps: 2);
 
-        public override void Totals(in MapView map, MapArguments arguments, bool strips) => Reduce<MixTotals<TMix>>(map, arguments, strips);
+        public override void Totals(in MapView map, MapArguments arguments, bool strips) => Reduce<CombinationTotals<TMix>>(map, arguments, strips);
 
-        public override void Input(in MapView map, MapArguments arguments, GateMix mix)
+        public override void Input(in MapView map, MapArguments arguments, GateCombination mix)
         {
-            bool peaks = mix.Channels.HasFlag(ChannelReads.Maximum) || mix.Strips == StripReads.MeansAndMaxima;
+            bool peaks = mix.Channels.HasFlag(ChannelStatistics.Maximum) || mix.Strips == StripReads.MeansAndMaxima;
             if (TMix.HasThird) Input<PeaksOfThree>(map, arguments, strips: true);
             else if (peaks) Input<PeaksOfBoth>(map, arguments, mix.HasStrips);
             else if (mix.HasStrips) Input<MeansOfBoth>(map, arguments, strips: true);
-            else if (mix.Channels.HasFlag(ChannelReads.SquaredDeviations)) Input<ChannelMoments>(map, arguments, strips: false);
-            else if (mix.Channels != ChannelReads.Nothing) Input<ChannelMeans>(map, arguments, strips: false);
+            else if (mix.Channels.HasFlag(ChannelStatistics.SquaredDeviations)) Input<ChannelMoments>(map, arguments, strips: false);
+            else if (mix.Channels != ChannelStatistics.Nothing) Input<ChannelMeans>(map, arguments, strips: false);
             else Input<NothingPooled>(map, arguments, strips: false);
         }
 
         private static void Input<TPooled>(in MapView map, MapArguments arguments, bool strips)
             where TPooled : struct, IPooled
-            => Write<MixedInputGradient<TMix, TPooled>>(map, arguments, strips, 3);
+            => Write<CombinedInputGradient<TMix, TPooled>>(map, arguments, strips, 3);
 
         private static void Write<TMap>(in MapView map, MapArguments arguments, bool strips, int maps)
             where TMap : struct, IElementwise

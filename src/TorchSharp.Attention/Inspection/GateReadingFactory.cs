@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>The numbers of one map.</summary>
-internal static class GateMeasure
+internal static class GateReadingFactory
 {
     /// <summary>Runs in the caller's dispose scope, without gradients.</summary>
     public static GateReading Of(long step, string name, AttentionMapKind kind, Tensor map, AttentionMaps maps)
@@ -37,8 +37,8 @@ internal static class GateMeasure
         reading = reading with
         {
             Mean = statistics.Mean,
-            Deviation = Math.Sqrt(statistics.Variance),
-            DeviationOverSamples = Math.Sqrt(statistics.VarianceOverSamples),
+            StandardDeviation = Math.Sqrt(statistics.Variance),
+            StandardDeviationOverSamples = Math.Sqrt(statistics.VarianceOverSamples),
             Minimum = Number(finite.min()),
             Maximum = Number(finite.max()),
             Entropy = statistics.Entropy,
@@ -51,10 +51,10 @@ internal static class GateMeasure
 
         return reading with
         {
-            Shut = statistics.LowShare,
-            Open = statistics.HighShare,
+            ClosedShare = statistics.ClosedShare,
+            OpenShare = statistics.OpenShare,
             Sparsity = statistics.Sparsity,
-            Dead = reading.Map switch
+            DeadShare = reading.Map switch
             {
                 AttentionMapKind.Channel => (double)statistics.Dead.Count / statistics.Units,
                 AttentionMapKind.Element => DeadChannels(finite),
