@@ -191,7 +191,7 @@ public sealed partial class OnnxContext
         return Node("MatMul", [left, right], [.. batch, left[-2], right[-1]]);
     }
 
-    /// <summary>The same values in another shape. Lengths may be dynamic; −1 is not needed.</summary>
+    /// <summary>Reshapes a value. Lengths may be dynamic; −1 is not needed.</summary>
     /// <param name="x">The input.</param>
     /// <param name="shape">Length of each axis.</param>
     public OnnxValue Reshape(OnnxValue x, params IReadOnlyList<OnnxLength> shape)

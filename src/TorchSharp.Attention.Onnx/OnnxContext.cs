@@ -104,7 +104,7 @@ public sealed partial class OnnxContext
         return Enter(Child(key) ?? throw MissingChild(key), _ => write());
     }
 
-    /// <summary>The same for a child that is called: the attentions that were inserted around it are written too.</summary>
+    /// <summary>Writes a child that the network calls, together with the attentions that were inserted before and after it.</summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>

@@ -31,7 +31,7 @@ public static class OnnxExportExtensions
     public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput, OnnxExportOptions? options)
         => model.ExportOnnx(path, [exampleInput], options);
 
-    /// <summary>The same for a network with several inputs.</summary>
+    /// <summary>Writes a network with several inputs as an ONNX file, and compares both in ONNX Runtime.</summary>
     /// <param name="model">The network, or a module alone.</param>
     /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
     /// <param name="exampleInputs">The inputs, in the order of <c>forward</c>.</param>

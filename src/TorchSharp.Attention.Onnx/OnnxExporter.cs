@@ -15,7 +15,7 @@ internal sealed class OnnxExporter
     /// <summary>Metadata with the kind of each attention module by its path, as JSON.</summary>
     public const string KindsKey = "torchsharp_attention.kinds";
 
-    private const string NoMap = "Hand over by Map what a recorder of the network would have, or leave AttentionMaps or Verify out.";
+    private const string NoMap = "In the emitter, pass every map that AttentionRecorder would record to context.Map(...), or set AttentionMaps or Verify to false.";
 
     // How many steps of a 16-bit type its rounding, layer by layer, may add up to.
     private const double Steps = 8;

@@ -5,17 +5,29 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What the compiler cannot forbid in the sources of the packages.</summary>
 public sealed partial class SourceTests
 {
+    /// <summary>An editor shows a summary without the members around it.</summary>
+    [Fact]
+    public void No_summary_leans_on_the_member_above()
+        => Assert.DoesNotContain(Lines(), line => line.Text.Contains("<summary>The same", StringComparison.Ordinal));
+
+    [Fact]
+    public void The_readme_has_at_most_250_lines()
+        => Assert.InRange(File.ReadLines(Path.Combine(ReadmeTests.RepositoryRoot(), "README.md")).Count(), 1, 250);
+
     [Fact]
     public void No_sum_makes_a_scalar_that_the_finaliser_may_free()
     {
-        string sources = Path.Combine(ReadmeTests.RepositoryRoot(), "src");
-        string[] files = [.. Directory.EnumerateFiles(sources, "*.cs", SearchOption.AllDirectories).Where(file => !file.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal))];
-        Assert.True(files.Length > 100);
-
-        // TorchSharp's add has the factor 1 as an implicit scalar, unless it is given one.
-        // What a message says is no call.
-        string[] found = [.. files.SelectMany(file => File.ReadLines(file).Where(line => Sum().IsMatch(Text().Replace(line, "")) && !Factor().IsMatch(line)).Select(line => $"{Path.GetFileName(file)}: {line.Trim()}"))];
+        // TorchSharp's add has the factor 1 as an implicit scalar, unless it is given one. What a message says is no call.
+        string[] found = [.. Lines().Where(line => Sum().IsMatch(Text().Replace(line.Text, "")) && !Factor().IsMatch(line.Text)).Select(line => $"{line.File}: {line.Text.Trim()}")];
         Assert.Empty(found);
+    }
+
+    private static IEnumerable<(string File, string Text)> Lines()
+    {
+        string sources = Path.Combine(ReadmeTests.RepositoryRoot(), "src"), built = $"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}";
+        string[] files = [.. Directory.EnumerateFiles(sources, "*.cs", SearchOption.AllDirectories).Where(file => !file.Contains(built, StringComparison.Ordinal))];
+        Assert.True(files.Length > 100);
+        return files.SelectMany(file => File.ReadLines(file).Select(line => (Path.GetFileName(file), line)));
     }
 
     [GeneratedRegex(@"\.add_?\(")]

@@ -58,7 +58,7 @@ internal sealed class PreparedModel
         return new PreparedModel(path, source, model, folded, options, new Dictionary<string, ObservedValue>());
     }
 
-    /// <summary>The same model with the ranges that batches show.</summary>
+    /// <summary>Returns this model with the value ranges of the given batches.</summary>
     /// <exception cref="ArgumentException">There is no batch, one does not fit, or a value is no finite number.</exception>
     public PreparedModel Calibrate(IEnumerable<OnnxBatch> batches)
     {

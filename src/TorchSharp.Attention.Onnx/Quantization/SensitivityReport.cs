@@ -3,7 +3,7 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>The same part with its sigmoids treated in each way.</summary>
+/// <summary>How the error of one part depends on the treatment of its sigmoids.</summary>
 /// <param name="FixedRange">Output in [0, 1], input in [−8, 8].</param>
 /// <param name="Calibrated">Output and input in the ranges that calibration saw.</param>
 /// <param name="Unquantized">Sigmoid and multiplication in float.</param>

@@ -58,7 +58,7 @@ internal sealed class BlockAttentions
             ? gate.TryGateAddRelu(map, shortcut)
             : null;
 
-    /// <summary>The same in training behind the norm that makes the map of <paramref name="input"/>; null where the norm must be called.</summary>
+    /// <summary>In training: the norm, the gate, the addition and the ReLU in one pass over <paramref name="input"/>; null where the norm must be called.</summary>
     public Tensor? TryGateAddRelu(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut) => TryFuseAfterNorm(norm, input, shortcut);
 
     /// <summary>The normed map refined by the attention before the addition.</summary>

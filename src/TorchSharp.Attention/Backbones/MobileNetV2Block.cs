@@ -67,7 +67,7 @@ internal sealed record MobileNetV2Block(int Stage, int Index, int InStage, int I
         }
     }
 
-    /// <summary>The same block with other channels; what it adds and expands stays.</summary>
+    /// <summary>Returns this block with other channels. Its shortcut and its expansion do not change.</summary>
     private MobileNetV2Block Narrowed(MobileNetV2Widths widths, int index) => this with
     {
         Input = Index > 0 ? widths.Stages[Stage - 1] : Stage > 1 ? widths.Stages[Stage - 2] : widths.Stem,

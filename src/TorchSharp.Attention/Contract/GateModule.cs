@@ -82,8 +82,8 @@ public abstract class GateModule : AttentionModule
     }
 
     /// <summary>
-    /// The same in training behind the norm that makes the map of <paramref name="input"/>, without writing what the norm makes; null where the
-    /// norm must be called. Without a residual, the refined map alone.
+    /// In training: relu(gate(norm(input)) + residual) without writing the norm's output to memory, or gate(norm(input)) if <paramref name="residual"/> is
+    /// null. Returns null where this fusion does not apply; the caller then runs the norm itself.
     /// </summary>
     internal Tensor? TryFuseAfterNorm(Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
@@ -112,7 +112,7 @@ public abstract class GateModule : AttentionModule
     /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
     private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
 
-    /// <summary>The same with the identity start's blend.</summary>
+    /// <summary>Counts the functions of the gate together with the blend of the identity initialization.</summary>
     internal long CountEffectiveGate(FunctionCount count, Tensor input)
     {
         long gate = CountGate(count, input);

@@ -76,8 +76,8 @@ public sealed class InsertionHandle : IDisposable
     }
 
     /// <summary>
-    /// Takes the attentions out and disposes them: outputs, state-dict keys, children and hooks are what they were, and what this handle
-    /// froze trains again. Make optimizers anew afterwards. A second call does nothing.
+    /// Removes and disposes the attentions. Outputs, state-dict keys, children and hooks are as before the insertion, and parameters that this handle
+    /// froze train again. Create new optimizers afterwards. A second call does nothing.
     /// </summary>
     public void Remove()
     {
@@ -96,7 +96,7 @@ public sealed class InsertionHandle : IDisposable
         if (_model is Sequential sequence) AttentionContainer.RemoveEmpty(sequence);
     }
 
-    /// <summary>The same as <see cref="Remove"/>.</summary>
+    /// <summary>Removes the attentions, as <see cref="Remove"/> does.</summary>
     public void Dispose() => Remove();
 
     /// <summary>The report as a table.</summary>

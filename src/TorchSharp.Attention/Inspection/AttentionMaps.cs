@@ -106,7 +106,7 @@ public sealed class AttentionMaps : IDisposable
         }
     }
 
-    /// <summary>The same, averaged over samples: a batch of one.</summary>
+    /// <summary>The maps averaged over samples, as a batch of one.</summary>
     internal AttentionMaps Mean()
     {
         using DisposeScope scope = NewDisposeScope();

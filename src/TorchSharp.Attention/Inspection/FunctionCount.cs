@@ -42,7 +42,7 @@ internal sealed class FunctionCount(Func<nn.Module, ValueList<long>?> outputs)
     /// <summary>An operation of each value with those of further tensors, which broadcast to it.</summary>
     public void Combine(long values, params ReadOnlySpan<long> operands) => Add(values * (operands.Length - 1), values + Sum(operands), values);
 
-    /// <summary>The same, written over the first operand.</summary>
+    /// <summary>An operation of each value with those of another tensor, whose result overwrites the first operand.</summary>
     public void CombineInPlace(long values, long operand) => Add(values, (2 * values) + operand, 0);
 
     /// <summary>A sum, a mean or a maximum: one operation for each value that goes in.</summary>

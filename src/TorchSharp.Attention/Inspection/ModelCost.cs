@@ -133,7 +133,7 @@ public sealed record ModelCost
         return Measure(model, options, input);
     }
 
-    /// <summary>The same for an input of one's own, such as the indices that an embedding takes.</summary>
+    /// <summary>Measures the cost of one pass of a network over a given input, such as the indices for an embedding.</summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="options">Whether to time it, and how often.</param>
     /// <param name="input">The input; it is neither changed nor disposed.</param>
@@ -146,7 +146,7 @@ public sealed record ModelCost
         return Measure(model, options, [input]);
     }
 
-    /// <summary>The same for a network of whatever inputs and outputs, such as one that takes two maps or returns several.</summary>
+    /// <summary>Measures the cost of one pass of a network with any number of inputs and outputs.</summary>
     /// <param name="model">A network whose <c>call</c> takes tensors.</param>
     /// <param name="options">Whether to time it, and how often.</param>
     /// <param name="inputs">A tensor for each of its inputs; they are neither changed nor disposed.</param>

@@ -88,7 +88,7 @@ internal static unsafe class BottleneckGate
         return gradients;
     }
 
-    /// <summary>The same by libtorch's operations, which can be differentiated again.</summary>
+    /// <summary>Computes the gradients by libtorch's operations, which can be differentiated again.</summary>
     public static Tensor?[] Derive(BottleneckPass pass, List<Tensor> saved, Tensor gradient)
     {
         (Tensor? firstBias, Tensor? secondBias) = (pass.FirstBias, pass.SecondBias);

@@ -86,7 +86,7 @@ internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, 
         return pooled;
     }
 
-    /// <summary>The same by libtorch's operations.</summary>
+    /// <summary>Pools the map by libtorch's operations, which can be differentiated again.</summary>
     public Tensor PoolComposed(Tensor input)
     {
         List<Tensor> parts = [];

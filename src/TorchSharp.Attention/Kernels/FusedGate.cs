@@ -120,10 +120,10 @@ internal readonly struct ChannelSummary
 /// </summary>
 internal static class FusedGate
 {
-    /// <summary>Below this many values the autograd functions' own cost outweighs what they save. Tests set it to 0.</summary>
+    /// <summary>Training uses the kernels for maps of at least this many values: for smaller ones the autograd functions cost more than they save. Tests set it to 0.</summary>
     internal static long SmallestTrained { get; set; } = 16 * 1024;
 
-    /// <summary>The same in inference, where a gate's small steps stay libtorch's. Tests set it to 0.</summary>
+    /// <summary>Inference by separate passes uses the kernels for maps of at least this many values. Tests set it to 0.</summary>
     internal static long SmallestInferred { get; set; } = 12 * 1024;
 
     /// <summary>The refined map, or null where the composed operations must do it.</summary>

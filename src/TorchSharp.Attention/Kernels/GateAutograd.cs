@@ -4,8 +4,8 @@ using static TorchSharp.torch.autograd;
 
 namespace TorchSharp.Attention;
 
-// The three steps of a gate as autograd functions. Where a second derivative is asked for, grad mode stays on during the backward pass, and
-// the derivatives are made of libtorch's operations; so they are where that second pass arrives at a step without its last one.
+// The three steps of a gate as autograd functions. When a second derivative is requested (create_graph), grad mode is on
+// during the backward pass, and each step computes by libtorch's operations. A step does so, too, in the second backward pass, where its GateBackward is missing.
 
 /// <summary>(x, pass) to the pooled channels.</summary>
 internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFunction>

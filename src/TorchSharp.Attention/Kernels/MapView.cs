@@ -98,7 +98,7 @@ internal readonly unsafe struct MapView
         return IsChannelsLast ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }
 
-    /// <summary>The same values, of which a pending norm makes the map: (<see cref="DeferredBatchNorm.Arrays"/>, N, C) values of channels.</summary>
+    /// <summary>A view of the same values after a deferred batch norm: (<see cref="DeferredBatchNorm.Arrays"/>, N, C) values of channels.</summary>
     public MapView AfterNorm(float* norm) => new(Values, Batch, Channels, Positions, IsChannelsLast, IsBFloat16) { Norm = norm };
 
     public MapArguments Arguments()

@@ -70,7 +70,7 @@ public sealed class AttentionPlacement
         return modules.Length == 1 ? modules[0] : nn.Sequential(modules);
     }
 
-    /// <summary>The same for a place that offers a guide. Attentions of one input ignore the guide; those of two are steered by it.</summary>
+    /// <summary>Refines the map at a site that offers a gating signal. Attentions with one input ignore the signal.</summary>
     /// <param name="position">The kind of place.</param>
     /// <param name="stage">Stage or level, from 1.</param>
     /// <param name="block">Block within the stage, from 0.</param>

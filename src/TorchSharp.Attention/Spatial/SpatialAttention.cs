@@ -102,7 +102,7 @@ public sealed class SpatialAttention : GateModule
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => _options.MapOrder == SpatialMapOrder.Average ? null : ChannelLayout.Of() with
     {
-        Caveat = "exact where some channel that stays is not negative, as everywhere after a ReLU: a removed zero may have been the maximum over channels",
+        Caveat = "exact if, at every position, at least one remaining channel is ≥ 0 (always true after a ReLU); otherwise a removed zero could have been the channel maximum",
     };
 
     /// <inheritdoc/>
