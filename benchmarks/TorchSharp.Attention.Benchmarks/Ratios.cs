@@ -5,7 +5,7 @@ namespace TorchSharp.Attention.Benchmarks;
 
 /// <summary>
 /// Paired comparison: A, B, A, B, … in one process, so that whatever else the machine does hits both alike. Prints medians and quartiles of
-/// the ratios, one line a way.
+/// the ratios, one line per way.
 /// </summary>
 internal static class Ratios
 {

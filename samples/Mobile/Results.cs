@@ -64,7 +64,7 @@ internal sealed record Results(int TestImages, IReadOnlyList<Step> Steps, string
         AtomicFile.WriteText(Path.Combine(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
     }
 
-    /// <summary>A table in Markdown, one line a step.</summary>
+    /// <summary>A table in Markdown, one line per step.</summary>
     public override string ToString()
     {
         StringBuilder text = new("| network | form | parameters | M MACs | file, KiB | one image, ms | accuracy, % |\n|---|---|---:|---:|---:|---:|---:|\n");

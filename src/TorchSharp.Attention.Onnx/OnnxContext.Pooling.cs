@@ -82,7 +82,7 @@ public sealed partial class OnnxContext
 
     /// <summary>x where it is positive, slope · x elsewhere.</summary>
     /// <param name="x">(N, C, …).</param>
-    /// <param name="slope">One number, or one a channel.</param>
+    /// <param name="slope">One number, or one per channel.</param>
     internal OnnxValue PRelu(OnnxValue x, Tensor slope)
     {
         OnnxValue weight = Parameter(slope, "weight");

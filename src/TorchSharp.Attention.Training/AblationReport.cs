@@ -61,7 +61,7 @@ public sealed class AblationReport
         Rows = [.. rows.Select((row, i) => row with { AdjustedPValue = adjusted[i], IsOnFront = !rows.Any(other => Dominates(other, row)) })];
     }
 
-    /// <summary>One row a variant, in the order given.</summary>
+    /// <summary>One row per variant, in the order given.</summary>
     public IReadOnlyList<AblationRow> Rows { get; }
 
     /// <summary>Every run.</summary>

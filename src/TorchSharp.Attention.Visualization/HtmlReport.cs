@@ -84,7 +84,7 @@ public sealed class HtmlReport
             ]));
     }
 
-    /// <summary>A table of attention weights' statistics, a row a head.</summary>
+    /// <summary>A table of attention weights' statistics, a row per head.</summary>
     /// <param name="weights">Names and statistics.</param>
     public HtmlReport Weights(IEnumerable<(string Name, PairwiseStatistics Statistics)> weights)
     {

@@ -18,7 +18,7 @@ internal sealed record Blueprint(
     }
 }
 
-/// <summary>Which blueprint a case's <c>kind</c> and <c>source</c> ask for: one line a kind.</summary>
+/// <summary>Which blueprint a case's <c>kind</c> and <c>source</c> ask for: one line per kind.</summary>
 internal static class Blueprints
 {
     private static readonly Dictionary<string, Func<GoldenCase, Blueprint>> Kinds = new(StringComparer.Ordinal)

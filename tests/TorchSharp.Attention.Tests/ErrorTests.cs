@@ -187,7 +187,7 @@ public sealed class ErrorTests
         // Shapes of networks.
         Bad("resnet layers", () => new ResNet(new() { Layers = [] }), "Layers", "1 to 8 stages"),
         Bad("resnet layer 0", () => new ResNet(new() { Layers = [1, 0] }), "Layers", "0"),
-        Bad("resnet planes count", () => new ResNet(new() { StagePlanes = [8, 8] }), "StagePlanes", "one number a stage"),
+        Bad("resnet planes count", () => new ResNet(new() { StagePlanes = [8, 8] }), "StagePlanes", "one number per stage"),
         Bad("resnet planes 0", () => new ResNet(new() { StagePlanes = [8, 8, 8, 0] }), "StagePlanes", "0"),
         Bad("resnet stem width", () => new ResNet(new() { StemWidth = 0 }), "StemWidth", "0"),
         Bad("resnet input", () => new ResNet(new() { InputChannels = 0 }), "InputChannels", "0"),

@@ -5,7 +5,7 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The kernels' switch is one for the process, hence one thread a property. The fused kernels against libtorch's operations: values, gradients, second derivatives, layouts, special values, threads.</summary>
 public sealed class KernelTests : IDisposable
 {
-    /// <summary>Every gate that decomposes, once a kind of decomposition.</summary>
+    /// <summary>Every gate that decomposes, once per kind of decomposition.</summary>
     private static readonly Func<int, GateModule>[] Modules =
     [
         channels => new SqueezeExcitation(channels, new() { ReducedChannels = 3 }),

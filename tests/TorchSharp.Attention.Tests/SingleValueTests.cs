@@ -3,7 +3,7 @@ using TorchSharp.Modules;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>
-/// A batch norm in training that would see a single value a channel: networks refuse the batch before anything changes, attentions work on it, and users' norms can
+/// A batch norm in training that would see a single value per channel: networks refuse the batch before anything changes, attentions work on it, and users' norms can
 /// be guarded.
 /// </summary>
 public sealed class SingleValueTests

@@ -29,12 +29,12 @@ internal static class CifarFile
         return new ImageSet(pixels, labels, new ImageShape(3, 32, 32));
     }
 
-    /// <summary>Reads the names of the classes, one a line.</summary>
+    /// <summary>Reads the names of the classes, one per line.</summary>
     public static IReadOnlyList<string> ReadClasses(string path, int classes, string source)
     {
         string[] names = [.. Guard(path, source, () => File.ReadAllLines(path)).Select(line => line.Trim()).Where(line => line.Length > 0)];
         return names.Length == classes ? names : throw new DataException(
-            path, $"names {names.Length} classes; expected {classes}, one a line.", source);
+            path, $"names {names.Length} classes; expected {classes}, one per line.", source);
     }
 
     private static byte[] ReadFile(string path, int classes, string source)

@@ -67,7 +67,7 @@ public sealed record ResNetOptions : BackboneOptions
         foreach (int blocks in Layers) Check.Positive(blocks, nameof(Layers));
         if (StagePlanes is not null && StagePlanes.Count != Layers.Count)
         {
-            throw new ArgumentException($"StagePlanes is {StagePlanes} for {Layers.Count} stages; give one number a stage.", nameof(StagePlanes));
+            throw new ArgumentException($"StagePlanes is {StagePlanes} for {Layers.Count} stages; give one number per stage.", nameof(StagePlanes));
         }
 
         foreach (int planes in PlanesOfStages()) Check.Positive(planes, nameof(StagePlanes));
@@ -255,7 +255,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
     /// <exception cref="ArgumentException">
-    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value a channel: one image that is a single
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value per channel: one image that is a single
     /// position there. Nothing has changed then, no running statistic either.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>

@@ -18,7 +18,7 @@ internal static class NormCalls
     }
 
     /// <summary>The normed map; the map itself where the norm is folded into the convolution before it.</summary>
-    /// <exception cref="ArgumentException">The norm is in training mode and would see a single value a channel.</exception>
+    /// <exception cref="ArgumentException">The norm is in training mode and would see a single value per channel.</exception>
     public static Tensor Norm(this BatchNorm2d? norm, Tensor map)
     {
         if (norm is null) return map;
@@ -26,13 +26,13 @@ internal static class NormCalls
         return Counted(norm, map);
     }
 
-    /// <summary>Throws where the norm is in training mode and a map would give it a single value a channel.</summary>
+    /// <summary>Throws where the norm is in training mode and a map would give it a single value per channel.</summary>
     public static void RefuseSingle(BatchNorm2d norm, Tensor map)
     {
         if (IsSingle(norm, map)) throw SingleValue("a batch norm", $"its map has shape {Check.Shape(map)}", nameof(map));
     }
 
-    /// <summary>The exception for a batch norm in training that would see a single value a channel.</summary>
+    /// <summary>The exception for a batch norm in training that would see a single value per channel.</summary>
     /// <param name="norm">The norm, in words.</param>
     /// <param name="shape">What has which shape.</param>
     /// <param name="parameter">The parameter that is wrong.</param>

@@ -124,7 +124,7 @@ public sealed record InsertionPlan
     public ValueList<InsertionRule> Rules { get; }
 
     /// <summary>
-    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value a channel, such as 1 × 1 positions
+    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value per channel, such as 1 × 1 positions
     /// of one image: an <see cref="ArgumentException"/>, as in PyTorch. TorchSharp throws nothing there and writes NaN into the running variance, which shows in
     /// evaluation. The norm that refuses stays as it is; norms that ran before it in the same forward pass have counted the batch. Default false.
     /// </summary>

@@ -24,7 +24,7 @@ public sealed class GateStatistics
     private double _entropy, _sparsity;
 
     /// <summary>Starts with nothing seen.</summary>
-    /// <param name="classes">Number of classes, for means a class; 0 for none.</param>
+    /// <param name="classes">Number of classes, for means per class; 0 for none.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="classes"/> is negative.</exception>
     public GateStatistics(int classes = 0)
     {
@@ -108,7 +108,7 @@ public sealed class GateStatistics
         int units = (int)(gate.numel() / samples);
         if (Samples > 0 && units != Units)
         {
-            throw new ArgumentException($"gate has {units} values a sample (shape {Check.Shape(gate)}); before it had {Units}. Use one GateStatistics a size.", nameof(gate));
+            throw new ArgumentException($"gate has {units} values per sample (shape {Check.Shape(gate)}); before it had {Units}. Use one GateStatistics per size.", nameof(gate));
         }
 
         long[]? classes = Classes(labels, samples);

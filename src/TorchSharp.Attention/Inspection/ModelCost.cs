@@ -161,18 +161,18 @@ public sealed record ModelCost
         return new ModelCost(CostMeter.Run(model, [.. inputs], options), ValueList.Create<ValueList<long>>([.. inputs.Select(input => ValueList.Create<long>(input.shape))]));
     }
 
-    /// <summary>Aligned lines, one a module, indented as the modules contain each other, with what is not counted below.</summary>
+    /// <summary>Aligned lines, one per module, indented as the modules contain each other, with what is not counted below.</summary>
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <param name="depth">How many levels below the network to show. Default all.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention, or the depth is negative.</exception>
     public string ToTree(CostConvention convention = CostConvention.Strict, int depth = int.MaxValue) => CostReport.Tree(this, convention, depth);
 
-    /// <summary>Aligned lines, one a module that has no modules below it (and one an attention), the sum at the end.</summary>
+    /// <summary>Aligned lines, one per module that has no modules below it (and one per attention), the sum at the end.</summary>
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention.</exception>
     public string ToTable(CostConvention convention = CostConvention.Strict) => CostReport.Table(this, convention);
 
-    /// <summary>Comma-separated values, one line a module, the network first, with the counts of every convention.</summary>
+    /// <summary>Comma-separated values, one line per module, the network first, with the counts of every convention.</summary>
     public string ToCsv() => CostReport.Csv(this);
 
     /// <summary>The tree as JSON, with the counts of every convention.</summary>

@@ -52,7 +52,7 @@ public sealed record GatherExciteOptions : AttentionOptions
 
     /// <summary>
     /// Whether the convolution over the whole map is padded with zeros by half its size, as timm's: every position then gathers what the
-    /// kernel around it covers, and maps of any size fit. Default false: the paper's, one value a channel.
+    /// kernel around it covers, and maps of any size fit. Default false: the paper's, one value per channel.
     /// </summary>
     public bool PadWholeMap { get; init; }
 

@@ -58,7 +58,7 @@ public sealed class PruningPlan
     internal ChannelMap Map { get; }
 
     /// <summary>
-    /// Aligned lines, one a group that loses channels; what stays whole and why; what the removal changes beyond the removed channels;
+    /// Aligned lines, one per group that loses channels; what stays whole and why; what the removal changes beyond the removed channels;
     /// parameters and multiply-accumulates before and after.
     /// </summary>
     public override string ToString()

@@ -180,7 +180,7 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     /// <summary>Queries, keys and values, each (N, heads, L, d).</summary>
     private Tensor[] Project(Tensor input) => DotProduct.Heads(DotProduct.Project(_qkv, input), 3, Heads);
 
-    /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value a head.</summary>
+    /// <summary>b(Δy, Δx) = W₂ ReLU(W₁ (sgn Δ · ln(1 + |Δ|)) + b₁), one value per head.</summary>
     private sealed class RelativePositionBias : nn.Module<Tensor, Tensor>, ICountsFunctions
     {
         private const int Width = 128;

@@ -66,7 +66,7 @@ public sealed class InsertionPageTests
 
         // begin guard
         InsertionPlan guarded = plan with { GuardBatchNorms = true };
-        using InsertionHandle handle = model.InsertAttention(guarded, image);   // a batch norm with one value a channel throws now
+        using InsertionHandle handle = model.InsertAttention(guarded, image);   // a batch norm with one value per channel throws now
         // end guard
         model.train();
         Assert.Throws<ArgumentException>(() => model.call(image));

@@ -250,7 +250,7 @@ public sealed class PruningTests
         }
     }
 
-    /// <summary>y = x · s, one number a channel.</summary>
+    /// <summary>y = x · s, one number per channel.</summary>
     [AttentionKind("pruning-test-scale")]
     private sealed record ScaleOptions : AttentionOptions
     {

@@ -276,7 +276,7 @@ internal sealed record Row(string Name, AttentionOptions Options, int Channels =
     /// <summary>Names for theories; <see cref="Named"/> finds the row.</summary>
     public static TheoryData<string> Names => [.. Rows.Select(row => row.Name)];
 
-    /// <summary>One row a kind of module, for tests where the settings do not matter.</summary>
+    /// <summary>One row per kind of module, for tests where the settings do not matter.</summary>
     public static TheoryData<string> Kinds => [.. Rows.GroupBy(row => row.Options.GetType()).Select(kind => kind.First().Name)];
 
     public static TheoryData<string> NamesOf<TOptions>() => [.. Rows.Where(row => row.Options is TOptions).Select(row => row.Name)];

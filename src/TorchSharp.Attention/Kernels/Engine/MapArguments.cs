@@ -27,7 +27,7 @@ internal unsafe struct MapArguments
     public int Parts;
 
     /// <summary>
-    /// The two results of a reduction, one value a channel or a position; a matrix's results begin <see cref="ResultStride"/> after the
+    /// The two results of a reduction, one value per channel or per position; a matrix's results begin <see cref="ResultStride"/> after the
     /// matrix before it, and the first is multiplied by <see cref="Scale"/>.
     /// </summary>
     public float* First;

@@ -8,12 +8,12 @@ internal static unsafe class MapKernels
     /// <summary>Columns of a tile: the results being summed up stay in the nearest cache.</summary>
     internal const int LargestTile = 1024;
 
-    /// <summary>One pair of results a channel, over its positions.</summary>
+    /// <summary>One pair of results per channel, over its positions.</summary>
     public static void OverPositions<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
         => Reduce<TReduction>(map, &arguments, alongRows: !map.IsChannelsLast, maps);
 
-    /// <summary>One pair of results a position, over its channels.</summary>
+    /// <summary>One pair of results per position, over its channels.</summary>
     public static void OverChannels<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
         => Reduce<TReduction>(map, &arguments, alongRows: map.IsChannelsLast, maps);

@@ -248,7 +248,7 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
         get => TReduction.Second == SecondResult.Maximum ? float.NegativeInfinity : 0;
     }
 
-    /// <summary>One result a row; items are the rows of all matrices.</summary>
+    /// <summary>One result per row; items are the rows of all matrices.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows(MapArguments* a, int from, int to)
     {
@@ -294,7 +294,7 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
         return (first.Sum(), TReduction.Second == SecondResult.Maximum ? second.Largest() : second.Sum());
     }
 
-    /// <summary>One result a column; items are tiles of columns.</summary>
+    /// <summary>One result per column; items are tiles of columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Columns(MapArguments* a, int from, int to)
     {

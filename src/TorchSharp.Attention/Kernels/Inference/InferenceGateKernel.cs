@@ -254,7 +254,7 @@ internal unsafe struct InferenceGateKernel
         }
     }
 
-    /// <summary>A result a row.</summary>
+    /// <summary>A result per row.</summary>
     private readonly void Along(ref MapArguments a, float* first, float* second)
     {
         a.First = first;
@@ -262,7 +262,7 @@ internal unsafe struct InferenceGateKernel
         a.Scale = 1f / _map.Columns;
     }
 
-    /// <summary>A result a column: this thread's part of it.</summary>
+    /// <summary>A result per column: this thread's part of it.</summary>
     private readonly void Down(ref MapArguments a, in RegionShare share, in RowBlock block)
     {
         a.First = _origin + share.Part(block.Sample, share.Thread);
