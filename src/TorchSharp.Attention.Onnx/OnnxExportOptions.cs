@@ -43,7 +43,7 @@ public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double>
         if (!Mean.All(double.IsFinite)) throw new ArgumentException($"Mean of Normalization is {Mean}; the numbers must be finite.", nameof(OnnxExportOptions.Normalization));
         if (!Std.All(deviation => deviation > 0 && double.IsFinite(deviation)))
         {
-            throw new ArgumentException($"Deviation of Normalization is {Std}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
+            throw new ArgumentException($"Std of Normalization is {Std}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
         }
     }
 

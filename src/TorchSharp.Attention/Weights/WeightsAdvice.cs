@@ -23,7 +23,7 @@ internal static partial class WeightsAdvice
         if (more == "module.") return "The file's names begin with 'module.', as nn.DataParallel saves them: pass KeyMaps.DataParallel.";
         if (more is not null) return $"The file's names are the network's with {Listing.Short(more)} in front: pass KeyMap.Prefix(\"{more}\", \"\").";
         return less is null ? null
-            : $"The network's names are the file's with {Listing.Short(less)} in front: load into that part with Into = \"{less[..^1]}\", or pass KeyMap.Prefix(\"\", \"{less}\").";
+            : $"The network's names are the file's with {Listing.Short(less)} in front: load into that part with Submodule = \"{less[..^1]}\", or pass KeyMap.Prefix(\"\", \"{less}\").";
     }
 
     /// <summary>What stands in front of most long names, so that the rests are the short ones.</summary>

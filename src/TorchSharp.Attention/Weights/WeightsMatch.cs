@@ -30,7 +30,7 @@ internal sealed class WeightsMatch
         if (state.Length == 0 && _prefix.Length > 0)
         {
             throw new ArgumentException(
-                $"Into is '{options.Submodule}'; the model has no such part. It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
+                $"Submodule is '{options.Submodule}'; the model has no such part. It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
         }
 
         _model = new Dictionary<string, Tensor>(state, StringComparer.Ordinal);

@@ -21,10 +21,10 @@ public sealed class PruningErrorTests
     {
         using ResNet network = new(PruningCases.Basic);
         ChannelRanking ranking = GatePruning.RankByNorm(network, Shape);
-        Refused("Except is 'layer9.*', of which 'layer9.*' matches no group", () => ranking.PlanRemoval(0.5, new PruningOptions { Exclude = "layer9.*" }));
+        Refused("Exclude is 'layer9.*', of which 'layer9.*' matches no group", () => ranking.PlanRemoval(0.5, new PruningOptions { Exclude = "layer9.*" }));
         Refused("of which 'conv9' matches no group. There are: layer1, layer1.0.conv1", () => ranking.PlanRemoval(0.5, new PruningOptions { Groups = "layer1, conv9" }));
         Refused("MinimumChannels is 0", () => ranking.PlanRemoval(0.5, new PruningOptions { MinimumChannels = 0 }));
-        Refused("Multiple is 0", () => ranking.PlanRemoval(0.5, new PruningOptions { RoundTo = 0 }));
+        Refused("RoundTo is 0", () => ranking.PlanRemoval(0.5, new PruningOptions { RoundTo = 0 }));
         Refused("Scope is 7", () => ranking.PlanRemoval(0.5, new PruningOptions { Scope = (PruningScope)7 }));
         Refused("No channel may be removed", () => ranking.PlanRemoval(0.5, new PruningOptions { Exclude = "*" }));
         Refused("leave all groups out; '*' and '' leave none out", () => ranking.PlanRemoval(0.5, new PruningOptions { Groups = "" }));
@@ -41,7 +41,7 @@ public sealed class PruningErrorTests
         Assert.Equal((0, 0), (few.RemovedChannels, coarse.RemovedChannels));
         Assert.All(few.Groups, group => Assert.Equal("MinimumChannels is 1000", group.KeptReason));
         Assert.Contains("whole, MinimumChannels is 1000: layer1, layer1.0.conv1", few.ToString(), StringComparison.Ordinal);
-        Assert.Contains("whole, Multiple is 1000: ", coarse.ToString(), StringComparison.Ordinal);
+        Assert.Contains("whole, RoundTo is 1000: ", coarse.ToString(), StringComparison.Ordinal);
         Assert.All(ranking.PlanRemoval(0, new PruningOptions { MinimumChannels = 1000 }).Groups, group => Assert.Null(group.KeptReason));
         Assert.All(ranking.PlanRemoval(0.5, new PruningOptions { Scope = PruningScope.Group, MinimumChannels = 1 }).Groups, group => Assert.Null(group.KeptReason));
     }

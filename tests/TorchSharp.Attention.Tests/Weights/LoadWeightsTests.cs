@@ -161,7 +161,7 @@ public sealed class LoadWeightsTests : IDisposable
         Assert.Equal(["fc.bias", "fc.weight"], report.Skipped);
         Assert.All(report.Loaded, name => Assert.StartsWith("encoder.", name, StringComparison.Ordinal));
         Assert.Equal(WeightsFolder.Bytes(backbone.state_dict()["layer2.0.conv1.weight"]), WeightsFolder.Bytes(unet.state_dict()["encoder.layer2.0.conv1.weight"]));
-        Assert.Contains("Into is 'decoder'", Assert.Throws<ArgumentException>(
+        Assert.Contains("Submodule is 'decoder'", Assert.Throws<ArgumentException>(
             () => unet.LoadWeights(_folder.PathOf("a"), options: new WeightsLoadOptions { Submodule = "decoder" })).Message, StringComparison.Ordinal);
     }
 

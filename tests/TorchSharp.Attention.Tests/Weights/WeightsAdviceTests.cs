@@ -60,7 +60,7 @@ public sealed class WeightsAdviceTests : IDisposable
         Assert.Contains("KeyMaps.DataParallel", Message(network, Prefixed("module.")), StringComparison.Ordinal);
         Assert.Contains("KeyMap.Prefix(\"_orig_mod.\", \"\")", Message(network, Prefixed("_orig_mod.")), StringComparison.Ordinal);
         Assert.Contains("KeyMap.Prefix(\"model.backbone.\", \"\")", Message(network, Prefixed("model.backbone.")), StringComparison.Ordinal);
-        Assert.Contains("Into = \"encoder\"", Message(unet, Prefixed("")), StringComparison.Ordinal);
+        Assert.Contains("Submodule = \"encoder\"", Message(unet, Prefixed("")), StringComparison.Ordinal);
     }
 
     [Fact]
