@@ -42,7 +42,7 @@ public sealed class PlanTests
     [Theory]
     [InlineData("""{"kind":"sse"}""", "There is no attention 'sse'. Known kinds: attention-gate, ba")]
     [InlineData("""{"reduction":8}""", "no 'kind'")]
-    [InlineData("""{"kind":"se","reducton":8}""", "no property 'reducton'. Known: activation, bias, dropout, gate, initialization, kind, maxPool, norm, reducedChannels, reduction, roundingDivisor, attentionDropPath.")]
+    [InlineData("""{"kind":"se","reducton":8}""", "no property 'reducton'. Known: activation, attentionDropPath, bias, dropout, gate, initialization, kind, maxPool, norm, reducedChannels, reduction, roundingDivisor.")]
     [InlineData("""{"kind":"se","reduction":"8"}""", "reduction of the attention 'se' is \"8\"; it must be an integer.")]
     [InlineData("""{"kind":"se","reduction":2.5}""", "reduction of the attention 'se' is 2.5; it must be an integer.")]
     [InlineData("""{"kind":"se","bias":null}""", "bias of the attention 'se' is null; it must be true or false.")]
