@@ -33,7 +33,7 @@ AblationReport ablation = Ablation.Run(
     (variant, seed, _) => new AblationOutcome(0.5 + (seed / 10.0) + (variant.Plan.Rules.Count / 100.0), 1, 1), new AblationOptions { Folder = folder });
 using Picture front = AblationPicture.Draw(ablation);
 string report = Path.Combine(folder, "report.html");
-new HtmlReport("Package consumer").Watched(monitor).Overlays(network, images, layer: "layer3").Picture(front, "An ablation").Save(report);
+new HtmlReport("Package consumer").GateHistory(monitor).Overlays(network, images, layer: "layer3").Picture(front, "An ablation").Save(report);
 long size = new FileInfo(report).Length;
 string file = Path.Combine(folder, "network.onnx");
 OnnxExportReport export = network.ExportOnnx(file, images, new OnnxExportOptions { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size });
