@@ -4,8 +4,8 @@
 # Expected: the sum over samples and positions of input times output gradient, as without the limit.
 # What happens: nothing is thrown. The forward pass and the input's gradient are right. The weight's gradient is whatever lay in memory: in 100 of 100
 # steps with channels-last input, and with oneDNN's AVX2 kernels in NCHW too. Without the limit all are right.
-# Why it matters: job schedulers and containers set OMP_THREAD_LIMIT, and every MobileNet and every depthwise attention (ELA, strip pooling, large kernels)
-# trains on such gradients. Call torch.set_num_threads with the limit, or set OMP_NUM_THREADS to it.
+# Why it matters: shared servers and checking farms cap programs with OMP_THREAD_LIMIT (XGBoost had to handle it: dmlc/xgboost#7390), and every MobileNet and
+# every depthwise attention (ELA, strip attention, large kernels) trains on such gradients. Call torch.set_num_threads with the limit, or set OMP_NUM_THREADS to it.
 source "$(dirname "$0")/lib/dotnet.sh"
 export DNNL_MAX_CPU_ISA=SSE41
 run_csharp TorchSharp-cpu@0.107.0 SharpZipLib@1.4.2 SkiaSharp@3.119.4 <<'CS'

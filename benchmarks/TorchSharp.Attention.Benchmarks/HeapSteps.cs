@@ -27,9 +27,9 @@ internal static class HeapSteps
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"# ResNet-50, {plan}, batch {batch}, {Math.Min(2, Environment.ProcessorCount)} threads, {rounds} rounds, medians\n"
-            + $"as it is     {Median(left.Select(one => one.Milliseconds)),8:0.0} ms a step, {Median(left.Select(one => one.Faults)),8:0} page faults\n"
-            + $"RetainFreedMemory    {Median(kept.Select(one => one.Milliseconds)),8:0.0} ms a step, {Median(kept.Select(one => one.Faults)),8:0} page faults\n"
-            + $"ratio, paired {ratio:0.000}"));
+            + $"as it is          {Median(left.Select(one => one.Milliseconds)),8:0.0} ms per step, {Median(left.Select(one => one.Faults)),8:0} page faults\n"
+            + $"RetainFreedMemory {Median(kept.Select(one => one.Milliseconds)),8:0.0} ms per step, {Median(kept.Select(one => one.Faults)),8:0} page faults\n"
+            + $"ratio, paired     {ratio:0.000}"));
         return 0;
     }
 

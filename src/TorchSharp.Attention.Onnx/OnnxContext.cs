@@ -104,7 +104,9 @@ public sealed partial class OnnxContext
         return Enter(Child(key) ?? throw MissingChild(key), _ => write());
     }
 
-    /// <summary>Writes a child that the network calls, together with the attentions that were inserted before and after it.</summary>
+    /// <summary>
+    /// Writes a child that the network calls, together with the attentions that were inserted before and after it.
+    /// </summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>
@@ -118,7 +120,7 @@ public sealed partial class OnnxContext
         return Chain(after, Enter(child, _ => write(given)));
     }
 
-    /// <summary>Writes a child of the current module where there is one; otherwise its input passes.</summary>
+    /// <summary>Writes a child of the current module if there is one, and returns its output; otherwise returns the input.</summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     public OnnxValue EmitOptional(string key, OnnxValue input) => Child(key) is { } child ? Emit(child, input) : input;
@@ -171,12 +173,14 @@ public sealed partial class OnnxContext
     /// <summary>Numbers as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
-    public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Float);
+    public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape)
+        => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Float);
 
     /// <summary>Whole numbers as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
-    public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape) => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Int64);
+    public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape)
+        => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Int64);
 
     /// <summary>Adds a node with one output.</summary>
     /// <param name="op">The operator, of operator set 17.</param>
@@ -214,7 +218,7 @@ public sealed partial class OnnxContext
         return length.IsDynamic ? throw new FixedAxisException(length.Axes, $"{Named(Module, Path)}: {reason}") : length.Size;
     }
 
-    /// <summary>Refuses a setting or a module that cannot be written.</summary>
+    /// <summary>Creates the exception for a setting or a module that has no form in ONNX.</summary>
     /// <param name="reason">What it is and what would do instead.</param>
     public NotSupportedException Unsupported(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
 
@@ -253,7 +257,8 @@ public sealed partial class OnnxContext
 
     internal static string Below(string path, string name) => path.Length == 0 ? name : $"{path}/{name}";
 
-    private OnnxValue Chain(IReadOnlyList<AttentionModule> attentions, OnnxValue map) => attentions.Aggregate(map, (x, attention) => Emit(attention, x));
+    private OnnxValue Chain(IReadOnlyList<AttentionModule> attentions, OnnxValue map)
+        => attentions.Aggregate(map, (x, attention) => Emit(attention, x));
 
     private T Enter<T>(nn.Module module, Func<string, T> write)
     {

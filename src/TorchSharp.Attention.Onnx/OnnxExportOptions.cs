@@ -36,7 +36,7 @@ public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double>
         if (Mean.Count != Std.Count || (shape.Length == 4 && Mean.Count != shape[1]))
         {
             throw new ArgumentException(
-                $"Normalization has {Mean.Count} means and {Std.Count} deviations; give one of each a channel" +
+                $"Normalization has {Mean.Count} means and {Std.Count} deviations; give one of each per channel" +
                 (shape.Length == 4 ? $", of which the first input has {shape[1]}." : "."), nameof(OnnxExportOptions.Normalization));
         }
 

@@ -9,7 +9,10 @@ public static class AttentionOverlays
 
     private static readonly HeatMapOptions Look = new() { Size = 148, Legend = false };
 
-    /// <summary>One row per image: the image, Grad-CAM of the class that the network chooses, and the attentions that know positions, in call order.</summary>
+    /// <summary>
+    /// One row per image: the image, Grad-CAM of the class that the network chooses, and the attentions that know positions, in
+    /// call order.
+    /// </summary>
     /// <param name="model">A network from (N, C, H, W) to (N, classes). It runs in evaluation mode; its modes are put back.</param>
     /// <param name="images">The images, as the network takes them, with one or three channels.</param>
     /// <param name="layer">The layer whose activations Grad-CAM weighs, by name, as <c>ClassActivation.Compute</c> takes it; null to leave Grad-CAM out.</param>

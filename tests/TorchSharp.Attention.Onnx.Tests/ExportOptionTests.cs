@@ -261,7 +261,7 @@ public sealed class ExportOptionTests : IDisposable
         using Sequential network = nn.Sequential(("conv", nn.Conv2d(1, 2, 3)));
         foreach ((OnnxNormalization normalization, string message) in new[]
         {
-            (OnnxNormalization.ImageNet, "3 means and 3 deviations; give one of each a channel, of which the first input has 1"),
+            (OnnxNormalization.ImageNet, "3 means and 3 deviations; give one of each per channel, of which the first input has 1"),
             (new OnnxNormalization([0.5, 0.5], [0.5]), "2 means and 1 deviations"),
             (new OnnxNormalization([0.5], [0]), "Std of Normalization is [0]"),
             (new OnnxNormalization([double.NaN], [1]), "Mean of Normalization is [NaN]"),

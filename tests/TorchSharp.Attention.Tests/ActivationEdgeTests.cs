@@ -8,7 +8,7 @@ namespace TorchSharp.Attention.Tests;
 /// </summary>
 public sealed class ActivationEdgeTests
 {
-    /// <summary>Seeds 3 and 5: a value crosses an edge with the kernels, and none with the composed operations.</summary>
+    /// <summary>Without the same sides, gradients differ by 0.3 to 10 % for these seeds, with the kernels or without (measured on AVX2).</summary>
     [Theory]
     [InlineData(2)]
     [InlineData(3)]

@@ -26,6 +26,24 @@ public sealed unsafe class NativeTeamTests : IDisposable
         for (int phase = 0; phase < Phases; phase++) Assert.Equal(3 * Items, counts.InPhase[phase]);
     }
 
+    /// <summary>libtorch's own depthwise convolutions have wrong weight gradients on such a team (TorchSharp 0.107.0).</summary>
+    [Theory]
+    [InlineData(1, false, 2, "OMP_THREAD_LIMIT is 1 and torch.get_num_threads() is 2", "Call torch.set_num_threads(1).")]
+    [InlineData(3, true, 8, "OMP_THREAD_LIMIT is 3", "Call torch.set_num_threads(3).")]
+    [InlineData(int.MaxValue, true, 2, "OMP_DYNAMIC is set", "Unset OMP_DYNAMIC.")]
+    public void A_team_that_may_be_smaller_is_told_with_its_remedy(int limit, bool isDynamic, int threads, string cause, string remedy)
+    {
+        string warning = NativeTeam.Warning(limit, isDynamic, threads)!;
+        Assert.StartsWith(cause, warning, StringComparison.Ordinal);
+        Assert.EndsWith(remedy, warning, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(int.MaxValue, false, 2)]
+    [InlineData(2, false, 2)]
+    [InlineData(1, true, 1)]
+    public void A_whole_team_is_not_warned_of(int limit, bool isDynamic, int threads) => Assert.Null(NativeTeam.Warning(limit, isDynamic, threads));
+
     private static void Nested(Counts* counts, int from, int to)
     {
         for (int i = from; i < to; i++)

@@ -56,6 +56,15 @@ public sealed partial class ReadmeTests
         Assert.DoesNotContain("SKIP", table, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void The_readme_names_and_counts_every_kind()
+    {
+        string readme = File.ReadAllText(Path.Combine(RepositoryRoot(), "README.md"));
+        string[] kinds = [.. AttentionCatalog.Kinds.Where(kind => AttentionCatalog.Create(kind).GetType().Assembly == typeof(AttentionOptions).Assembly)];
+        Assert.All(kinds, kind => Assert.Contains($"`{kind}`", readme, StringComparison.Ordinal));
+        Assert.Contains($"has {kinds.Length} kinds of attention", readme, StringComparison.Ordinal);
+    }
+
     private static void First()
     {
         IEnumerable<(Tensor, Tensor)> batches = [(randn(2, 3, 32, 32), tensor(new long[] { 1, 2 }))];

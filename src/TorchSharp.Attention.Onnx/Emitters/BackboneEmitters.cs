@@ -69,7 +69,8 @@ internal static class BackboneEmitters
     private static OnnxValue Feature(OnnxContext context, int index, OnnxValue x, Func<OnnxContext, OnnxValue, OnnxValue> write)
         => context.Within("features", () => context.Within($"{index}", x, map => write(context, map)));
 
-    private static OnnxValue ConvNormReLU6(OnnxContext context, OnnxValue x) => context.Clip(context.EmitOptional("1", context.Emit("0", x)), 0, 6);
+    private static OnnxValue ConvNormReLU6(OnnxContext context, OnnxValue x)
+        => context.Clip(context.EmitOptional("1", context.Emit("0", x)), 0, 6);
 
     private static OnnxValue InvertedResidual(OnnxContext context, MobileNetV2Block block, OnnxValue input)
     {
@@ -157,7 +158,11 @@ internal static class BackboneEmitters
     private static OnnxValue[] Write(OnnxContext context, GuidedSequence module, IReadOnlyList<OnnxValue> inputs)
     {
         OnnxValue map = inputs[0];
-        foreach (nn.Module child in module.children()) map = child is GuidedAttentionModule ? context.Emit(child, [map, inputs[1]])[0] : context.Emit(child, map);
+        foreach (nn.Module child in module.children())
+        {
+            map = child is GuidedAttentionModule ? context.Emit(child, [map, inputs[1]])[0] : context.Emit(child, map);
+        }
+
         return [map];
     }
 

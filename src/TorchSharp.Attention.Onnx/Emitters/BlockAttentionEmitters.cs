@@ -111,7 +111,8 @@ internal static class BlockAttentionEmitters
         if (context.WantsMaps) context.Map(AttentionMapKind.Pairwise, Weights(matrices!.Value.P, matrices.Value.Q));
         return Convolved("conv2", transformed);
 
-        OnnxValue Convolved(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.Emit("bn", context.Emit("conv", map))));
+        OnnxValue Convolved(string key, OnnxValue map)
+            => context.Within(key, () => context.Relu(context.Emit("bn", context.Emit("conv", map))));
 
         OnnxValue Padded(OnnxValue map) => context.Pad(map, "constant", [0, 0, 0, 0], [0, 0, tall - height, wide - width]);
 
@@ -203,7 +204,8 @@ internal static class BlockAttentionEmitters
         }
     }
 
-    private static (long Height, long Width) Size(OnnxContext context, OnnxValue x) => (context.RequireStatic(x[2], OneSize), context.RequireStatic(x[3], OneSize));
+    private static (long Height, long Width) Size(OnnxContext context, OnnxValue x)
+        => (context.RequireStatic(x[2], OneSize), context.RequireStatic(x[3], OneSize));
 
     private static OnnxValue Crop(OnnxContext context, OnnxValue x, int axis, long size) => x[axis].Size == size ? x : context.Slice(x, axis, 0, size);
 

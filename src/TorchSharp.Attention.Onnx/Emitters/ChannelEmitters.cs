@@ -29,7 +29,8 @@ internal static class ChannelEmitters
         ChannelAttentionOptions options = (ChannelAttentionOptions)module.Options;
         return context.Activate(options.Gate, context.Add(Layers(context.Mean(x, 2, 3)), Layers(context.Max(x, 2, 3))));
 
-        OnnxValue Layers(OnnxValue pooled) => context.Emit("fc2", context.Activate(options.Activation, context.Emit("fc1", pooled)));
+        OnnxValue Layers(OnnxValue pooled)
+            => context.Emit("fc2", context.Activate(options.Activation, context.Emit("fc1", pooled)));
     }
 
     private static OnnxValue Gate(OnnxContext context, EfficientChannelAttention module, OnnxValue x)

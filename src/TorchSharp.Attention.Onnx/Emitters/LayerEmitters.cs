@@ -126,7 +126,11 @@ internal static class LayerEmitters
     private static OnnxValue Write(OnnxContext context, LayerNorm module, OnnxValue x)
     {
         long[] shape = module.normalized_shape;
-        for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++) context.RequireStatic(x[axis], "it normalizes over this axis");
+        for (int axis = x.Rank - shape.Length; axis < x.Rank; axis++)
+        {
+            context.RequireStatic(x[axis], "it normalizes over this axis");
+        }
+
         return context.Node(
             "LayerNormalization",
             [x, module.weight is null ? context.Ones(shape) : context.Parameter(module.weight), module.bias is null ? null : context.Parameter(module.bias)],

@@ -36,7 +36,8 @@ internal static class MixedEmitters
         OnnxValue logits = ((BamOptions)module.Options).Merge == BamMerge.Multiply ? context.Mul(channel, spatial) : context.Add(channel, spatial);
         return context.Add(context.Sigmoid(logits), 1);
 
-        OnnxValue Hidden(string key, OnnxValue map) => context.Within(key, () => context.Relu(context.EmitOptional("bn", context.Emit("conv", map))));
+        OnnxValue Hidden(string key, OnnxValue map)
+            => context.Within(key, () => context.Relu(context.EmitOptional("bn", context.Emit("conv", map))));
     }
 
     private static OnnxValue Halves(OnnxContext context, GateModule module, OnnxValue x)

@@ -9,7 +9,8 @@ namespace TorchSharp.Attention.Onnx;
 /// </summary>
 internal static class MultiheadAttentionEmitter
 {
-    public static OnnxEmitters WithMultiheadAttention(this OnnxEmitters emitters) => emitters.WithMultiple<MultiheadAttention>(Write);
+    public static OnnxEmitters WithMultiheadAttention(this OnnxEmitters emitters)
+        => emitters.WithMultiple<MultiheadAttention>(Write);
 
     private static OnnxValue[] Write(OnnxContext context, MultiheadAttention module, IReadOnlyList<OnnxValue> inputs)
     {

@@ -48,5 +48,6 @@ internal static class PairwiseProducts
     }
 
     /// <summary>Truth values as zeros and ones.</summary>
-    public static OnnxValue AsNumbers(this OnnxContext context, OnnxValue truth) => context.Node("Cast", [truth], truth.Shape, ("to", (long)OnnxElementType.Float));
+    public static OnnxValue AsNumbers(this OnnxContext context, OnnxValue truth)
+        => context.Node("Cast", [truth], truth.Shape, ("to", (long)OnnxElementType.Float));
 }

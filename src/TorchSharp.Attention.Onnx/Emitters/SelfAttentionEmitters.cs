@@ -181,7 +181,11 @@ internal static class SelfAttentionEmitters
 
     private static OnnxValue Sequences(OnnxContext context, MultiHeadAttention module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs.Count is not (1 or 3)) throw context.Unsupported("it takes one sequence, or query, key and value; masks are not written.");
+        if (inputs.Count is not (1 or 3))
+        {
+            throw context.Unsupported("it takes one sequence, or query, key and value; masks are not written.");
+        }
+
         OnnxValue query = inputs[0], key = inputs[inputs.Count / 2], value = inputs[^1];
         long heads = module.Options.Heads, width = module.Width / heads;
         OnnxValue gathered = context.Attend(Part(query, 0, "q_proj_weight"), context.Turn(Part(key, 1, "k_proj_weight")), Part(value, 2, "v_proj_weight"));

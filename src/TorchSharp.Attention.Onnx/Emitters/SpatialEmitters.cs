@@ -42,20 +42,30 @@ internal static class SpatialEmitters
 
     private static OnnxValue Gate(OnnxContext context, LargeKernelAttention module, OnnxValue x)
     {
-        foreach (string key in new[] { "conv0", "conv0h", "conv0v", "conv_spatial", "conv_spatial_h", "conv_spatial_v" }) x = context.EmitOptional(key, x);
+        foreach (string key in new[] { "conv0", "conv0h", "conv0v", "conv_spatial", "conv_spatial_h", "conv_spatial_v" })
+        {
+            x = context.EmitOptional(key, x);
+        }
+
         return context.Emit("conv1", x);
     }
 
     private static IReadOnlyList<OnnxValue> Write(OnnxContext context, AttentionGate module, IReadOnlyList<OnnxValue> inputs)
     {
-        if (inputs is not [OnnxValue x, OnnxValue guide]) throw context.Unsupported($"it was called with {inputs.Count} values and takes a map and a guide.");
+        if (inputs is not [OnnxValue x, OnnxValue guide])
+        {
+            throw context.Unsupported($"it was called with {inputs.Count} values and takes a map and a guide.");
+        }
+
         if (!guide[2].Equals(x[2]) || !guide[3].Equals(x[3])) guide = context.Resize(guide, x[2], x[3], bilinear: true);
         OnnxValue hidden = context.Relu(context.Add(Projection("W_g", guide), Projection("W_x", x)));
         return [context.Refine(x, context.Sigmoid(Projection("psi", hidden)), context.Tensor("alpha"))];
 
-        OnnxValue Projection(string key, OnnxValue map) => context.Within(key, () => context.EmitOptional("1", context.Emit("0", map)));
+        OnnxValue Projection(string key, OnnxValue map)
+            => context.Within(key, () => context.EmitOptional("1", context.Emit("0", map)));
     }
 
     /// <summary>A child with a convolution and perhaps a norm.</summary>
-    private static OnnxValue ConvNorm(OnnxContext context, string key, OnnxValue x) => context.Within(key, () => context.EmitOptional("bn", context.Emit("conv", x)));
+    private static OnnxValue ConvNorm(OnnxContext context, string key, OnnxValue x)
+        => context.Within(key, () => context.EmitOptional("bn", context.Emit("conv", x)));
 }

@@ -92,7 +92,9 @@ internal sealed class QdqWriter
     private void QuantizeValue(string value, string source)
     {
         // What only moves numbers takes the parameters along by name, so that a runtime sees that they are the same.
-        string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.PassThrough && _plan.IsInteger(value) ? producer.Input[0] : value;
+        string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.PassThrough && _plan.IsInteger(value)
+            ? producer.Input[0]
+            : value;
         if (!_parameterNames.TryGetValue(owner, out (string Scale, string Zero) names))
         {
             names = AddParameters(value, _plan.ParametersOf(value));

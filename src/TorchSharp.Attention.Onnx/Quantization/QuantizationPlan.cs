@@ -63,7 +63,11 @@ internal sealed class QuantizationPlan
                 _absorbed.Add(next);
             }
 
-            if (rule != NodeRule.WeightedLayer || NeedsIntegerOutput(node, OutputOf(node))) _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            if (rule != NodeRule.WeightedLayer || NeedsIntegerOutput(node, OutputOf(node)))
+            {
+                _integer.UnionWith(node.Output.Select(_ => OutputOf(node)));
+            }
+
             if (node.Output.Count > 1) _integer.UnionWith(node.Output);
         }
 

@@ -58,8 +58,12 @@ internal sealed class BlockAttentions
             ? gate.TryGateAddRelu(map, shortcut)
             : null;
 
-    /// <summary>In training: the norm, the gate, the addition and the ReLU in one pass over <paramref name="input"/>; null where the norm must be called.</summary>
-    public Tensor? TryGateAddRelu(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut) => TryFuseAfterNorm(norm, input, shortcut);
+    /// <summary>
+    /// In training: the norm, the gate, the addition and the ReLU in one pass over <paramref name="input"/>; null where the norm
+    /// must be called.
+    /// </summary>
+    public Tensor? TryGateAddRelu(Modules.BatchNorm2d norm, Tensor input, Tensor shortcut)
+        => TryFuseAfterNorm(norm, input, shortcut);
 
     /// <summary>The normed map refined by the attention before the addition.</summary>
     public Tensor Refine(Modules.BatchNorm2d? norm, Tensor input)

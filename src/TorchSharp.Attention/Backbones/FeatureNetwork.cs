@@ -30,9 +30,13 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
 
     /// <summary>The feature pyramid of an image batch, finest map first.</summary>
     /// <param name="input">Images, (N, channels, H, W).</param>
-    /// <returns>One map per level, (N, <see cref="FeatureChannels"/>[i], ⌈H / <see cref="FeatureReductions"/>[i]⌉, …), owned by the caller.</returns>
+    /// <returns>
+    /// One map per level, (N, <see cref="FeatureChannels"/>[i], ⌈H / <see cref="FeatureReductions"/>[i]⌉, …), owned by the
+    /// caller.
+    /// </returns>
     /// <exception cref="ArgumentException">
-    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value per channel. Nothing has changed then.
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value per
+    /// channel. Nothing has changed then.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public IReadOnlyList<Tensor> Features(Tensor input)
@@ -84,8 +88,8 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     internal virtual ChannelMap? ToChannelMap() => null;
 
     /// <summary>
-    /// The batch norms of the network itself that refuse a single value per channel, and how many times smaller than the image the map before each of them is,
-    /// rounded up.
+    /// The batch norms of the network itself that refuse a single value per channel, and how many times smaller than the image
+    /// the map before each of them is, rounded up.
     /// </summary>
     internal virtual IEnumerable<(Modules.BatchNorm2d? Norm, int Reduction)> Norms() => [];
 
@@ -98,7 +102,9 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         CheckNorms(input);
     }
 
-    /// <summary>Refuses a batch that leaves a norm in training a single value per channel, before the first norm has counted it.</summary>
+    /// <summary>
+    /// Refuses a batch that leaves a norm in training a single value per channel, before the first norm has counted it.
+    /// </summary>
     internal void CheckNorms(Tensor input)
     {
         if (input.size(0) != 1 || Math.Max(input.size(2), input.size(3)) > FeatureReductions[^1]) return;

@@ -255,8 +255,8 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
     /// <exception cref="ArgumentException">
-    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value per channel: one image that is a single
-    /// position there. Nothing has changed then, no running statistic either.
+    /// The input's rank, channels, type or device do not fit, or a batch norm in training mode would see a single value per
+    /// channel: one image that is a single position there. Nothing has changed then, no running statistic either.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)

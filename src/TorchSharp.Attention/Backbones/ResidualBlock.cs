@@ -137,7 +137,8 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     }
 
     /// <summary>
-    /// The strided shortcut. A Sequential calls its norm itself, so that a single value per channel is refused here, by the other branch's map of the same size.
+    /// The strided shortcut. A Sequential calls its norm itself, so that a single value per channel is refused here, by the other
+    /// branch's map of the same size.
     /// </summary>
     private Tensor Project(Tensor input, Tensor branch)
     {

@@ -130,8 +130,9 @@ public sealed class UNet : FeatureNetwork
     /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
     /// <returns>Logits, (N, classes, H, W), owned by the caller.</returns>
     /// <exception cref="ArgumentException">
-    /// The input's rank, channels, type, device or size do not fit, or a batch norm of a backbone as encoder would see a single value per channel in training. Nothing
-    /// has changed then. The other batch norms normalise such a map with their running statistics, which stay as they are.
+    /// The input's rank, channels, type, device or size do not fit, or a batch norm of a backbone as encoder would see a single
+    /// value per channel in training. Nothing has changed then. The other batch norms normalise such a map with their running
+    /// statistics, which stay as they are.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)

@@ -92,5 +92,6 @@ public sealed class EffectiveSqueezeExcitation : GateModule
         return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
 
-    internal override void BuildInferenceProgram(GateProgram program) => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
+    internal override void BuildInferenceProgram(GateProgram program)
+        => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
 }

@@ -40,8 +40,8 @@ public sealed record StyleRecalibrationOptions : AttentionOptions
 
 /// <summary>
 /// Style-based recalibration: y = x · σ(norm(w₁ μ + w₂ s)), μ and s mean and standard deviation of a channel over its positions,
-/// s = √(Σ (x − μ)² / (H · W − 1) + 1e-5) or over H · W, two weights per channel, batch norm. Gate (N, C, 1, 1). A map of a single position has
-/// Σ (x − μ)² = 0. Keys <c>cfc</c> (C, 2) and <c>bn</c>, as the released code.
+/// s = √(Σ (x − μ)² / (H · W − 1) + 1e-5) or over H · W, two weights per channel, batch norm. Gate (N, C, 1, 1). A map of a
+/// single position has Σ (x − μ)² = 0. Keys <c>cfc</c> (C, 2) and <c>bn</c>, as the released code.
 /// </summary>
 /// <remarks>
 /// Lee, Kim, Nam: "SRM: A Style-based Recalibration Module for Convolutional Neural Networks", 2019, arXiv:1903.10829.

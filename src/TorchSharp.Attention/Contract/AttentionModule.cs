@@ -135,7 +135,9 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     {
     }
 
-    /// <summary>The learnable scale of the identity initialization, for the kernels; null where the module starts otherwise.</summary>
+    /// <summary>
+    /// The learnable scale of the identity initialization, for the kernels; null where the module starts otherwise.
+    /// </summary>
     internal Tensor? StartScale => _alpha;
 
     internal void CheckInput(Tensor input) => Check.FeatureMap(input, Channels, _place);

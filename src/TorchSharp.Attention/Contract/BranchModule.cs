@@ -7,8 +7,9 @@ namespace TorchSharp.Attention;
 /// change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
 /// </summary>
 /// <remarks>
-/// Nothing can be skipped and nothing is the identity where a convolution is replaced: <see cref="AttentionOptions.AttentionDropPath"/>
-/// must be 0, and <see cref="AttentionInitialization.Identity"/> is refused. <see cref="AttentionOptions.Dropout"/> acts on the output.
+/// Nothing can be skipped and nothing is the identity where a convolution is replaced:
+/// <see cref="AttentionOptions.AttentionDropPath"/> must be 0, and <see cref="AttentionInitialization.Identity"/> is refused.
+/// <see cref="AttentionOptions.Dropout"/> acts on the output.
 /// </remarks>
 public abstract record BranchAttentionOptions : AttentionOptions
 {
@@ -29,7 +30,8 @@ public abstract record BranchAttentionOptions : AttentionOptions
     /// <param name="outputChannels">Channels of the output.</param>
     /// <param name="stride">Stride. Default 1.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
-    public void Validate(int channels, int outputChannels, int stride = 1) => Validate(new ConvolutionSpec(channels, outputChannels, stride));
+    public void Validate(int channels, int outputChannels, int stride = 1)
+        => Validate(new ConvolutionSpec(channels, outputChannels, stride));
 
     /// <summary>Checks these settings against the convolution to replace without building anything.</summary>
     /// <param name="convolution">The convolution.</param>

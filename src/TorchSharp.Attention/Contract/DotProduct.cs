@@ -59,7 +59,8 @@ internal static class DotProduct
         Tensor rows = NormCalls.Flat(map).flatten(2).transpose(1, 2), product;
         if (is_grad_enabled() && (map.requires_grad || weight.requires_grad))
         {
-            // One product over the batch, of a copy of the map: the gradient of a batch of products would hold the weights once per sample.
+            // One product over the batch, of a copy of the map: the gradient of a batch of products would hold the weights once
+            // per sample.
             product = nn.functional.linear(rows.contiguous(), weight.view(outputs, -1), projection.bias);
         }
         else

@@ -63,7 +63,8 @@ public abstract class GateModule : AttentionModule
     internal virtual GateCombination? Combination => null;
 
     /// <summary>The factors of <see cref="Combination"/>, before the identity start's blend.</summary>
-    internal virtual CombinationFactors ComputeFactors(PooledMap read) => throw new NotSupportedException($"{GetName()} has no factors.");
+    internal virtual CombinationFactors ComputeFactors(PooledMap read)
+        => throw new NotSupportedException($"{GetName()} has no factors.");
 
     /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
@@ -82,12 +83,16 @@ public abstract class GateModule : AttentionModule
     }
 
     /// <summary>
-    /// In training: relu(gate(norm(input)) + residual) without writing the norm's output to memory, or gate(norm(input)) if <paramref name="residual"/> is
-    /// null. Returns null where this fusion does not apply; the caller then runs the norm itself.
+    /// In training: relu(gate(norm(input)) + residual) without writing the norm's output to memory, or gate(norm(input)) if
+    /// <paramref name="residual"/> is null. Returns null where this fusion does not apply; the caller then runs the norm itself.
     /// </summary>
     internal Tensor? TryFuseAfterNorm(Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
-        if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, AttentionDropPath: 0 })) return null;
+        if (HasHooks || !norm.training || !is_grad_enabled() || (training && Options is not { Dropout: 0, AttentionDropPath: 0 }))
+        {
+            return null;
+        }
+
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
         return FusedGate.TryRun(this, norm, input, residual)?.MoveToOuterDisposeScope();

@@ -72,7 +72,8 @@ internal sealed class ReachableTensors : IDisposable
         .Where(field => IsOfUser(type) || !field.Name.EndsWith("_hooks", StringComparison.Ordinal))
         .Where(field => field.FieldType.IsInterface || field.FieldType == typeof(object) || MayHold(field.FieldType));
 
-    private static bool IsOfUser(Type type) => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(ReachableTensors).Assembly;
+    private static bool IsOfUser(Type type)
+        => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(ReachableTensors).Assembly;
 
     /// <summary>Tensors, modules, collections and tuples of anything but numbers and text, and whatever is no class of the system's or TorchSharp's.</summary>
     private static bool MayHold(Type type)

@@ -7,14 +7,14 @@ namespace TorchSharp.Attention;
 internal sealed class RandomStateScope : IDisposable
 {
     private readonly Tensor _state = get_rng_state().DetachFromDisposeScope();
-    private bool _forgotten;
+    private bool _committed;
 
     /// <summary>Lets the numbers drawn meanwhile count.</summary>
-    public void Forget() => _forgotten = true;
+    public void Commit() => _committed = true;
 
     public void Dispose()
     {
-        if (!_forgotten) set_rng_state(_state);
+        if (!_committed) set_rng_state(_state);
         _state.Dispose();
     }
 }

@@ -119,7 +119,10 @@ internal sealed class HookedModule
     /// </summary>
     private void Release(Tensor map)
     {
-        if ((_inSequence || CurrentDisposeScope is null) && !IsHeard(_module) && !ReachableTensors.Holds(_module, map)) map.Dispose();
+        if ((_inSequence || CurrentDisposeScope is null) && !IsHeard(_module) && !ReachableTensors.Holds(_module, map))
+        {
+            map.Dispose();
+        }
     }
 
     /// <summary>Whether hooks of others listen to a submodule or to what is within it.</summary>

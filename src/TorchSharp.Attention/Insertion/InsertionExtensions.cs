@@ -39,7 +39,7 @@ public static class InsertionExtensions
         {
             using InsertionResolver resolution = new(model, plan, example);
             InsertionHandle handle = new(model, resolution, seen: example.Length > 0, plan.GuardBatchNorms);
-            before.Forget();
+            before.Commit();
             return handle;
         }
         finally

@@ -69,15 +69,19 @@ public sealed class InsertionHandle : IDisposable
     {
         if (_removed) throw new ObjectDisposedException(nameof(InsertionHandle), "The attentions have been removed; nothing would be left to train. Insert some again.");
         Check.Alive(_model);
-        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true })) throw Check.Disposed(_model.GetType().Name);
+        if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true }))
+        {
+            throw Check.Disposed(_model.GetType().Name);
+        }
+
         FrozenParameters frozen = new(_model, Attentions);
         _frozen.Add(frozen);
         return frozen;
     }
 
     /// <summary>
-    /// Removes and disposes the attentions. Outputs, state-dict keys, children and hooks are as before the insertion, and parameters that this handle
-    /// froze train again. Create new optimizers afterwards. A second call does nothing.
+    /// Removes and disposes the attentions. Outputs, state-dict keys, children and hooks are as before the insertion, and
+    /// parameters that this handle froze train again. Create new optimizers afterwards. A second call does nothing.
     /// </summary>
     public void Remove()
     {
@@ -105,7 +109,10 @@ public sealed class InsertionHandle : IDisposable
     /// <summary>Without an example, the network's own calls are what shows whether every submodule is called.</summary>
     private void CheckReached()
     {
-        if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned }) throw new InvalidOperationException(InsertionResolver.NotReached(planned.Node));
+        if (_inserted.Find(entry => !entry.Spot.Reached) is { Planned: { } planned })
+        {
+            throw new InvalidOperationException(InsertionResolver.NotReached(planned.Node));
+        }
 
         // Evaluation and what runs without gradients altogether say nothing about training.
         if (_inserted.Find(entry => entry.Planned.NeedsGradient && !entry.Spot.RanWithGradients) is { Planned: { } untrained })

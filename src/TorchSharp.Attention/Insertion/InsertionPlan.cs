@@ -124,9 +124,10 @@ public sealed record InsertionPlan
     public ValueList<InsertionRule> Rules { get; }
 
     /// <summary>
-    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value per channel, such as 1 × 1 positions
-    /// of one image: an <see cref="ArgumentException"/>, as in PyTorch. TorchSharp throws nothing there and writes NaN into the running variance, which shows in
-    /// evaluation. The norm that refuses stays as it is; norms that ran before it in the same forward pass have counted the batch. Default false.
+    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value per
+    /// channel, such as 1 × 1 positions of one image: an <see cref="ArgumentException"/>, as in PyTorch. TorchSharp throws
+    /// nothing there and writes NaN into the running variance, which shows in evaluation. The norm that refuses stays as it is;
+    /// norms that ran before it in the same forward pass have counted the batch. Default false.
     /// </summary>
     /// <remarks>The library's networks and attentions need no guard: the former refuse such a batch by themselves, the latter work on it.</remarks>
     public bool GuardBatchNorms { get; init; }

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Refuses, in training, a map that gives a batch norm a single value per channel: its unbiased variance is 0 / 0, which TorchSharp writes into the running variance,
-/// where PyTorch throws. Instance norms that keep running statistics are guarded alike. The library's own networks and attentions need no guard.
+/// Refuses, in training, a map that gives a batch norm a single value per channel: its unbiased variance is 0 / 0, which
+/// TorchSharp writes into the running variance, where PyTorch throws. Instance norms that keep running statistics are guarded
+/// alike. The library's own networks and attentions need no guard.
 /// </summary>
 internal sealed class NormGuard : IDisposable
 {

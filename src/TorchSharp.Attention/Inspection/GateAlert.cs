@@ -6,7 +6,7 @@ namespace TorchSharp.Attention;
 public enum GateAlertKind
 {
     /// <summary>Nearly all values of a gate are near 0, where a sigmoid passes hardly any gradient.</summary>
-    Shut,
+    Closed,
 
     /// <summary>Nearly all values of a gate are near 1, where a sigmoid passes hardly any gradient.</summary>
     Open,
@@ -17,7 +17,7 @@ public enum GateAlertKind
     /// <summary>A gate has the same value everywhere.</summary>
     Uniform,
 
-    /// <summary>A gate keeps many channels shut for every sample.</summary>
+    /// <summary>A gate keeps many channels closed for every sample.</summary>
     Sparse,
 
     /// <summary>Weights of pairs or of branches are alike: a mean.</summary>

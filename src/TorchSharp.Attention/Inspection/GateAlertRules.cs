@@ -41,7 +41,7 @@ internal static class GateAlertRules
             bool sigmoid = minimum >= -Rounding && maximum <= 1 + Rounding;
             if (sigmoid && shut >= options.SaturatedShare)
             {
-                yield return Alert(GateAlertKind.Shut, $"share of values below {Text(GateStatistics.Low)}", shut, options.SaturatedShare,
+                yield return Alert(GateAlertKind.Closed, $"share of values below {Text(GateStatistics.Low)}", shut, options.SaturatedShare,
                     "Saturated: little of the map passes, and hardly any gradient. Start as the identity or with the framework's initialization, lower the learning " +
                     "rate of the attention, clip gradients.");
             }

@@ -22,9 +22,9 @@ public sealed record GateMonitorOptions
     public Action<string>? Log { get; init; }
 
     /// <summary>
-    /// File of comma-separated values, one row per map and looked-at step. Rows are added at the end, so that an interrupted training goes on in
-    /// the same file; a row that an interruption or a full disk left half-written is cut off first. One monitor writes a file at a time: <c>….lock</c> beside it
-    /// says so while it is open. Default none.
+    /// File of comma-separated values, one row per map and looked-at step. Rows are added at the end, so that an interrupted
+    /// training goes on in the same file; a row that an interruption or a full disk left half-written is cut off first. One
+    /// monitor writes a file at a time: <c>….lock</c> beside it says so while it is open. Default none.
     /// </summary>
     public string? Csv { get; init; }
 

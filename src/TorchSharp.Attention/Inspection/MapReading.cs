@@ -12,7 +12,9 @@ internal static class MapReading
     /// </summary>
     /// <param name="module">The module.</param>
     /// <param name="samples">How many samples of a batch are read, the first ones; null for all.</param>
-    /// <param name="receive">Called after each forward pass with a function that computes the maps. The callee may ignore it.</param>
+    /// <param name="receive">
+    /// Called after each forward pass with a function that computes the maps. The callee may ignore it.
+    /// </param>
     /// <returns>What ends the listening; null where the module is no attention.</returns>
     public static Action? Listen(nn.Module module, int? samples, Action<Func<AttentionMaps>> receive)
     {

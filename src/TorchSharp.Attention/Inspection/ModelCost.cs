@@ -161,7 +161,9 @@ public sealed record ModelCost
         return new ModelCost(CostMeter.Run(model, [.. inputs], options), ValueList.Create<ValueList<long>>([.. inputs.Select(input => ValueList.Create<long>(input.shape))]));
     }
 
-    /// <summary>Aligned lines, one per module, indented as the modules contain each other, with what is not counted below.</summary>
+    /// <summary>
+    /// Aligned lines, one per module, indented as the modules contain each other, with what is not counted below.
+    /// </summary>
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <param name="depth">How many levels below the network to show. Default all.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention, or the depth is negative.</exception>

@@ -1,8 +1,9 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The fused CPU kernels of the library. They read a feature map once per pooling and write it once. They are used automatically for float32 and bfloat16
-/// maps on the CPU, contiguous or channels-last, and give the results of the composed operations up to rounding.
+/// The fused CPU kernels of the library. They read a feature map once per pooling and write it once. They are used automatically
+/// for float32 and bfloat16 maps on the CPU, contiguous or channels-last, and give the results of the composed operations up to
+/// rounding.
 /// </summary>
 /// <remarks>
 /// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an exception that speaks of

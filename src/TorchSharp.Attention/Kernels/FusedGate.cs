@@ -1,5 +1,6 @@
-// The fused CPU kernels. A feature map is a matrix: in NCHW a row is a channel of a sample and a column a spatial position; in channels-last a row is a
-// position and a column a channel. Three loops cover everything: reduce along rows, reduce down columns, write element by element.
+// The fused CPU kernels. A feature map is a matrix: in NCHW a row is a channel of a sample and a column a spatial position; in
+// channels-last a row is a position and a column a channel. Three loops cover everything: reduce along rows, reduce down columns,
+// write element by element.
 //
 // Six paths lead here; docs/architecture.md has the table.
 //   inference, one parallel region        FusedGate.Infer, InferenceGateKernel         Inference/
@@ -20,7 +21,10 @@ namespace TorchSharp.Attention;
 /// </summary>
 internal static class FusedGate
 {
-    /// <summary>Training uses the kernels for maps of at least this many values: for smaller ones the autograd functions cost more than they save. Tests set it to 0.</summary>
+    /// <summary>
+    /// Training uses the kernels for maps of at least this many values: for smaller ones the autograd functions cost more than
+    /// they save. Tests set it to 0.
+    /// </summary>
     internal static long SmallestTrained { get; set; } = 16 * 1024;
 
     /// <summary>Inference by separate passes uses the kernels for maps of at least this many values. Tests set it to 0.</summary>
@@ -54,11 +58,17 @@ internal static class FusedGate
     public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
         if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
-        if ((channel.RequiredStatistics & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0 || !Fits(module, parts)) return null;
+        if ((channel.RequiredStatistics & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0 || !Fits(module, parts))
+        {
+            return null;
+        }
+
         if (!MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (view.Elements < SmallestTrained || (residual is not null && !view.Matches(residual))) return null;
         if (!DeferredBatchNorm.Fits(norm, view) || !DeferredBatchNorm.Learns(norm, input) || Hooks.AnyWithin(module)) return null;
-        return AttentionKernels.Checked ? CheckedAfterNorm(module, parts, view, norm, input, residual) : TrainAfterNorm(parts, view, norm, input, residual);
+        return AttentionKernels.Checked
+            ? CheckedAfterNorm(module, parts, view, norm, input, residual)
+            : TrainAfterNorm(parts, view, norm, input, residual);
     }
 
     private static Tensor? CheckedAfterNorm(GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
@@ -142,6 +152,7 @@ internal static class FusedGate
 
     private static Tensor TrainSteps(GatePass pass, Tensor input, Tensor? residual)
     {
+        NativeTeam.WarnOfSmallerTeams();
         pass.InputNeedsGradient = input.requires_grad;
         pass.ResidualNeedsGradient = residual is { requires_grad: true };
         Tensor? channel = null, spatial = null;

@@ -106,7 +106,9 @@ public sealed class Bam : GateModule
         : base(channels, options ??= BamOptions.Paper)
     {
         _mix = new(
-            options.Merge == BamMerge.Multiply ? CombinationKind.SigmoidOfProduct : CombinationKind.SigmoidOfSum, ChannelStatistics.Mean, PlusOne: true);
+            options.Merge == BamMerge.Multiply
+                ? CombinationKind.SigmoidOfProduct
+                : CombinationKind.SigmoidOfSum, ChannelStatistics.Mean, PlusOne: true);
         ReducedChannels = ChannelReduction.Width(channels, options.Reduction, options.ReducedChannels, options.RoundingDivisor);
         _channel = new ChannelBranch(channels, ReducedChannels, options);
         _spatial = new SpatialBranch(channels, ReducedChannels, options);
@@ -136,7 +138,8 @@ public sealed class Bam : GateModule
 
     internal override GateCombination? Combination => _mix;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read) => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
+    internal override CombinationFactors ComputeFactors(PooledMap read)
+        => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _spatial.InitializeAsReleased();

@@ -172,7 +172,8 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
 
     internal override GateCombination? Combination => _options.Parts == ScseParts.Both ? _options.Merge == ScseMerge.Maximum ? _larger : _sum : null;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read) => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
+    internal override CombinationFactors ComputeFactors(PooledMap read)
+        => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
 
     private Tensor ExcitePositionsOf(Tensor input) => _options.Gate.Apply(_spatial!.call(input));
 

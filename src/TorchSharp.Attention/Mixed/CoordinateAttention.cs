@@ -80,8 +80,8 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
 
 /// <summary>
 /// Coordinate attention: y = x · σ(W_h h) · σ(W_w w), where [h; w] = δ(norm(W₁ [mean over columns; mean over rows])): one factor
-/// per row and one per column, so that the gate knows where along each axis it is. Gate (N, C, H, W), the product of (N, C, H, 1) and
-/// (N, C, 1, W). Keys <c>conv1</c>, <c>bn1</c>, <c>conv_h</c>, <c>conv_w</c>, as timm and the released code.
+/// per row and one per column, so that the gate knows where along each axis it is. Gate (N, C, H, W), the product of (N, C, H, 1)
+/// and (N, C, 1, W). Keys <c>conv1</c>, <c>bn1</c>, <c>conv_h</c>, <c>conv_w</c>, as timm and the released code.
 /// </summary>
 /// <remarks>
 /// Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021, arXiv:2103.02907.

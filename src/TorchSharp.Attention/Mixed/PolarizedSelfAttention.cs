@@ -117,10 +117,10 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
 
 /// <summary>
 /// Polarized self-attention: y = x · (c(x) + s(x)), or x′ = x · c(x) and y = x′ · s(x′); c(x) = σ(LN(W_z V softmax(q))), q = w_q x
-/// one value per position, V = W_v x; s(x) = σ(softmax(W_q z) · W_v′ x), z = mean of x over positions. Gate (N, C, H, W), the sum or
-/// the product of (N, C, 1, 1) and (N, 1, H, W). The cost grows with H · W, not with its square. Keys <c>conv_q_right</c>,
-/// <c>conv_v_right</c>, <c>conv_up</c> (channel), <c>conv_q_left</c>, <c>conv_v_left</c> (spatial), as the released code; with a norm
-/// <c>conv_up.0</c> and <c>conv_up.1</c>, as a bottleneck also <c>conv_up.3</c>.
+/// one value per position, V = W_v x; s(x) = σ(softmax(W_q z) · W_v′ x), z = mean of x over positions. Gate (N, C, H, W), the sum
+/// or the product of (N, C, 1, 1) and (N, 1, H, W). The cost grows with H · W, not with its square. Keys <c>conv_q_right</c>,
+/// <c>conv_v_right</c>, <c>conv_up</c> (channel), <c>conv_q_left</c>, <c>conv_v_left</c> (spatial), as the released code; with a
+/// norm <c>conv_up.0</c> and <c>conv_up.1</c>, as a bottleneck also <c>conv_up.3</c>.
 /// </summary>
 /// <remarks>
 /// Liu, Liu, Fan, Huang: "Polarized Self-Attention: Towards High-quality Pixel-wise Regression", 2021, arXiv:2107.00782.

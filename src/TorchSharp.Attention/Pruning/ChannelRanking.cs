@@ -76,7 +76,9 @@ public sealed class ChannelRanking
         return new PruningPlan(_map, ChannelSelection.Choose(Groups, _criterion, fraction, options), InputShape);
     }
 
-    /// <summary>Aligned lines, one per group: channels, criterion, lowest, mean and highest score, gates or what forbids a removal.</summary>
+    /// <summary>
+    /// Aligned lines, one per group: channels, criterion, lowest, mean and highest score, gates or what forbids a removal.
+    /// </summary>
     public override string ToString()
     {
         List<string[]> rows = [["group", "channels", "criterion", "lowest", "mean", "highest", ""]];

@@ -17,7 +17,8 @@ public static class GatePruning
 {
     /// <summary>
     /// Ranks channels by the mean of their gates over a data set, in evaluation mode, batch by batch. Channels that no gate sees have the norms
-    /// of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes, statistics and weights stay as they are.
+    /// of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes, statistics and weights
+    /// stay as they are.
     /// </summary>
     /// <param name="network">A network with attentions that have a channel gate.</param>
     /// <param name="batches">Images, (N, channels, H, W) each. They are read once and not disposed.</param>

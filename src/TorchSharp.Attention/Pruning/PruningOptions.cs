@@ -33,7 +33,7 @@ public sealed record PruningOptions
     /// </summary>
     public string Groups { get; init; } = "*";
 
-    /// <summary>Which groups stay whole all the same; patterns as in <see cref="Groups"/>. Default none.</summary>
+    /// <summary>Groups that keep all their channels; patterns as in <see cref="Groups"/>. Default none.</summary>
     public string Exclude { get; init; } = "";
 
     /// <summary>

@@ -7,7 +7,10 @@ namespace TorchSharp.Attention;
 /// <param name="Name">The group.</param>
 /// <param name="Channels">How many channels it has.</param>
 /// <param name="Kept">Those that stay, ascending, from 0.</param>
-/// <param name="KeptReason">Why all stay: left out, no gate, an attention that cannot give channels away, or a setting that holds them back; null where some go, or where none is among the lowest.</param>
+/// <param name="KeptReason">
+/// Why all stay: left out, no gate, an attention that cannot give channels away, or a setting that holds them back; null where
+/// some go, or where none is among the lowest.
+/// </param>
 public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept, string? KeptReason)
 {
     /// <summary>Those that go, ascending, from 0.</summary>
@@ -58,8 +61,8 @@ public sealed class PruningPlan
     internal ChannelMap Map { get; }
 
     /// <summary>
-    /// Aligned lines, one per group that loses channels; what stays whole and why; what the removal changes beyond the removed channels;
-    /// parameters and multiply-accumulates before and after.
+    /// Aligned lines, one per group that loses channels; what stays whole and why; what the removal changes beyond the removed
+    /// channels; parameters and multiply-accumulates before and after.
     /// </summary>
     public override string ToString()
     {

@@ -72,7 +72,7 @@ public sealed class GateMonitorTests : IDisposable
         Show(0.01f, 0.02f, 0.03f, 0.0f);
         Show(0.01f, 0.02f, 0.03f, 0.0f);
         GateAlert alert = Assert.Single(monitor.Alerts);
-        Assert.Equal((3L, "", AttentionMapKind.Channel, GateAlertKind.Shut, 1.0, 0.9), (alert.Step, alert.Module, alert.Map, alert.Kind, alert.Value, alert.Threshold));
+        Assert.Equal((3L, "", AttentionMapKind.Channel, GateAlertKind.Closed, 1.0, 0.9), (alert.Step, alert.Module, alert.Map, alert.Kind, alert.Value, alert.Threshold));
         Assert.Contains("clip gradients", alert.Advice, StringComparison.Ordinal);
         Assert.Equal([alert], told);
         Assert.Contains("step 3: ALERT attention channel: share of values below 0.05 is 1 (threshold 0.9). Saturated", log.Single(line => line.Contains("ALERT", StringComparison.Ordinal)), StringComparison.Ordinal);
@@ -93,7 +93,7 @@ public sealed class GateMonitorTests : IDisposable
         Assert.Contains("reduction", monitor.Alerts[0].Advice, StringComparison.Ordinal);
         Show(float.NaN, 0.01f, 0.7f, 0.9f);
         Assert.Contains(monitor.Alerts, held => held.Kind == GateAlertKind.NotFinite);
-        Assert.Equal([GateAlertKind.Shut, GateAlertKind.Open, GateAlertKind.Uniform, GateAlertKind.Sparse, GateAlertKind.NotFinite], monitor.AlertHistory.Select(held => held.Kind));
+        Assert.Equal([GateAlertKind.Closed, GateAlertKind.Open, GateAlertKind.Uniform, GateAlertKind.Sparse, GateAlertKind.NotFinite], monitor.AlertHistory.Select(held => held.Kind));
         Assert.Equal(monitor.AlertHistory, told);
 
         // Beyond 0 and 1 a gate is no sigmoid, and its ends are no saturation.
@@ -117,7 +117,7 @@ public sealed class GateMonitorTests : IDisposable
         GateMonitorOptions options = new() { Every = 1, Patience = 1 };
         Assert.Equal([GateAlertKind.Sparse], Kinds(options));
         Assert.Empty(Kinds(options with { DeadShare = 0.6 }));
-        Assert.Equal([GateAlertKind.Shut], Kinds(options with { SaturatedShare = 0.5 }));
+        Assert.Equal([GateAlertKind.Closed], Kinds(options with { SaturatedShare = 0.5 }));
         Assert.Equal([GateAlertKind.Uniform, GateAlertKind.Sparse], Kinds(options with { UniformDeviation = 0.5 }));
         gate.Values = [0.01f, 0.99f, 0.98f, 0.6f];
         Assert.Empty(Kinds(options));

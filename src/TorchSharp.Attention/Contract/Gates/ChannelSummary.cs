@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What was pooled of each channel, each (N, C, 1, 1): by libtorch's operations, or by a kernel and then stacked.</summary>
+/// <summary>
+/// What was pooled of each channel, each (N, C, 1, 1): by libtorch's operations, or by a kernel and then stacked.
+/// </summary>
 internal readonly struct ChannelSummary
 {
     private readonly Tensor? _mean;
@@ -64,7 +66,8 @@ internal readonly struct ChannelSummary
     public IEnumerable<Tensor> Parts(ChannelStatistics reads) => reads == ChannelStatistics.Mean ? [Mean] : [Mean, Second];
 
     /// <summary>
-    /// A layer of 1×1 convolution on pooled channels. From the kernels it is a matrix product, without a convolution's preparation.
+    /// A layer of 1×1 convolution on pooled channels. From the kernels it is a matrix product, without a convolution's
+    /// preparation.
     /// </summary>
     public Tensor Layer(Modules.Conv2d convolution, Tensor pooled)
     {
@@ -75,12 +78,15 @@ internal readonly struct ChannelSummary
         return nn.functional.linear(pooled.view(rows, -1), weight.view(outputs, -1), convolution.bias).view(rows, outputs, 1, 1);
     }
 
-    /// <summary>The gate σ(W₂ δ(W₁ mean + b₁) + b₂) in training, or of both branches' sum; null where the layers must run.</summary>
+    /// <summary>
+    /// The gate σ(W₂ δ(W₁ mean + b₁) + b₂) in training, or of both branches' sum; null where the layers must run.
+    /// </summary>
     public Tensor? Bottleneck(Modules.Conv2d first, GateActivation activation, Modules.Conv2d second, GateFunction gate)
         => _stacked is null ? null : BottleneckGate.TryRun(_stacked, first, activation, second, gate);
 
     /// <summary>
-    /// M(mean) + M(maximum), M(z) = W₂ δ(W₁ z). From the kernels both go through W₁ together and through W₂ as a sum, which is the same.
+    /// M(mean) + M(maximum), M(z) = W₂ δ(W₁ z). From the kernels both go through W₁ together and through W₂ as a sum, which is
+    /// the same.
     /// </summary>
     public Tensor SumOfBoth(Modules.Conv2d first, GateActivation activation, Modules.Conv2d second)
     {

@@ -45,7 +45,9 @@ internal sealed unsafe class CombinationBackward : IDisposable
 
     private bool PeaksOfStrips => _mix.Strips == StripReads.MeansAndMaxima;
 
-    /// <summary>The factors' gradients as <see cref="CombinationPass.Arrange"/> shapes them, and how many elements share each maximum.</summary>
+    /// <summary>
+    /// The factors' gradients as <see cref="CombinationPass.Arrange"/> shapes them, and how many elements share each maximum.
+    /// </summary>
     public (Tensor First, Tensor? Second) FactorGradients()
     {
         using DisposeScope scope = NewDisposeScope();

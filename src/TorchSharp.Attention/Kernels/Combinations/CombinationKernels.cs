@@ -49,7 +49,8 @@ internal abstract class CombinationKernels
 
         public override void Second(in MapView map, MapArguments arguments) => MapKernels.OverChannels<SecondGradient<TMix>>(map, arguments, maps: 2);
 
-        public override void Totals(in MapView map, MapArguments arguments, bool strips) => Reduce<CombinationTotals<TMix>>(map, arguments, strips);
+        public override void Totals(in MapView map, MapArguments arguments, bool strips)
+            => Reduce<CombinationTotals<TMix>>(map, arguments, strips);
 
         public override void Input(in MapView map, MapArguments arguments, GateCombination mix)
         {

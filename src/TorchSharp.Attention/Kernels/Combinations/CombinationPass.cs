@@ -3,8 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step: <see cref="CombineFunction"/> finds the
-/// gradients of the factors, <see cref="CombinationPoolFunction"/> afterwards writes the input's, all of it, in one pass.
+/// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step:
+/// <see cref="CombineFunction"/> finds the gradients of the factors, <see cref="CombinationPoolFunction"/> afterwards writes the
+/// input's, all of it, in one pass.
 /// </summary>
 internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, long height, long width) : IBackwardPass
 {

@@ -3,15 +3,19 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A <see cref="GateCombination"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the factors and writes. The
-/// layers between stay libtorch's, with libtorch's gradients.
+/// A <see cref="GateCombination"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the
+/// factors and writes. The layers between stay libtorch's, with libtorch's gradients.
 /// </summary>
 internal static class CombinedGate
 {
     /// <summary>The refined map, or null where the composed operations must do it.</summary>
     public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (module.Combination is not { } mix || !MapView.TryOf(input, out MapView view) || !FusedGate.KeepsType(module, input)) return null;
+        if (module.Combination is not { } mix || !MapView.TryOf(input, out MapView view) || !FusedGate.KeepsType(module, input))
+        {
+            return null;
+        }
+
         if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
         CombinationPass pass = new(mix, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(module, pass, input, overwrite, residual);
@@ -29,6 +33,7 @@ internal static class CombinedGate
 
     private static Tensor Train(GateModule module, CombinationPass pass, Tensor input)
     {
+        NativeTeam.WarnOfSmallerTeams();
         pass.InputNeedsGradient = input.requires_grad;
         try
         {

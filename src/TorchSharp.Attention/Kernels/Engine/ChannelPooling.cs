@@ -45,8 +45,8 @@ internal static unsafe class ChannelPooling
     }
 
     /// <summary>
-    /// The median of five values that lie apart. A single value may be an outlier, and then most of what is summed cancels; a median is no farther
-    /// from the mean than about one standard deviation.
+    /// The median of five values of a channel, which lie apart. Sums around it cancel little: a single value may be an outlier, while the
+    /// median of all values is at most one standard deviation from their mean, and that of five estimates it.
     /// </summary>
     private static float Middle(in MapView view, int sample, int channel)
     {
@@ -56,7 +56,8 @@ internal static unsafe class ChannelPooling
         float low = Math.Max(Math.Min(a, b), Math.Min(c, d)), high = Math.Min(Math.Max(a, b), Math.Max(c, d));
         return Math.Max(Math.Min(low, high), Math.Min(Math.Max(low, high), e));
 
-        static float At(in MapView view, int sample, int channel, int eleventh) => Element(view, sample, channel, (long)view.Positions * eleventh / 11);
+        static float At(in MapView view, int sample, int channel, int eleventh)
+            => Element(view, sample, channel, (long)view.Positions * eleventh / 11);
     }
 
     private static float Element(in MapView view, int sample, int channel, long position)

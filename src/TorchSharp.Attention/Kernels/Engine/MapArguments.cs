@@ -27,8 +27,8 @@ internal unsafe struct MapArguments
     public int Parts;
 
     /// <summary>
-    /// The two results of a reduction, one value per channel or per position; a matrix's results begin <see cref="ResultStride"/> after the
-    /// matrix before it, and the first is multiplied by <see cref="Scale"/>.
+    /// The two results of a reduction, one value per channel or per position; a matrix's results begin <see cref="ResultStride"/>
+    /// after the matrix before it, and the first is multiplied by <see cref="Scale"/>.
     /// </summary>
     public float* First;
     public float* Second;
@@ -72,7 +72,7 @@ internal unsafe struct MapArguments
     /// <summary>Where a strip's first value of those stands; moves along with the loop.</summary>
     public nint Third;
 
-    /// <summary>Of channels where X is what a pending norm reads: x = (X − NormCentre) · NormFactor + NormShift.</summary>
+    /// <summary>Of channels where X is what a deferred norm reads: x = (X − NormCentre) · NormFactor + NormShift.</summary>
     public float* NormCentre;
     public float* NormFactor;
     public float* NormShift;
@@ -123,7 +123,7 @@ internal readonly unsafe struct Nchw : IMapLayout
         => TVector.Load(values + third + column);
 }
 
-/// <summary>NCHW, the map being what a pending norm makes of X.</summary>
+/// <summary>NCHW, the map being what a deferred norm makes of X.</summary>
 internal readonly unsafe struct NormedNchw : IMapLayout
 {
     /// <summary>Multiplied and added in two steps whatever the vector, so that equal values stay equal in a row's last elements.</summary>

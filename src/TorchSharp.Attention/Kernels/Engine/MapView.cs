@@ -46,7 +46,7 @@ internal readonly unsafe struct MapView
 
     public void* Values { get; }
 
-    /// <summary>What a pending norm makes of the values; null where the map is the values themselves.</summary>
+    /// <summary>What a deferred norm makes of the values; null where the map is the values themselves.</summary>
     public float* Norm { get; private init; }
 
     public long Elements => (long)Batch * Channels * Positions;
@@ -98,7 +98,9 @@ internal readonly unsafe struct MapView
         return IsChannelsLast ? typed.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : typed.contiguous();
     }
 
-    /// <summary>A view of the same values after a deferred batch norm: (<see cref="DeferredBatchNorm.Arrays"/>, N, C) values of channels.</summary>
+    /// <summary>
+    /// A view of the same values after a deferred batch norm: (<see cref="DeferredBatchNorm.Arrays"/>, N, C) values of channels.
+    /// </summary>
     public MapView AfterNorm(float* norm) => new(Values, Batch, Channels, Positions, IsChannelsLast, IsBFloat16) { Norm = norm };
 
     public MapArguments Arguments()

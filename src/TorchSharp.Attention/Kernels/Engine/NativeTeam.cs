@@ -14,6 +14,8 @@ internal static unsafe class NativeTeam
 
     private static readonly OpenMp? _openMp = OpenMp.Find();
 
+    private static int _warned;
+
     public static bool IsOpenMp => _openMp is not null && !WithoutOpenMp;
 
     /// <summary>Whether to run on the .NET pool although libtorch's threads could be had. For tests.</summary>
@@ -24,6 +26,25 @@ internal static unsafe class NativeTeam
 
     /// <summary>How many threads are worth waking for so many items and bytes.</summary>
     public static int ThreadsFor(long items, long bytes) => (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
+
+    /// <summary>
+    /// Writes a warning to <see cref="Trace"/>, once per process, where OpenMP may grant fewer threads than libtorch asks for. The kernels are right on
+    /// such a team, and libtorch's own depthwise convolutions are not.
+    /// </summary>
+    public static void WarnOfSmallerTeams()
+    {
+        if (_warned != 0 || _openMp is null || Warning(_openMp.Limit(), _openMp.IsDynamic(), torch.get_num_threads()) is not { } warning) return;
+        if (Interlocked.Exchange(ref _warned, 1) == 0) Trace.TraceWarning(warning);
+    }
+
+    /// <summary>The warning for a limit of threads, dynamic teams, and the threads that libtorch asks for; null where teams are whole.</summary>
+    internal static string? Warning(int limit, bool isDynamic, int threads)
+    {
+        if (threads <= 1 || (limit >= threads && !isDynamic)) return null;
+        string cause = limit < threads ? $"OMP_THREAD_LIMIT is {limit} and torch.get_num_threads() is {threads}" : "OMP_DYNAMIC is set";
+        string remedy = limit < threads ? $"Call torch.set_num_threads({limit})" : "Unset OMP_DYNAMIC";
+        return $"{cause}: OpenMP may grant fewer threads than libtorch asks for, and the weight gradients of libtorch's depthwise convolutions are then wrong. {remedy}.";
+    }
 
     /// <summary>
     /// Calls <paramref name="body"/> with ranges that cover 0 to <paramref name="items"/>, on as many threads as libtorch may use. A body
@@ -119,8 +140,13 @@ internal static unsafe class NativeTeam
         private readonly delegate* unmanaged<void> _barrier;
         private static OpenMp? _running;
 
-        private OpenMp(nint parallel, nint threadNumber, nint threads, nint barrier)
+        private readonly delegate* unmanaged<int> _limit;
+        private readonly delegate* unmanaged<int> _dynamic;
+
+        private OpenMp(nint parallel, nint threadNumber, nint threads, nint barrier, nint limit, nint isDynamic)
         {
+            _limit = (delegate* unmanaged<int>)limit;
+            _dynamic = (delegate* unmanaged<int>)isDynamic;
             _barrier = (delegate* unmanaged<void>)barrier;
             _parallel = (delegate* unmanaged<delegate* unmanaged<void*, void>, void*, uint, uint, void>)parallel;
             _threadNumber = (delegate* unmanaged[SuppressGCTransition]<int>)threadNumber;
@@ -145,14 +171,20 @@ internal static unsafe class NativeTeam
                     && NativeLibrary.TryGetExport(library, "GOMP_parallel", out nint parallel)
                     && NativeLibrary.TryGetExport(library, "omp_get_thread_num", out nint number)
                     && NativeLibrary.TryGetExport(library, "omp_get_num_threads", out nint threads)
-                    && NativeLibrary.TryGetExport(library, "GOMP_barrier", out nint barrier))
+                    && NativeLibrary.TryGetExport(library, "GOMP_barrier", out nint barrier)
+                    && NativeLibrary.TryGetExport(library, "omp_get_thread_limit", out nint limit)
+                    && NativeLibrary.TryGetExport(library, "omp_get_dynamic", out nint isDynamic))
                 {
-                    return _running = new OpenMp(parallel, number, threads, barrier);
+                    return _running = new OpenMp(parallel, number, threads, barrier, limit, isDynamic);
                 }
             }
 
             return null;
         }
+
+        public int Limit() => _limit();
+
+        public bool IsDynamic() => _dynamic() != 0;
 
         public void Run(Work* work) => _parallel(&Enter, work, (uint)work->Threads, 0);
 

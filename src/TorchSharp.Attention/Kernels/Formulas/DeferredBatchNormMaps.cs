@@ -13,7 +13,7 @@ internal readonly unsafe struct Itself : IElementwise
         => TLayout.X<TVector, TStorage>(a, element, row, start, column);
 }
 
-/// <summary>Backward, of channels, of a pending norm: Σ dy · (z − μ) and Σ dy.</summary>
+/// <summary>Backward, of channels, of a deferred norm: Σ dy · (z − μ) and Σ dy.</summary>
 internal readonly unsafe struct CentredDot : IReduction
 {
     public static SecondResult Second => SecondResult.Sum;
@@ -51,7 +51,7 @@ internal readonly unsafe struct Written<TMap> : IReduction
     }
 }
 
-/// <summary>Backward of a pending norm: dz = dy · c + shift + slope · (z − μ).</summary>
+/// <summary>Backward of a deferred norm: dz = dy · c + shift + slope · (z − μ).</summary>
 internal readonly unsafe struct NormInputGradient : IElementwise
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -114,14 +114,16 @@ internal sealed unsafe class GateProgram
     }
 
     /// <summary>A 1×1 convolution on pooled channels, with a batch norm behind it.</summary>
-    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation) => Dense(layer, norm, Of(activation), InferenceStepKind.Dense, 1);
+    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation)
+        => Dense(layer, norm, Of(activation), InferenceStepKind.Dense, 1);
 
     /// <summary>The last layer.</summary>
     public GateProgram Dense(Conv2d layer, GateFunction gate, bool ofTwoBranches = false)
         => Dense(layer, null, Of(gate), InferenceStepKind.Dense, ofTwoBranches ? 2 : 1);
 
     /// <summary>The first layer of two branches with the same weights, mean and maximum; the branches' sum.</summary>
-    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation) => Dense(layer, null, Of(activation), InferenceStepKind.DenseOfBoth, 1);
+    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation)
+        => Dense(layer, null, Of(activation), InferenceStepKind.DenseOfBoth, 1);
 
     /// <summary>A convolution over channels from one map to one, without a bias.</summary>
     public GateProgram Neighbours(Conv1d layer, bool circular, GateFunction gate)
@@ -174,7 +176,11 @@ internal sealed unsafe class GateProgram
         Weights += (long)step.Outputs * step.Inputs;
         if (norm is null) return this;
         if (norm.training || Hooks.Any(norm) || !Holds(norm.running_mean) || !Holds(norm.running_var)) return MarkUnsupported();
-        if ((norm.weight is not null && !Holds(norm.weight)) || (norm.bias is not null && !Holds(norm.bias))) return MarkUnsupported();
+        if ((norm.weight is not null && !Holds(norm.weight)) || (norm.bias is not null && !Holds(norm.bias)))
+        {
+            return MarkUnsupported();
+        }
+
         step.NormMean = MapView.Pointer(norm.running_mean!);
         step.NormVariance = MapView.Pointer(norm.running_var!);
         step.NormWeight = norm.weight is null ? null : MapView.Pointer(norm.weight);

@@ -31,9 +31,10 @@ internal readonly record struct RegionSizes
 }
 
 /// <summary>
-/// How <see cref="InferenceGateKernel"/> cuts a batch: into hands, each with samples and buffers of its own, and the samples of each hand into groups that the
-/// caches hold. Every size and every offset of a buffer comes from here, in 64 bits. A plan is made for the threads that are asked for and is
-/// right for any smaller number that really runs: hands are dealt to the threads that there are, and a thread beyond <see cref="Team"/> owns nothing.
+/// How <see cref="InferenceGateKernel"/> cuts a batch: into hands, each with samples and buffers of its own, and the samples of
+/// each hand into groups that the caches hold. Every size and every offset of a buffer comes from here, in 64 bits. A plan is
+/// made for the threads that are asked for and is right for any smaller number that really runs: hands are dealt to the threads
+/// that there are, and a thread beyond <see cref="Team"/> owns nothing.
 /// </summary>
 internal readonly struct RegionPlan
 {

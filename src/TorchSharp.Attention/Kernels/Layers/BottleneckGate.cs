@@ -225,7 +225,11 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];
-        if (is_grad_enabled()) return GateAutograd.Composed(given, () => [.. BottleneckGate.Derive(pass, saved, grad_output), null]);
+        if (is_grad_enabled())
+        {
+            return GateAutograd.Composed(given, () => [.. BottleneckGate.Derive(pass, saved, grad_output), null]);
+        }
+
         Tensor?[]? derived = KernelCheck.Derive(() => BottleneckGate.DeriveWhereBiasesStand(pass, saved, grad_output));
         Tensor?[] gradients = BottleneckGate.Backward(pass, saved, grad_output);
         for (int i = 0; derived is not null && i < gradients.Length; i++)

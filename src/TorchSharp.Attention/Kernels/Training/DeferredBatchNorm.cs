@@ -92,7 +92,10 @@ internal static unsafe class DeferredBatchNorm
         int planes = view.Batch * view.Channels;
         float* deviation = At(view, Deviation), factor = At(view, Factor), shift = At(view, Shift), extreme = At(view, Extreme);
         for (int i = 0; i < planes; i++) results[i] = (deviation[i] * factor[i]) + shift[i];
-        if (reads.HasFlag(ChannelStatistics.Maximum)) new ReadOnlySpan<float>(extreme, planes).CopyTo(new Span<float>(results + planes, planes));
+        if (reads.HasFlag(ChannelStatistics.Maximum))
+        {
+            new ReadOnlySpan<float>(extreme, planes).CopyTo(new Span<float>(results + planes, planes));
+        }
     }
 
     /// <summary>Σ dy · x of each channel from Σ dy · (z − μ) and Σ dy.</summary>
@@ -242,7 +245,7 @@ internal static unsafe class DeferredBatchNorm
         public double Share;
     }
 
-    /// <summary>As <see cref="NormedNchw"/> does it.</summary>
+    /// <summary>A value after the deferred norm: (value − centre) · factor + shift of its channel.</summary>
     private static float Normed(in MapView view, int plane, float value)
         => ((value - At(view, Centre)[plane]) * At(view, Factor)[plane]) + At(view, Shift)[plane];
 
@@ -252,5 +255,5 @@ internal static unsafe class DeferredBatchNorm
         => tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() == view.Channels;
 }
 
-/// <summary>The gradients of a pending norm's weight and bias, from the step that computed them to the norm's own.</summary>
+/// <summary>The gradients of a deferred norm's weight and bias, from the step that computed them to the norm's own.</summary>
 internal sealed record NormGradients(float[] Weight, float[] Bias);

@@ -5,7 +5,8 @@ using static TorchSharp.torch.autograd;
 namespace TorchSharp.Attention;
 
 // The three steps of a gate as autograd functions. When a second derivative is requested (create_graph), grad mode is on
-// during the backward pass, and each step computes by libtorch's operations. A step does so, too, in the second backward pass, where its GateBackward is missing.
+// during the backward pass, and each step computes by libtorch's operations. A step does so, too, in the second backward pass,
+// where its GateBackward is missing.
 
 /// <summary>(x, pass) to the pooled channels.</summary>
 internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFunction>
@@ -127,7 +128,9 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         }
 
         if (!(spatial ? pass.PooledNeedsGradient : pass.InputNeedsGradient)) GateAutograd.Finish(pass);
-        return spatial ? GateAutograd.Return(null, null, gradient, residual, null) : GateAutograd.Return(null, gradient, null, residual, null);
+        return spatial
+            ? GateAutograd.Return(null, null, gradient, residual, null)
+            : GateAutograd.Return(null, gradient, null, residual, null);
     });
 
     private static Tensor?[] Derive(GatePass pass, List<Tensor> saved, Tensor gradient)
@@ -192,7 +195,7 @@ internal static class GateAutograd
         }
     }
 
-    /// <summary>The map that a step saved, for libtorch's operations: behind a pending norm it is written for them.</summary>
+    /// <summary>The map that a step saved, for libtorch's operations: behind a deferred norm it is written for them.</summary>
     public static Tensor Map(GatePass pass, List<Tensor> saved) => pass.Norm is null ? saved[0] : WriteNormFunction.apply(saved[0], pass);
 
     public static List<Tensor> Return(params Tensor?[] gradients)

@@ -195,7 +195,7 @@ internal sealed unsafe class GateBackward : IDisposable
     }
 
     /// <summary>
-    /// Whether a pending norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a maximum in between would take
+    /// Whether a deferred norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a maximum in between would take
     /// more of them.
     /// </summary>
     private bool OnlyNormPrecedes => _view.Norm is not null && _spatial is null && !ReadsMaximum;

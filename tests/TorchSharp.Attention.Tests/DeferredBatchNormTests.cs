@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Tests;
 /// The end of a residual block in training whose last norm is never written, max(x · g(x) + shortcut, 0) with x = norm(z), against libtorch's
 /// operations in float64.
 /// </summary>
-public sealed class PendingNormTests : IDisposable
+public sealed class DeferredBatchNormTests : IDisposable
 {
     private static readonly Func<int, GateModule>[] Gates =
     [
@@ -28,7 +28,7 @@ public sealed class PendingNormTests : IDisposable
     private readonly long _smallest = FusedGate.SmallestTrained;
     private readonly ITestOutputHelper _output;
 
-    public PendingNormTests(ITestOutputHelper output)
+    public DeferredBatchNormTests(ITestOutputHelper output)
     {
         _output = output;
         FusedGate.SmallestTrained = 0;

@@ -3,7 +3,7 @@ using CsCheck;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>A whole gate in one parallel call: every step that a module may write down, any number of threads, groups of samples, both pools.</summary>
-public sealed class GateRegionTests : IDisposable
+public sealed class InferenceGateKernelTests : IDisposable
 {
     private static readonly Func<int, GateModule>[] Modules =
     [
