@@ -46,7 +46,7 @@ internal sealed record Variant(string Name, AttentionPlan Plan)
         try
         {
             AttentionPlan plan = AttentionPlan.Parse(text);
-            plan.Resolve(nameof(ResNet), [.. ResNet.Sites(Network(data, plan))]);
+            plan.Resolve(nameof(ResNet), [.. Network(data, plan).Sites()]);
             return new Variant(text, plan);
         }
         catch (ArgumentException e)

@@ -8,17 +8,17 @@ namespace TorchSharp.Attention.Onnx;
 // A module is described once, by an emitter: a function of this context, the module and the values that it is called with, which adds nodes
 // and returns the values that the module would return. OnnxEmitters says which emitter a type has:
 //
-//     OnnxEmitters.Default.With<MyNet>((context, net, x) => context.Call("head", context.Relu(context.Call("body", x))))
+//     OnnxEmitters.Default.With<MyNet>((context, net, x) => context.Emit("head", context.Relu(context.Emit("body", x))))
 //
 // Within an emitter:
-//   Call(child or "key", x)    writes a submodule by its own emitter, and the attentions that InsertAttention put around it; Call is to emitters
+//   Emit(child or "key", x)    writes a submodule by its own emitter, and the attentions that InsertAttention put around it; Emit is to emitters
 //                              what call is to forward.
 //   Parameter("weight")        a parameter or buffer of the module, or Parameter(tensor): an initialiser that is named by its state-dict key.
 //   Constant(…)                other numbers.
 //   Relu(x), Conv(x, …), …     operators that work out the shape of what they return (OnnxContext.Operators.cs);
 //   Node("Op", inputs, …)      any other operator; the caller says the shape.
 //   x[1], x.Rank               lengths of axes. They may be dynamic: Reshape, Expand and Lengths take them as they are; who needs the number
-//                              asks Fixed(x[2], "why"), which ends in a report note (the axis gets the example's size) or an error.
+//                              asks RequireStatic(x[2], "why"), which ends in a report note (the axis gets the example's size) or an error.
 // Gates and contexts describe less: OnnxEmitters.WithGate returns the gate, WithContext the context; identity start, multiplication, residual and
 // the maps as outputs are added for all of them alike. WantsMaps says whether weights are asked for; Map(kind, value) hands them over.
 

@@ -33,7 +33,7 @@ public sealed class OnnxEmitters
         .WithMixedAttentions()
         .WithBranchAttentions()
         .WithSelfAttentions()
-        .WithBackbones();
+        .WithNetworks();
 
     /// <summary>Adds or replaces the emitter of modules with one input and one output.</summary>
     /// <typeparam name="TModule">The type of module.</typeparam>
@@ -126,5 +126,5 @@ public sealed class OnnxEmitters
     private static NotSupportedException Unknown(nn.Module module, string named) => new(
         $"No emitter is known for {named} ({module.GetType().FullName}), and what its forward does cannot be seen from outside. Say it once: " +
         $"new {nameof(OnnxExportOptions)} {{ {nameof(OnnxExportOptions.Emitters)} = {nameof(OnnxEmitters)}.{nameof(Default)}.With<{module.GetType().Name}>(" +
-        "(context, module, x) => context.Call(\"child\", x)) }, with the calls and operators of its forward.");
+        "(context, module, x) => context.Emit(\"child\", x)) }, with the calls and operators of its forward.");
 }

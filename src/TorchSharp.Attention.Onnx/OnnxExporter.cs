@@ -252,14 +252,7 @@ internal sealed class OnnxExporter
 
     private string? Plan(nn.Module model, string what)
     {
-        AttentionPlan? plan = model switch
-        {
-            ResNet network => network.Options.Attention,
-            MobileNetV2 network => network.Options.Attention,
-            UNet network => network.Options.Attention,
-            _ => null,
-        };
-        if (plan is null) return null;
+        if (model is not FeatureNetwork { Plan: { } plan }) return null;
         if (plan.Rules.All(rule => rule.Predicate is null)) return plan.ToJson();
         _notes.Add($"{what} is not in the metadata, because a rule has a predicate, which is code.");
         return null;

@@ -39,10 +39,12 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
     /// <summary>Small networks of each kind, by the plan that they take.</summary>
     private static IReadOnlyList<(string Name, Func<IReadOnlyList<AttentionSite>> Sites, Func<AttentionPlan, FeatureNetwork> Create)> Skeletons =>
     [
-        ("ResNet basic", () => ResNet.Sites(Basic), plan => new ResNet(Basic with { Attention = plan })),
-        ("ResNet bottleneck", () => ResNet.Sites(Bottleneck), plan => new ResNet(Bottleneck with { Attention = plan })),
-        ("MobileNetV2", () => MobileNetV2.Sites(Mobile), plan => new MobileNetV2(Mobile with { Attention = plan })),
-        ("UNet", () => UNet.Sites(Segmenter), plan => new UNet(Segmenter with { Attention = plan })),
+        ("ResNet basic", () => Basic.Sites(), plan => new ResNet(Basic with { Attention = plan })),
+        ("ResNet bottleneck", () => Bottleneck.Sites(), plan => new ResNet(Bottleneck with { Attention = plan })),
+        ("MobileNetV2", () => Mobile.Sites(), plan => new MobileNetV2(Mobile with { Attention = plan })),
+        ("ConvNeXt", () => Cases.TinyConvNeXt.Sites(), plan => new ConvNeXt(Cases.TinyConvNeXt with { LayerScale = 0.3, Attention = plan })),
+        ("EfficientNet", () => Cases.TinyEfficientNet.Sites(), plan => new EfficientNet(Cases.TinyEfficientNet with { Attention = plan })),
+        ("UNet", () => Segmenter.Sites(), plan => new UNet(Segmenter with { Attention = plan })),
     ];
 
     private static ResNetOptions Basic => Cases.TinyResNet with { Layers = [1, 1], StagePlanes = [8, 8], StemWidth = 8 };
@@ -125,7 +127,7 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
             [[2, row.Channels, 6, 8], [2, row.GuideChannels, 3, 4]], [[1, row.Channels, 5, 7], [1, row.GuideChannels, 5, 7]])
         : new ExportCase(NameOf(row.Options), row.Name, () => row.Options.Create(row.Channels), [[2, row.Channels, 9, 8]], [[1, row.Channels, 6, 7]]);
 
-    private static ExportCase Network(string name, Func<nn.Module> create) => new(name.Split(' ', ',')[0] switch { "unet" => "UNet", "mobilenetv2" => "MobileNetV2", "resnet" => "ResNet", "attention" => "UNet", string own => own }, name, create, [[2, 3, 18, 16]], [[1, 3, 24, 15]]);
+    private static ExportCase Network(string name, Func<nn.Module> create) => new(name.Split(' ', ',')[0] switch { "unet" => "UNet", "mobilenetv2" => "MobileNetV2", "convnext" => "ConvNeXt", "efficientnet" => "EfficientNet", "resnet" => "ResNet", "attention" => "UNet", string own => own }, name, create, [[2, 3, 18, 16]], [[1, 3, 24, 15]]);
 
     private static string NameOf(AttentionOptions options) => options.GetType().Name[..^"Options".Length];
 }

@@ -32,12 +32,7 @@ public sealed class NetworkFormTests : IDisposable
         };
         ExportTests.Disturb(network);
         network.eval();
-        using FeatureNetwork fused = network switch
-        {
-            ResNet own => own.FuseForInference(),
-            MobileNetV2 own => own.FuseForInference(),
-            _ => ((UNet)network).FuseForInference(),
-        };
+        using FeatureNetwork fused = network.FuseForInference();
         OnnxExportReport report = fused.ExportOnnx(Path, randn(2, network.InputChannels, 24, 20), Open);
         Assert.Empty(report.Notes);
         Assert.Empty(report.Skipped);
@@ -87,12 +82,7 @@ public sealed class NetworkFormTests : IDisposable
         using FeatureNetwork network = Forms[name]();
         ExportTests.Disturb(network);
         network.eval();
-        using FeatureNetwork fused = network switch
-        {
-            ResNet own => own.FuseForInference(),
-            MobileNetV2 own => own.FuseForInference(),
-            _ => ((UNet)network).FuseForInference(),
-        };
+        using FeatureNetwork fused = network.FuseForInference();
         foreach (FeatureNetwork one in new[] { network, fused })
         {
             OnnxExportReport report = one.ExportOnnx(Path, randn(2, 3, 24, 20), Open with { AttentionMaps = one.modules().Any(module => module is IAttentionModule) });

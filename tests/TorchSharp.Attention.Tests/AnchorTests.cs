@@ -32,6 +32,14 @@ public sealed class AnchorTests
         { "mobilenetv2", 3_504_872 },
         { "mobilenetv2 eca", 3_504_903 },
         { "mobilenetv2 se", 3_890_688 },
+        { "convnext-tiny", 28_589_128 },
+        { "convnext-small", 50_223_688 },
+        { "convnext-base", 88_591_464 },
+        { "efficientnet-b0", 5_288_548 },
+        { "efficientnet-b1", 7_794_184 },
+        { "efficientnet-b2", 9_109_994 },
+        { "efficientnet-b3", 12_233_232 },
+        { "efficientnet-v2-s", 21_458_488 },
     };
 
     public static TheoryData<string, long> MultiplyAccumulateAnchors => new()
@@ -207,6 +215,14 @@ public sealed class AnchorTests
             "resnet101" => ResNet.ResNet101(attention: plan),
             "resnet152" => ResNet.ResNet152(attention: plan),
             "mobilenetv2" => new MobileNetV2(new MobileNetV2Options { Attention = plan }),
+            "convnext-tiny" => ConvNeXt.Tiny(attention: plan),
+            "convnext-small" => ConvNeXt.Small(attention: plan),
+            "convnext-base" => ConvNeXt.Base(attention: plan),
+            "efficientnet-b0" => EfficientNet.B0(attention: plan),
+            "efficientnet-b1" => EfficientNet.B1(attention: plan),
+            "efficientnet-b2" => EfficientNet.B2(attention: plan),
+            "efficientnet-b3" => EfficientNet.B3(attention: plan),
+            "efficientnet-v2-s" => EfficientNet.V2Small(attention: plan),
             _ => throw new ArgumentException(name),
         };
     }

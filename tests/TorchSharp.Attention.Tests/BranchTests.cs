@@ -454,7 +454,7 @@ public sealed class BranchTests
 
         AttentionPlan plan = AttentionPlan.Parse("selective-kernel:groups=2@replace-spatial-conv:3,4");
         Assert.Equal(plan, AttentionPlan.FromJson(plan.ToJson()));
-        Assert.Equal(9, plan.Resolve("ResNet", ResNet.Sites(new() { Block = ResNetBlock.Bottleneck, Layers = [3, 4, 6, 3] })).Placed.Count());
+        Assert.Equal(9, plan.Resolve("ResNet", new ResNetOptions { Block = ResNetBlock.Bottleneck, Layers = [3, 4, 6, 3] }.Sites()).Placed.Count());
 
         static void MobileRefused(AttentionOptions options, string where, string why)
         {

@@ -25,6 +25,7 @@ internal static class Cases
             Attention = Everywhere.Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterExpand)
                 .Add(new SqueezeExcitationOptions { Reduction = 4 }, AttentionPosition.AfterDepthwise),
         }),
+        ["mobilenetv2"] = () => new MobileNetV2(TinyMobileNet),
         ["mobilenetv2 of branches"] = () => new MobileNetV2(TinyMobileNet with
         {
             Attention = AttentionPlan.Of(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv).InStages(2, 3)
@@ -65,6 +66,48 @@ internal static class Cases
             Encoder = TinyResNet with { Layers = [1, 1], StagePlanes = [4, 8], Stem = ResNetStem.Standard },
             Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip),
         }),
+        ["convnext"] = () => new ConvNeXt(TinyConvNeXt with { DropPath = 0.2 }),
+        ["convnext, attention everywhere"] = () => new ConvNeXt(TinyConvNeXt with
+        {
+            Attention = AttentionPlan.Of(new CbamOptions { Reduction = 4, KernelSize = 3 })
+                .Add(new EfficientChannelAttentionOptions(), AttentionPosition.Before)
+                .Add(new SqueezeExcitationOptions { Reduction = 4 }, AttentionPosition.AfterDepthwise)
+                .Add(new SelfAttention2dOptions { Heads = 2 }, AttentionPosition.StageEnd)
+                .Add(new SpatialAttentionOptions { KernelSize = 3 }, AttentionPosition.After),
+        }),
+        ["efficientnet"] = () => new EfficientNet(TinyEfficientNet with { DropPath = 0.2 }),
+        ["efficientnet, attention everywhere"] = () => new EfficientNet(TinyEfficientNet with
+        {
+            Attention = Everywhere.Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterExpand)
+                .Add(new EfficientChannelAttentionOptions(), AttentionPosition.AfterDepthwise).InStages(2),
+        }),
+        ["unet on convnext"] = () => new UNet(new UNetOptions
+        {
+            Widths = [4, 4, 4],
+            Encoder = TinyConvNeXt with { Blocks = [1, 1], Channels = [4, 8], PatchSize = 4 },
+            Attention = AttentionPlan.Of(new AttentionGateOptions(), AttentionPosition.Skip),
+        }),
+        ["unet on efficientnet, bilinear"] = () => new UNet(new UNetOptions
+        {
+            Widths = [4, 4, 8],
+            UpSampling = UNetUpSampling.Bilinear,
+            Encoder = TinyEfficientNet with { SmallImages = false },
+        }),
+    };
+
+    public static ConvNeXtOptions TinyConvNeXt => new() { Blocks = [1, 2, 1], Channels = [4, 8, 8], PatchSize = 1, LayerScale = 0.5, DropPath = 0, Classes = 3 };
+
+    /// <summary>A fused stage with a shortcut, a fused one that expands, and inverted blocks without and with an expansion.</summary>
+    public static EfficientNetOptions TinyEfficientNet => new()
+    {
+        Stem = 8,
+        Stages = [new(1, 3, 1, 8, 1) { Fused = true }, new(1, 3, 1, 8, 1), new(2, 3, 2, 8, 1) { Fused = true }, new(4, 5, 2, 16, 2)],
+        Last = 24,
+        SmallImages = true,
+        NormEpsilon = 1e-3,
+        Dropout = 0.1,
+        DropPath = 0,
+        Classes = 3,
     };
 
     public static ResNetOptions TinyResNet => new()
@@ -77,6 +120,9 @@ internal static class Cases
     };
 
     public static MobileNetV2Options TinyMobileNet => new() { WidthMultiplier = 0.1, Classes = 3, SmallImages = true };
+
+    /// <summary>Small options of every kind of backbone.</summary>
+    public static IReadOnlyList<BackboneOptions> TinyBackbones => [TinyResNet, TinyMobileNet, TinyConvNeXt, TinyEfficientNet];
 
     public static TheoryData<string> NetworkNames => [.. Networks.Keys];
 }

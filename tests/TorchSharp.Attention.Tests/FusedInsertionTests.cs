@@ -181,7 +181,7 @@ public sealed class FusedInsertionTests
     private static void Same(FeatureNetwork network, Tensor x, string what, double tolerance = 1e-10)
     {
         using DisposeScope scope = NewDisposeScope();
-        using FeatureNetwork fused = FusionTests.Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         network.eval();
         Near.Equal(network.call(x).Doubles(), fused.call(x).Doubles(), tolerance, what, ofLargest: 1);
         using IDisposable quiet = no_grad();

@@ -17,7 +17,7 @@ public sealed class FusionTests
         {
             manual_seed(7);
             using FeatureNetwork network = Trained(Cases.Networks[name](), type);
-            using FeatureNetwork fused = Fuse(network);
+            using FeatureNetwork fused = network.FuseForInference();
             AssertSame(network, fused, tolerance);
         }
     }
@@ -28,7 +28,7 @@ public sealed class FusionTests
     {
         manual_seed(7);
         using FeatureNetwork network = Trained(Cases.Networks[name](), ScalarType.BFloat16);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         AssertSame(network, fused, 0.08);
     }
 
@@ -47,7 +47,7 @@ public sealed class FusionTests
             Attention = AttentionPlan.Of(row.Options, position),
         };
         using FeatureNetwork network = Trained(new ResNet(options), ScalarType.Float32);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         AssertSame(network, fused, 1e-4);
     }
 
@@ -55,7 +55,7 @@ public sealed class FusionTests
     public void Weights_are_those_of_the_equation()
     {
         using FeatureNetwork network = Trained(new ResNet(Cases.TinyResNet), ScalarType.Float64);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         using DisposeScope scope = NewDisposeScope();
         Dictionary<string, Tensor> from = network.state_dict(), to = fused.state_dict();
         double weight = from["layer2.0.conv1.weight"][2, 1, 0, 2].item<double>(), gamma = from["layer2.0.bn1.weight"][2].item<double>();
@@ -70,7 +70,7 @@ public sealed class FusionTests
     public void Norms_are_gone_and_everything_else_has_its_key_and_values(string name)
     {
         using FeatureNetwork network = Trained(Cases.Networks[name](), ScalarType.Float32);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         Dictionary<string, Tensor> from = network.state_dict(), to = fused.state_dict();
         string[] norms = [.. Outside(network).Where(entry => entry.Module is BatchNorm2d).Select(entry => entry.Name + ".")];
         string[] added = [.. to.Keys.Except(from.Keys)];
@@ -145,7 +145,7 @@ public sealed class FusionTests
     {
         UNetOptions options = new() { Widths = [8, 8, 16], Norm = norm, UpSampling = UNetUpSampling.TransposedBlock };
         using FeatureNetwork network = Trained(new UNet(options), ScalarType.Float64);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         Assert.Equal(network.state_dict().Keys, fused.state_dict().Keys);
         AssertSame(network, fused, 1e-11);
     }
@@ -155,7 +155,7 @@ public sealed class FusionTests
     {
         UNetOptions options = new() { Widths = [4, 6, 8], ConvolutionBias = true, UpSampling = UNetUpSampling.TransposedBlock };
         using FeatureNetwork network = Trained(new UNet(options), ScalarType.Float64);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         Assert.DoesNotContain(fused.state_dict().Keys, key => key.Contains("norm", StringComparison.Ordinal));
         AssertSame(network, fused, 1e-11);
     }
@@ -204,7 +204,7 @@ public sealed class FusionTests
     public void Gradients_of_the_input_are_those_of_evaluation(string name)
     {
         using FeatureNetwork network = Trained(Cases.Networks[name](), ScalarType.Float64);
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         network.eval();
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(2, 3, 13, 11, ScalarType.Float64);
@@ -256,7 +256,7 @@ public sealed class FusionTests
     public void Multiply_accumulates_are_those_of_the_original(string name)
     {
         using FeatureNetwork network = Cases.Networks[name]();
-        using FeatureNetwork fused = Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         Assert.Equal(ModelCost.Measure(network, 1, 3, 16, 16).MultiplyAccumulates, ModelCost.Measure(fused, 1, 3, 16, 16).MultiplyAccumulates);
         Assert.Equal(fused.parameters().Sum(parameter => parameter.numel()), ModelCost.Measure(fused, 1, 3, 16, 16).Parameters);
     }
@@ -270,7 +270,7 @@ public sealed class FusionTests
             using (NewDisposeScope())
             {
                 using FeatureNetwork network = Trained(create(), ScalarType.Float64);
-                fused = Fuse(network);
+                fused = network.FuseForInference();
             }
 
             Assert.All(fused.state_dict(), entry => Assert.False(entry.Value.IsInvalid, $"{name}: {entry.Key}"));
@@ -296,13 +296,6 @@ public sealed class FusionTests
         network.to(type);
         return network;
     }
-
-    internal static FeatureNetwork Fuse(FeatureNetwork network) => network switch
-    {
-        ResNet resnet => resnet.FuseForInference(),
-        MobileNetV2 mobilenet => mobilenet.FuseForInference(),
-        _ => ((UNet)network).FuseForInference(),
-    };
 
     /// <summary>Large and small, odd and even, with and without gradients; the copy's mode does not depend on the original's.</summary>
     private static void AssertSame(FeatureNetwork network, FeatureNetwork fused, double tolerance)

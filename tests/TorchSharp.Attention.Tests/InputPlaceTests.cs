@@ -110,7 +110,7 @@ public sealed class InputPlaceTests
     public void Networks_refuse_another_type_and_their_fused_copies_too(string name)
     {
         using DisposeScope scope = NewDisposeScope();
-        using FeatureNetwork network = Cases.Networks[name](), fused = FusionTests.Fuse(network);
+        using FeatureNetwork network = Cases.Networks[name](), fused = network.FuseForInference();
         foreach (FeatureNetwork one in new[] { network, fused })
         {
             foreach (ScalarType type in new[] { ScalarType.Float64, ScalarType.Float16, ScalarType.BFloat16 })
@@ -165,7 +165,7 @@ public sealed class InputPlaceTests
     public void Disposed_networks_and_copies_are_named(string name)
     {
         using DisposeScope scope = NewDisposeScope();
-        FeatureNetwork network = Cases.Networks[name](), fused = FusionTests.Fuse(network);
+        FeatureNetwork network = Cases.Networks[name](), fused = network.FuseForInference();
         Tensor x = ones(2, 3, 16, 16), gone = x.clone();
         gone.Dispose();
         foreach (FeatureNetwork one in new[] { network, fused })
@@ -177,7 +177,7 @@ public sealed class InputPlaceTests
             Disposed(() => one.Features(x), one.GetName(), "build a new one");
         }
 
-        Disposed(() => FusionTests.Fuse(network), network.GetName(), "fusing");
+        Disposed(() => network.FuseForInference(), network.GetName(), "fusing");
         Disposed(() => AttentionRecorder.Attach(network), network.GetName(), "disposed");
         Disposed(() => GateMonitor.Attach(network), network.GetName(), "disposed");
         Disposed(() => network.FreezeAllButAttention(), network.GetName(), "disposed");

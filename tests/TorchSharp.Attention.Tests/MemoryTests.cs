@@ -70,7 +70,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
     public void A_fused_network_leaves_nothing_behind(string name)
     {
         using FeatureNetwork network = Cases.Networks[name]();
-        using FeatureNetwork fused = FusionTests.Fuse(network);
+        using FeatureNetwork fused = network.FuseForInference();
         using Tensor x = randn(2, 3, 9, 8);
         Measure(name + ", fused", 250, () => fused.call(x).Dispose());
         using (no_grad()) Measure(name + ", fused, without gradients", 250, () => fused.call(x).Dispose());
@@ -100,7 +100,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
     public void Fusing_leaves_nothing_behind(string name)
     {
         using FeatureNetwork network = Cases.Networks[name]();
-        Measure(name + ", fusing", 20, () => FusionTests.Fuse(network).Dispose());
+        Measure(name + ", fusing", 20, () => network.FuseForInference().Dispose());
     }
 
     [Fact]

@@ -17,7 +17,7 @@ public sealed class NetworkTests
             Assert.Contains($"Encoder.InputChannels is {own} and InputChannels is {wrong.InputChannels}", error.Message, StringComparison.Ordinal);
             Assert.Contains($"Set InputChannels = {own}", error.Message, StringComparison.Ordinal);
             Assert.Throws<ArgumentException>(() => new UNet(wrong));
-            Assert.Throws<ArgumentException>(() => UNet.Sites(wrong));
+            Assert.Throws<ArgumentException>(() => wrong.Sites());
         }
 
         using UNet said = new(options with { InputChannels = 1 }), left = new(options with { InputChannels = 1, Encoder = Cases.TinyResNet });

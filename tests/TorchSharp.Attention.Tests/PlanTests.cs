@@ -170,7 +170,7 @@ public sealed class PlanTests
     {
         AttentionPlan plan = AttentionPlan.Of(new EfficientChannelAttentionOptions()).InStages(2, 3).InBlocks(0, 1).Where(site => site.Channels > 128)
             .Where(site => site.IsLastBlock);
-        AttentionPlacement placement = plan.Resolve("ResNet", ResNet.Sites(new ResNetOptions()));
+        AttentionPlacement placement = plan.Resolve("ResNet", new ResNetOptions().Sites());
         AttentionSite only = Assert.Single(placement.Placed).Site;
         Assert.Equal((AttentionPosition.BeforeAdd, 3, 1, 256), (only.Position, only.Stage, only.Block, only.Channels));
     }

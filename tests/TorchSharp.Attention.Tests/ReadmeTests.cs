@@ -106,7 +106,7 @@ public sealed partial class ReadmeTests
         AttentionPlan read = AttentionPlan.FromJson(parsed.ToJson());
         // end plan
         Assert.Equal(parsed, read);
-        Assert.Equal(8 + 1 + 4, plan.Resolve("ResNet", ResNet.Sites(new ResNetOptions())).Placed.Sum(place => place.Attentions.Count));
+        Assert.Equal(8 + 1 + 4, plan.Resolve("ResNet", new ResNetOptions().Sites()).Placed.Sum(place => place.Attentions.Count));
     }
 
     private static void Networks()

@@ -220,6 +220,14 @@ def randomise(network):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.2)
             module.momentum = None  # the plain average over all batches
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+        elif hasattr(module, "layer_scale"):
+            nn.init.uniform_(module.layer_scale, 0.2, 0.6)
+            for layer in module.modules():  # a standard deviation of 0.02 leaves next to nothing of a branch
+                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_in")
     network.train()
     with torch.no_grad():
         for _ in range(2):
@@ -238,7 +246,9 @@ def write_network(folder, name, network, pack=lambda state: state, safetensors=F
         torch.save(pack(state), os.path.join(folder, name + ".old.pth"), _use_new_zipfile_serialization=False)
     if safetensors:
         save_safetensors(state, os.path.join(folder, name + ".safetensors"))
-    save_safetensors({"x": x, "y": y}, os.path.join(folder, name + ".io.safetensors"))
+    # The gradient of sum(y * y) / 2 by the images, through every layer.
+    network(x.requires_grad_()).square().sum().div(2).backward()
+    save_safetensors({"x": x, "y": y, "dx": x.grad}, os.path.join(folder, name + ".io.safetensors"))
     print(f"{name}: {sum(value.numel() for value in state.values())} values, logits up to {y.abs().max():.3g}")
 
 
@@ -332,7 +342,7 @@ def write_tar(path):
 
 
 def main(folder):
-    from torchvision.models import mobilenet_v2, resnet50
+    from torchvision.models import convnext_tiny, efficientnet_b0, efficientnet_b2, efficientnet_v2_s, mobilenet_v2, resnet50
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     tiny = write_tiny(folder)
@@ -351,6 +361,10 @@ def main(folder):
     write_network(folder, "timm_seresnet50", resnet(Bottleneck, [3, 4, 6, 3], "se", TimmSe, classes=1000), safetensors=True)
     write_network(folder, "torchvision_resnet50", resnet50(num_classes=10))
     write_network(folder, "torchvision_mobilenet_v2", mobilenet_v2(num_classes=10), lambda state: {"model": state, "epoch": 3})
+    write_network(folder, "torchvision_convnext_tiny", convnext_tiny(num_classes=10))
+    write_network(folder, "torchvision_efficientnet_b0", efficientnet_b0(num_classes=10))
+    write_network(folder, "torchvision_efficientnet_b2", efficientnet_b2(num_classes=10))
+    write_network(folder, "torchvision_efficientnet_v2_s", efficientnet_v2_s(num_classes=10))
     write_network(folder, "timm_mobilenetv2", TimmMobileNetV2())
     write_network(folder, "official_senet", resnet(BasicBlock, shallow, "se", OfficialSe), old=True)
     write_network(folder, "official_cbam", resnet(BasicBlock, shallow, "cbam", OfficialCbam),

@@ -16,6 +16,41 @@ internal static class BackboneInitializer
         IdentityStart.Keep(network);
     }
 
+    /// <summary>Weights of convolutions and linear layers normal around 0, their biases zero. Norms are left alone.</summary>
+    /// <param name="network">The network.</param>
+    /// <param name="std">Standard deviation of the weights.</param>
+    public static void ResetNormal(nn.Module network, double std)
+    {
+        using IDisposable quiet = no_grad();
+        foreach (nn.Module module in Own(network))
+        {
+            (Tensor? weight, Tensor? bias) = module switch
+            {
+                Conv2d conv => (conv.weight, conv.bias),
+                Linear linear => (linear.weight, linear.bias),
+                _ => default((Tensor?, Tensor?)),
+            };
+            if (weight is null) continue;
+            nn.init.normal_(weight, 0, std);
+            AttentionWeightsInitializer.Zero(bias);
+        }
+
+        IdentityStart.Keep(network);
+    }
+
+    /// <summary>Weights of linear layers uniform in ±1/√(outputs), their biases zero: torchvision's EfficientNet.</summary>
+    public static void ResetClassifier(Linear classifier)
+    {
+        using IDisposable quiet = no_grad();
+        double bound = 1 / Math.Sqrt(classifier.weight!.size(0));
+        nn.init.uniform_(classifier.weight!, -bound, bound);
+        AttentionWeightsInitializer.Zero(classifier.bias);
+    }
+
+    /// <summary>The modules of a network outside its attentions.</summary>
+    private static IEnumerable<nn.Module> Own(nn.Module module)
+        => module is IAttentionModule ? [] : module.children().SelectMany(Own).Prepend(module);
+
     private static void Visit(nn.Module module, double? classifierStd)
     {
         switch (module)

@@ -9,8 +9,6 @@ internal static class BackboneJson
 {
     private const string NetworkProperty = "network";
 
-    private static readonly Dictionary<string, Type> Networks = new() { ["resNet"] = typeof(ResNetOptions), ["mobileNetV2"] = typeof(MobileNetV2Options) };
-
     private static readonly JsonSerializerOptions Settings = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
@@ -22,7 +20,7 @@ internal static class BackboneJson
 
     public static string Write(BackboneOptions options, bool indented)
     {
-        JsonObject node = new() { [NetworkProperty] = Networks.First(entry => entry.Value == options.GetType()).Key };
+        JsonObject node = new() { [NetworkProperty] = BackboneCatalog.KindOf(options) };
         foreach ((string name, JsonNode? value) in JsonSerializer.SerializeToNode(options, options.GetType(), Settings)!.AsObject()) node[name] = value?.DeepClone();
         return node.ToJsonString(indented ? Pretty : null);
     }
@@ -32,12 +30,12 @@ internal static class BackboneJson
         ArgumentNullException.ThrowIfNull(json);
         if (JsonNode.Parse(json) is not JsonObject node || node[NetworkProperty] is not JsonValue name || !name.TryGetValue(out string? network))
         {
-            throw new ArgumentException($"The JSON is no object with a '{NetworkProperty}'. Known networks: {string.Join(", ", Networks.Keys)}.", nameof(json));
+            throw new ArgumentException($"The JSON is no object with a '{NetworkProperty}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.", nameof(json));
         }
 
-        if (!Networks.TryGetValue(network, out Type? type))
+        if (BackboneCatalog.Find(network) is not { } type)
         {
-            throw new ArgumentException($"There is no network '{network}'. Known networks: {string.Join(", ", Networks.Keys)}.", nameof(json));
+            throw new ArgumentException($"There is no network '{network}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.", nameof(json));
         }
 
         node.Remove(NetworkProperty);

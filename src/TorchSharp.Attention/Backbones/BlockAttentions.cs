@@ -25,10 +25,12 @@ internal sealed class BlockAttentions
     /// <param name="placement">The resolved plan.</param>
     /// <param name="stage">Stage, from 1.</param>
     /// <param name="index">Block within the stage, from 0.</param>
-    public BlockAttentions(nn.Module block, AttentionPlacement placement, int stage, int index)
+    /// <param name="except">A position whose attention the block keeps itself, under a key of its own.</param>
+    public BlockAttentions(nn.Module block, AttentionPlacement placement, int stage, int index, AttentionPosition? except = null)
     {
         foreach ((AttentionPosition position, string key) in Keys)
         {
+            if (position == except) continue;
             if (placement.Create(position, stage, index) is not { } attention) continue;
             block.register_module(key, attention);
             _attentions.Add(position, attention);
@@ -43,8 +45,12 @@ internal sealed class BlockAttentions
     {
         if (!_attentions.TryGetValue(position, out nn.Module<Tensor, Tensor>? attention)) return map;
         bool owned = position is not (AttentionPosition.Before or AttentionPosition.Shortcut);
-        return owned && attention is GateModule gate ? gate.RefineOwned(map) : attention.call(map);
+        return owned ? RefineOwned(attention, map) : attention.call(map);
     }
+
+    /// <summary>The map refined by an attention that may write over it, because a layer of the block has just made it.</summary>
+    public static Tensor RefineOwned(nn.Module<Tensor, Tensor> attention, Tensor map)
+        => attention is GateModule gate ? gate.RefineOwned(map) : attention.call(map);
 
     /// <summary>The key of a position's attention in its block.</summary>
     public static string KeyOf(AttentionPosition position) => Array.Find(Keys, entry => entry.Position == position).Key;

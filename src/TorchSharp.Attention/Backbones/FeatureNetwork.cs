@@ -48,6 +48,14 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         return maps;
     }
 
+    /// <summary>A copy for inference, whose batch norms are folded into convolutions.</summary>
+    /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
+    /// <exception cref="InvalidOperationException">
+    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">This network was disposed.</exception>
+    public abstract FeatureNetwork FuseForInference();
+
     /// <summary>Sets training or evaluation mode.</summary>
     /// <param name="train">True for training mode.</param>
     /// <exception cref="InvalidOperationException">Training mode is asked for, but <see cref="IsFused"/>: there are no norms left to train with.</exception>
@@ -76,16 +84,11 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
 
     void ICountsFunctions.Count(FunctionCount count, Tensor[] inputs) => CountFunctions(count, inputs[0]);
 
-    /// <summary>Counts the functions on the way to the last map.</summary>
-    internal virtual void CountEncoder(FunctionCount count)
-    {
-    }
-
     /// <summary>Counts the functions of a forward.</summary>
     private protected abstract void CountFunctions(FunctionCount count, Tensor input);
 
-    /// <summary>Which channels can be removed together; null for a network that pruning does not know.</summary>
-    internal virtual ChannelMap? ToChannelMap() => null;
+    /// <summary>Which attention stands where, as the network's options say; attention that was inserted is not in it.</summary>
+    internal abstract AttentionPlan Plan { get; }
 
     /// <summary>
     /// The batch norms of the network itself that refuse a single value per channel, and how many times smaller than the image
@@ -99,13 +102,14 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     private protected void CheckInput(Tensor input)
     {
         Check.FeatureMap(input, InputChannels, _place);
-        CheckNorms(input);
+        CheckImages(input);
     }
 
     /// <summary>
-    /// Refuses a batch that leaves a norm in training a single value per channel, before the first norm has counted it.
+    /// Refuses images of a size that the network cannot take, and a batch that leaves a norm in training a single value per channel, before the
+    /// first norm has counted it.
     /// </summary>
-    internal void CheckNorms(Tensor input)
+    internal virtual void CheckImages(Tensor input)
     {
         if (input.size(0) != 1 || Math.Max(input.size(2), input.size(3)) > FeatureReductions[^1]) return;
         foreach ((Modules.BatchNorm2d? norm, int reduction) in Norms())
@@ -115,59 +119,4 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
             throw NormCalls.SingleValue($"the norm '{name}' of {GetName()}", $"input has shape {Check.Shape(input)}", nameof(input));
         }
     }
-}
-
-/// <summary>A network whose feature pyramid can serve as the encoder of a <see cref="UNet"/>.</summary>
-internal interface IEncoder
-{
-    /// <summary>Computes the pyramid; each map may be refined before the next level reads it.</summary>
-    Tensor[] Encode(Tensor input, Func<int, Tensor, Tensor> refine);
-}
-
-/// <summary>The shape of a network that classifies and that can serve as the encoder of a <see cref="UNet"/>.</summary>
-public abstract record BackboneOptions
-{
-    private protected BackboneOptions()
-    {
-    }
-
-    /// <summary>Channels of the image. Default 3.</summary>
-    public int InputChannels { get; init; } = 3;
-
-    /// <summary>Number of classes. Default 1000.</summary>
-    public int Classes { get; init; } = 1000;
-
-    /// <summary>Which attention goes where. Default none.</summary>
-    public AttentionPlan Attention { get; init; } = AttentionPlan.None;
-
-    /// <summary>Checks the shape without building anything.</summary>
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public virtual void Validate()
-    {
-        Check.Positive(InputChannels);
-        Check.Positive(Classes);
-        ArgumentNullException.ThrowIfNull(Attention);
-    }
-
-    /// <summary>Builds the network.</summary>
-    /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
-    public abstract FeatureNetwork Create();
-
-    /// <summary>These options as JSON, every property written: what it takes, beside saved weights, to build the network again.</summary>
-    /// <param name="indented">True for one property a line.</param>
-    /// <exception cref="InvalidOperationException">A rule of the plan has a predicate.</exception>
-    public string ToJson(bool indented = false) => BackboneJson.Write(this, indented);
-
-    /// <summary>Reads what <see cref="ToJson"/> wrote. Properties that are left out keep their defaults.</summary>
-    /// <param name="json">A JSON object with the property <c>network</c>.</param>
-    /// <exception cref="ArgumentException">The network or a property is unknown, or a value has the wrong type.</exception>
-    /// <exception cref="System.Text.Json.JsonException">The text is not JSON.</exception>
-    public static BackboneOptions FromJson(string json) => BackboneJson.Read(json);
-
-    /// <summary>Builds the network without what follows its feature pyramid.</summary>
-    /// <param name="fused">Whether convolutions have biases in place of batch norms.</param>
-    internal abstract FeatureNetwork CreateEncoder(bool fused);
-
-    /// <summary>What the pyramid's maps will be, without building anything.</summary>
-    internal abstract (ValueList<int> Channels, ValueList<int> Reductions) Pyramid();
 }

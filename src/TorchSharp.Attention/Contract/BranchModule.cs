@@ -77,7 +77,7 @@ public abstract record BranchAttentionOptions : AttentionOptions
     public sealed override AttentionModule Create(int channels) => throw new ArgumentException(
         $"'{Kind()}' replaces a convolution, so channels = {channels} alone do not build an attention of the same shape. " +
         $"Call Create(channels, outputChannels, stride) of {nameof(BranchAttentionOptions)}, or place it at " +
-        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)} or {nameof(MobileNetV2)}.", nameof(channels));
+        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)}.", nameof(channels));
 
     /// <summary>Refuses groups that do not divide a number of channels.</summary>
     private protected void CheckGroups(int groups, int channels, string what, string remedy = "Choose a divisor.")

@@ -84,7 +84,7 @@ public sealed record InsertionRule(AttentionOptions Attention)
         {
             BranchAttentionOptions => throw new ArgumentException(
                 $"'{attention.Kind()}' replaces a convolution and has no identity start; it cannot be inserted beside a submodule. Place it at " +
-                $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {nameof(ResNet)} or {nameof(MobileNetV2)} with an {nameof(AttentionPlan)}.",
+                $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)} with an {nameof(AttentionPlan)}.",
                 nameof(attention)),
             GuidedAttentionOptions => throw new ArgumentException(
                 $"'{attention.Kind()}' is steered by a second map, which nothing hands over beside a submodule. Place it at " +

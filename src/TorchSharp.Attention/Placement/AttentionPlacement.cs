@@ -102,14 +102,15 @@ public sealed class AttentionPlacement
             {
                 branch.Validate(site.Convolution ?? throw new ArgumentException(
                     $"it replaces a convolution, which this place does not; place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a " +
-                    $"{nameof(ResNet)} or {nameof(MobileNetV2)}."));
+                    $"{BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)}."));
             }
             else if (site.OutputChannels is not null)
             {
                 throw new ArgumentException(
                     $"this place replaces a convolution; only branch kinds such as selective-kernel and split-attention can. " +
-                    $"Place it at {nameof(AttentionPosition.AfterConv1)} or {nameof(AttentionPosition.AfterConv2)} of a {nameof(ResNet)}, or " +
-                    $"{nameof(AttentionPosition.AfterDepthwise)} of a {nameof(MobileNetV2)}, to refine the convolution's output.");
+                    $"Place it at {nameof(AttentionPosition.AfterConv1)} or {nameof(AttentionPosition.AfterConv2)} of a " +
+                    $"{BackboneCatalog.With(AttentionPosition.AfterConv2)}, or {nameof(AttentionPosition.AfterDepthwise)} of a " +
+                    $"{BackboneCatalog.With(AttentionPosition.AfterDepthwise)}, to refine the convolution's output.");
             }
             else if (attention is not GuidedAttentionOptions guided)
             {
@@ -170,32 +171,4 @@ public sealed class AttentionPlacement
     }
 
     private static (AttentionPosition Position, int Stage, int Block) Key(AttentionSite site) => (site.Position, site.Stage, site.Block);
-}
-
-/// <summary>Attentions at a place with a guide, one after the other; keys 0, 1, ….</summary>
-internal sealed class GuidedSequence : nn.Module<Tensor, Tensor, Tensor>
-{
-    private readonly nn.Module[] _modules;
-
-    public GuidedSequence(nn.Module[] modules)
-        : base("Sequential")
-    {
-        _modules = modules;
-        for (int i = 0; i < modules.Length; i++) register_module($"{i}", modules[i]);
-        RegisterComponents();
-    }
-
-    public override Tensor forward(Tensor input, Tensor guide)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor refined = input;
-        foreach (nn.Module module in _modules)
-        {
-            refined = module is nn.Module<Tensor, Tensor, Tensor> guided
-                ? guided.call(refined, guide)
-                : ((nn.Module<Tensor, Tensor>)module).call(refined);
-        }
-
-        return refined.MoveToOuterDisposeScope();
-    }
 }

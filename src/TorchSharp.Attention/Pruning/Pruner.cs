@@ -17,8 +17,15 @@ internal static class Pruner
             throw new InvalidOperationException($"This {network.GetName()} was fused for inference. Prune the network that it was made from, and fuse the smaller one.");
         }
 
-        return network.ToChannelMap() ?? throw new ArgumentException(
-            $"{network.GetName()} cannot be pruned; {nameof(ResNet)} and {nameof(MobileNetV2)} can. Prune its encoder as a classifier first, and hand its Options to the {network.GetName()}.",
+        if (network is not Backbone backbone)
+        {
+            throw new ArgumentException(
+                $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. Prune its encoder as a classifier first, and hand its Options to the {network.GetName()}.",
+                nameof(network));
+        }
+
+        return backbone.ToChannelMap() ?? throw new ArgumentException(
+            $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. In it, {backbone.BaseOptions.PruningObstacle}. Choose a network with fewer channels instead.",
             nameof(network));
     }
 
@@ -29,7 +36,7 @@ internal static class Pruner
         (ScalarType type, Device device) = NetworkCopy.Place(network, "pruning");
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        TNetwork copy = NetworkCopy.Build(() => (TNetwork)plan.Result.Create());
+        TNetwork copy = NetworkCopy.Build(() => (TNetwork)(FeatureNetwork)plan.Result.Create());
         try
         {
             copy.to(type);

@@ -4,12 +4,9 @@ namespace TorchSharp.Attention;
 /// The names that published weights use, as this library's. Each works for a network and for a module alone. Compose them, for example
 /// <c>KeyMaps.DataParallel.Then(KeyMaps.OfficialCbam)</c>.
 /// </summary>
-/// <remarks>torchvision's ResNet and MobileNetV2 need none: the names are the same.</remarks>
+/// <remarks>torchvision's networks need none: the names are the same.</remarks>
 public static class KeyMaps
 {
-    // Blocks of each of MobileNetV2's seven stages; the stem is feature 0.
-    private static readonly int[] MobileNetV2Blocks = [1, 2, 3, 4, 3, 3, 1];
-
     /// <summary>Weights saved through <c>nn.DataParallel</c> or <c>DistributedDataParallel</c>: the prefix <c>module.</c> goes.</summary>
     public static KeyMap DataParallel { get; } = KeyMap.Prefix("module.", "");
 
@@ -74,7 +71,7 @@ public static class KeyMaps
     /// <c>features.0.0</c>, <c>features.2.conv.0.0</c>, <c>features.18.0</c> and <c>classifier.1</c>.
     /// </summary>
     /// <remarks>The networks with another depth than the paper's (<c>mobilenetv2_110d</c>, <c>mobilenetv2_120d</c>) do not fit.</remarks>
-    public static KeyMap TimmMobileNetV2 { get; } = MobileNetV2();
+    public static KeyMap TimmMobileNetV2 { get; } = MobileNetV2Keys.Timm();
 
     /// <summary>An attention at the end of a residual branch.</summary>
     private static KeyMap Block(string name) => new(new KeyRule($@"^layer(?<stage>\d+)\.(?<block>\d+)\.{name}\.", "layer${stage}.${block}.attn."));
@@ -82,34 +79,4 @@ public static class KeyMaps
     /// <summary>A rule for names inside a module, wherever it stands.</summary>
     private static KeyRule At(string pattern, string replacement, KeyReshape reshape = KeyReshape.None) =>
         new($@"^(?<at>(.*\.)?){pattern}", "${at}" + replacement, reshape);
-
-    private static KeyMap MobileNetV2()
-    {
-        List<KeyRule> rules =
-        [
-            new(@"^conv_stem\.", "features.0.0."),
-            new(@"^bn1\.", "features.0.1."),
-            new(@"^conv_head\.", "features.18.0."),
-            new(@"^bn2\.", "features.18.1."),
-            new(@"^classifier\.", "classifier.1."),
-        ];
-        int feature = 1;
-        for (int stage = 0; stage < MobileNetV2Blocks.Length; stage++)
-        {
-            // The first stage does not expand; timm calls its layers otherwise.
-            string[] layers = stage == 0 ? ["conv_dw", "bn1", "conv_pw", "bn2"] : ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"];
-            for (int block = 0; block < MobileNetV2Blocks[stage]; block++, feature++)
-            {
-                for (int i = 0; i < layers.Length; i++)
-                {
-                    // Convolution and norm in pairs, but for the last: conv.0.0, conv.0.1, …, conv.2, conv.3.
-                    int last = layers.Length - 2;
-                    string place = i < last ? $"{i / 2}.{i % 2}" : $"{(last / 2) + i - last}";
-                    rules.Add(new KeyRule($@"^blocks\.{stage}\.{block}\.{layers[i]}\.", $"features.{feature}.conv.{place}."));
-                }
-            }
-        }
-
-        return new KeyMap([.. rules]);
-    }
 }

@@ -7,8 +7,8 @@ namespace TorchSharp.Attention.Golden;
 internal sealed class NetworkSubject : IKernelSubject
 {
     private readonly NetworkTrial _trial;
-    private readonly nn.Module<Tensor, Tensor> _network;
-    private readonly nn.Module<Tensor, Tensor>? _fused;
+    private readonly FeatureNetwork _network;
+    private readonly FeatureNetwork? _fused;
     private readonly Dictionary<string, Tensor> _state;
     private readonly Tensor _images;
     private readonly Tensor _weights;
@@ -27,12 +27,7 @@ internal sealed class NetworkSubject : IKernelSubject
         _weights = randn_like(_network.call(_images));
         if (!trial.Fuses) return;
         _network.eval();
-        _fused = _network switch
-        {
-            ResNet net => net.FuseForInference(),
-            MobileNetV2 net => net.FuseForInference(),
-            _ => ((UNet)_network).FuseForInference(),
-        };
+        _fused = _network.FuseForInference();
     }
 
     private NetworkSubject(NetworkSubject source, double shake, int round)

@@ -15,7 +15,7 @@ internal sealed record NetworkTrial(
 
     public static NetworkTrial Of(Random random, int seed, int number, int threads, TeamKind team, KernelThresholds thresholds, int draw)
     {
-        string network = random.Pick("ResNet", "ResNet", "MobileNetV2", "UNet");
+        string network = random.Pick("ResNet", "ResNet", "MobileNetV2", "UNet", "ConvNeXt", "EfficientNet");
         object options = network switch
         {
             "ResNet" => Planned(random, new ResNetOptions
@@ -33,6 +33,30 @@ internal sealed record NetworkTrial(
                 Classes = 5,
                 Dropout = 0,
                 SmallImages = random.Next(2) == 0,
+            }),
+            "ConvNeXt" => Planned(random, new ConvNeXtOptions
+            {
+                Blocks = random.Pick<ValueList<int>>([1], [1, 1], [1, 2]),
+                Channels = null!,
+                PatchSize = random.Pick(1, 2, 4),
+                LayerScale = random.Pick(0.1, 1.0),
+                DropPath = 0,
+                Classes = 5,
+            }),
+            "EfficientNet" => Planned(random, new EfficientNetOptions
+            {
+                Stem = 8,
+                Stages =
+                [
+                    new(1, 3, 1, 8, 1) { Fused = random.Next(2) == 0 }, new(random.Pick(2, 4), 3, 2, 16, 1) { Fused = true },
+                    new(random.Pick(3, 6), random.Pick(3, 5), 2, random.Pick(16, 24), random.Next(1, 3)),
+                ],
+                NormEpsilon = random.Pick(1e-5, 1e-3),
+                SqueezeExcitation = random.Next(4) > 0,
+                SmallImages = random.Next(2) == 0,
+                DropPath = 0,
+                Dropout = 0,
+                Classes = 5,
             }),
             _ => Planned(random, new UNetOptions
             {
@@ -54,7 +78,7 @@ internal sealed record NetworkTrial(
     public override IKernelSubject Build() => new NetworkSubject(this);
 
     /// <summary>Builds the network anew.</summary>
-    public nn.Module<Tensor, Tensor> Create() => Options switch
+    public FeatureNetwork Create() => Options switch
     {
         BackboneOptions backbone => backbone.Create(),
         UNetOptions net => new UNet(net),
@@ -70,12 +94,20 @@ internal sealed record NetworkTrial(
     private static ResNetOptions Planned(Random random, ResNetOptions options)
     {
         options = options with { StagePlanes = [.. options.Layers.Select((_, stage) => Math.Min(64, 8 << stage))] };
-        return options with { Attention = Plan(random, ResNet.Sites(options)) };
+        return options with { Attention = Plan(random, options.Sites()) };
     }
 
-    private static MobileNetV2Options Planned(Random random, MobileNetV2Options options) => options with { Attention = Plan(random, MobileNetV2.Sites(options)) };
+    private static ConvNeXtOptions Planned(Random random, ConvNeXtOptions options)
+    {
+        options = options with { Channels = [.. options.Blocks.Select((_, stage) => random.Pick(8, 16, 24) << stage)] };
+        return options with { Attention = Plan(random, options.Sites()) };
+    }
 
-    private static UNetOptions Planned(Random random, UNetOptions options) => options with { Attention = Plan(random, UNet.Sites(options)) };
+    private static EfficientNetOptions Planned(Random random, EfficientNetOptions options) => options with { Attention = Plan(random, options.Sites()) };
+
+    private static MobileNetV2Options Planned(Random random, MobileNetV2Options options) => options with { Attention = Plan(random, options.Sites()) };
+
+    private static UNetOptions Planned(Random random, UNetOptions options) => options with { Attention = Plan(random, options.Sites()) };
 
     private static AttentionPlan Plan(Random random, IReadOnlyList<AttentionSite> sites)
     {

@@ -35,6 +35,8 @@ internal static class PruningCases
 
     public static MobileNetV2Options Mobile => Cases.TinyMobileNet with { Dropout = 0 };
 
+    public static EfficientNetOptions Efficient => Cases.TinyEfficientNet with { Dropout = 0 };
+
     /// <summary>In float64, every value and statistic its own, scalars that start at zero among them.</summary>
     public static TNetwork Random<TNetwork>(TNetwork network)
         where TNetwork : FeatureNetwork

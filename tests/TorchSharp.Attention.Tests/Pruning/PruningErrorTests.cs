@@ -117,7 +117,7 @@ public sealed class PruningErrorTests
         using ResNet network = new(PruningCases.Basic), wider = new(PruningCases.Basic with { StemWidth = 16 });
         using ResNet fused = network.FuseForInference();
         PruningPlan plan = GatePruning.RankByNorm(network, Shape).PlanRemoval(0.3);
-        Refused("UNet cannot be pruned; ResNet and MobileNetV2 can", () => GatePruning.RankByNorm(unet, Shape));
+        Refused("UNet cannot be pruned; EfficientNet, MobileNetV2 and ResNet can", () => GatePruning.RankByNorm(unet, Shape));
         Refused("The plan is for another network", () => wider.Prune(plan));
         Assert.Contains("fused for inference", Assert.Throws<InvalidOperationException>(() => GatePruning.RankByNorm(fused, Shape)).Message, StringComparison.Ordinal);
         using InsertionHandle handle = network.InsertAttention(InsertionPlan.After("layer1.0.conv2", new SqueezeExcitationOptions { Reduction = 4 }), randn(1, 3, 12, 12));
@@ -162,7 +162,7 @@ public sealed class PruningErrorTests
         Assert.Equal(options, BackboneOptions.FromJson(options.ToJson(indented: true)));
         Assert.StartsWith("{\"network\":\"resNet\",\"block\":\"bottleneck\"", options.ToJson(), StringComparison.Ordinal);
         Assert.Equal(new MobileNetV2Options(), BackboneOptions.FromJson("{\"network\":\"mobileNetV2\"}"));
-        Refused("There is no network 'vgg'. Known networks: resNet, mobileNetV2", () => BackboneOptions.FromJson("{\"network\":\"vgg\"}"));
+        Refused("There is no network 'vgg'. Known networks: convNeXt, efficientNet, mobileNetV2, resNet", () => BackboneOptions.FromJson("{\"network\":\"vgg\"}"));
         Refused("no object with a 'network'", () => BackboneOptions.FromJson("[]"));
         Refused("cannot be read", () => BackboneOptions.FromJson("{\"network\":\"resNet\",\"depth\":3}"));
         Refused("cannot be read", () => BackboneOptions.FromJson("{\"network\":\"resNet\",\"layers\":\"two\"}"));

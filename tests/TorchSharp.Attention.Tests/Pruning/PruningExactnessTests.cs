@@ -46,7 +46,7 @@ public sealed class PruningExactnessTests
     public void In_all_groups_and_without_attention()
     {
         AttentionPlan plan = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }).Add(new SqueezeExcitationOptions { Reduction = 2 }).InStages(2);
-        foreach (BackboneOptions options in new BackboneOptions[] { PruningCases.Basic, PruningCases.Bottleneck, PruningCases.Mobile })
+        foreach (BackboneOptions options in new BackboneOptions[] { PruningCases.Basic, PruningCases.Bottleneck, PruningCases.Mobile, PruningCases.Efficient })
         {
             Same(options, plan, _ => true);
             Same(options, AttentionPlan.None, _ => true);
@@ -166,7 +166,7 @@ public sealed class PruningExactnessTests
         using Tensor same = network.call(x), without = again.call(x);
         Near.Equal(same, without, Tolerance, "logits without zeros");
 
-        using FeatureNetwork fused = FusionTests.Fuse(smaller);
+        using FeatureNetwork fused = smaller.FuseForInference();
         using Tensor folded = fused.call(x);
         Near.Equal(same.Doubles(), folded.Doubles(), 1e-9, "logits of the fused copy", ofLargest: 1);
     }

@@ -128,7 +128,7 @@ public sealed record UNetOptions
     /// </summary>
     public double Dropout { get; init; }
 
-    /// <summary>A ResNet or MobileNetV2 whose feature pyramid is the encoder, with its own plan. Default null: the plain encoder.</summary>
+    /// <summary>The backbone whose feature pyramid is the encoder, with its own plan. Default null: the plain encoder.</summary>
     public BackboneOptions? Encoder { get; init; }
 
     /// <summary>Which attention goes where. Default none.</summary>
@@ -137,6 +137,33 @@ public sealed record UNetOptions
     /// <summary>Checks the shape without building anything.</summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate() => Levels();
+
+    /// <summary>Every place of such a network where an attention can stand. Stages are levels, from 1, the finest; the bottleneck is the last.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public IReadOnlyList<AttentionSite> Sites()
+    {
+        (IReadOnlyList<UNetLevel> levels, int bottleneck) = Levels();
+        List<AttentionSite> sites = [];
+        for (int i = 0; i < levels.Count; i++)
+        {
+            UNetLevel level = levels[i];
+            int stage = i + 1;
+            if (level.SkipChannels > 0)
+            {
+                Add(AttentionPosition.EncoderEnd, level.SkipChannels);
+                Add(AttentionPosition.Skip, level.SkipChannels, level.Width);
+                Add(AttentionPosition.AfterConcat, level.SkipChannels + level.Width);
+            }
+
+            Add(AttentionPosition.DecoderEnd, level.Width);
+
+            void Add(AttentionPosition position, int channels, int? guide = null) =>
+                sites.Add(new AttentionSite(position, stage, 0, 1, channels) { GuideChannels = guide });
+        }
+
+        sites.Add(new AttentionSite(AttentionPosition.Bottleneck, levels.Count + 1, 0, 1, bottleneck));
+        return sites;
+    }
 
     /// <summary>The levels above the bottleneck, finest first, and the bottleneck's channels.</summary>
     internal (IReadOnlyList<UNetLevel> Levels, int Bottleneck) Levels()
@@ -242,7 +269,8 @@ public sealed record UNetOptions
             throw new ArgumentException("The encoder never halves the resolution, so there is nothing to decode. Give it more stages.", nameof(Encoder));
         }
 
-        if (reductions[0] > 1) levels.Insert(0, new UNetLevel(1, 0, 0, null));
+        // Levels without a skip connection lead from the encoder's finest map to the image's size.
+        for (int reduction = reductions[0] / 2; reduction >= 1; reduction /= 2) levels.Insert(0, new UNetLevel(reduction, 0, 0, null));
         ValueList<int> widths = Widths ?? ValueList.Create<int>([.. Enumerable.Range(0, levels.Count).Select(i => 16 << i)]);
         if (widths.Count != levels.Count)
         {
@@ -253,11 +281,3 @@ public sealed record UNetOptions
         return ([.. levels.Select((level, i) => level with { Width = widths[i] })], channels[^1]);
     }
 }
-
-/// <summary>A level of a U-Net above the bottleneck.</summary>
-/// <param name="Reduction">How many times smaller than the image its map is.</param>
-/// <param name="Width">Channels of its decoder.</param>
-/// <param name="SkipChannels">Channels of its skip connection; 0 where there is none.</param>
-/// <param name="Feature">Index of its map among the encoder's; null where there is none.</param>
-/// <param name="Stride">How many times smaller the next level's map is.</param>
-internal sealed record UNetLevel(int Reduction, int Width, int SkipChannels, int? Feature, int Stride = 2);

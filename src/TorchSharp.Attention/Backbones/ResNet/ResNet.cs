@@ -27,6 +27,7 @@ public enum ResNetStem
 }
 
 /// <summary>The shape of a <see cref="ResNet"/>. A value; the defaults are ResNet-18.</summary>
+[BackboneKind("resNet", typeof(ResNet))]
 public sealed record ResNetOptions : BackboneOptions
 {
     /// <summary>Kind of block. Default basic.</summary>
@@ -77,9 +78,37 @@ public sealed record ResNetOptions : BackboneOptions
     }
 
     /// <inheritdoc/>
+    public override IReadOnlyList<AttentionSite> Sites()
+    {
+        Validate();
+        List<AttentionSite> sites = [];
+        foreach (ResNetBlockShape block in ResNetBlockShape.All(this))
+        {
+            bool basic = block.Kind == ResNetBlock.Basic;
+            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, basic ? block.Input : block.Inner1)
+            {
+                OutputChannels = basic ? block.Inner1 : block.Inner2,
+                Stride = block.Stride,
+            });
+            Add(AttentionPosition.Before, block.Input);
+            Add(AttentionPosition.AfterConv1, block.Inner1);
+            Add(AttentionPosition.AfterConv2, block.Inner2);
+            Add(AttentionPosition.BeforeAdd, block.Output);
+            Add(AttentionPosition.Shortcut, block.Output);
+            Add(AttentionPosition.After, block.Output);
+            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+
+            void Add(AttentionPosition position, int channels) =>
+                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
+        }
+
+        return sites;
+    }
+
+    /// <inheritdoc/>
     public override ResNet Create() => new(this);
 
-    internal override FeatureNetwork CreateEncoder(bool fused) => new ResNet(this, encoder: true, fused);
+    internal override ResNet CreateEncoder(bool fused) => new(this, encoder: true, fused);
 
     internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
     {
@@ -100,7 +129,7 @@ public sealed record ResNetOptions : BackboneOptions
 /// </summary>
 /// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
 /// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
-public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
+public sealed class ResNet : Backbone, IKeepsNorms
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
@@ -127,7 +156,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
         : base(nameof(ResNet), fused)
     {
         Options = options;
-        AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), Sites(options));
+        AttentionPlacement placement = options.Attention.Resolve(nameof(ResNet), options.Sites());
 
         ResNetBlockShape[] shapes = [.. ResNetBlockShape.All(options)];
         int stem = shapes[0].Input;
@@ -167,9 +196,6 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
     public ResNetOptions Options { get; }
 
     /// <inheritdoc/>
-    public override int InputChannels => Options.InputChannels;
-
-    /// <inheritdoc/>
     public override ValueList<int> FeatureChannels { get; }
 
     /// <inheritdoc/>
@@ -200,37 +226,6 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
     /// <param name="attention">Which attention goes where; null for none.</param>
     public static ResNet ResNet152(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 8, 36, 3], classes, attention);
 
-    /// <summary>Every place of such a network where an attention can stand.</summary>
-    /// <param name="options">The network's shape.</param>
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public static IReadOnlyList<AttentionSite> Sites(ResNetOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        List<AttentionSite> sites = [];
-        foreach (ResNetBlockShape block in ResNetBlockShape.All(options))
-        {
-            bool basic = block.Kind == ResNetBlock.Basic;
-            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, basic ? block.Input : block.Inner1)
-            {
-                OutputChannels = basic ? block.Inner1 : block.Inner2,
-                Stride = block.Stride,
-            });
-            Add(AttentionPosition.Before, block.Input);
-            Add(AttentionPosition.AfterConv1, block.Inner1);
-            Add(AttentionPosition.AfterConv2, block.Inner2);
-            Add(AttentionPosition.BeforeAdd, block.Output);
-            Add(AttentionPosition.Shortcut, block.Output);
-            Add(AttentionPosition.After, block.Output);
-            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
-
-            void Add(AttentionPosition position, int channels) =>
-                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
-        }
-
-        return sites;
-    }
-
     /// <summary>
     /// A copy for inference: each batch norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and
     /// b′ = (b − μ) · γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in
@@ -249,7 +244,7 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
     /// This network is fused already, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
     /// </exception>
     /// <exception cref="ObjectDisposedException">This network was disposed.</exception>
-    public ResNet FuseForInference() => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
+    public override ResNet FuseForInference() => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
@@ -301,9 +296,9 @@ public sealed class ResNet : FeatureNetwork, IEncoder, IKeepsNorms
 
     void IKeepsNorms.Keep(string key, BatchNorm2d norm) => register_module(key, _bn1 = norm);
 
-    private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
+    internal override BackboneOptions BaseOptions => Options;
 
-    Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
+    internal override Tensor[] Encode(Tensor input, Func<int, Tensor, Tensor> refine)
     {
         Tensor[] maps = new Tensor[_stages.Length + 1];
         Run(input, refine, maps);

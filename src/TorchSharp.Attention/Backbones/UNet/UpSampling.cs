@@ -18,6 +18,7 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
         : base(nameof(UpSampling))
     {
         _kind = options.UpSampling;
+        (IsFitted, Stride) = (level.IsFitted, level.Stride);
         switch (_kind)
         {
             case UNetUpSampling.Bilinear:
@@ -42,6 +43,12 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
     /// <summary>How it comes to more positions.</summary>
     public UNetUpSampling Kind => _kind;
 
+    /// <summary>Whether the result takes another map's size; otherwise it is <see cref="Stride"/> times the input's.</summary>
+    public bool IsFitted { get; }
+
+    /// <summary>How many times larger than its input the result is.</summary>
+    public int Stride { get; }
+
     /// <summary>
     /// Sizes that are not divisible by two lose a row or column on the way down; here it comes back. Bilinear: interpolation to
     /// the size. Transposed: the last row and column are repeated, or cut where there is one too many.
@@ -51,7 +58,7 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
     public override Tensor forward(Tensor map, Tensor like)
     {
         using DisposeScope scope = NewDisposeScope();
-        long height = like.size(2), width = like.size(3);
+        (long height, long width) = Size(map, like);
         if (_kind == UNetUpSampling.Bilinear)
         {
             // The 1×1 convolution commutes with interpolation; before it, it has a quarter of the work.
@@ -76,7 +83,8 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
     public void Count(FunctionCount count, Tensor[] inputs)
     {
         ValueList<long> shape = count.Shape(_conv);
-        long height = inputs[1].size(2), width = inputs[1].size(3), channels = shape[0] * shape[1], values = count.Values(_conv);
+        (long height, long width) = Size(inputs[0], inputs[1]);
+        long channels = shape[0] * shape[1], values = count.Values(_conv);
         if (_kind == UNetUpSampling.Bilinear)
         {
             count.Resize(values, channels * height * width, 7);
@@ -86,4 +94,7 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
         if (_kind == UNetUpSampling.TransposedBlock) count.Map(values, inPlace: true);
         if (shape[2] < height || shape[3] < width) count.Pad(channels * Math.Min(shape[2], height) * Math.Min(shape[3], width), channels * height * width);
     }
+
+    private (long Height, long Width) Size(Tensor map, Tensor like)
+        => IsFitted ? (like.size(2), like.size(3)) : (Stride * map.size(2), Stride * map.size(3));
 }

@@ -24,7 +24,7 @@ public sealed class UNet : FeatureNetwork
     private readonly Conv2d _head;
 
     [ComponentName(Name = "encoder")]
-    private readonly FeatureNetwork? _backbone;
+    private readonly Backbone? _backbone;
 
     [ComponentName(Name = "bottleneck")]
     private readonly DoubleConvolution? _bottleneck;
@@ -46,7 +46,7 @@ public sealed class UNet : FeatureNetwork
         : base(nameof(UNet), fused)
     {
         Options = options;
-        AttentionPlacement placement = options.Attention.Resolve(nameof(UNet), Sites(options));
+        AttentionPlacement placement = options.Attention.Resolve(nameof(UNet), options.Sites());
         (IReadOnlyList<UNetLevel> levels, int bottleneck) = options.Levels();
 
         if (options.Encoder is { } backbone)
@@ -87,35 +87,6 @@ public sealed class UNet : FeatureNetwork
     /// <summary>How many times smaller than the image each of these maps is.</summary>
     public override ValueList<int> FeatureReductions { get; }
 
-    /// <summary>Every place of such a network where an attention can stand. Stages are levels, from 1, the finest; the bottleneck is the last.</summary>
-    /// <param name="options">The network's shape.</param>
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public static IReadOnlyList<AttentionSite> Sites(UNetOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        (IReadOnlyList<UNetLevel> levels, int bottleneck) = options.Levels();
-        List<AttentionSite> sites = [];
-        for (int i = 0; i < levels.Count; i++)
-        {
-            UNetLevel level = levels[i];
-            int stage = i + 1;
-            if (level.SkipChannels > 0)
-            {
-                Add(AttentionPosition.EncoderEnd, level.SkipChannels);
-                Add(AttentionPosition.Skip, level.SkipChannels, level.Width);
-                Add(AttentionPosition.AfterConcat, level.SkipChannels + level.Width);
-            }
-
-            Add(AttentionPosition.DecoderEnd, level.Width);
-
-            void Add(AttentionPosition position, int channels, int? guide = null) =>
-                sites.Add(new AttentionSite(position, stage, 0, 1, channels) { GuideChannels = guide });
-        }
-
-        sites.Add(new AttentionSite(AttentionPosition.Bottleneck, levels.Count + 1, 0, 1, bottleneck));
-        return sites;
-    }
-
     /// <summary>
     /// A copy for inference: each batch norm is folded into the convolution before it, transposed ones too, and maps lie in memory as convolutions like them
     /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
@@ -124,7 +95,7 @@ public sealed class UNet : FeatureNetwork
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
-    public UNet FuseForInference() => InferenceCopy.Of(this, () => new UNet(Options, fused: true));
+    public override UNet FuseForInference() => InferenceCopy.Of(this, () => new UNet(Options, fused: true));
 
     /// <summary>Segments images.</summary>
     /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
@@ -142,13 +113,15 @@ public sealed class UNet : FeatureNetwork
         return (IsFused ? logits.contiguous() : logits).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The decoder's maps, finest first, then the bottleneck's.</summary>
+    internal override AttentionPlan Plan => Options.Attention;
+
     private protected override void CountFunctions(FunctionCount count, Tensor input)
     {
         _backbone?.CountEncoder(count);
         foreach (UNetStage level in _levels) level.Count(count, pools: _backbone is null && Options.DownSampling == UNetDownSampling.MaxPool);
     }
 
+    /// <summary>The decoder's maps, finest first, then the bottleneck's.</summary>
     private protected override Tensor[] ComputeFeatures(Tensor input) => Run(input);
 
     private Tensor[] Run(Tensor input)
@@ -178,7 +151,7 @@ public sealed class UNet : FeatureNetwork
 
     private Tensor EncodeBackbone(Tensor input, Tensor?[] skips)
     {
-        Tensor[] pyramid = ((IEncoder)_backbone!).Encode(input, (feature, map) =>
+        Tensor[] pyramid = _backbone!.Encode(input, (feature, map) =>
             Array.Find(_levels, level => level.Feature == feature) is { } level ? level.Encode(map) : map);
         for (int i = 0; i < _levels.Length; i++)
         {
@@ -191,7 +164,7 @@ public sealed class UNet : FeatureNetwork
     private void CheckSize(Tensor input)
     {
         CheckInput(input);
-        _backbone?.CheckNorms(input);
+        _backbone?.CheckImages(input);
         long least = FeatureReductions[^1];
         if (_backbone is null && (input.size(2) < least || input.size(3) < least))
         {

@@ -7,6 +7,7 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>The shape of a <see cref="MobileNetV2"/>. A value; the defaults are the paper's network.</summary>
+[BackboneKind("mobileNetV2", typeof(MobileNetV2))]
 public sealed record MobileNetV2Options : BackboneOptions
 {
     /// <summary>Width multiplier of every layer's channels, above 0 and at most 100. Default 1.</summary>
@@ -40,10 +41,40 @@ public sealed record MobileNetV2Options : BackboneOptions
         if (Widths is not null) MobileNetV2Block.Validate(this);
     }
 
+    /// <summary>Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
+    public override IReadOnlyList<AttentionSite> Sites()
+    {
+        Validate();
+        List<AttentionSite> sites = [];
+        foreach (MobileNetV2Block block in MobileNetV2Block.All(this))
+        {
+            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
+            {
+                OutputChannels = block.Hidden,
+                Stride = block.Stride,
+                Groups = block.Hidden,
+                Activation = GateActivation.ReLU6,
+            });
+            Add(AttentionPosition.Before, block.Input);
+            if (block.Expands) Add(AttentionPosition.AfterExpand, block.Hidden);
+            Add(AttentionPosition.AfterDepthwise, block.Hidden);
+            Add(AttentionPosition.BeforeAdd, block.Output);
+            if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
+            Add(AttentionPosition.After, block.Output);
+            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+
+            void Add(AttentionPosition position, int channels) =>
+                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
+        }
+
+        return sites;
+    }
+
     /// <inheritdoc/>
     public override MobileNetV2 Create() => new(this);
 
-    internal override FeatureNetwork CreateEncoder(bool fused) => new MobileNetV2(this, encoder: true, fused);
+    internal override MobileNetV2 CreateEncoder(bool fused) => new(this, encoder: true, fused);
 
     internal override (ValueList<int> Channels, ValueList<int> Reductions) Pyramid()
     {
@@ -59,7 +90,7 @@ public sealed record MobileNetV2Options : BackboneOptions
 /// <c>stage3_attn</c> at a stage's end. What replaces a depthwise convolution has its key, <c>features.3.conv.1.0</c>.
 /// </summary>
 /// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
-public sealed class MobileNetV2 : FeatureNetwork, IEncoder
+public sealed class MobileNetV2 : Backbone
 {
     // The stages that end each resolution.
     internal static readonly int[] PyramidStages = [1, 2, 3, 5, 7];
@@ -84,14 +115,14 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         : base(nameof(MobileNetV2), fused)
     {
         Options = options;
-        AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), Sites(options));
+        AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), options.Sites());
 
         MobileNetV2Widths widths = MobileNetV2Block.WidthsOf(options);
-        _features.Add(new ConvNormReLU6(options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2, fused));
+        _features.Add(new ConvNormActivation(options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2, GateActivation.ReLU6, fused));
         foreach (MobileNetV2Block block in MobileNetV2Block.All(options)) _features.Add(new InvertedResidual(block, placement, fused));
         if (!encoder)
         {
-            _features.Add(new ConvNormReLU6(widths.Stages[^1], widths.Last, 1, 1, fused));
+            _features.Add(new ConvNormActivation(widths.Stages[^1], widths.Last, 1, 1, GateActivation.ReLU6, fused));
             _classifier = nn.Sequential(nn.Dropout(options.Dropout), nn.Linear(widths.Last, options.Classes));
         }
 
@@ -110,45 +141,10 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     public MobileNetV2Options Options { get; }
 
     /// <inheritdoc/>
-    public override int InputChannels => Options.InputChannels;
-
-    /// <inheritdoc/>
     public override ValueList<int> FeatureChannels { get; }
 
     /// <inheritdoc/>
     public override ValueList<int> FeatureReductions { get; }
-
-    /// <summary>Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.</summary>
-    /// <param name="options">The network's shape.</param>
-    /// <exception cref="ArgumentException">A setting is out of range.</exception>
-    public static IReadOnlyList<AttentionSite> Sites(MobileNetV2Options options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        List<AttentionSite> sites = [];
-        foreach (MobileNetV2Block block in MobileNetV2Block.All(options))
-        {
-            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
-            {
-                OutputChannels = block.Hidden,
-                Stride = block.Stride,
-                Groups = block.Hidden,
-                Activation = GateActivation.ReLU6,
-            });
-            Add(AttentionPosition.Before, block.Input);
-            if (block.Expands) Add(AttentionPosition.AfterExpand, block.Hidden);
-            Add(AttentionPosition.AfterDepthwise, block.Hidden);
-            Add(AttentionPosition.BeforeAdd, block.Output);
-            if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
-            Add(AttentionPosition.After, block.Output);
-            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
-
-            void Add(AttentionPosition position, int channels) =>
-                sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
-        }
-
-        return sites;
-    }
 
     /// <summary>
     /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions like them
@@ -158,7 +154,7 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
-    public MobileNetV2 FuseForInference() => InferenceCopy.Of(this, () => new MobileNetV2(Options, encoder: _classifier is null, fused: true));
+    public override MobileNetV2 FuseForInference() => InferenceCopy.Of(this, () => new MobileNetV2(Options, encoder: _classifier is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
@@ -188,8 +184,8 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         {
             (IEnumerable<(BatchNorm2d?, bool)> norms, int stride) = feature switch
             {
-                InvertedResidual block => (block.Norms, block.Stride),
-                ConvNormReLU6 layer => ([(layer.Norm, true)], layer.Stride),
+                InvertedResidual block => (block.Norms, block.Shape.Stride),
+                ConvNormActivation layer => ([(layer.Norm, true)], layer.Stride),
                 _ => ([], 1),
             };
             foreach ((BatchNorm2d? norm, bool strided) in norms) yield return (norm, strided ? reduction * stride : reduction);
@@ -203,9 +199,9 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         count.Reduce(count.Values(_features[^1]), last[0] * last[1]);
     }
 
-    private protected override Tensor[] ComputeFeatures(Tensor input) => ((IEncoder)this).Encode(input, (_, map) => map);
+    internal override BackboneOptions BaseOptions => Options;
 
-    Tensor[] IEncoder.Encode(Tensor input, Func<int, Tensor, Tensor> refine)
+    internal override Tensor[] Encode(Tensor input, Func<int, Tensor, Tensor> refine)
     {
         Tensor[] maps = new Tensor[PyramidStages.Length];
         Run(input, refine, maps);
@@ -227,92 +223,5 @@ public sealed class MobileNetV2 : FeatureNetwork, IEncoder
         }
 
         return map;
-    }
-
-    /// <summary>Convolution, norm, ReLU6; keys 0 and 1. Fused without the norm.</summary>
-    private sealed class ConvNormReLU6 : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
-    {
-        [ComponentName(Name = "0")]
-        private readonly Conv2d _conv;
-
-        [ComponentName(Name = "1")]
-        private BatchNorm2d? _bn;
-
-        public ConvNormReLU6(int input, int output, int kernel, int stride, bool fused, int groups = 1)
-            : base(nameof(ConvNormReLU6))
-        {
-            _conv = nn.Conv2d(input, output, kernel, stride: stride, padding: kernel / 2, groups: groups, bias: fused);
-            if (!fused) _bn = nn.BatchNorm2d(output);
-            Stride = stride;
-            RegisterComponents();
-        }
-
-        public BatchNorm2d? Norm => _bn;
-
-        public int Stride { get; }
-
-        public void Keep(string key, BatchNorm2d norm) => register_module(key, _bn = norm);
-
-        public override Tensor forward(Tensor input)
-        {
-            using DisposeScope scope = NewDisposeScope();
-            return nn.functional.relu6(_bn.Norm(_conv.call(input)), inplace: true).MoveToOuterDisposeScope();
-        }
-
-        public void Count(FunctionCount count, Tensor[] inputs) => count.Map(count.Values(_conv), inPlace: true);
-    }
-
-    /// <summary>1×1 expansion, 3×3 depthwise, linear 1×1 projection, and the shortcut where the shape allows it.</summary>
-    private sealed class InvertedResidual : nn.Module<Tensor, Tensor>, ICountsFunctions
-    {
-        // torchvision keeps the layers in one sequence, conv.0, conv.1, …; the same modules under their roles:
-        [ComponentName(Name = "conv")]
-        private readonly ModuleList<nn.Module<Tensor, Tensor>> _layers = [];
-
-        private readonly BlockAttentions _attentions;
-        private readonly bool _hasShortcut;
-        private readonly int _depthwise;
-
-        public InvertedResidual(MobileNetV2Block block, AttentionPlacement placement, bool fused)
-            : base(nameof(InvertedResidual))
-        {
-            _hasShortcut = block.HasShortcut;
-            Stride = block.Stride;
-            if (block.Expands) _layers.Add(new ConvNormReLU6(block.Input, block.Hidden, 1, 1, fused));
-            _depthwise = _layers.Count;
-
-            // A branch has the norm and activation of the convolution that it replaces, and that convolution's key.
-            _layers.Add(placement.CreateBranch(block.Stage, block.Index) is { } branch
-                ? nn.Sequential(branch)
-                : new ConvNormReLU6(block.Hidden, block.Hidden, 3, block.Stride, fused, groups: block.Hidden));
-            _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: fused));
-            if (!fused) _layers.Add(nn.BatchNorm2d(block.Output));
-            RegisterComponents();
-            _attentions = new BlockAttentions(this, placement, block.Stage, block.Index);
-        }
-
-        /// <summary>How many times smaller than its input the block's output is.</summary>
-        public int Stride { get; }
-
-        /// <summary>The block's norms, and whether the map before them has the output's size already.</summary>
-        public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms
-            => _layers.Select((layer, i) => (layer is ConvNormReLU6 own ? own.Norm : layer as BatchNorm2d, i >= _depthwise));
-
-        public override Tensor forward(Tensor input)
-        {
-            using DisposeScope scope = NewDisposeScope();
-            Tensor x = _attentions.Refine(AttentionPosition.Before, input), y = x;
-            if (_depthwise > 0) y = _attentions.Refine(AttentionPosition.AfterExpand, _layers[0].call(y));
-            y = _attentions.Refine(AttentionPosition.AfterDepthwise, _layers[_depthwise].call(y));
-            y = _attentions.Refine(_layers[^1] as BatchNorm2d, _layers[_depthwise + 1].call(y));
-            if (_hasShortcut) y = y.Plus(_attentions.Refine(AttentionPosition.Shortcut, x));
-            return _attentions.Refine(AttentionPosition.After, y).MoveToOuterDisposeScope();
-        }
-
-        public void Count(FunctionCount count, Tensor[] inputs)
-        {
-            long values = count.Values(_layers[^1]);
-            if (_hasShortcut) count.Combine(values, values, values);
-        }
     }
 }
