@@ -24,22 +24,12 @@ public sealed class DeferredBatchNormTests : IDisposable
         Gen.Select(Gen.Int[0, Gates.Length - 1], Gen.Int[1, 4], Gen.Int[1, 40], Gen.Int[2, 21], Gen.Int[2, 21], Gen.Bool, Gen.Int)
             .Select((gate, batch, channels, height, width, ends, seed) => new Trial(gate, batch, channels, height, width, seed, ends));
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
     private readonly ITestOutputHelper _output;
 
-    public DeferredBatchNormTests(ITestOutputHelper output)
-    {
-        _output = output;
-        FusedGate.SmallestTrained = 0;
-        AttentionKernels.Enabled = true;
-    }
+    public DeferredBatchNormTests(ITestOutputHelper output) => _output = output;
 
-    public void Dispose()
-    {
-        AttentionKernels.Enabled = _enabled;
-        FusedGate.SmallestTrained = _smallest;
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void Output_statistics_and_all_gradients_are_those_of_the_composed_operations_in_float64() => Trials.Sample(

@@ -26,14 +26,14 @@ public sealed class InferenceGateKernelTests : IDisposable
         channels => new LightCbam(channels, new() { ReducedChannels = 6 }),
     ];
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly KernelSettings _kernels = KernelSettings.On();
     private readonly int _threads = get_num_threads();
     private readonly long _bytes = NativeTeam.BytesWorthAThread;
     private readonly long _group = InferenceGateKernel.GroupBytes;
 
     public void Dispose()
     {
-        AttentionKernels.Enabled = _enabled;
+        _kernels.Dispose();
         NativeTeam.BytesWorthAThread = _bytes;
         NativeTeam.WithoutOpenMp = false;
         NativeTeam.MostGranted = int.MaxValue;

@@ -57,11 +57,7 @@ public sealed class KernelTests : IDisposable
 
     private static readonly Scalar Rounding = 1e-12.ToScalar(), SinglePrecision = 5e-6.ToScalar(), SeventhDigit = 3e-7.ToScalar();
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained;
-    private readonly long _smallestInferred = FusedGate.SmallestInferred;
-
-    public KernelTests() => FusedGate.SmallestTrained = FusedGate.SmallestInferred = 0;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
     public enum Layout
     {
@@ -72,12 +68,7 @@ public sealed class KernelTests : IDisposable
         Strided,
     }
 
-    public void Dispose()
-    {
-        AttentionKernels.Enabled = _enabled;
-        FusedGate.SmallestTrained = _smallest;
-        FusedGate.SmallestInferred = _smallestInferred;
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void Values_are_those_of_the_composed_operations() => Trials.Sample(trial => trial.Compare(ScalarType.Float32, 2e-5), iter: 400, threads: 1);

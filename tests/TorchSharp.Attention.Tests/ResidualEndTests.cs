@@ -19,16 +19,9 @@ public sealed class ResidualEndTests : IDisposable
         Gen.Select(Gen.Int[0, Modules.Length - 1], Gen.Int[1, 3], Gen.Int[1, 40], Gen.Int[2, 19], Gen.Bool, Gen.Bool, Gen.Int)
             .Select((module, batch, channels, side, pixels, training, seed) => new Trial(module, batch, channels, side, pixels, training, seed));
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
-    public ResidualEndTests() => FusedGate.SmallestTrained = 0;
-
-    public void Dispose()
-    {
-        AttentionKernels.Enabled = _enabled;
-        FusedGate.SmallestTrained = _smallest;
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void All_gradients_are_those_of_the_composed_operations() => Trials.Sample(
