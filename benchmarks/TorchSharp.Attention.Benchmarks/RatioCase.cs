@@ -1,3 +1,4 @@
+using TorchSharp.Attention.TestSupport;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Benchmarks;
@@ -18,11 +19,8 @@ internal sealed record RatioCase(string Name, string Shape, string Layout, IRead
 /// <summary>The cases of the paired comparison.</summary>
 internal static class RatioCases
 {
-    public static readonly string[] Kinds =
-    [
-        "se", "eca", "cbam", "ese", "channel", "spatial", "lcbam", "srm", "gct",
-        "bam", "scse", "coord", "scoord", "ela", "strip", "triplet", "simam", "psa", "gct-l1", "cbam-parallel",
-    ];
+    /// <summary>Every kind with fused kernels, and two settings that take another way through them.</summary>
+    public static readonly string[] Kinds = [.. FusableGates.Kinds, "gct-l1", "cbam-parallel"];
 
     public static readonly string[] Maps = ["64x112x112", "256x56x56", "512x28x28", "1024x14x14", "2048x7x7", "96x56x56", "160x7x7"];
 

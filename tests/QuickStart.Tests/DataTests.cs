@@ -5,7 +5,7 @@ namespace QuickStart.Tests;
 
 public sealed class DataTests : IDisposable
 {
-    private readonly TestFolder _folder = new();
+    private readonly DataFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
 
@@ -15,15 +15,15 @@ public sealed class DataTests : IDisposable
     public void Idx_files_come_back_as_written(bool packed)
     {
         byte[] pixels = [.. Enumerable.Range(0, 2 * 3 * 4).Select(i => (byte)(10 * i))];
-        byte[] images = TestFolder.Idx(0x803, [2, 3, 4], pixels), labels = TestFolder.Idx(0x801, [2], [9, 0]);
+        byte[] images = DataFolder.Idx(0x803, [2, 3, 4], pixels), labels = DataFolder.Idx(0x801, [2], [9, 0]);
         string suffix = packed ? ".gz" : "";
         foreach (string part in new[] { "train", "t10k" })
         {
-            _folder.Write($"{part}-images-idx3-ubyte{suffix}", packed ? TestFolder.Gzip(images) : images);
-            _folder.Write($"{part}-labels-idx1-ubyte{suffix}", packed ? TestFolder.Gzip(labels) : labels);
+            _folder.Write($"{part}-images-idx3-ubyte{suffix}", packed ? DataFolder.Gzip(images) : images);
+            _folder.Write($"{part}-labels-idx1-ubyte{suffix}", packed ? DataFolder.Gzip(labels) : labels);
         }
 
-        DataSet data = DataSet.Load(_folder.Path);
+        DataSet data = DataSet.Load(_folder.Root);
         Assert.Equal(new ImageShape(1, 3, 4), data.Train.Shape);
         Assert.Equal(pixels, data.Train.Pixels);
         Assert.Equal([9, 0], data.Test.Labels);
@@ -37,7 +37,7 @@ public sealed class DataTests : IDisposable
     [InlineData("cifar-10-batches-bin")]
     public void Cifar_pixels_land_in_their_channel_row_and_column(string inner)
     {
-        DataSet data = DataSet.Load(_folder.WithCifar(inner).Path);
+        DataSet data = DataSet.Load(_folder.WithCifar(inner).Root);
         Assert.Equal((10, 2), (data.Train.Count, data.Test.Count));
         Assert.Equal(new ImageShape(3, 32, 32), data.Train.Shape);
         Assert.Equal([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], data.Train.Labels);
@@ -52,7 +52,7 @@ public sealed class DataTests : IDisposable
             {
                 foreach ((int y, int x) in new[] { (0, 0), (0, 31), (31, 0), (5, 17) })
                 {
-                    Assert.Equal(TestFolder.CifarPixel(image, channel, y, x) / 255f, batch[at, channel, y, x].item<float>(), 1e-6f);
+                    Assert.Equal(DataFolder.CifarPixel(image, channel, y, x) / 255f, batch[at, channel, y, x].item<float>(), 1e-6f);
                 }
             }
         }
@@ -78,13 +78,13 @@ public sealed class DataTests : IDisposable
     {
         get
         {
-            byte[] images = TestFolder.Idx(0x803, [40, 8, 8], new byte[40 * 64]), labels = TestFolder.Idx(0x801, [40], new byte[40]);
-            byte[] packed = TestFolder.Gzip(images);
+            byte[] images = DataFolder.Idx(0x803, [40, 8, 8], new byte[40 * 64]), labels = DataFolder.Idx(0x801, [40], new byte[40]);
+            byte[] packed = DataFolder.Gzip(images);
             byte[] Labels(int at, byte value)
             {
                 byte[] changed = [.. labels];
                 changed[8 + at] = value;
-                return TestFolder.Gzip(changed);
+                return DataFolder.Gzip(changed);
             }
 
             const string Images = "train-images-idx3-ubyte.gz", Answers = "train-labels-idx1-ubyte.gz";
@@ -94,20 +94,20 @@ public sealed class DataTests : IDisposable
                 { Images, [], "is empty" },
                 { Images, images, "is no gzip file" },
                 { Images, [.. packed.Take(packed.Length / 2)], "" },
-                { Images, TestFolder.Gzip(images[..10]), "ends after 10 of 16 bytes of its header" },
-                { Images, TestFolder.Gzip(images[..^1]), "ends after 2,559 bytes; its header promises 40 images of 8 x 8, 2,560 bytes" },
-                { Images, TestFolder.Gzip([.. images, 0]), "goes on after 40 images of 8 x 8, 2,560 bytes" },
-                { Images, TestFolder.Gzip(labels), "starts with 0x00000801; expected 0x00000803, an IDX file of images" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [0, 8, 8], [])), "holds no images" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [40, 0, 8], [])), "its images are 0 x 8; expected sides of 1 to 1024 pixels" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [0x80000000, 8, 8], [])), "promises 2147483648 images of 8 x 8, more than" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [uint.MaxValue, uint.MaxValue, uint.MaxValue], [])), "expected sides of 1 to 1024" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [2000, 1024, 1024], [1, 2, 3])), "ends after 3 bytes" },
-                { Images, TestFolder.Gzip(TestFolder.Idx(0x803, [40, 4, 8], new byte[40 * 32])), "its test images are 1 x 8 x 8, its training images 1 x 4 x 8" },
+                { Images, DataFolder.Gzip(images[..10]), "ends after 10 of 16 bytes of its header" },
+                { Images, DataFolder.Gzip(images[..^1]), "ends after 2,559 bytes; its header promises 40 images of 8 x 8, 2,560 bytes" },
+                { Images, DataFolder.Gzip([.. images, 0]), "goes on after 40 images of 8 x 8, 2,560 bytes" },
+                { Images, DataFolder.Gzip(labels), "starts with 0x00000801; expected 0x00000803, an IDX file of images" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [0, 8, 8], [])), "holds no images" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [40, 0, 8], [])), "its images are 0 x 8; expected sides of 1 to 1024 pixels" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [0x80000000, 8, 8], [])), "promises 2147483648 images of 8 x 8, more than" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [uint.MaxValue, uint.MaxValue, uint.MaxValue], [])), "expected sides of 1 to 1024" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [2000, 1024, 1024], [1, 2, 3])), "ends after 3 bytes" },
+                { Images, DataFolder.Gzip(DataFolder.Idx(0x803, [40, 4, 8], new byte[40 * 32])), "its test images are 1 x 8 x 8, its training images 1 x 4 x 8" },
                 { Answers, null, "is missing" },
                 { Answers, packed, "starts with 0x00000803; expected 0x00000801, an IDX file of labels" },
                 { Answers, Labels(17, 10), "label 17 is 10; expected 0 to 9" },
-                { Answers, TestFolder.Gzip(TestFolder.Idx(0x801, [39], new byte[39])), "holds 39 labels for the 40 images of train-images-idx3-ubyte.gz" },
+                { Answers, DataFolder.Gzip(DataFolder.Idx(0x801, [39], new byte[39])), "holds 39 labels for the 40 images of train-images-idx3-ubyte.gz" },
             };
         }
     }
@@ -118,13 +118,13 @@ public sealed class DataTests : IDisposable
     public void Damaged_idx_files_are_named_with_what_is_wrong_and_where_to_get_them(string file, byte[]? content, string problem)
     {
         _folder.WithTinyIdx();
-        if (content is null) File.Delete(_folder[file]);
+        if (content is null) File.Delete(_folder.PathOf(file));
         else _folder.Write(file, content);
 
         long before = GC.GetAllocatedBytesForCurrentThread();
-        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Path));
+        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Root));
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 2_000_000);
-        string named = problem.StartsWith("its test", StringComparison.Ordinal) ? _folder.Path : _folder[file];
+        string named = problem.StartsWith("its test", StringComparison.Ordinal) ? _folder.Root : _folder.PathOf(file);
         Assert.StartsWith(named + ": ", error.Message);
         Assert.Contains(problem, error.Message);
         Assert.Contains("https://github.com/zalandoresearch/fashion-mnist", error.Message);
@@ -140,7 +140,7 @@ public sealed class DataTests : IDisposable
     public void Damaged_cifar_files_are_named(string file, int length, string problem)
     {
         _folder.WithCifar();
-        if (length < 0) File.Delete(_folder[file]);
+        if (length < 0) File.Delete(_folder.PathOf(file));
         else _folder.Write(file, new byte[length]);
         ThrowsNaming(file, problem);
     }
@@ -157,8 +157,8 @@ public sealed class DataTests : IDisposable
     [Fact]
     public void A_folder_without_data_says_what_is_looked_for()
     {
-        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Path));
-        Assert.StartsWith(_folder.Path, error.Message);
+        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Root));
+        Assert.StartsWith(_folder.Root, error.Message);
         Assert.Contains("train-images-idx3-ubyte[.gz]", error.Message);
         Assert.Contains("data_batch_1.bin", error.Message);
     }
@@ -192,8 +192,8 @@ public sealed class DataTests : IDisposable
 
     private void ThrowsNaming(string file, string problem)
     {
-        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Path));
-        Assert.StartsWith(_folder[file] + ": ", error.Message);
+        DataException error = Assert.Throws<DataException>(() => DataSet.Load(_folder.Root));
+        Assert.StartsWith(_folder.PathOf(file) + ": ", error.Message);
         Assert.Contains(problem, error.Message);
         Assert.Contains("https://www.cs.toronto.edu/~kriz/cifar.html", error.Message);
     }

@@ -5,7 +5,7 @@ namespace QuickStart.Tests;
 
 public sealed class ProgramTests : IDisposable
 {
-    private readonly TestFolder _folder = new();
+    private readonly DataFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
 
@@ -31,18 +31,18 @@ public sealed class ProgramTests : IDisposable
     public void Wrong_options_end_with_2_and_a_message(string message, params string[] args)
     {
         _folder.WithTinyIdx();
-        (int code, _, string error) = Run([.. args, "--data", _folder.Path, "--out", _folder["out"]]);
+        (int code, _, string error) = Run([.. args, "--data", _folder.Root, "--out", _folder.PathOf("out")]);
         Assert.Equal(2, code);
         Assert.Contains(message, error);
-        Assert.False(Directory.Exists(_folder["out"]));
+        Assert.False(Directory.Exists(_folder.PathOf("out")));
     }
 
     [Fact]
     public void Missing_data_ends_with_2_and_says_where_to_get_it()
     {
-        (int code, _, string error) = Run("--data", _folder["nowhere"], "--out", _folder["out"]);
+        (int code, _, string error) = Run("--data", _folder.PathOf("nowhere"), "--out", _folder.PathOf("out"));
         Assert.Equal(2, code);
-        Assert.Contains(_folder["nowhere"], error);
+        Assert.Contains(_folder.PathOf("nowhere"), error);
         Assert.Contains("https://github.com/zalandoresearch/fashion-mnist", error);
     }
 
@@ -50,9 +50,9 @@ public sealed class ProgramTests : IDisposable
     public void An_output_folder_that_cannot_be_made_ends_with_2()
     {
         _folder.WithTinyIdx().Write("out", [1]);
-        (int code, _, string error) = Run("--data", _folder.Path, "--out", _folder["out"]);
+        (int code, _, string error) = Run("--data", _folder.Root, "--out", _folder.PathOf("out"));
         Assert.Equal(2, code);
-        Assert.Contains(_folder["out"], error);
+        Assert.Contains(_folder.PathOf("out"), error);
     }
 
     [Fact]
@@ -72,15 +72,15 @@ public sealed class ProgramTests : IDisposable
         Assert.Contains("| variant ", output);
         Assert.Contains("loaded again", output);
 
-        JsonNode results = JsonNode.Parse(File.ReadAllText(_folder["out/results.json"]))!;
+        JsonNode results = JsonNode.Parse(File.ReadAllText(_folder.PathOf("out/results.json")))!;
         Assert.Equal(["plain", "cbam:reduction=8,kernel=3@before-add:3,4", "eca@after:1"], Names("results"));
         Assert.Equal(Names("results"), Names("timing"));
         Assert.Equal(3, (int)results["options"]!["seed"]!);
         Assert.Equal(2, results["results"]![1]!["epochs"]!.AsArray().Count);
         Assert.True((double)results["timing"]![1]!["latencyMilliseconds"]! > 0);
 
-        JsonNode best = JsonNode.Parse(File.ReadAllText(_folder["out/best.json"]))!;
-        string[] files = [.. Directory.GetFiles(_folder["out"]).Select(file => Path.GetFileName(file)!).Order(StringComparer.Ordinal)];
+        JsonNode best = JsonNode.Parse(File.ReadAllText(_folder.PathOf("out/best.json")))!;
+        string[] files = [.. Directory.GetFiles(_folder.PathOf("out")).Select(file => Path.GetFileName(file)!).Order(StringComparer.Ordinal)];
         Assert.Equal(new[] { (string)best["weightsFile"]!, "best.json", "results.json" }.Order(StringComparer.Ordinal), files);
         Assert.Contains((string)best["weightsChecksum"]!, Checksums(results));
 
@@ -98,7 +98,7 @@ public sealed class ProgramTests : IDisposable
         JsonNode Repeatable(string folder, int seed)
         {
             Assert.Equal(0, RunTiny(folder, seed, "--attention", "se:reduction=4").Code);
-            JsonNode all = JsonNode.Parse(File.ReadAllText(_folder[$"{folder}/results.json"]))!;
+            JsonNode all = JsonNode.Parse(File.ReadAllText(_folder.PathOf($"{folder}/results.json")))!;
             return new JsonObject { ["results"] = all["results"]!.DeepClone() };
         }
     }
@@ -106,8 +106,8 @@ public sealed class ProgramTests : IDisposable
     [Fact]
     public void Live_tensors_do_not_grow_with_the_epochs()
     {
-        using TestFolder data = new TestFolder().WithTinyIdx();
-        Data.DataSet set = Data.DataSet.Load(data.Path);
+        using DataFolder data = new DataFolder().WithTinyIdx();
+        Data.DataSet set = Data.DataSet.Load(data.Root);
         Trainer trainer = new(set, Normalisation.Of(set.Train), seed: 1);
         using TorchSharp.Attention.ResNet network = new(Variant.Network(set, TorchSharp.Attention.AttentionPlan.Parse("cbam:reduction=4")));
         List<long> alive = [];
@@ -119,12 +119,12 @@ public sealed class ProgramTests : IDisposable
     public void A_damaged_checkpoint_is_refused()
     {
         Assert.Equal(0, RunTiny("out", 1, "--attention", "eca").Code);
-        JsonNode best = JsonNode.Parse(File.ReadAllText(_folder["out/best.json"]))!;
-        string weights = _folder["out/" + (string)best["weightsFile"]!];
+        JsonNode best = JsonNode.Parse(File.ReadAllText(_folder.PathOf("out/best.json")))!;
+        string weights = _folder.PathOf("out/" + (string)best["weightsFile"]!);
         byte[] bytes = File.ReadAllBytes(weights);
         bytes[^1] ^= 1;
         File.WriteAllBytes(weights, bytes);
-        Assert.Contains("does not hold the weights", Assert.Throws<IOException>(() => Checkpoint.Load(_folder["out"])).Message);
+        Assert.Contains("does not hold the weights", Assert.Throws<IOException>(() => Checkpoint.Load(_folder.PathOf("out"))).Message);
     }
 
     [Fact]
@@ -133,10 +133,10 @@ public sealed class ProgramTests : IDisposable
         using CancellationTokenSource stop = new();
         stop.Cancel();
         _folder.WithTinyIdx();
-        (int code, _, string error) = Run(stop.Token, "--data", _folder.Path, "--out", _folder["out"]);
+        (int code, _, string error) = Run(stop.Token, "--data", _folder.Root, "--out", _folder.PathOf("out"));
         Assert.Equal(130, code);
         Assert.Contains("Stopped", error);
-        Assert.Empty(Directory.GetFiles(_folder["out"]));
+        Assert.Empty(Directory.GetFiles(_folder.PathOf("out")));
     }
 
     private static IEnumerable<string> Checksums(JsonNode results) =>
@@ -145,7 +145,7 @@ public sealed class ProgramTests : IDisposable
     private (int Code, string Output, string Error) RunTiny(string folder, int seed, params string[] args)
     {
         _folder.WithTinyIdx();
-        return Run([.. args, "--epochs", "2", "--seed", $"{seed}", "--data", _folder.Path, "--out", _folder[folder]]);
+        return Run([.. args, "--epochs", "2", "--seed", $"{seed}", "--data", _folder.Root, "--out", _folder.PathOf(folder)]);
     }
 
     private static (int Code, string Output, string Error) Run(params string[] args) => Run(CancellationToken.None, args);

@@ -54,7 +54,7 @@ public sealed class ActivationSweepTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using nn.Module<Tensor, Tensor> module = _rows.Single(row => row.Name == name).Create();
         module.eval();
-        string path = _folder.File("activation.onnx");
+        string path = _folder.PathOf("activation.onnx");
         module.ExportOnnx(path, randn(2, 8), new OnnxExportOptions { DynamicAxes = OnnxDynamicAxes.Batch });
         float[] bounds = [0, -0f, 0.25f, 0.5f, 0.7f, 1, 1.5f, 2, 3, 3.2f, 4, 6, 8, 12, 20, 88, 89, 104, 1e4f];
         float[] sweep = [.. Enumerable.Range(-1200, 2401).Select(i => i / 64f), .. bounds, .. bounds.Select(bound => -bound), .. bounds.Select(MathF.BitIncrement), .. bounds.Select(MathF.BitDecrement)];

@@ -7,7 +7,7 @@ public sealed class EmitterTests : IDisposable
 {
     private readonly TestFolder _folder = new();
 
-    private string Path => _folder.File("network.onnx");
+    private string Path => _folder.PathOf("network.onnx");
 
     private static OnnxExportOptions Open => new() { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, AttentionMaps = true };
 

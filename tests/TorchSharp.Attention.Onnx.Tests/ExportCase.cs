@@ -1,5 +1,3 @@
-using TorchSharp.Attention.Tests;
-
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>A module or network that has to export, with two choices of input shapes.</summary>

@@ -7,7 +7,7 @@ public sealed class ExportMessageTests : IDisposable
 {
     private readonly TestFolder _folder = new();
 
-    private string Path => _folder.File("network.onnx");
+    private string Path => _folder.PathOf("network.onnx");
 
     public void Dispose() => _folder.Dispose();
 

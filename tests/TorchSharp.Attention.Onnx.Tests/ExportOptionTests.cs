@@ -8,7 +8,7 @@ public sealed class ExportOptionTests : IDisposable
 {
     private readonly TestFolder _folder = new();
 
-    private string Path => _folder.File("network.onnx");
+    private string Path => _folder.PathOf("network.onnx");
 
     public void Dispose() => _folder.Dispose();
 
@@ -19,7 +19,7 @@ public sealed class ExportOptionTests : IDisposable
         manual_seed(1);
         using Sequential network = Layers(32);
         string[] strangers = ["network.onnx.mynotes1.data", "network.onnx.DEADBEEF.data", "network.onnx.1234567.data", "other.onnx.12345678.data", "network.onnx.12345678.dat"];
-        foreach (string stranger in strangers) File.WriteAllText(_folder.File(stranger), "mine");
+        foreach (string stranger in strangers) File.WriteAllText(_folder.PathOf(stranger), "mine");
 
         OnnxExportReport first = network.ExportOnnx(Path, randn(2, 32), new OnnxExportOptions { ExternalDataThreshold = 4000 });
         Assert.Matches(@"network\.onnx\.[0-9a-f]{8}\.data$", first.DataPath);
@@ -46,21 +46,21 @@ public sealed class ExportOptionTests : IDisposable
         using Sequential network = Layers(32);
         OnnxExportOptions options = new() { ExternalDataThreshold = 0 };
         string name = new string('n', 250) + ".onnx";
-        OnnxExportReport first = network.ExportOnnx(_folder.File(name), randn(2, 32), options), second = network.ExportOnnx(_folder.File(name), randn(2, 32), options);
+        OnnxExportReport first = network.ExportOnnx(_folder.PathOf(name), randn(2, 32), options), second = network.ExportOnnx(_folder.PathOf(name), randn(2, 32), options);
         Assert.Equal(2, _folder.Files().Length);
         Assert.False(File.Exists(first.DataPath));
         Assert.True(File.Exists(second.DataPath));
-        Assert.Equal(4096, OnnxModelFile.Load(_folder.File(name)).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);
+        Assert.Equal(4096, OnnxModelFile.Load(_folder.PathOf(name)).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);
         if (OperatingSystem.IsWindows()) return;
 
-        string link = _folder.File("link.onnx");
-        Directory.CreateDirectory(_folder.File("kept"));
+        string link = _folder.PathOf("link.onnx");
+        Directory.CreateDirectory(_folder.PathOf("kept"));
         File.CreateSymbolicLink(link, System.IO.Path.Combine("kept", "model.onnx"));
         OnnxExportReport linked = network.ExportOnnx(link, randn(2, 32), options);
         Assert.NotNull(new FileInfo(link).LinkTarget);
-        Assert.Equal(_folder.File("kept"), System.IO.Path.GetDirectoryName(linked.DataPath));
+        Assert.Equal(_folder.PathOf("kept"), System.IO.Path.GetDirectoryName(linked.DataPath));
         Assert.Equal(4096, OnnxModelFile.Load(link).Graph.Initializer.Single(constant => constant.Name == "0.weight").RawData.Length);
-        using Microsoft.ML.OnnxRuntime.InferenceSession session = new(_folder.File("kept/model.onnx"));
+        using Microsoft.ML.OnnxRuntime.InferenceSession session = new(_folder.PathOf("kept/model.onnx"));
         Assert.Single(session.OutputNames);
     }
 
@@ -99,11 +99,11 @@ public sealed class ExportOptionTests : IDisposable
         using Sequential network = Layers(32);
         OnnxExportOptions options = new() { ExternalDataThreshold = threshold };
         network.ExportOnnx(Path, randn(2, 32), options);
-        Dictionary<string, byte[]> before = _folder.Files().ToDictionary(file => file, file => File.ReadAllBytes(_folder.File(file)));
+        Dictionary<string, byte[]> before = _folder.Files().ToDictionary(file => file, file => File.ReadAllBytes(_folder.PathOf(file)));
         OnnxEmitters wrong = OnnxEmitters.Default.With<Linear>((context, module, x) => context.Mul(context.MatMul(x, context.Transpose(context.Parameter(module.weight!), 1, 0)), 1.5));
         Assert.Throws<OnnxVerificationException>(() => network.ExportOnnx(Path, randn(2, 32), options with { Emitters = wrong }));
         Assert.Equal(before.Keys, _folder.Files());
-        Assert.All(before, entry => Assert.Equal(entry.Value, File.ReadAllBytes(_folder.File(entry.Key))));
+        Assert.All(before, entry => Assert.Equal(entry.Value, File.ReadAllBytes(_folder.PathOf(entry.Key))));
     }
 
     [Fact]
@@ -124,7 +124,7 @@ public sealed class ExportOptionTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using Sequential network = Layers(4);
-        string path = System.IO.Path.Combine(_folder.File("nowhere"), "network.onnx");
+        string path = System.IO.Path.Combine(_folder.PathOf("nowhere"), "network.onnx");
         Assert.Contains(path, Assert.Throws<DirectoryNotFoundException>(() => network.ExportOnnx(path, randn(2, 4))).Message, StringComparison.Ordinal);
     }
 

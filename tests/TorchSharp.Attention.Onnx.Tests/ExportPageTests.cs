@@ -8,13 +8,13 @@ public sealed class ExportPageTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void The_page_shows_what_runs_here() => PageSnippets.Shows("export.md");
+    public void The_page_shows_what_runs_here() => DocSnippets.AreShown("docs/export.md");
 
     [Fact]
     public void A_network_of_the_library()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = _folder.File("network.onnx");
+        string path = _folder.PathOf("network.onnx");
         Tensor example = randn(1, 3, 64, 64);
 
         // begin export
@@ -30,7 +30,7 @@ public sealed class ExportPageTests : IDisposable
     public void Dynamic_axes()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = _folder.File("network.onnx");
+        string path = _folder.PathOf("network.onnx");
         using ResNet network = new ResNetOptions { Layers = [1], StagePlanes = [8], StemWidth = 8, Classes = 2 }.Create();
         Tensor example = randn(1, 3, 24, 24);
 
@@ -52,7 +52,7 @@ public sealed class ExportPageTests : IDisposable
     public void A_class_of_ones_own()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = _folder.File("network.onnx");
+        string path = _folder.PathOf("network.onnx");
         using TwoPaths model = new();
         Tensor example = randn(1, 3, 8, 8);
 
@@ -76,7 +76,7 @@ public sealed class ExportPageTests : IDisposable
     public void A_list_of_residual_blocks()
     {
         using DisposeScope scope = NewDisposeScope();
-        string path = _folder.File("network.onnx");
+        string path = _folder.PathOf("network.onnx");
         using Blocks model = new();
         Tensor example = randn(1, 3, 8, 8);
 

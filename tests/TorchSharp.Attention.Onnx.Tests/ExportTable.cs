@@ -14,15 +14,7 @@ public sealed class ExportTable : IDisposable
     private readonly Dictionary<ExportCase, (string Open, double Error)> _exports = [];
 
     /// <summary>The page in the repository.</summary>
-    internal static string Page
-    {
-        get
-        {
-            string root = AppContext.BaseDirectory;
-            while (!File.Exists(Path.Combine(root, "Attention.sln"))) root = Path.GetDirectoryName(root.TrimEnd(Path.DirectorySeparatorChar))!;
-            return Path.Combine(root, "docs", "export.md");
-        }
-    }
+    internal static string Page { get; } = Repository.PathOf("docs", "export.md");
 
     internal void Add(ExportCase one, OnnxExportReport open, double error) => _exports[one] = (Line(open.Inputs), error);
 

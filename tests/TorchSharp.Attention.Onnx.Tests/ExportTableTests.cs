@@ -29,7 +29,7 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
         ExportTests.Disturb(model);
 
         // All axes open and the maps as outputs; then, for modules and wherever an axis needs the example's size, another size with nothing but the batch open.
-        OnnxExportReport open = model.ExportOnnx(folder.File("open.onnx"), Example(one.First), new OnnxExportOptions
+        OnnxExportReport open = model.ExportOnnx(folder.PathOf("open.onnx"), Example(one.First), new OnnxExportOptions
         {
             DynamicAxes = one.Axes,
             AttentionMaps = true,
@@ -38,12 +38,12 @@ public sealed class ExportTableTests(ExportTable table) : IClassFixture<ExportTa
         Assert.Empty(open.Skipped);
         Assert.Equal(one.Inputs(model), open.Inputs);
         double error = open.MaxRelativeError!.Value;
-        EmitterTests.AssertNothingUnread(OnnxModelFile.Load(folder.File("open.onnx")).Graph);
-        OnnxFiles.Keep(folder.File("open.onnx"), name);
+        EmitterTests.AssertNothingUnread(OnnxModelFile.Load(folder.PathOf("open.onnx")).Graph);
+        OnnxFiles.Keep(folder.PathOf("open.onnx"), name);
         bool fixedSize = open.Notes.Count > 0;
         if (fixedSize || model is not FeatureNetwork)
         {
-            OnnxExportReport plain = model.ExportOnnx(folder.File("plain.onnx"), Example(one.Second), new OnnxExportOptions { Tolerance = Tolerance });
+            OnnxExportReport plain = model.ExportOnnx(folder.PathOf("plain.onnx"), Example(one.Second), new OnnxExportOptions { Tolerance = Tolerance });
             Assert.Empty(plain.Skipped);
             Assert.Empty(plain.Notes);
             error = Math.Max(error, plain.MaxRelativeError!.Value);

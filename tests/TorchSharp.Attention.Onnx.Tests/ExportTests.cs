@@ -10,7 +10,7 @@ public sealed class ExportTests
     public void A_sequence_of_common_layers_is_written_and_verified()
     {
         using TestFolder folder = new();
-        string path = folder.File("plain.onnx");
+        string path = folder.PathOf("plain.onnx");
         using nn.Module<Tensor, Tensor> model = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding: 1, stride: 2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5),
             nn.Linear(8, 5));
@@ -36,7 +36,7 @@ public sealed class ExportTests
     public void A_resnet_with_squeeze_and_excitation_is_written_and_verified()
     {
         using TestFolder folder = new();
-        string path = folder.File("resnet.onnx");
+        string path = folder.PathOf("resnet.onnx");
         using ResNet model = new ResNetOptions
         {
             Layers = [1, 1],

@@ -70,7 +70,7 @@ public sealed class ImportTests
             Assert.True(Distance(x, expected) > 0.01, $"{block.Input}: its gate does nothing");
             Assert.InRange(Distance(module.call(x), expected), 0, 1e-5);
 
-            string path = folder.File("block.onnx");
+            string path = folder.PathOf("block.onnx");
             module.ExportOnnx(path, x);
             using OnnxSession own = new(path);
             Assert.InRange(Distance(own.Run([("input", x)])["output"], expected), 0, 1e-5);

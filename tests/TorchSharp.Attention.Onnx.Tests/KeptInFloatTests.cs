@@ -123,7 +123,7 @@ public sealed class KeptInFloatTests : IDisposable
         };
         int size = op switch { "GlobalAveragePool" => 1, "Resize" => 16, _ => 8 };
         g.Output(g.Conv("last", x, op == "Concat" ? 16 : 8, 4, 1), -1, 4, size, size);
-        string path = Saved(op is "Mul" or "Add" or "Concat" ? g.Model : g.Output(second, -1, 8, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(op is "Mul" or "Add" or "Concat" ? g.Model : g.Output(second, -1, 8, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(9, 3, 8, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options with { ExcludeNames = ["kept*"] });
         Assert.Equal((3, 3), (report.Convolutions, report.IntegerConvolutions));
@@ -140,7 +140,7 @@ public sealed class KeptInFloatTests : IDisposable
     [Fact]
     public void With_everything_in_float_the_file_is_the_float_file()
     {
-        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeNames = ["*"] });
         Assert.Equal((0, 0), (report.IntegerConvolutions, report.IntegerProducts));
         Assert.Equal(0, report.FoldedBatchNorms);
@@ -156,7 +156,7 @@ public sealed class KeptInFloatTests : IDisposable
     [InlineData(1e-12)]
     public void A_budget_below_the_rounding_of_floats_holds(double most)
     {
-        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx");
         OnnxQuantizer.QuantizeWithin(path, quantized, QuantizationGraphs.Calibration(), new QuantizationBudget { Evaluation = QuantizationGraphs.Evaluation(), MaxRelativeError = most }, _options);
         Assert.InRange(OnnxSensitivity.Compare(path, quantized, QuantizationGraphs.Evaluation(), 1).RelativeError, 0, most);
     }
@@ -176,7 +176,7 @@ public sealed class KeptInFloatTests : IDisposable
     /// <summary>Quantizes all but what is named kept, and compares every level of the runtime with the file as it stands.</summary>
     private void Check(string path, int integerLayers, params long[] shape)
     {
-        string quantized = _folder.File("int8.onnx");
+        string quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(9, 3, 8, shape.Length > 0 ? shape : [3, 8, 8]);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options with { ExcludeNames = ["kept*"] });
         Assert.Equal(integerLayers, report.IntegerConvolutions + report.IntegerProducts);
@@ -226,7 +226,7 @@ public sealed class KeptInFloatTests : IDisposable
 
     private string Saved(ModelProto model)
     {
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(model, path);
         return path;
     }

@@ -135,7 +135,7 @@ public sealed class LayerTests
         using nn.Module<Tensor, Tensor> layer = create();
         ExportTests.Disturb(layer);
         OnnxExportReport report = layer.ExportOnnx(
-            folder.File("layer.onnx"), randn(shape), new OnnxExportOptions { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, Tolerance = 1e-5 });
+            folder.PathOf("layer.onnx"), randn(shape), new OnnxExportOptions { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, Tolerance = 1e-5 });
         Assert.Empty(report.Skipped);
         string open = shape.Length switch
         {
@@ -144,8 +144,8 @@ public sealed class LayerTests
             _ => $"(batch, {string.Join(", ", shape.Skip(1))})",
         };
         Assert.Equal($"input {Fixed.GetValueOrDefault(name, open)}", Assert.Single(report.Inputs));
-        EmitterTests.AssertNothingUnread(OnnxModelFile.Load(folder.File("layer.onnx")).Graph);
-        OnnxFiles.Keep(folder.File("layer.onnx"), $"layer {name}");
+        EmitterTests.AssertNothingUnread(OnnxModelFile.Load(folder.PathOf("layer.onnx")).Graph);
+        OnnxFiles.Keep(folder.PathOf("layer.onnx"), $"layer {name}");
     }
 
     [Theory]
@@ -159,7 +159,7 @@ public sealed class LayerTests
         manual_seed(3);
         using SequenceNetwork network = new(nn.MultiheadAttention(width, heads, bias: bias, kdim: keys, vdim: values));
         OnnxExportReport report = network.ExportOnnx(
-            folder.File("heads.onnx"), [randn(5, 2, width), randn(4, 2, keys ?? width), randn(4, 2, values ?? width)],
+            folder.PathOf("heads.onnx"), [randn(5, 2, width), randn(4, 2, keys ?? width), randn(4, 2, values ?? width)],
             new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]) });
         Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-5);
     }
@@ -176,7 +176,7 @@ public sealed class LayerTests
         using SequenceNetwork network = new(nn.MultiheadAttention(12, 3));
         network.to(type);
         Tensor sequence = randn(5, 2, 12).to_type(type);
-        OnnxExportReport report = network.ExportOnnx(folder.File("heads.onnx"), [sequence, sequence, sequence], new OnnxExportOptions
+        OnnxExportReport report = network.ExportOnnx(folder.PathOf("heads.onnx"), [sequence, sequence, sequence], new OnnxExportOptions
         {
             Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]),
             ConvertToFloat32 = true,
@@ -192,7 +192,7 @@ public sealed class LayerTests
         using Hardtanh layer = nn.Hardtanh(-0.5, 0.8);
         using Scalar three = 3.0.ToScalar();
         if (layer.call(full(1, three)).item<float>() < 1) Assert.Skip("this TorchSharp's Hardtanh clips");
-        Assert.Contains("beyond its bounds", Assert.Throws<NotSupportedException>(() => layer.ExportOnnx(folder.File("layer.onnx"), randn(1, 3))).Message, StringComparison.Ordinal);
+        Assert.Contains("beyond its bounds", Assert.Throws<NotSupportedException>(() => layer.ExportOnnx(folder.PathOf("layer.onnx"), randn(1, 3))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -202,7 +202,7 @@ public sealed class LayerTests
         using DisposeScope scope = NewDisposeScope();
         using SequenceNetwork network = new(nn.MultiheadAttention(8, 2, add_bias_kv: true));
         NotSupportedException error = Assert.Throws<NotSupportedException>(() => network.ExportOnnx(
-            folder.File("heads.onnx"), [randn(5, 2, 8), randn(4, 2, 8), randn(4, 2, 8)],
+            folder.PathOf("heads.onnx"), [randn(5, 2, 8), randn(4, 2, 8), randn(4, 2, 8)],
             new OnnxExportOptions { Emitters = OnnxEmitters.Default.WithMultiple<SequenceNetwork>((context, _, inputs) => [context.Emit(context.Child("attention")!, inputs)[0]]) }));
         Assert.Contains("MultiheadAttention 'attention' cannot be written: add_bias_kv", error.Message, StringComparison.Ordinal);
         Assert.Empty(folder.Files());

@@ -20,7 +20,7 @@ public sealed class MixedScaleTests : IDisposable
     [MemberData(nameof(Joins))]
     public void Small_quantities_survive_beside_large_ones(string kind)
     {
-        (string path, string quantized) = (Saved(Head(kind)), _folder.File("int8.onnx"));
+        (string path, string quantized) = (Saved(Head(kind)), _folder.PathOf("int8.onnx"));
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, _batches, _options);
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, _batches, 1);
         Assert.True(effect.WorstError < 0.05, $"{kind}: {effect}");
@@ -43,7 +43,7 @@ public sealed class MixedScaleTests : IDisposable
             OnnxValue map = context.Emit("stem", x);
             return context.Concat(1, context.Mul(context.Emit("box", map), 200), context.Sigmoid(context.Emit("cls", map)));
         });
-        string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("float.onnx"), quantized = _folder.PathOf("int8.onnx");
         head.ExportOnnx(path, randn(1, 3, 8, 8), new OnnxExportOptions { Emitters = emitters });
         OnnxBatch[] batches = [.. Enumerable.Range(0, 8).Select(_ => OnnxBatch.From(randn(1, 3, 8, 8)))];
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
@@ -64,7 +64,7 @@ public sealed class MixedScaleTests : IDisposable
     {
         foreach ((string kind, int integer) in new[] { ("like, output", 0), ("like, convolution", 1) })
         {
-            string path = Saved(Head(kind)), quantized = _folder.File("int8.onnx");
+            string path = Saved(Head(kind)), quantized = _folder.PathOf("int8.onnx");
             QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, _batches, _options);
             Assert.Empty(report.Warnings);
             Assert.Equal(integer, report.RuntimeOperators.GetValueOrDefault("com.microsoft.QLinearConcat"));
@@ -82,7 +82,7 @@ public sealed class MixedScaleTests : IDisposable
         string x = g.Node("Relu", "relu", [g.Conv("stem", "input", 3, 8, 3)]);
         float[] weights = QuantizationGraphs.Noise(new Random(5), 6 * 8, 0.3);
         for (int i = 0; i < 3 * 8; i++) weights[i] *= 2000;
-        string path = Saved(g.Output(g.Node("Conv", "head", [x, g.Floats("head.weight", weights, 6, 8, 1, 1)]), -1, 6, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Conv", "head", [x, g.Floats("head.weight", weights, 6, 8, 1, 1)]), -1, 6, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, _batches[..2], _options);
         Assert.Contains("3 of its 6 channels span fewer than 4 steps (channel 3:", Assert.Single(report.Warnings), StringComparison.Ordinal);
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, _batches[2..], 1);
@@ -118,7 +118,7 @@ public sealed class MixedScaleTests : IDisposable
         QuantizationGraphs g = new(9, 17, -1, 3, 8, 8);
         string large = g.Node("Conv", "large", ["input", g.Noise("large.weight", 300, 0, 4, 3, 1, 1)]), small = g.Node("Conv", "small", ["input", g.Noise("small.weight", 0.1, 0, 4, 3, 1, 1)]);
         string path = Saved(g.Output(g.Conv("last", g.Node("Add", "sum", [large, small]), 4, 4, 3), -1, 4, 8, 8));
-        QuantizationReport report = OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), _batches, _options);
+        QuantizationReport report = OnnxQuantizer.Quantize(path, _folder.PathOf("int8.onnx"), _batches, _options);
         Assert.Contains("'sum/Add' (Add) hardly sees 'small', which spans 0.", Assert.Single(report.Warnings), StringComparison.Ordinal);
         Assert.Equal(1, report.RuntimeOperators["com.microsoft.QLinearAdd"]);
     }
@@ -189,7 +189,7 @@ public sealed class MixedScaleTests : IDisposable
 
     private string Saved(ModelProto model)
     {
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(model, path);
         return path;
     }

@@ -1,4 +1,3 @@
-using TorchSharp.Attention.Tests;
 using TorchSharp.Modules;
 
 namespace TorchSharp.Attention.Onnx.Tests;
@@ -10,7 +9,7 @@ public sealed class NetworkFormTests : IDisposable
 
     private readonly TestFolder _folder = new();
 
-    private string Path => _folder.File("network.onnx");
+    private string Path => _folder.PathOf("network.onnx");
 
     private static OnnxExportOptions Open => new() { DynamicAxes = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size, AttentionMaps = true };
 

@@ -25,7 +25,7 @@ public sealed class OlderFileTests : IDisposable
         OnnxBatch batch = QuantizationGraphs.Batches(3, 1, 2, 3, 8, 8)[0];
         Assert.Equal(Run(old, batch), Run(upgraded, batch));
 
-        string path = Saved(old), quantized = _folder.File("int8.onnx");
+        string path = Saved(old), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 3, 4, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal((2, 2), (report.Convolutions, report.IntegerConvolutions));
@@ -69,7 +69,7 @@ public sealed class OlderFileTests : IDisposable
 
         QuantizationGraphs small = new(1, opset, 2, 3, 4, 5);
         string path = Saved(small.Output(small.Node(op, "y", ["input", small.Floats("scales", [1, 1, 0.5f, 1], 4)], text), 2, 3, 2, 5));
-        Assert.Contains("shrink the map", Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), [batch], _options)).Message, StringComparison.Ordinal);
+        Assert.Contains("shrink the map", Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(path, _folder.PathOf("int8.onnx"), [batch], _options)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -77,7 +77,7 @@ public sealed class OlderFileTests : IDisposable
     {
         ModelProto old = Network(9);
         old.OpsetImport[0].Version = 8;
-        ArgumentException e = Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(Saved(old), _folder.File("int8.onnx"), QuantizationGraphs.Batches(2, 1, 1, 3, 8, 8), _options));
+        ArgumentException e = Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(Saved(old), _folder.PathOf("int8.onnx"), QuantizationGraphs.Batches(2, 1, 1, 3, 8, 8), _options));
         Assert.Contains("operator set 8; quantizing needs 9 or later", e.Message, StringComparison.Ordinal);
     }
 
@@ -90,7 +90,7 @@ public sealed class OlderFileTests : IDisposable
     {
         QuantizationGraphs g = new(2, 17, -1, 3, 8, 8);
         string x = g.Node("Clip", "relu6", [g.Conv("first", "input", 3, 8, 3), Constant("least", 0), Constant("most", 6)]);
-        string path = Saved(g.Output(g.Conv("second", x, 8, 4, 3), -1, 4, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Conv("second", x, 8, 4, 3), -1, 4, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 4, 3, 8, 8);
         // A list of one number is a vector, which the runtime takes for a bound as well.
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
@@ -124,7 +124,7 @@ public sealed class OlderFileTests : IDisposable
         x = g.Node("Gather", "chosen", [g.Node("Reshape", "flat", [x, shape]), one], NodeGraph.Int("axis", 1));
         string path = Saved(g.Output(g.Node("MatMul", "y", [x, g.Noise("last", 0.2, 0, 64, 5)]), -1, 5));
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 4, 3, 8, 8);
-        QuantizationReport report = OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), batches, _options);
+        QuantizationReport report = OnnxQuantizer.Quantize(path, _folder.PathOf("int8.onnx"), batches, _options);
         Assert.Empty(report.FloatNodes);
         Assert.Equal((1, 1), (report.IntegerConvolutions, report.IntegerProducts));
 
@@ -187,7 +187,7 @@ public sealed class OlderFileTests : IDisposable
 
     private string Saved(ModelProto model)
     {
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(model, path);
         return path;
     }

@@ -32,7 +32,7 @@ public sealed class PoolTests : IDisposable
         manual_seed(3);
         using Sequential network = nn.Sequential(
             nn.Conv2d(3, 8, 1), nn.ReLU(), nn.AvgPool2d(kernel, stride, padding, ceil_mode: ceil, count_include_pad: countPads), nn.Conv2d(8, 8, 1));
-        string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("float.onnx"), quantized = _folder.PathOf("int8.onnx");
         network.ExportOnnx(path, randn(2, 3, size, size));
         Near(path, quantized, [.. Enumerable.Range(0, 4).Select(i => OnnxBatch.From(i == 0 ? ones(2, 3, size, size) : randn(2, 3, size, size)))]);
     }
@@ -57,9 +57,9 @@ public sealed class PoolTests : IDisposable
         if (op == "AveragePool") settings.Add(NodeGraph.Int("count_include_pad", 1));
         if (dilation > 1) settings.Add(NodeGraph.Ints("dilations", dilation, dilation));
         string x = g.Node(op, "pool", [g.Node("Relu", "relu", [g.Conv("first", "input", 3, 8, 1)])], [.. settings]);
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(g.Output(g.Node("Conv", "second", [x, g.Noise("second.weight", 0.4, 0, 8, 8, 1, 1)])), path);
-        Near(path, _folder.File("int8.onnx"), [new OnnxBatch([.. Enumerable.Repeat(1f, 2 * 3 * size * size)], 2, 3, size, size), .. QuantizationGraphs.Batches(2, 3, 2, 3, size, size)]);
+        Near(path, _folder.PathOf("int8.onnx"), [new OnnxBatch([.. Enumerable.Repeat(1f, 2 * 3 * size * size)], 2, 3, size, size), .. QuantizationGraphs.Batches(2, 3, 2, 3, size, size)]);
     }
 
     /// <summary>Windows that begin beyond the input are none, for the file as for the network.</summary>
@@ -78,7 +78,7 @@ public sealed class PoolTests : IDisposable
             nn.AvgPool2d(kernel, stride, padding, ceil_mode: true, count_include_pad: false),
         })
         {
-            OnnxExportReport report = pool.ExportOnnx(_folder.File("pool.onnx"), randn(2, 3, size, size + 1));
+            OnnxExportReport report = pool.ExportOnnx(_folder.PathOf("pool.onnx"), randn(2, 3, size, size + 1));
             Assert.InRange(report.MaxRelativeError!.Value, 0, 1e-6);
         }
     }
@@ -102,7 +102,7 @@ public sealed class PoolTests : IDisposable
             "windows" => nn.AvgPool2d(512),
             _ => new Global(kind),
         };
-        string path = _folder.File("mean.onnx");
+        string path = _folder.PathOf("mean.onnx");
         Tensor even = full([1, 8, Size, Size], 0.1f);
         // Two values, so that a deviation is not rounding alone.
         if (kind is "deviation" or "groups" or "instances") even.slice(3, 0, Size, 2).fill_(0.3f);
@@ -146,7 +146,7 @@ public sealed class PoolTests : IDisposable
         using DisposeScope scope = NewDisposeScope();
         manual_seed(5);
         using Sequential network = nn.Sequential(nn.Conv2d(3, 8, 3, padding: 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1));
-        string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("float.onnx"), quantized = _folder.PathOf("int8.onnx");
         network.ExportOnnx(path, randn(1, 3, 80, 80));
         Assert.Equal(2, OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "ReduceMean"));
         OnnxBatch[] batches = [.. Enumerable.Range(0, 4).Select(i => OnnxBatch.From(i == 0 ? ones(1, 3, 80, 80) : randn(1, 3, 80, 80)))];

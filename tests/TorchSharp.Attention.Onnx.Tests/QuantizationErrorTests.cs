@@ -14,7 +14,7 @@ public sealed class QuantizationErrorTests : IDisposable
     [Fact]
     public void Errors_come_before_anything_is_written()
     {
-        string path = Saved(QuantizationGraphs.Cbam(1)), target = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(1)), target = _folder.PathOf("int8.onnx");
         Contains("no calibration batch", () => OnnxQuantizer.Quantize(path, target, [], _options));
         Contains("takes (batch, 3, 16, 16)", () => OnnxQuantizer.Quantize(path, target, QuantizationGraphs.Batches(1, 1, 1, 4, 16, 16), _options));
         Contains("no input 'image'", () => OnnxQuantizer.Quantize(path, target, [OnnxBatch.Of(("image", new float[768], [1, 3, 16, 16]))], _options));
@@ -32,21 +32,21 @@ public sealed class QuantizationErrorTests : IDisposable
         Contains("names no attention", () => OnnxQuantizer.Quantize(Saved(old, "plain.onnx"), target, QuantizationGraphs.Calibration(), _options with { ExcludeAttentions = true }));
         QuantizationGraphs convolution = new(1, 17, 1, 3, 8, 8);
         Contains("no linear layer", () => OnnxQuantizer.QuantizeDynamic(Saved(convolution.Output(convolution.Conv("c", "input", 3, 4, 1), 1, 4, 8, 8), "conv.onnx"), target, _options));
-        string text = _folder.File("text.onnx");
+        string text = _folder.PathOf("text.onnx");
         File.WriteAllText(text, "this is no model, it is a text of some length");
         Assert.Throws<InvalidDataException>(() => OnnxQuantizer.Quantize(text, target, QuantizationGraphs.Calibration(), _options));
-        Assert.Throws<FileNotFoundException>(() => OnnxQuantizer.Quantize(_folder.File("absent.onnx"), target, QuantizationGraphs.Calibration(), _options));
+        Assert.Throws<FileNotFoundException>(() => OnnxQuantizer.Quantize(_folder.PathOf("absent.onnx"), target, QuantizationGraphs.Calibration(), _options));
         Assert.False(File.Exists(target));
 
         OnnxQuantizer.Quantize(path, target, QuantizationGraphs.Calibration(), _options);
-        Contains("quantized already", () => OnnxQuantizer.Quantize(target, _folder.File("again.onnx"), QuantizationGraphs.Calibration(), _options));
+        Contains("quantized already", () => OnnxQuantizer.Quantize(target, _folder.PathOf("again.onnx"), QuantizationGraphs.Calibration(), _options));
         Assert.DoesNotContain(_folder.Files(), file => file.EndsWith(".tmp", StringComparison.Ordinal));
     }
 
     [Fact]
     public void Paths_are_checked_before_calibration()
     {
-        string path = Saved(QuantizationGraphs.Cbam(1)), absent = Path.Combine(_folder.File("absent"), "int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(1)), absent = Path.Combine(_folder.PathOf("absent"), "int8.onnx");
         QuantizationBudget budget = new() { Evaluation = QuantizationGraphs.Evaluation(), MaxRelativeError = 0.1 };
         foreach (Action<string> quantize in new Action<string>[]
         {
@@ -72,7 +72,7 @@ public sealed class QuantizationErrorTests : IDisposable
         QuantizationGraphs g = new(1, 17, -1, 4);
         string path = Saved(g.Output(g.Node("Nonsense", "y", ["input"]), -1, 4));
         OnnxBatch[] batches = QuantizationGraphs.Batches(1, 1, 2, 4);
-        Assert.Contains("ONNX Runtime does not load the model", Assert.Throws<InvalidDataException>(() => OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), batches, _options)).Message, StringComparison.Ordinal);
+        Assert.Contains("ONNX Runtime does not load the model", Assert.Throws<InvalidDataException>(() => OnnxQuantizer.Quantize(path, _folder.PathOf("int8.onnx"), batches, _options)).Message, StringComparison.Ordinal);
         Assert.Throws<InvalidDataException>(() => OnnxSensitivity.Compare(path, path, batches, 1));
     }
 
@@ -82,7 +82,7 @@ public sealed class QuantizationErrorTests : IDisposable
     public void Weights_that_are_no_numbers_are_not_quantized_while_running(float wrong)
     {
         QuantizationGraphs g = new(1, 17, -1, 2);
-        string path = Saved(g.Output(g.Node("MatMul", "fc", ["input", g.Floats("fc.weight", [1, wrong, 2, 3], 2, 2)]), -1, 2)), target = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("MatMul", "fc", ["input", g.Floats("fc.weight", [1, wrong, 2, 3], 2, 2)]), -1, 2)), target = _folder.PathOf("int8.onnx");
         Contains("The weight 'fc.weight' of 'fc/MatMul' holds NaN or infinity", () => OnnxQuantizer.QuantizeDynamic(path, target, _options));
         Assert.False(File.Exists(target));
     }
@@ -90,7 +90,7 @@ public sealed class QuantizationErrorTests : IDisposable
     [Fact]
     public void Batches_that_do_not_fit_name_the_callers_argument()
     {
-        string path = Saved(QuantizationGraphs.Cbam(1)), target = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(1)), target = _folder.PathOf("int8.onnx");
         OnnxBatch wrong = QuantizationGraphs.Batches(1, 1, 1, 4, 16, 16)[0], unknown = OnnxBatch.Of(("image", new float[768], [1, 3, 16, 16]));
         foreach (OnnxBatch?[] batches in new OnnxBatch?[][] { [], [wrong], [unknown], [null] })
         {
@@ -108,7 +108,7 @@ public sealed class QuantizationErrorTests : IDisposable
 
     private string Saved(ModelProto model, string name = "float.onnx")
     {
-        string path = _folder.File(name);
+        string path = _folder.PathOf(name);
         OnnxModelFile.Save(model, path);
         return path;
     }

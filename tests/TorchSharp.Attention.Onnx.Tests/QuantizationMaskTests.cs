@@ -43,7 +43,7 @@ public sealed class QuantizationMaskTests : IDisposable
         nn.Module network = options is null
             ? ResNet.ResNet18(10, AttentionPlan.Of(new WindowAttentionOptions { Heads = 4 }, AttentionPosition.StageEnd).InStages(4))
             : options.Create(16);
-        string path = _folder.File("float.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("float.onnx"), quantized = _folder.PathOf("int8.onnx");
         ((nn.Module<Tensor, Tensor>)network).ExportOnnx(path, randn([2, options is null ? 3 : 16, .. shape]));
         OnnxBatch[] batches = [.. Enumerable.Range(0, 3).Select(_ => OnnxBatch.From(randn([2, options is null ? 3 : 16, .. shape])))];
         OnnxQuantizer.Quantize(path, quantized, batches, _options);
@@ -71,7 +71,7 @@ public sealed class QuantizationMaskTests : IDisposable
         // A mask that is computed, so that the sum is one of two activations.
         string hidden = g.Node("Mul", "hidden", [g.Node("Cast", "computed", [g.Floats("mask", mask, 1, 4, 4)], NodeGraph.Int("to", 1)), g.Floats("whole", [1])]);
         string weights = g.Node("Softmax", "softmax", [g.Node("Add", "masked", [scores, hidden])], NodeGraph.Int("axis", -1));
-        string path = Saved(g.Output(g.Node("MatMul", "out", [g.Node("MatMul", "mixed", [weights, value]), g.Noise("o.weight", 0.4, 0, 8, 8)]), -1, 4, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("MatMul", "out", [g.Node("MatMul", "mixed", [weights, value]), g.Noise("o.weight", 0.4, 0, 8, 8)]), -1, 4, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 8, 4, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         QuantizationEffect effect = OnnxSensitivity.Compare(path, quantized, batches, 1);
@@ -89,7 +89,7 @@ public sealed class QuantizationMaskTests : IDisposable
         g.Model.Graph.Initializer.Add(NodeGraph.Tensor<long>("pads", TensorProto.Types.DataType.Int64, [0, 0, 0, 0, 0, 0, 1, 1], [8]));
         x = g.Node("Pad", "padded", [x, "pads", g.Floats("least", [float.NegativeInfinity])]);
         x = g.Node("MaxPool", "pool", [x], NodeGraph.Ints("kernel_shape", 2, 2), NodeGraph.Ints("strides", 2, 2));
-        string path = Saved(g.Output(g.Conv("second", x, 8, 4, 3), -1, 4, 4, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Conv("second", x, 8, 4, 3), -1, 4, 4, 4)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 8, 3, 7, 7);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal(2, report.IntegerConvolutions);
@@ -115,7 +115,7 @@ public sealed class QuantizationMaskTests : IDisposable
                 mask = g.Node("Where", "mask", ["hidden", g.Node("ConstantOfShape", "least", ["six"], infinity), g.Floats("zero", [0])]);
             }
 
-            string path = Saved(g.Output(g.Node("Softmax", "y", [g.Node("Add", "masked", [x, mask])]), -1, 6)), quantized = _folder.File("int8.onnx");
+            string path = Saved(g.Output(g.Node("Softmax", "y", [g.Node("Add", "masked", [x, mask])]), -1, 6)), quantized = _folder.PathOf("int8.onnx");
             OnnxBatch[] batches = QuantizationGraphs.Batches(2, 2, 8, 6);
             OnnxQuantizer.Quantize(path, quantized, batches, _options);
             Assert.True(OnnxSensitivity.Compare(path, quantized, batches, 1).Sqnr > 25);
@@ -141,15 +141,15 @@ public sealed class QuantizationMaskTests : IDisposable
 
     private void Says(string path, OnnxBatch[] batches, params string[] parts)
     {
-        ArgumentException e = Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(path, _folder.File("int8.onnx"), batches, _options));
+        ArgumentException e = Assert.Throws<ArgumentException>(() => OnnxQuantizer.Quantize(path, _folder.PathOf("int8.onnx"), batches, _options));
         Assert.Equal("calibration", e.ParamName);
         foreach (string part in parts) Assert.Contains(part, e.Message, StringComparison.Ordinal);
-        Assert.False(File.Exists(_folder.File("int8.onnx")));
+        Assert.False(File.Exists(_folder.PathOf("int8.onnx")));
     }
 
     private string Saved(ModelProto model)
     {
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(model, path);
         return path;
     }

@@ -10,14 +10,14 @@ public sealed class QuantizationPageTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [Fact]
-    public void The_page_shows_what_runs_here() => PageSnippets.Shows("quantization.md");
+    public void The_page_shows_what_runs_here() => DocSnippets.AreShown("docs/quantization.md");
 
     [Fact]
     public void Its_snippets_run()
     {
         manual_seed(5);
         using DisposeScope scope = NewDisposeScope();
-        string floatPath = _folder.File("float.onnx"), int8Path = _folder.File("int8.onnx");
+        string floatPath = _folder.PathOf("float.onnx"), int8Path = _folder.PathOf("int8.onnx");
         using ResNet network = new ResNetOptions
         {
             Layers = [1, 1],
@@ -77,7 +77,7 @@ public sealed class QuantizationPageTests : IDisposable
         QuantizationReport some = OnnxQuantizer.Quantize(floatPath, int8Path, calibration, options);
         Assert.Contains(some.FloatNodes, node => node.Reason == "part of an attention");
 
-        string transformer = _folder.File("transformer.onnx");
+        string transformer = _folder.PathOf("transformer.onnx");
         using nn.Module<Tensor, Tensor> perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 4));
         perceptron.ExportOnnx(transformer, randn(1, 32));
 

@@ -16,7 +16,7 @@ public sealed class QuantizationTests : IDisposable
     [InlineData(CalibrationMethod.Entropy, 20)]
     public void A_network_with_cbam_becomes_integer_throughout_and_predicts_the_same(CalibrationMethod method, double decibels)
     {
-        string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { Method = method });
         Assert.Equal((9, 9), (report.Convolutions, report.IntegerConvolutions));
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
@@ -34,7 +34,7 @@ public sealed class QuantizationTests : IDisposable
     [Fact]
     public void Per_tensor_weights_and_reduced_range_work_too()
     {
-        string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(1)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { PerChannel = false, ReduceRange = true });
         Assert.Equal(9, report.IntegerConvolutions);
         Assert.True(QuantizationGraphs.Effect(path, quantized).Sqnr > 20);
@@ -73,7 +73,7 @@ public sealed class QuantizationTests : IDisposable
             g.Node("AveragePool", "average", [x], NodeGraph.Ints("kernel_shape", 2, 2), NodeGraph.Ints("strides", 2, 2))], NodeGraph.Int("axis", 1));
         x = g.Node("Transpose", "turned", [x], NodeGraph.Ints("perm", 0, 1, 3, 2));
         x = g.Node("LeakyRelu", "leaky", [g.Conv("project", x, 24, 8, 1)]);
-        string path = Saved(g.Output(x, -1, 8, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(x, -1, 8, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
         Assert.Equal((4, 4), (report.Convolutions, report.IntegerConvolutions));
         Assert.False(report.Operators.ContainsKey("Clip"));
@@ -89,7 +89,7 @@ public sealed class QuantizationTests : IDisposable
     [Fact]
     public void Exclusions_go_by_name_operator_and_attention()
     {
-        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport byName = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { ExcludeNames = ["conv?/*", "attn.conv/Conv"] });
         Assert.Equal(3, byName.FloatNodes.Count(node => node.Reason.StartsWith("excluded by '", StringComparison.Ordinal)));
         Assert.Equal(byName.Convolutions - 3, byName.IntegerConvolutions);
@@ -106,7 +106,7 @@ public sealed class QuantizationTests : IDisposable
     [Fact]
     public void Sigmoids_in_float_keep_their_multiplication_in_float()
     {
-        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options with { Sigmoid = SigmoidQuantization.None });
         Assert.Equal((2, 2), (report.RuntimeOperators["Sigmoid"], report.RuntimeOperators["Mul"]));
         Assert.Equal(report.Convolutions, report.IntegerConvolutions);
@@ -121,7 +121,7 @@ public sealed class QuantizationTests : IDisposable
         long[] dims = transposed == 1 ? [48, 32] : [32, 48];
         string x = g.Node("Gemm", "fc1", ["input", g.Noise("fc1.weight", 0.2, 0, dims), g.Noise("fc1.bias", 0.1, 0, 48)], NodeGraph.Int("transB", transposed));
         x = g.Node("MatMul", "fc2", [g.Node("Relu", "relu", [x]), g.Noise("fc2.weight", 0.2, 0, 48, 10)]);
-        string path = Saved(g.Output(x, -1, 10)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(x, -1, 10)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.QuantizeDynamic(path, quantized, _options);
         Assert.Equal((layers, layers), (report.Products, report.IntegerProducts));
         OnnxFiles.Keep(quantized, $"dynamic {transposed}");
@@ -132,7 +132,7 @@ public sealed class QuantizationTests : IDisposable
 
     private string Saved(ModelProto model, string name = "float.onnx")
     {
-        string path = _folder.File(name);
+        string path = _folder.PathOf(name);
         OnnxModelFile.Save(model, path);
         return path;
     }

@@ -14,7 +14,7 @@ public sealed class QuantizedNetworkTests : IDisposable
     [Fact]
     public void A_resnet_with_squeeze_and_excitation_runs_as_integers_from_its_input_to_its_logits()
     {
-        string path = Exported(AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 })), quantized = _folder.File("int8.onnx");
+        string path = Exported(AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 })), quantized = _folder.PathOf("int8.onnx");
         Assert.Equal(["layer1.0.attn", "layer2.0.attn"], AttentionsOf(path));
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options);
 
@@ -34,7 +34,7 @@ public sealed class QuantizedNetworkTests : IDisposable
     [Fact]
     public void Attentions_of_a_kind_stay_in_float()
     {
-        string path = Exported(AttentionPlan.Parse("se:reduction=4@after:1; cbam:reduction=4@after:2")), quantized = _folder.File("int8.onnx");
+        string path = Exported(AttentionPlan.Parse("se:reduction=4@after:1; cbam:reduction=4@after:2")), quantized = _folder.PathOf("int8.onnx");
         Dictionary<string, string> kinds = JsonSerializer.Deserialize<Dictionary<string, string>>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxExporter.KindsKey).Value)!;
         Assert.Equal(["cbam", "se"], kinds.Values.Order(StringComparer.Ordinal));
         string cbam = kinds.Single(entry => entry.Value == "cbam").Key;
@@ -75,7 +75,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         using SqueezeExcitation module = new(16);
         ExportTests.Disturb(module);
         using Tensor example = randn(1, 16, 8, 8);
-        string path = _folder.File("se.onnx");
+        string path = _folder.PathOf("se.onnx");
         module.ExportOnnx(path, example);
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 16, 8, 8);
         SensitivityRow row = Assert.Single(OnnxSensitivity.Measure(path, batches, batches, _options).Rows);
@@ -87,8 +87,8 @@ public sealed class QuantizedNetworkTests : IDisposable
     {
         string path = Exported(AttentionPlan.None);
         QuantizationGraphs other = new(1, 17, -1, 3, 16, 16);
-        OnnxModelFile.Save(other.Output(other.Conv("c", "input", 3, 4, 1), -1, 4, 16, 16), _folder.File("other.onnx"));
-        Assert.Contains("cannot be compared", Assert.Throws<ArgumentException>(() => OnnxSensitivity.Compare(path, _folder.File("other.onnx"), Batches(1, 1), 1)).Message, StringComparison.Ordinal);
+        OnnxModelFile.Save(other.Output(other.Conv("c", "input", 3, 4, 1), -1, 4, 16, 16), _folder.PathOf("other.onnx"));
+        Assert.Contains("cannot be compared", Assert.Throws<ArgumentException>(() => OnnxSensitivity.Compare(path, _folder.PathOf("other.onnx"), Batches(1, 1), 1)).Message, StringComparison.Ordinal);
         Assert.Equal(0, OnnxSensitivity.Compare(path, path, Batches(1, 1), 1).RelativeError);
     }
 
@@ -99,7 +99,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         manual_seed(4);
         using nn.Module<Tensor, Tensor> perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10));
         using Tensor example = randn(2, 5, 32);
-        string path = _folder.File("sequence.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("sequence.onnx"), quantized = _folder.PathOf("int8.onnx");
         perceptron.ExportOnnx(path, example);
         Assert.Equal(2, OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "Transpose"));
         OnnxBatch[] calibration = QuantizationGraphs.Batches(1, 2, 2, 5, 32), evaluation = QuantizationGraphs.Batches(9, 2, 2, 5, 32);
@@ -119,7 +119,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         manual_seed(6);
         using MobileNetV2 model = new(new MobileNetV2Options { WidthMultiplier = 0.5, SmallImages = true, Classes = 4, Attention = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }) });
         using Tensor example = randn(1, 3, 32, 32);
-        string path = _folder.File("mobilenet.onnx"), quantized = _folder.File("int8.onnx");
+        string path = _folder.PathOf("mobilenet.onnx"), quantized = _folder.PathOf("int8.onnx");
         model.ExportOnnx(path, example);
         int convolutions = OnnxModelFile.Load(path).Graph.Node.Count(node => node.OpType == "Conv");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(1, 2, 4, 3, 32, 32), _options);
@@ -147,7 +147,7 @@ public sealed class QuantizedNetworkTests : IDisposable
         }.Create();
         ExportTests.Disturb(model);
         using Tensor example = randn(1, 3, 16, 16);
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         model.ExportOnnx(path, example);
         return path;
     }

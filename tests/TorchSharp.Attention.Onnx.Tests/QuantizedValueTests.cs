@@ -17,7 +17,7 @@ public sealed class QuantizedValueTests : IDisposable
     public void An_integer_convolution_is_the_sum_of_its_products()
     {
         QuantizationGraphs g = new(2, 17, 1, 3, 6, 6);
-        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Conv("conv", "input", 3, 4, 3)]), 1, 4, 6, 6)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Conv("conv", "input", 3, 4, 3)]), 1, 4, 6, 6)), quantized = _folder.PathOf("int8.onnx");
         Assert.Equal(1, OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(3, 4, 1, 3, 6, 6), _options).IntegerConvolutions);
         ModelProto model = OnnxModelFile.Load(quantized);
         NodeGraph graph = new(model);
@@ -57,7 +57,7 @@ public sealed class QuantizedValueTests : IDisposable
     [Fact]
     public void The_file_says_what_the_kernels_compute()
     {
-        string quantized = _folder.File("int8.onnx");
+        string quantized = _folder.PathOf("int8.onnx");
         OnnxQuantizer.Quantize(Saved(QuantizationGraphs.Cbam(5)), quantized, QuantizationGraphs.Calibration(), _options);
         ModelProto model = OnnxModelFile.Load(quantized);
         OnnxBatch batch = QuantizationGraphs.Evaluation()[0];
@@ -79,7 +79,7 @@ public sealed class QuantizedValueTests : IDisposable
         string signal = g.Node("Conv", "conv", ["input", g.Floats("w", [1, 0], 1, 2, 1, 1)]), logit = g.Node("Conv", "fc", ["input", g.Floats("v", [0, 6], 1, 2, 1, 1)]);
         if (!direct) logit = g.Node("Transpose", "turned", [logit], NodeGraph.Ints("perm", 0, 1, 2, 3));
         g.Output(g.Node("Mul", "gated", [signal, g.Node("Sigmoid", "gate", [logit])]), 1, 1, 4, 4);
-        string path = Saved(g.Output("gate", 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output("gate", 1, 1, 4, 4)), quantized = _folder.PathOf("int8.onnx");
         // The first channel is the signal; the second, times six, opens the gate: up to a half here, and almost wholly in use.
         OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i / 7.5f) - 1), .. Enumerable.Range(0, 16).Select(i => (i / 15f) - 1)], 1, 2, 4, 4);
         OnnxBatch high = new([.. Enumerable.Repeat(1f, 32)], 1, 2, 4, 4);
@@ -125,7 +125,7 @@ public sealed class QuantizedValueTests : IDisposable
             "sum" => g.Node("ReduceSum", "sum", [gate, Axis()]),
             _ => g.Node("ReduceMean", "mean", [gate], NodeGraph.Ints("axes", 2, 3)),
         };
-        string path = Saved(g.Output(g.Node("Mul", "gated", [signal, factor]), 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Mul", "gated", [signal, factor]), 1, 1, 4, 4)), quantized = _folder.PathOf("int8.onnx");
 
         // The signal reaches 4 and the gate a half here; in use 0.9 and all of it, so that the product stays within what calibration saw.
         OnnxBatch low = new([.. Enumerable.Range(0, 16).Select(i => (i / 1.875f) - 4), .. Enumerable.Range(0, 16).Select(i => (i / 15f) - 1)], 1, 2, 4, 4);
@@ -150,7 +150,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(12, 17, 8, 16);
         string path = Saved(g.Output(g.Node("Gemm", "fc", ["input", g.Noise("fc.weight", 0.3, 0, 16, 8), g.Floats("rows", [.. Enumerable.Range(0, 8).Select(i => 10f * i)], 8, 1)]), 8, 8));
-        string quantized = _folder.File("int8.onnx");
+        string quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 8, 16);
         OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.All(QuantizationGraphs.Outputs(path, batches[0])["fc"].Zip(QuantizationGraphs.Outputs(quantized, batches[0])["fc"]), pair => Assert.Equal(pair.First, pair.Second, 0.3));
@@ -160,7 +160,7 @@ public sealed class QuantizedValueTests : IDisposable
     [Fact]
     public void Large_models_reach_the_runtime_as_files()
     {
-        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.File("int8.onnx"), again = _folder.File("again.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx"), again = _folder.PathOf("again.onnx");
         QuantizationReport expected = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
         long most = RuntimeModel.MostInMemory;
         try
@@ -183,7 +183,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(11, 17, 1, 1, 4, 4);
         string relu = g.Node("Relu", "relu", [g.Node("Conv", "conv", ["input", g.Floats("w", [1], 1, 1, 1, 1)])]);
-        string path = Saved(g.Output(g.Node("Sigmoid", "gate", [relu]), 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Sigmoid", "gate", [relu]), 1, 1, 4, 4)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch batch = new([.. Enumerable.Range(0, 16).Select(i => (i * 0.5f) - 4)], 1, 1, 4, 4);
         Assert.False(OnnxQuantizer.Quantize(path, quantized, [batch], _options).Operators.ContainsKey("Relu"));
         Assert.All(QuantizationGraphs.Outputs(path, batch)["gate"].Zip(QuantizationGraphs.Outputs(quantized, batch)["gate"]), pair => Assert.Equal(pair.First, pair.Second, 0.01));
@@ -195,7 +195,7 @@ public sealed class QuantizedValueTests : IDisposable
         QuantizationGraphs g = new(11, 17, 1, 1, 4, 4);
         string x = g.Node("Conv", "conv", ["input", g.Floats("w", [1], 1, 1, 1, 1)]);
         g.Output(g.Node("Sigmoid", "gate", [x]), 1, 1, 4, 4);
-        string path = Saved(g.Output(x, 1, 1, 4, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(x, 1, 1, 4, 4)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch wide = new([.. Enumerable.Range(0, 16).Select(i => (i * 4f) - 30)], 1, 1, 4, 4);
         OnnxQuantizer.Quantize(path, quantized, [wide], _options);
         Assert.All(QuantizationGraphs.Outputs(quantized, wide)["conv"].Zip(wide.Inputs[0].Values), pair => Assert.Equal(pair.Second, pair.First, 0.13));
@@ -208,7 +208,7 @@ public sealed class QuantizedValueTests : IDisposable
     public void A_relu_behind_a_last_linear_layer_stays(string op)
     {
         QuantizationGraphs g = new(12, 17, -1, 16);
-        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Node(op, "fc", ["input", g.Noise("fc.weight", 0.3, 0, 16, 8)])]), -1, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Relu", "relu", [g.Node(op, "fc", ["input", g.Noise("fc.weight", 0.3, 0, 16, 8)])]), -1, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
@@ -223,7 +223,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(13, 17, -1, 16);
         string clipped = g.Node("Clip", "clip", [g.Node("Gemm", "fc", ["input", g.Noise("fc.weight", 1, 0, 16, 8)]), g.Floats("least", [-0.5f]), g.Floats("most", [0.5f])]);
-        string path = Saved(g.Output(g.Node("Softmax", "softmax", [clipped], NodeGraph.Int("axis", 1)), -1, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Softmax", "softmax", [clipped], NodeGraph.Int("axis", 1)), -1, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
         OnnxQuantizer.Quantize(path, quantized, batches, _options);
         float[] found = QuantizationGraphs.Outputs(quantized, batches[0])["softmax"];
@@ -238,7 +238,7 @@ public sealed class QuantizedValueTests : IDisposable
         QuantizationGraphs g = new(14, 17, -1, 16);
         string relu = g.Node("Relu", "relu", [g.Node("Gemm", "fc1", ["input", g.Noise("fc1.weight", 0.3, 0, 16, 8)])]);
         g.Output(relu, -1, 8);
-        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
         Assert.Equal(2, OnnxQuantizer.Quantize(path, quantized, batches, _options).IntegerProducts);
         Dictionary<string, float[]> wanted = QuantizationGraphs.Outputs(path, batches[0]), found = QuantizationGraphs.Outputs(quantized, batches[0]);
@@ -251,7 +251,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(14, 17, -1, 16);
         string relu = g.Node("Relu", "relu", [g.Node("Gemm", "fc1", ["input", g.Noise("fc1.weight", 0.3, 0, 16, 8)])]);
-        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Gemm", "fc2", [relu, g.Noise("fc2.weight", 0.3, 0, 8, 4)]), -1, 4)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
         Assert.False(OnnxQuantizer.Quantize(path, quantized, batches, _options).Operators.ContainsKey("Relu"));
         Assert.All(QuantizationGraphs.Outputs(path, batches[0])["fc2"].Zip(QuantizationGraphs.Outputs(quantized, batches[0])["fc2"]), pair => Assert.Equal(pair.First, pair.Second, 0.1));
@@ -278,7 +278,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(19, 17, 1, 3, 8, 8);
         string factors = g.Node("Mul", "factors", [g.Floats("half", [0.5f, 0.5f, 1.25f, 0.875f], 4), g.Floats("two", [2], 1)]);
-        string path = Saved(g.Output(g.Node("Resize", "larger", [g.Conv("conv", "input", 3, 4, 3), "", factors], Text("mode", "nearest")), 1, 4, 20, 14)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Resize", "larger", [g.Conv("conv", "input", 3, 4, 3), "", factors], Text("mode", "nearest")), 1, 4, 20, 14)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 1, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal(3, report.Operators["QuantizeLinear"]);
@@ -298,7 +298,7 @@ public sealed class QuantizedValueTests : IDisposable
         QuantizationGraphs g = new(20, 17, -1, 16);
         string weight = transposed == 1 ? g.Noise("w", 0.3, 0, 8, 16) : g.Noise("w", 0.3, 0, 16, 8);
         g.Node("Gemm", "fc", ["input", weight, g.Noise("b", 1, 0, 8)], NodeGraph.Int("transB", transposed), Number("alpha", 0.25f), Number("beta", -3));
-        string path = Saved(g.Output("fc", -1, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output("fc", -1, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 2, 20, 16);
         QuantizationReport report = dynamic ? OnnxQuantizer.QuantizeDynamic(path, quantized, _options) : OnnxQuantizer.Quantize(path, quantized, batches, _options);
         Assert.Equal((1, 1), (report.Products, report.IntegerProducts));
@@ -312,7 +312,7 @@ public sealed class QuantizedValueTests : IDisposable
         ValueInfoProto second = g.Model.Graph.Input[0].Clone();
         second.Name = "other";
         g.Model.Graph.Input.Add(second);
-        string path = Saved(g.Output(g.Node("Add", "sum", [g.Conv("left", "input", 3, 4, 3), g.Conv("right", "other", 3, 4, 1)]), -1, 4, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Add", "sum", [g.Conv("left", "input", 3, 4, 3), g.Conv("right", "other", 3, 4, 1)]), -1, 4, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         Random random = new(5);
         OnnxBatch[] batches = [.. Enumerable.Range(0, 3).Select(_ => OnnxBatch.Of(("other", QuantizationGraphs.Noise(random, 768, 4), [4, 3, 8, 8]), ("input", QuantizationGraphs.Noise(random, 768), [4, 3, 8, 8])))];
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches[..2], _options);
@@ -327,7 +327,7 @@ public sealed class QuantizedValueTests : IDisposable
     {
         QuantizationGraphs g = new(22, 17, -1, 3, 8, 8);
         string x = g.Conv("conv", "input", 3, 6, 3);
-        string path = Saved(g.Output(g.Node("Mul", "gated", [x, g.Node("Softmax", "softmax", [x], NodeGraph.Int("axis", 1))]), -1, 6, 8, 8)), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Output(g.Node("Mul", "gated", [x, g.Node("Softmax", "softmax", [x], NodeGraph.Int("axis", 1))]), -1, 6, 8, 8)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Batches(3, 3, 4, 3, 8, 8);
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches[..2], _options);
         Assert.Equal("Softmax", Assert.Single(report.FloatNodes).Operator);
@@ -343,7 +343,7 @@ public sealed class QuantizedValueTests : IDisposable
 
     private string Saved(ModelProto model, string name = "float.onnx")
     {
-        string path = _folder.File(name);
+        string path = _folder.PathOf(name);
         OnnxModelFile.Save(model, path);
         return path;
     }

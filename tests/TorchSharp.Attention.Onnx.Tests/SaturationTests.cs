@@ -36,7 +36,7 @@ public sealed class SaturationTests : IDisposable
         float[] weights = [.. Enumerable.Range(0, (int)dims.Aggregate(1L, (a, b) => a * b)).Select(i => (rows ? i % outputs : i / (inputs / groups * 9)) % 2 == 0 ? 1f : -1f)];
         string weight = g.Floats("w", weights, dims);
         g.Output(rows ? g.Node(op == "Gemm" ? "Gemm" : "MatMul", "y", ["input", weight]) : g.Node("Conv", "y", ["input", weight], NodeGraph.Int("group", groups)), rows ? [4, outputs] : [1, outputs, 4, 4]);
-        string path = Saved(g.Model), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Model), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch batch = new([.. Enumerable.Repeat(1f, rows ? 4 * inputs : inputs * 36)], rows ? [4, inputs] : [1, inputs, 6, 6]);
         QuantizationOptions options = new() { Threads = 1, ReduceRange = reduced, PerChannel = perChannel };
         QuantizationReport report = op == "dynamic" ? OnnxQuantizer.QuantizeDynamic(path, quantized, options) : OnnxQuantizer.Quantize(path, quantized, [batch], options);
@@ -55,7 +55,7 @@ public sealed class SaturationTests : IDisposable
     [InlineData(true, false)]
     public void No_two_weights_of_an_output_could_saturate(bool reduced, bool perChannel)
     {
-        string path = Saved(QuantizationGraphs.Cbam(5)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(5)), quantized = _folder.PathOf("int8.onnx");
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), new QuantizationOptions { Threads = 1, ReduceRange = reduced, PerChannel = perChannel });
         CannotSaturate(quantized);
         Assert.True(report.OnCalibration!.Sqnr > 25, $"{report.OnCalibration.Sqnr}");
@@ -81,7 +81,7 @@ public sealed class SaturationTests : IDisposable
     [Fact]
     public void The_report_states_the_error_on_the_calibration_data()
     {
-        string path = Saved(QuantizationGraphs.Cbam(5)), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Cbam(5)), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = QuantizationGraphs.Calibration();
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, batches.Select(batch => new OnnxBatch(batch.Inputs[0].Values, batch.Inputs[0].Shape) { Labels = [1] }), new QuantizationOptions { Threads = 1 });
         Assert.Equal(OnnxSensitivity.Compare(path, quantized, batches, 1).RelativeError, report.OnCalibration!.RelativeError, 1e-9);
@@ -116,7 +116,7 @@ public sealed class SaturationTests : IDisposable
 
     private string Saved(ModelProto model)
     {
-        string path = _folder.File("float.onnx");
+        string path = _folder.PathOf("float.onnx");
         OnnxModelFile.Save(model, path);
         return path;
     }

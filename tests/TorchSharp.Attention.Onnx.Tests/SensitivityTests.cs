@@ -14,7 +14,7 @@ public sealed class SensitivityTests : IDisposable
     [Fact]
     public void A_layer_that_eight_bits_ruin_falls_back_to_float()
     {
-        string path = Saved(QuantizationGraphs.Ruined()), quantized = _folder.File("int8.onnx");
+        string path = Saved(QuantizationGraphs.Ruined()), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] evaluation = QuantizationGraphs.Batches(9, 2, 20, 3, 8, 8);
         QuantizationReport all = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Batches(2, 2, 8, 3, 8, 8), _options);
         Assert.True(QuantizationGraphs.Effect(path, quantized, evaluation).RelativeError > 0.05, "the layer is not bad enough for this test");
@@ -159,7 +159,7 @@ public sealed class SensitivityTests : IDisposable
             g.Output(g.Node("MatMul", name, ["input", g.Floats($"{name}.weight", weights, 8, outputs)]), -1, outputs);
         }
 
-        string path = Saved(g.Model), quantized = _folder.File("int8.onnx");
+        string path = Saved(g.Model), quantized = _folder.PathOf("int8.onnx");
         OnnxBatch[] batches = [.. QuantizationGraphs.Batches(6, 3, 40, 8).Select(batch =>
         {
             float[] values = batch.Inputs[0].Values;
@@ -183,7 +183,7 @@ public sealed class SensitivityTests : IDisposable
 
     private string Saved(ModelProto model, string name = "float.onnx")
     {
-        string path = _folder.File(name);
+        string path = _folder.PathOf(name);
         OnnxModelFile.Save(model, path);
         return path;
     }

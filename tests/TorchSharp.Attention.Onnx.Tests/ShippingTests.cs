@@ -1,5 +1,3 @@
-using System.Text.RegularExpressions;
-
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>The README's way from a network of one's own with inserted attention to an eight-bit file, compiled and run; the README must show exactly what is here.</summary>
@@ -19,7 +17,7 @@ public sealed class ShippingTests : IDisposable
         Tensor patterns = rand(10, 1, 28, 28);
         (Tensor samples, Tensor _) = Noisy(patterns, 256);
         (Tensor others, Tensor otherLabels) = Noisy(patterns, 200);
-        string path = _folder.File("small.onnx"), small = _folder.File("small.int8.onnx");
+        string path = _folder.PathOf("small.onnx"), small = _folder.PathOf("small.int8.onnx");
 
         // begin ship
         using SmallNet network = new();
@@ -59,14 +57,12 @@ public sealed class ShippingTests : IDisposable
     [Fact]
     public void The_readme_shows_it_in_ten_lines()
     {
-        string root = PageSnippets.Root(), own = PageSnippets.Read(root, "tests", "TorchSharp.Attention.Onnx.Tests", "ShippingTests.cs");
-        string[] code = own.Split("// begin ship\n")[1].Split("        // end ship\n")[0].Split('\n')[..^1];
-        Assert.InRange(code.Length, 1, 10);
-        string shown = string.Join('\n', code.Select(line => line[8..]));
-        Assert.Contains($"<!-- snippet: ship -->\n```csharp\n{shown}\n```", PageSnippets.Read(root, "README.md"), StringComparison.Ordinal);
+        Dictionary<string, string> run = DocSnippets.InFile(), shown = DocSnippets.InPage("README.md");
+        Assert.InRange(run["ship"].Split('\n').Length, 1, 10);
+        Assert.Equal(run["ship"], shown["ship"]);
+
         // The network is the one that the README has shown before.
-        string network = Regex.Match(PageSnippets.Read(root, "README.md"), "<!-- snippet: network -->\n```csharp\n(.*?)\n```", RegexOptions.Singleline).Groups[1].Value;
-        Assert.Contains(network, own, StringComparison.Ordinal);
+        Assert.Equal(run["network"], shown["network"]);
     }
 
     private static (Tensor Images, Tensor Labels) Noisy(Tensor patterns, int count)
@@ -76,6 +72,7 @@ public sealed class ShippingTests : IDisposable
     }
 }
 
+// begin network
 internal sealed class SmallNet : nn.Module<Tensor, Tensor>   // a network of yours, without anything of this library
 {
     private readonly nn.Module<Tensor, Tensor> stage1 = Stage(1, 32), stage2 = Stage(32, 64), head = nn.Linear(64, 10);
@@ -87,3 +84,4 @@ internal sealed class SmallNet : nn.Module<Tensor, Tensor>   // a network of you
     private static nn.Module<Tensor, Tensor> Stage(int input, int output)
         => nn.Sequential(nn.Conv2d(input, output, 3, stride: 2, padding: 1), nn.BatchNorm2d(output), nn.ReLU());
 }
+// end network

@@ -7,9 +7,7 @@ public sealed class BackwardFailureTests : IDisposable
 {
     private const string Words = "one of the variables needed for gradient computation has been modified by an inplace operation";
 
-    private readonly long _smallest = FusedGate.SmallestTrained;
-
-    public BackwardFailureTests() => FusedGate.SmallestTrained = 0;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
     public static TheoryData<string> Gates => [.. Kinds.Keys];
 
@@ -28,7 +26,7 @@ public sealed class BackwardFailureTests : IDisposable
         ["simam, identity"] = () => new SimAm(16, new() { Initialization = AttentionInitialization.Identity }),
     };
 
-    public void Dispose() => FusedGate.SmallestTrained = _smallest;
+    public void Dispose() => _kernels.Dispose();
 
     [Theory]
     [MemberData(nameof(Gates))]

@@ -4,7 +4,7 @@ namespace TorchSharp.Attention.Tests;
 public sealed class CostPageTests
 {
     [Fact]
-    public void The_page_shows_what_runs_here() => ReadmeTests.Shows(Path.Combine("docs", "cost.md"), "CostPageTests.cs", ["cost"]);
+    public void The_page_shows_what_runs_here() => DocSnippets.AreShown("docs/cost.md");
 
     [Fact]
     public void The_snippet_of_the_page_runs()

@@ -165,21 +165,14 @@ public sealed class CostTests
     [InlineData(false)]
     public void Nothing_depends_on_the_fused_kernels_and_their_switch_is_put_back(bool enabled)
     {
-        bool before = AttentionKernels.Enabled;
-        try
-        {
-            AttentionPlan plan = AttentionPlan.Of(new CbamOptions { Reduction = 2 }).Add(new SqueezeExcitationOptions { Reduction = 2 });
-            using ResNet network = new(Cases.TinyResNet with { Attention = plan });
-            AttentionKernels.Enabled = !enabled;
-            ModelCost other = ModelCost.Measure(network, 1, 3, 16, 16);
-            AttentionKernels.Enabled = enabled;
-            Assert.Equal(other, ModelCost.Measure(network, 1, 3, 16, 16));
-            Assert.Equal(enabled, AttentionKernels.Enabled);
-        }
-        finally
-        {
-            AttentionKernels.Enabled = before;
-        }
+        using KernelSettings kernels = KernelSettings.On();
+        AttentionPlan plan = AttentionPlan.Of(new CbamOptions { Reduction = 2 }).Add(new SqueezeExcitationOptions { Reduction = 2 });
+        using ResNet network = new(Cases.TinyResNet with { Attention = plan });
+        AttentionKernels.Enabled = !enabled;
+        ModelCost other = ModelCost.Measure(network, 1, 3, 16, 16);
+        AttentionKernels.Enabled = enabled;
+        Assert.Equal(other, ModelCost.Measure(network, 1, 3, 16, 16));
+        Assert.Equal(enabled, AttentionKernels.Enabled);
     }
 
     [Fact]

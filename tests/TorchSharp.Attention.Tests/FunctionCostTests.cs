@@ -134,7 +134,7 @@ public sealed class FunctionCostTests
 
     private static (long Declared, long Observed) Compare(Row row)
     {
-        bool kernels = AttentionKernels.Enabled;
+        using KernelSettings kernels = KernelSettings.On();
         using Subject subject = new(row, ScalarType.Float32);
         subject.Mode(false);
         using DisposeScope outer = NewDisposeScope();
@@ -155,25 +155,18 @@ public sealed class FunctionCostTests
 
         long product = 0;
         using DisposeScope scope = NewDisposeScope();
-        try
+        AttentionKernels.Enabled = false;
+        using IDisposable quiet = no_grad();
+        string method = subject.Module is AttentionModule ? "Attend" : "EffectiveGate";
+        MethodInfo? attend = null;
+        for (Type type = subject.Module.GetType(); attend is null; type = type.BaseType!)
         {
-            AttentionKernels.Enabled = false;
-            using IDisposable quiet = no_grad();
-            string method = subject.Module is AttentionModule ? "Attend" : "EffectiveGate";
-            MethodInfo? attend = null;
-            for (Type type = subject.Module.GetType(); attend is null; type = type.BaseType!)
-            {
-                attend = type.GetMethod(
-                    method, BindingFlags.Instance | BindingFlags.NonPublic | BindingFlags.DeclaredOnly, [.. inputs.Select(_ => typeof(Tensor))]);
-            }
+            attend = type.GetMethod(
+                method, BindingFlags.Instance | BindingFlags.NonPublic | BindingFlags.DeclaredOnly, [.. inputs.Select(_ => typeof(Tensor))]);
+        }
 
-            attend.Invoke(subject.Module, BindingFlags.DoNotWrapExceptions, null, [.. inputs], null);
-            if (subject.Module is not AttentionModule) product = x.numel();
-        }
-        finally
-        {
-            AttentionKernels.Enabled = kernels;
-        }
+        attend.Invoke(subject.Module, BindingFlags.DoNotWrapExceptions, null, [.. inputs], null);
+        if (subject.Module is not AttentionModule) product = x.numel();
 
         HashSet<nint> others = [.. inputs.Concat(subject.Module.parameters()).Concat(subject.Module.named_buffers().Select(buffer => buffer.buffer))
             .Concat(returned.Where(tensor => !tensor.IsInvalid)).Select(Storage)];

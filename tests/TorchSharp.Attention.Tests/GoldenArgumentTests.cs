@@ -5,9 +5,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>Whether other arguments than the fixtures' build the right module: files made from modules whose options stand here.</summary>
 public sealed class GoldenArgumentTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("golden").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     public static TheoryData<string, string, string, int, AttentionOptions> Modules() => new()
     {
@@ -243,7 +243,7 @@ public sealed class GoldenArgumentTests : IDisposable
 
     private void Passes(GoldenFile file)
     {
-        string path = Path.Combine(_folder, "case.safetensors");
+        string path = _folder.PathOf("case.safetensors");
         File.WriteAllBytes(path, file.ToBytes());
         GoldenResult result = GoldenRunner.Run(path);
         Assert.True(result.Outcome == GoldenOutcome.Pass, result.Line());

@@ -8,7 +8,7 @@ public sealed class GoldenTests : IDisposable
     /// <summary>Rounding of every step adds up to more than the rounding of weights and inputs alone.</summary>
     private const double MostOverCondition = 100;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("golden").FullName;
+    private readonly TestFolder _folder = new();
 
     public static TheoryData<string> Fixtures()
     {
@@ -17,7 +17,7 @@ public sealed class GoldenTests : IDisposable
             .Select(path => Path.ChangeExtension(Path.GetRelativePath(root, path), null).Replace('\\', '/')).Order(StringComparer.Ordinal)];
     }
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [MemberData(nameof(Fixtures))]
@@ -252,10 +252,10 @@ public sealed class GoldenTests : IDisposable
     [Fact]
     public void The_program_prints_a_line_a_file_and_the_totals()
     {
-        Directory.CreateDirectory(Path.Combine(_folder, "below"));
-        File.Copy(GoldenFile.PathOf("se"), Path.Combine(_folder, "se.safetensors"));
-        File.Copy(GoldenFile.PathOf("eca"), Path.Combine(_folder, "below", "eca.safetensors"));
-        (int code, string output, string errors) = Program(_folder);
+        Directory.CreateDirectory(_folder.PathOf("below"));
+        File.Copy(GoldenFile.PathOf("se"), _folder.PathOf("se.safetensors"));
+        File.Copy(GoldenFile.PathOf("eca"), Path.Combine(_folder.Root, "below", "eca.safetensors"));
+        (int code, string output, string errors) = Program(_folder.Root);
         string[] lines = output.TrimEnd().Split('\n');
         Assert.Equal((0, ""), (code, errors));
         Assert.Matches(@"^PASS  below/eca  y_eval \S+  y_train \S+  gradients \S+  statistics +-$", lines[0].TrimEnd());
@@ -268,10 +268,10 @@ public sealed class GoldenTests : IDisposable
     {
         GoldenFile unknown = GoldenFile.Read("se");
         unknown.Metadata["kind"] = "unknown";
-        File.WriteAllBytes(Path.Combine(_folder, "a.safetensors"), unknown.ToBytes());
-        Assert.Equal(0, Program(_folder).Code);
-        File.WriteAllBytes(Path.Combine(_folder, "b.safetensors"), [1, 2, 3]);
-        (int code, string output, _) = Program(_folder);
+        File.WriteAllBytes(_folder.PathOf("a.safetensors"), unknown.ToBytes());
+        Assert.Equal(0, Program(_folder.Root).Code);
+        File.WriteAllBytes(_folder.PathOf("b.safetensors"), [1, 2, 3]);
+        (int code, string output, _) = Program(_folder.Root);
         Assert.Equal(1, code);
         Assert.EndsWith("0 passed, 1 failed, 1 skipped", output.TrimEnd(), StringComparison.Ordinal);
     }
@@ -281,10 +281,10 @@ public sealed class GoldenTests : IDisposable
     {
         Assert.Equal(2, Program().Code);
         Assert.Contains("Usage", Program().Errors, StringComparison.Ordinal);
-        (int code, string output, string errors) = Program(Path.Combine(_folder, "nowhere"));
+        (int code, string output, string errors) = Program(_folder.PathOf("nowhere"));
         Assert.Equal((2, ""), (code, output));
         Assert.Contains("There is no folder", errors, StringComparison.Ordinal);
-        (code, output, errors) = Program(_folder);
+        (code, output, errors) = Program(_folder.Root);
         Assert.Equal((2, ""), (code, output));
         Assert.Contains("holds no *.safetensors file", errors, StringComparison.Ordinal);
     }
@@ -300,7 +300,7 @@ public sealed class GoldenTests : IDisposable
 
     private GoldenResult Run(byte[] file)
     {
-        string path = Path.Combine(_folder, "case.safetensors");
+        string path = _folder.PathOf("case.safetensors");
         File.WriteAllBytes(path, file);
         return GoldenRunner.Run(path);
     }

@@ -5,35 +5,28 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>A whole gate in one parallel call: every step that a module may write down, any number of threads, groups of samples, both pools.</summary>
 public sealed class InferenceGateKernelTests : IDisposable
 {
-    private static readonly Func<int, GateModule>[] Modules =
+    /// <summary>The gates of the list, and every activation with every gate function.</summary>
+    private static readonly FusableGate[] Gates =
     [
         .. from activation in Enum.GetValues<GateActivation>()
            from gate in Enum.GetValues<GateFunction>()
            where activation != GateActivation.GELU
-           select (Func<int, GateModule>)(channels => new SqueezeExcitation(
-               channels, new() { ReducedChannels = 5, Activation = activation, Gate = gate, Norm = gate == GateFunction.Sigmoid, MaxPool = channels % 2 == 0 })),
-        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 21, Bias = false, Initialization = AttentionInitialization.Identity }),
-        channels => new EffectiveSqueezeExcitation(channels),
-        channels => new EffectiveSqueezeExcitation(channels, new() { MaxPool = true }),
-        channels => new EfficientChannelAttention(channels),
-        channels => new EfficientChannelAttention(channels, new() { KernelSize = 9, Gate = GateFunction.HardSigmoid }),
-        channels => new EfficientChannelAttention(channels, new() { Padding = ChannelPadding.Circular, KernelSize = 3 }),
-        channels => new ChannelAttention(channels, new() { ReducedChannels = 3, Bias = true }),
-        channels => new SpatialAttention(channels, SpatialAttentionOptions.Official),
-        channels => new SpatialAttention(channels, new() { KernelSize = 3, MapOrder = SpatialMapOrder.Average, Initialization = AttentionInitialization.Identity }),
-        channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 6 }),
-        channels => new Cbam(channels, CbamOptions.Official with { ReducedChannels = 6, Initialization = AttentionInitialization.Identity }),
-        channels => new LightCbam(channels, new() { ReducedChannels = 6 }),
+           from maximum in (bool[])[false, true]
+           select new FusableGate($"se, {activation}, {gate}{(maximum ? ", max pool" : "")}", new SqueezeExcitationOptions
+           {
+               ReducedChannels = 5, Activation = activation, Gate = gate, Norm = gate == GateFunction.Sigmoid, MaxPool = maximum,
+           }),
+        .. FusableGates.On(FusedPaths.OneRegion),
     ];
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly KernelSettings _kernels = KernelSettings.On();
     private readonly int _threads = get_num_threads();
     private readonly long _bytes = NativeTeam.BytesWorthAThread;
     private readonly long _group = InferenceGateKernel.GroupBytes;
 
     public void Dispose()
     {
-        AttentionKernels.Enabled = _enabled;
+        _kernels.Dispose();
         NativeTeam.BytesWorthAThread = _bytes;
         NativeTeam.WithoutOpenMp = false;
         NativeTeam.MostGranted = int.MaxValue;
@@ -53,22 +46,23 @@ public sealed class InferenceGateKernelTests : IDisposable
         NativeTeam.BytesWorthAThread = 1;
         NativeTeam.WithoutOpenMp = pool;
         set_num_threads(threads);
-        Gen.Select(Gen.Int[0, Modules.Length - 1], Gen.Int[1, 7], Gen.Int[1, 70], Gen.Int[1, 19], Gen.Int[1, 19], Gen.Bool, Gen.Bool, Gen.Int)
+        Gen.Select(Gen.OneOf(Gates), Gen.Int[1, 7], Gen.Int[1, 70], Gen.Int[1, 19], Gen.Int[1, 19], Gen.Bool, Gen.Bool, Gen.Int)
             .Sample(
-                (index, batch, channels, height, width, pixels, alone, seed) =>
+                (gate, batch, channels, height, width, pixels, alone, seed) =>
                 {
                     InferenceGateKernel.GroupBytes = alone ? 1 : 4 << 20;
                     using DisposeScope scope = NewDisposeScope();
                     using IDisposable quiet = no_grad();
-                    using GateModule module = Build(index, channels, seed);
-                    Tensor x = Map(batch, channels, height, width, pixels, seed), shortcut = Map(batch, channels, height, width, pixels, seed + 1);
+                    GateTrial trial = new(gate, batch, channels, height, width, seed) { Layout = LayoutOf(pixels) };
+                    using GateModule module = trial.Build();
+                    Tensor x = trial.Map(), shortcut = trial.NextMap();
                     AttentionKernels.Enabled = false;
                     Tensor expected = module.call(x);
                     AttentionKernels.Enabled = true;
                     Tensor actual = InOneCall(module, x, overwrite: false, null), again = InOneCall(module, x, overwrite: false, null);
-                    KernelTests.Trial.Near(expected, actual, 2e-5);
+                    KernelComparison.Near(expected, actual, 2e-5);
                     Near.Identical(actual, again);
-                    KernelTests.Trial.Near(expected.add(shortcut).relu_(), InOneCall(module, x.clone(), overwrite: true, shortcut), 2e-5);
+                    KernelComparison.Near(expected.add(shortcut).relu_(), InOneCall(module, x.clone(), overwrite: true, shortcut), 2e-5);
                     return true;
                 },
                 iter: 120,
@@ -84,15 +78,16 @@ public sealed class InferenceGateKernelTests : IDisposable
         NativeTeam.BytesWorthAThread = 1;
         NativeTeam.WithoutOpenMp = pool;
         using IDisposable quiet = no_grad();
-        foreach (int index in (int[])[2, 8, 11, 14, 15, 16, 17, 19])
+        foreach (string name in (string[])["se", "se, wide, no bias, identity", "eca", "channel, bias", "spatial", "spatial, average, identity", "cbam, timm", "lcbam"])
         {
             foreach (bool pixels in (bool[])[false, true])
             {
-                using GateModule module = Build(index, 8, seed: 5);
+                FusableGate gate = FusableGates.Named(name);
+                using GateModule module = new GateTrial(gate, 1, 8, 9, 7, Seed: 5).Build();
                 foreach (int batch in (int[])[1, 5, 11, 21])
                 {
                     using DisposeScope scope = NewDisposeScope();
-                    Tensor x = Map(batch, 8, 9, 7, pixels, batch);
+                    Tensor x = new GateTrial(gate, batch, 8, 9, 7, Seed: batch) { Layout = LayoutOf(pixels) }.Map();
                     AttentionKernels.Enabled = false;
                     Tensor expected = module.call(x);
                     AttentionKernels.Enabled = true;
@@ -103,7 +98,7 @@ public sealed class InferenceGateKernelTests : IDisposable
                         {
                             set_num_threads(asked);
                             NativeTeam.MostGranted = granted;
-                            KernelTests.Trial.Near(expected, InOneCall(module, x, overwrite: false, null), 2e-5);
+                            KernelComparison.Near(expected, InOneCall(module, x, overwrite: false, null), 2e-5);
                         }
                     }
                 }
@@ -124,7 +119,7 @@ public sealed class InferenceGateKernelTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
-        Tensor x = Map(batch, channels, side, side, pixels, 1);
+        Tensor x = new GateTrial(FusableGates.All[0], batch, channels, side, side, Seed: 1) { Layout = LayoutOf(pixels) }.Map();
         foreach (GateModule module in (GateModule[])[new Cbam(channels), new ChannelAttention(channels), new LightCbam(channels), new SpatialAttention(channels), new SqueezeExcitation(channels)])
         {
             module.eval();
@@ -134,7 +129,7 @@ public sealed class InferenceGateKernelTests : IDisposable
             foreach (int threads in (int[])[2, 4])
             {
                 set_num_threads(threads);
-                for (int i = 0; i < 6; i++) KernelTests.Trial.Near(expected, module.call(x), 2e-5);
+                for (int i = 0; i < 6; i++) KernelComparison.Near(expected, module.call(x), 2e-5);
             }
 
             module.Dispose();
@@ -150,7 +145,7 @@ public sealed class InferenceGateKernelTests : IDisposable
         module.eval();
         Tensor x = randn(600_000, 1, 1, 1), y = InOneCall(module, x, overwrite: false, null);
         AttentionKernels.Enabled = false;
-        foreach (long first in (long[])[0, 299_990, 599_980]) KernelTests.Trial.Near(module.call(x.narrow(0, first, 20)), y.narrow(0, first, 20), 2e-5);
+        foreach (long first in (long[])[0, 299_990, 599_980]) KernelComparison.Near(module.call(x.narrow(0, first, 20)), y.narrow(0, first, 20), 2e-5);
     }
 
     [Fact]
@@ -172,13 +167,13 @@ public sealed class InferenceGateKernelTests : IDisposable
             Assert.Null(TryInOneCall(module, x, overwrite: false, null));
             Tensor fused = module.call(x);
             AttentionKernels.Enabled = false;
-            KernelTests.Trial.Near(module.call(x), fused, 2e-5);
+            KernelComparison.Near(module.call(x), fused, 2e-5);
             module.Dispose();
         }
     }
 
     [Fact]
-    public void Layers_that_are_listened_to_and_norms_of_the_batch_run_as_layers()
+    public void A_gate_with_a_hooked_layer_or_a_norm_in_training_is_refused()
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
@@ -213,14 +208,14 @@ public sealed class InferenceGateKernelTests : IDisposable
         {
             foreach (bool pixels in (bool[])[false, true])
             {
-                for (int index = 0; index < Modules.Length; index++)
+                foreach (FusableGate gate in Gates)
                 {
                     foreach ((int batch, int channels, int height, int width) in (ReadOnlySpan<(int, int, int, int)>)[(1, 3, 1, 2), (2, 17, 5, 7), (3, 37, 4, 4)])
                     {
                         using DisposeScope scope = NewDisposeScope();
                         using IDisposable quiet = no_grad();
                         using GuardedMemory memory = new(atEnd);
-                        using GateModule module = Build(index, channels, seed: 3);
+                        using GateModule module = new GateTrial(gate, batch, channels, height, width, Seed: 3).Build();
                         MapView view = new(memory.Take(4 * batch * channels * height * width), batch, channels, height * width, pixels, half: false);
                         Tensor shape = zeros(batch, channels, height, width);
                         Assert.NotNull(InferenceGateKernel.TryRun(module.Decompose()!.Value, view, shape, overwrite: true, null));
@@ -273,20 +268,7 @@ public sealed class InferenceGateKernelTests : IDisposable
         }
     }
 
-    private static GateModule Build(int index, int channels, int seed)
-    {
-        manual_seed(seed);
-        GateModule module = Modules[index](channels);
-        Subject.Randomize(module, seed);
-        module.eval();
-        return module;
-    }
-
-    private static Tensor Map(int batch, int channels, int height, int width, bool pixels, int seed)
-    {
-        manual_seed(seed);
-        return pixels ? randn(batch, height, width, channels).permute(0, 3, 1, 2) : randn(batch, channels, height, width);
-    }
+    private static TrialLayout LayoutOf(bool pixels) => pixels ? TrialLayout.Pixels : TrialLayout.Planes;
 
     private static Tensor InOneCall(GateModule module, Tensor x, bool overwrite, Tensor? residual)
     {

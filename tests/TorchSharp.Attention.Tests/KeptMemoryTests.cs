@@ -6,9 +6,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What CBAM keeps between forward and backward: its input and its gates beyond the output, nothing else of a map's size.</summary>
 public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
 {
-    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly KernelSettings _kernels = KernelSettings.On();
 
-    public void Dispose() => AttentionKernels.Enabled = _enabled;
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void Cbam_keeps_no_map_but_its_input_and_its_output()

@@ -3,20 +3,11 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The checked build finds what is wrong, says what it found, and finds nothing where all is right.</summary>
 public sealed unsafe class KernelCheckTests : IDisposable
 {
-    private readonly bool _checked = AttentionKernels.Checked, _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained, _smallestInferred = FusedGate.SmallestInferred;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
-    public KernelCheckTests()
-    {
-        AttentionKernels.Checked = AttentionKernels.Enabled = true;
-        FusedGate.SmallestTrained = FusedGate.SmallestInferred = 0;
-    }
+    public KernelCheckTests() => AttentionKernels.Checked = true;
 
-    public void Dispose()
-    {
-        (AttentionKernels.Checked, AttentionKernels.Enabled) = (_checked, _enabled);
-        (FusedGate.SmallestTrained, FusedGate.SmallestInferred) = (_smallest, _smallestInferred);
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void A_wrong_value_is_an_exception_that_names_module_map_threads_and_difference()

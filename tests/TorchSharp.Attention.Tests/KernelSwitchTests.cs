@@ -3,9 +3,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>Who turns the kernels off turns them off for a while, however many do so at once.</summary>
 public sealed class KernelSwitchTests : IDisposable
 {
-    private readonly bool _enabled = AttentionKernels.Enabled;
+    private readonly KernelSettings _kernels = KernelSettings.On();
 
-    public void Dispose() => AttentionKernels.Enabled = _enabled;
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void Scopes_count_whatever_the_order_in_which_they_end()

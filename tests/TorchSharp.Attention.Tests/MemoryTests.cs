@@ -25,20 +25,8 @@ public sealed class MemoryTests(ITestOutputHelper output)
     [MemberData(nameof(KernelNames))]
     public void A_module_on_the_kernels_leaves_nothing_behind(string name)
     {
-        Row row = Row.Named(name);
-        long smallest = FusedGate.SmallestTrained;
-        FusedGate.SmallestTrained = 0;
-        long smallestInferred = FusedGate.SmallestInferred;
-        FusedGate.SmallestInferred = 0;
-        try
-        {
-            Module(name + ", kernels", row);
-        }
-        finally
-        {
-            FusedGate.SmallestTrained = smallest;
-            FusedGate.SmallestInferred = smallestInferred;
-        }
+        using KernelSettings kernels = KernelSettings.ForAnySize();
+        Module(name + ", kernels", Row.Named(name));
     }
 
     [Theory]

@@ -1,9 +1,7 @@
-using System.Text.RegularExpressions;
-
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>The README's C# is compiled and run here, and the README must show exactly what is.</summary>
-public sealed partial class ReadmeTests
+public sealed class ReadmeTests
 {
     private static readonly Dictionary<string, Action> Snippets = new()
     {
@@ -21,34 +19,12 @@ public sealed partial class ReadmeTests
     public void A_snippet_of_the_readme_runs(string name) => Snippets[name]();
 
     [Fact]
-    public void The_readme_shows_what_runs_here() => Shows("README.md", "ReadmeTests.cs", Snippets.Keys, "network", "scenario", "ship");
-
-    /// <summary>
-    /// Holds the C# of a document against that between "begin" and "end" in a file of these tests: the same snippets, each letter for letter. Tests
-    /// of other packages hold the snippets named last.
-    /// </summary>
-    internal static void Shows(string document, string tests, IReadOnlyCollection<string> names, params string[] elsewhere)
-    {
-        string root = RepositoryRoot(), text = Normal(File.ReadAllText(Path.Combine(root, document)));
-        string source = Normal(File.ReadAllText(Path.Combine(root, "tests", "TorchSharp.Attention.Tests", tests)));
-        Match[] blocks = [.. Block().Matches(text).Where(block => !elsewhere.Contains(block.Groups["name"].Value))];
-        Assert.Equal(names.Order(), blocks.Select(block => block.Groups["name"].Value).Order());
-        foreach (Match block in blocks)
-        {
-            string name = block.Groups["name"].Value;
-            int start = source.IndexOf($"// begin {name}\n", StringComparison.Ordinal), end = source.IndexOf($"// end {name}\n", StringComparison.Ordinal);
-            Assert.True(start >= 0 && end > start, name);
-            string[] lines = source[start..end].Split('\n')[1..^1];
-            Assert.Equal(block.Groups["code"].Value, string.Join('\n', lines.Select(line => line.Length < 8 ? line.TrimStart() : line[8..])));
-        }
-
-        Assert.Equal(names.Count + elsewhere.Length, Regex.Count(text, "```csharp"));
-    }
+    public void The_readme_shows_what_runs_here() => DocSnippets.AreShown("README.md", ["network", "scenario", "ship"]);
 
     [Fact]
     public void The_generated_module_table_has_every_kind()
     {
-        string table = File.ReadAllText(Path.Combine(RepositoryRoot(), "docs", "module-table.md"));
+        string table = Repository.Read("docs", "module-table.md");
         Assert.All(
             AttentionCatalog.Kinds.Where(kind => AttentionCatalog.Create(kind).GetType().Assembly == typeof(AttentionOptions).Assembly),
             kind => Assert.Contains($"\n| `{kind}` | **", table, StringComparison.Ordinal));
@@ -59,7 +35,7 @@ public sealed partial class ReadmeTests
     [Fact]
     public void The_readme_names_and_counts_every_kind()
     {
-        string readme = File.ReadAllText(Path.Combine(RepositoryRoot(), "README.md"));
+        string readme = Repository.Read("README.md");
         string[] kinds = [.. AttentionCatalog.Kinds.Where(kind => AttentionCatalog.Create(kind).GetType().Assembly == typeof(AttentionOptions).Assembly)];
         Assert.All(kinds, kind => Assert.Contains($"`{kind}`", readme, StringComparison.Ordinal));
         Assert.Contains($"has {kinds.Length} kinds of attention", readme, StringComparison.Ordinal);
@@ -150,16 +126,4 @@ public sealed partial class ReadmeTests
         Assert.True(report.IsComplete);
         Assert.True(network.LoadWeights(trained).IsComplete);
     }
-
-    internal static string RepositoryRoot()
-    {
-        DirectoryInfo? folder = new(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Attention.sln"))) folder = folder.Parent;
-        return folder?.FullName ?? throw new DirectoryNotFoundException("No folder above the tests holds Attention.sln.");
-    }
-
-    private static string Normal(string text) => text.ReplaceLineEndings("\n");
-
-    [GeneratedRegex("<!-- snippet: (?<name>[a-z]+) -->\n```csharp\n(?<code>.*?)\n```", RegexOptions.Singleline)]
-    private static partial Regex Block();
 }

@@ -3,20 +3,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>Where libtorch's product of map and gate has a wider type than the map, the kernels leave the gate to libtorch.</summary>
 public sealed class RefinedTypeTests : IDisposable
 {
-    private readonly bool _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained, _smallestInferred = FusedGate.SmallestInferred;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
-    public RefinedTypeTests()
-    {
-        AttentionKernels.Enabled = true;
-        FusedGate.SmallestTrained = FusedGate.SmallestInferred = 0;
-    }
-
-    public void Dispose()
-    {
-        AttentionKernels.Enabled = _enabled;
-        (FusedGate.SmallestTrained, FusedGate.SmallestInferred) = (_smallest, _smallestInferred);
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Theory]
     [InlineData(false, false)]

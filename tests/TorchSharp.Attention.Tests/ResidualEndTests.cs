@@ -5,30 +5,16 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The end of a residual block in training, max(x · g + shortcut, 0) as one function, against libtorch's operations.</summary>
 public sealed class ResidualEndTests : IDisposable
 {
-    private static readonly Func<int, GateModule>[] Modules =
-    [
-        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 3 }),
-        channels => new SqueezeExcitation(channels, new() { ReducedChannels = 3, MaxPool = true }),
-        channels => new StyleRecalibration(channels),
-        channels => new ChannelAttention(channels, new() { ReducedChannels = 3, Initialization = AttentionInitialization.Identity }),
-        channels => new SpatialAttention(channels, SpatialAttentionOptions.Official),
-        channels => new Cbam(channels, CbamOptions.Timm with { ReducedChannels = 3 }),
-    ];
+    private static readonly IReadOnlyList<FusableGate> Gates = FusableGates.On(FusedPaths.AddRelu);
 
-    private static readonly Gen<Trial> Trials =
-        Gen.Select(Gen.Int[0, Modules.Length - 1], Gen.Int[1, 3], Gen.Int[1, 40], Gen.Int[2, 19], Gen.Bool, Gen.Bool, Gen.Int)
-            .Select((module, batch, channels, side, pixels, training, seed) => new Trial(module, batch, channels, side, pixels, training, seed));
+    private static readonly Gen<GateTrial> Trials = Gen.Select(
+        Gen.OneOf(Gates.ToArray()), Gen.Int[1, 3], Gen.Int[1, 40], Gen.Int[2, 19], Gen.Bool, Gen.Bool, Gen.Int,
+        (gate, batch, channels, side, pixels, training, seed)
+            => new GateTrial(gate, batch, channels, side, side, seed) { Layout = pixels ? TrialLayout.Pixels : TrialLayout.Planes, Training = training });
 
-    private readonly bool _enabled = AttentionKernels.Enabled;
-    private readonly long _smallest = FusedGate.SmallestTrained;
+    private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 
-    public ResidualEndTests() => FusedGate.SmallestTrained = 0;
-
-    public void Dispose()
-    {
-        AttentionKernels.Enabled = _enabled;
-        FusedGate.SmallestTrained = _smallest;
-    }
+    public void Dispose() => _kernels.Dispose();
 
     [Fact]
     public void All_gradients_are_those_of_the_composed_operations() => Trials.Sample(
@@ -41,7 +27,7 @@ public sealed class ResidualEndTests : IDisposable
         threads: 1);
 
     [Fact]
-    public void What_is_frozen_gets_none_and_the_rest_gets_its_own() => Trials.Sample(
+    public void Frozen_parts_get_no_gradient_and_the_others_get_theirs() => Trials.Sample(
         trial =>
         {
             foreach (bool input in (bool[])[false, true])
@@ -65,10 +51,11 @@ public sealed class ResidualEndTests : IDisposable
         trial =>
         {
             using DisposeScope scope = NewDisposeScope();
-            if (trial.Module is not (0 or 1 or 3)) return;
+            if (trial.Gate.Name is not ("se" or "se, max pool" or "channel, identity")) return;
 
             // Large enough that one hidden value beyond the ReLU on one path alone does not make the mean.
-            Agree(trial with { Training = false, Channels = Math.Max(8, trial.Channels), Side = Math.Max(5, trial.Side) }, ScalarType.BFloat16, (true, true, false), 0.08);
+            int side = Math.Max(5, trial.Height);
+            Agree(trial with { Training = false, Channels = Math.Max(8, trial.Channels), Height = side, Width = side }, ScalarType.BFloat16, (true, true, false), 0.08);
         },
         iter: 80,
         threads: 1);
@@ -77,9 +64,10 @@ public sealed class ResidualEndTests : IDisposable
     public void Second_derivatives_are_those_of_the_composed_operations() => Trials.Sample(
         trial =>
         {
+            if (!trial.Gate.HasSecondDerivatives) return;
             using DisposeScope scope = NewDisposeScope();
-            using GateModule module = trial.Build(ScalarType.Float32);
-            (Tensor x, Tensor shortcut, Tensor weights) = trial.Maps(ScalarType.Float32);
+            using GateModule module = trial.Build();
+            (Tensor x, Tensor shortcut, Tensor weights) = Maps(trial);
             Tensor direction = randn_like(x);
             module.eval();
             Tensor expected = Second(fused: false), actual = Second(fused: true);
@@ -103,14 +91,14 @@ public sealed class ResidualEndTests : IDisposable
     [InlineData(float.NegativeInfinity)]
     public void Special_values_send_back_what_the_composed_operations_do(float value)
     {
-        for (int module = 0; module < Modules.Length; module++)
+        foreach (FusableGate fusable in Gates)
         {
             foreach (bool pixels in (bool[])[false, true])
             {
                 using DisposeScope scope = NewDisposeScope();
-                Trial trial = new(module, 2, 9, 6, pixels, Training: false, Seed: 5);
-                using GateModule gate = trial.Build(ScalarType.Float32);
-                (Tensor x, Tensor shortcut, Tensor weights) = trial.Maps(ScalarType.Float32);
+                GateTrial trial = new(fusable, 2, 9, 6, 6, Seed: 5) { Layout = pixels ? TrialLayout.Pixels : TrialLayout.Planes };
+                using GateModule gate = trial.Build();
+                (Tensor x, Tensor shortcut, Tensor weights) = Maps(trial);
                 shortcut[1, 2, 1, 1] = tensor(value);
                 List<Tensor> expected = Gradients(gate, x, shortcut, weights, fused: false, (true, true, true));
                 List<Tensor> actual = Gradients(gate, x, shortcut, weights, fused: true, (true, true, true));
@@ -128,12 +116,12 @@ public sealed class ResidualEndTests : IDisposable
     }
 
     [Fact]
-    public void An_infinite_value_beside_a_pooled_maximum_is_multiplied_by_nothing()
+    public void An_infinite_value_beside_a_pooled_maximum_makes_no_gradient_infinite_that_libtorch_keeps_finite()
     {
         using DisposeScope scope = NewDisposeScope();
-        Trial trial = new(1, 2, 9, 6, Pixels: false, Training: false, Seed: 5);
-        using GateModule gate = trial.Build(ScalarType.Float32);
-        (Tensor x, Tensor shortcut, Tensor weights) = trial.Maps(ScalarType.Float32);
+        GateTrial trial = new(FusableGates.Named("se, max pool"), 2, 9, 6, 6, Seed: 5);
+        using GateModule gate = trial.Build();
+        (Tensor x, Tensor shortcut, Tensor weights) = Maps(trial);
         x[0, 4, 2, 3] = tensor(float.NegativeInfinity);
         Tensor expected = Gradients(gate, x, shortcut, weights, fused: false, (true, true, true))[1];
         Tensor actual = Gradients(gate, x, shortcut, weights, fused: true, (true, true, true))[1];
@@ -148,9 +136,9 @@ public sealed class ResidualEndTests : IDisposable
         foreach (bool residual in (bool[])[false, true])
         {
             using DisposeScope scope = NewDisposeScope();
-            Trial trial = new(5, 2, 16, 8, Pixels: false, Training: true, Seed: 1);
-            using GateModule gate = trial.Build(ScalarType.Float32);
-            (Tensor leaf, Tensor shortcut, _) = trial.Maps(ScalarType.Float32);
+            GateTrial trial = new(FusableGates.Named("cbam, timm"), 2, 16, 8, 8, Seed: 1) { Training = true };
+            using GateModule gate = trial.Build();
+            (Tensor leaf, Tensor shortcut, _) = Maps(trial);
             leaf.requires_grad_();
             Tensor x = leaf.add(leaf);
             AttentionKernels.Enabled = true;
@@ -237,15 +225,15 @@ public sealed class ResidualEndTests : IDisposable
     }
 
     [Fact]
-    public void A_thousand_steps_leave_nothing_behind()
+    public void A_thousand_steps_leave_no_tensor_alive()
     {
         AttentionKernels.Enabled = true;
-        foreach (int module in (int[])[0, 4, 5])
+        foreach (string name in (string[])["se", "spatial", "cbam, timm"])
         {
-            Trial trial = new(module, 2, 12, 5, Pixels: false, Training: true, Seed: 2);
+            GateTrial trial = new(FusableGates.Named(name), 2, 12, 5, 5, Seed: 2) { Training = true };
             using DisposeScope scope = NewDisposeScope();
-            using GateModule gate = trial.Build(ScalarType.Float32);
-            (Tensor x, Tensor shortcut, _) = trial.Maps(ScalarType.Float32);
+            using GateModule gate = trial.Build();
+            (Tensor x, Tensor shortcut, _) = Maps(trial);
             x.requires_grad_();
             shortcut.requires_grad_();
             for (int i = 0; i < 3; i++) Step();
@@ -262,10 +250,10 @@ public sealed class ResidualEndTests : IDisposable
         }
     }
 
-    private static void Agree(Trial trial, ScalarType type, (bool Input, bool Residual, bool Parameters) learns, double tolerance)
+    private static void Agree(GateTrial trial, ScalarType type, (bool Input, bool Residual, bool Parameters) learns, double tolerance)
     {
         using GateModule module = trial.Build(type);
-        (Tensor x, Tensor shortcut, Tensor weights) = trial.Maps(type);
+        (Tensor x, Tensor shortcut, Tensor weights) = Maps(trial, type);
 
         // Far from zero: the ReLU must not hang on how the sum was rounded.
         shortcut = type == ScalarType.BFloat16 ? shortcut.sign().mul(6) : AwayFromZero(module, x, shortcut);
@@ -337,28 +325,9 @@ public sealed class ResidualEndTests : IDisposable
         Assert.True(error <= (tolerance * scale) + slack, $"error {error} at scale {scale}");
     }
 
-    private sealed record Trial(int Module, int Batch, int Channels, int Side, bool Pixels, bool Training, int Seed)
+    private static (Tensor X, Tensor Shortcut, Tensor Weights) Maps(GateTrial trial, ScalarType type = ScalarType.Float32)
     {
-        public GateModule Build(ScalarType type)
-        {
-            manual_seed(Seed);
-            GateModule module = Modules[Module](Channels);
-            Subject.Randomize(module, Seed);
-            module.to(type);
-            module.train(Training);
-            return module;
-        }
-
-        public (Tensor X, Tensor Shortcut, Tensor Weights) Maps(ScalarType type)
-        {
-            manual_seed(Seed);
-            return (Map(), Map(), Map());
-
-            Tensor Map()
-            {
-                Tensor map = randn(Batch, Channels, Side, Side).to_type(type);
-                return Pixels ? map.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) : map;
-            }
-        }
+        manual_seed(trial.Seed);
+        return (trial.NextMap(type), trial.NextMap(type), trial.NextMap(type));
     }
 }

@@ -12,7 +12,7 @@ public sealed partial class SourceTests
 
     [Fact]
     public void The_readme_has_at_most_250_lines()
-        => Assert.InRange(File.ReadLines(Path.Combine(ReadmeTests.RepositoryRoot(), "README.md")).Count(), 1, 250);
+        => Assert.InRange(File.ReadLines(Path.Combine(Repository.Root, "README.md")).Count(), 1, 250);
 
     [Fact]
     public void No_sum_makes_a_scalar_that_the_finaliser_may_free()
@@ -24,7 +24,7 @@ public sealed partial class SourceTests
 
     private static IEnumerable<(string File, string Text)> Lines()
     {
-        string sources = Path.Combine(ReadmeTests.RepositoryRoot(), "src"), built = $"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}";
+        string sources = Path.Combine(Repository.Root, "src"), built = $"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}";
         string[] files = [.. Directory.EnumerateFiles(sources, "*.cs", SearchOption.AllDirectories).Where(file => !file.Contains(built, StringComparison.Ordinal))];
         Assert.True(files.Length > 100);
         return files.SelectMany(file => File.ReadLines(file).Select(line => (Path.GetFileName(file), line)));

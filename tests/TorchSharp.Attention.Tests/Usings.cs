@@ -1,2 +1,3 @@
+global using TorchSharp.Attention.TestSupport;
 global using Xunit;
 global using static TorchSharp.torch;

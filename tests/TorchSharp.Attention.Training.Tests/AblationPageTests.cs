@@ -8,17 +8,7 @@ public sealed class AblationPageTests : IDisposable
     public void Dispose() => Directory.Delete(folder, recursive: true);
 
     [Fact]
-    public void The_page_shows_what_runs_here()
-    {
-        DirectoryInfo root = new(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(root.FullName, "Attention.sln"))) root = root.Parent!;
-        string page = Read("docs", "ablation.md"), source = Read("tests", "TorchSharp.Attention.Training.Tests", "AblationPageTests.cs");
-        string shown = page.Split("```csharp\n")[1].Split("\n```")[0];
-        string[] run = source.Split("// begin ablation\n")[1].Split("// end ablation")[0].Split('\n')[..^1];
-        Assert.Equal(shown, string.Join('\n', run.Select(line => line.Length < 8 ? line.TrimStart() : line[8..])));
-
-        string Read(params string[] path) => File.ReadAllText(Path.Combine([root.FullName, .. path])).ReplaceLineEndings("\n");
-    }
+    public void The_page_shows_what_runs_here() => DocSnippets.AreShown("docs/ablation.md", ["curve"]);
 
     [Fact]
     public void The_snippet_of_the_page_runs()

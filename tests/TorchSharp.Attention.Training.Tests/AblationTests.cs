@@ -9,9 +9,9 @@ public sealed class AblationTests : IDisposable
     private static readonly AblationVariant Se = new("se", AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }));
     private static readonly AblationVariant Eca = new("eca, \"wide\"", AttentionPlan.Of(new EfficientChannelAttentionOptions()));
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("ablation").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>1, 2, 3, 4, 5: mean 3, s = 1.5811, t(0.975; 4) = 2.776445, so ± 1.963243.</summary>
     [Fact]
@@ -52,7 +52,7 @@ public sealed class AblationTests : IDisposable
         {
             ran.Add((variant.Name, seed));
             return Outcome(variant, seed);
-        }, new AblationOptions { Folder = _folder });
+        }, new AblationOptions { Folder = _folder.Root });
 
         Assert.Equal([("plain", 1), ("se", 1), (Eca.Name, 1), ("plain", 2)], ran.Take(4));
         Assert.Equal(9, ran.Count);
@@ -86,12 +86,12 @@ public sealed class AblationTests : IDisposable
         {
             if (++calls == 3) stop.Cancel();
             return Outcome(variant, seed);
-        }, new AblationOptions { Folder = _folder }, stop));
+        }, new AblationOptions { Folder = _folder.Root }, stop));
         Assert.Equal(3, calls);
-        Assert.Equal(3, Directory.GetFiles(Path.Combine(_folder, "runs")).Length);
+        Assert.Equal(3, Directory.GetFiles(_folder.PathOf("runs")).Length);
 
         // A killed process may leave a temporary file, and somebody else's accident a damaged one.
-        string damaged = Directory.GetFiles(Path.Combine(_folder, "runs"), "plain-*-seed2.json").Single();
+        string damaged = Directory.GetFiles(_folder.PathOf("runs"), "plain-*-seed2.json").Single();
         File.WriteAllText(damaged, "{ \"plan\": ");
         File.WriteAllText(damaged + ".x.tmp", "{");
         List<string> log = [];
@@ -99,13 +99,13 @@ public sealed class AblationTests : IDisposable
         {
             calls++;
             return Outcome(variant, seed);
-        }, new AblationOptions { Folder = _folder, Log = log.Add });
+        }, new AblationOptions { Folder = _folder.Root, Log = log.Add });
         Assert.Equal(5, calls);
         Assert.Equal(4, report.Runs.Count);
         Assert.Contains("is no result", log[0], StringComparison.Ordinal);
         Assert.StartsWith("4/4 se, seed 2: ", log[^1], StringComparison.Ordinal);
 
-        AblationReport again = Ran([Plain, Se], [1, 2], (_, _, _) => throw new InvalidOperationException("nothing is left to run"), new AblationOptions { Folder = _folder });
+        AblationReport again = Ran([Plain, Se], [1, 2], (_, _, _) => throw new InvalidOperationException("nothing is left to run"), new AblationOptions { Folder = _folder.Root });
         Assert.Equal(report.Runs, again.Runs);
     }
 
@@ -116,9 +116,9 @@ public sealed class AblationTests : IDisposable
     [Fact]
     public void A_result_cut_anywhere_is_run_again_and_no_other()
     {
-        AblationOptions options = new() { Folder = _folder };
+        AblationOptions options = new() { Folder = _folder.Root };
         AblationReport whole = Ran([Plain, Se], [1, 2], (variant, seed, _) => Outcome(variant, seed), options);
-        string file = Directory.GetFiles(Path.Combine(_folder, "runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
+        string file = Directory.GetFiles(_folder.PathOf("runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
         string temporary = file + ".abc.tmp";
         foreach (int length in Enumerable.Range(0, text.Length).Where(i => i % 7 == 0 || i > text.Length - 5).Append(-1))
         {
@@ -144,9 +144,9 @@ public sealed class AblationTests : IDisposable
     public void A_result_with_numbers_that_no_run_gives_is_run_again(string number, string reason)
     {
         List<string> log = [];
-        AblationOptions options = new() { Folder = _folder, Log = log.Add };
+        AblationOptions options = new() { Folder = _folder.Root, Log = log.Add };
         AblationReport whole = Ran([Plain, Se], [1, 2], (variant, seed, _) => Outcome(variant, seed), options);
-        string file = Directory.GetFiles(Path.Combine(_folder, "runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
+        string file = Directory.GetFiles(_folder.PathOf("runs"), "se-*-seed1.json").Single(), text = File.ReadAllText(file);
         string changed = System.Text.RegularExpressions.Regex.Replace(text, number.Split(':')[0] + ": [-+.0-9Ee]+", number);
         Assert.NotEqual(text, changed);
         File.WriteAllText(file, changed);
@@ -166,14 +166,14 @@ public sealed class AblationTests : IDisposable
     public void A_failed_run_leaves_the_finished_ones()
     {
         Assert.Throws<TimeoutException>(() => Ran(
-            [Plain, Se], [1], (variant, seed, _) => variant == Se ? throw new TimeoutException() : Outcome(variant, seed), new AblationOptions { Folder = _folder }));
-        Assert.Single(Directory.GetFiles(Path.Combine(_folder, "runs")));
+            [Plain, Se], [1], (variant, seed, _) => variant == Se ? throw new TimeoutException() : Outcome(variant, seed), new AblationOptions { Folder = _folder.Root }));
+        Assert.Single(Directory.GetFiles(_folder.PathOf("runs")));
     }
 
     [Fact]
     public void Results_of_another_setup_or_plan_are_refused()
     {
-        AblationOptions options = new() { Folder = _folder, Setup = "2 epochs" };
+        AblationOptions options = new() { Folder = _folder.Root, Setup = "2 epochs" };
         Ran([Plain, Se], [1, 2], (variant, seed, _) => Outcome(variant, seed), options);
         Assert.Contains("'2 epochs'", Refused<InvalidOperationException>([Plain, Se], [1, 2], options with { Setup = "3 epochs" }), StringComparison.Ordinal);
         AblationVariant other = Se with { Plan = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 8 }) };
@@ -183,7 +183,7 @@ public sealed class AblationTests : IDisposable
     [Fact]
     public void Bad_input_is_refused()
     {
-        AblationOptions options = new() { Folder = _folder };
+        AblationOptions options = new() { Folder = _folder.Root };
         Assert.Contains("no variants", Refused<ArgumentException>([], [1], options), StringComparison.Ordinal);
         Assert.Contains("variants[1] is null", Refused<ArgumentException>([Plain, null!], [1], options), StringComparison.Ordinal);
         Assert.Contains("variants[0] is without a plan", Refused<ArgumentException>([new("plain", (AttentionPlan)null!)], [1], options), StringComparison.Ordinal);
@@ -201,7 +201,7 @@ public sealed class AblationTests : IDisposable
     public void Lower_can_be_better()
     {
         AblationReport report = Ran(
-            [Plain, Se], [1, 2, 3], (variant, seed, _) => Outcome(variant, seed), new AblationOptions { Folder = _folder, HigherIsBetter = false });
+            [Plain, Se], [1, 2, 3], (variant, seed, _) => Outcome(variant, seed), new AblationOptions { Folder = _folder.Root, HigherIsBetter = false });
         Assert.Contains("  worse  ", report.ToTable(), StringComparison.Ordinal);
         Assert.Equal([true, false], report.Rows.Select(row => row.IsOnFront));
     }
@@ -213,7 +213,7 @@ public sealed class AblationTests : IDisposable
         AblationVariant inserted = new("inserted", InsertionPlan.After("layer*.conv2", cbam));
         Assert.Equal(AttentionPlan.None, inserted.Plan);
         List<InsertionPlan?> seen = [];
-        AblationOptions options = new() { Folder = _folder };
+        AblationOptions options = new() { Folder = _folder.Root };
         Ran([Plain, inserted], [1, 2], Train, options);
         Assert.Equal([null, inserted.Insertion, null, inserted.Insertion], seen);
         Ran([Plain, inserted], [1, 2], Train, options);
@@ -239,11 +239,11 @@ public sealed class AblationTests : IDisposable
     public void Files_and_the_picture_are_whole()
     {
         AblationVariant odd = new("<a & b>", AttentionPlan.None);
-        AblationReport report = Ran([Plain, Se, Eca, odd], [1, 2], (variant, seed, _) => Outcome(variant, seed), new AblationOptions { Folder = _folder });
-        report.Save(_folder);
-        Assert.Equal(["front.svg", "runs.csv", "summary.csv", "summary.txt"], Directory.GetFiles(_folder).Select(Path.GetFileName).Order());
+        AblationReport report = Ran([Plain, Se, Eca, odd], [1, 2], (variant, seed, _) => Outcome(variant, seed), new AblationOptions { Folder = _folder.Root });
+        report.Save(_folder.Root);
+        Assert.Equal(["front.svg", "runs.csv", "summary.csv", "summary.txt"], Directory.GetFiles(_folder.Root).Select(Path.GetFileName).Order());
         XNamespace ns = "http://www.w3.org/2000/svg";
-        XElement svg = XDocument.Load(Path.Combine(_folder, "front.svg")).Root!;
+        XElement svg = XDocument.Load(_folder.PathOf("front.svg")).Root!;
         // The least cost at the start; 2 and 4 percent more between 1 and 10 percent; of equal costs one beside the other.
         double From(double share) => 174 + ((Math.Log10(share) + 2) * 422);
         Assert.Equal(

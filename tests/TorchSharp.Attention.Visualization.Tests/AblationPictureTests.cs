@@ -6,9 +6,9 @@ namespace TorchSharp.Attention.Visualization.Tests;
 /// <summary>An ablation's plot as PNG: the marks of the SVG, at their places.</summary>
 public sealed class AblationPictureTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("ablation-picture").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Dots_lie_where_the_svg_has_them()
@@ -20,7 +20,7 @@ public sealed class AblationPictureTests : IDisposable
                 "plain" => new AblationOutcome(0.8 + (seed / 100.0), 1000, 50_000),
                 "se" => new AblationOutcome(0.85 + (seed / 50.0), 1100, 51_000),
                 _ => new AblationOutcome(0.79 + (seed / 70.0), 1010, 52_000),
-            }, new AblationOptions { Folder = _folder }, TestContext.Current.CancellationToken);
+            }, new AblationOptions { Folder = _folder.Root }, TestContext.Current.CancellationToken);
         using Picture picture = AblationPicture.Draw(report, scale: 2);
         Assert.Equal((1800, 1040), (picture.Width, picture.Height));
         PlotDot[] dots = [.. AblationPlot.Marks(report).OfType<PlotDot>()];

@@ -12,9 +12,9 @@ public sealed class ScenarioTests : IDisposable
 {
     private const int BatchSize = 64, Batches = 40;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("scenario").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void From_a_network_to_a_report()
@@ -25,7 +25,7 @@ public sealed class ScenarioTests : IDisposable
         (Tensor, Tensor)[] batches = [.. Enumerable.Range(0, Batches).Select(i => (all.narrow(0, i * BatchSize % 1900, BatchSize), classes.narrow(0, i * BatchSize % 1900, BatchSize)))];
         long[] known = classes.data<long>().ToArray();
         Tensor samples = all.index_select(0, tensor(Enumerable.Range(0, 10).Select(label => (long)Array.IndexOf(known, label)).ToArray()));
-        string path = Path.Combine(_folder, "report.html");
+        string path = _folder.PathOf("report.html");
         manual_seed(2);
         using SmallNet first = new();
         Tensor before = Evaluated(first, samples);
@@ -74,25 +74,18 @@ public sealed class ScenarioTests : IDisposable
     [Fact]
     public void The_readme_shows_it_in_fewer_than_thirty_lines()
     {
-        string root = Root();
-        string own = File.ReadAllText(Path.Combine(root, "tests", "TorchSharp.Attention.Visualization.Tests", "ScenarioTests.cs")).ReplaceLineEndings("\n");
-        string readme = File.ReadAllText(Path.Combine(root, "README.md")).ReplaceLineEndings("\n");
-        int lines = 0;
-        foreach ((string name, int indent) in new[] { ("network", 0), ("scenario", 8) })
-        {
-            string[] code = own.Split($"// begin {name}\n")[1].Split($"// end {name}\n")[0].Split('\n')[..^1];
-            string shown = string.Join('\n', code.Select(line => line.Length < indent ? "" : line[indent..]));
-            Assert.Contains($"<!-- snippet: {name} -->\n```csharp\n{shown}\n```", readme, StringComparison.Ordinal);
-            lines += code.Count(line => line.Trim().Trim('{', '}').Length > 0);
-        }
-
+        Dictionary<string, string> run = DocSnippets.InFile(), shown = DocSnippets.InPage("README.md");
+        string[] names = ["network", "scenario"];
+        Assert.Equal(names, run.Keys.Order());
+        Assert.All(names, name => Assert.Equal(run[name], shown[name]));
+        int lines = names.Sum(name => shown[name].Split('\n').Count(line => line.Trim().Trim('{', '}').Length > 0));
         Assert.InRange(lines, 1, 29);
     }
 
     /// <summary>The shipped test images of Fashion-MNIST, 0 to 1, and their classes.</summary>
     private static (Tensor Images, Tensor Classes) Images()
     {
-        string folder = Path.Combine(Root(), "samples", "data", "fashion-mnist");
+        string folder = Repository.PathOf("samples", "data", "fashion-mnist");
         byte[] images = Unpacked("t10k-images-idx3-ubyte.gz"), classes = Unpacked("t10k-labels-idx1-ubyte.gz");
         int count = BinaryPrimitives.ReadInt32BigEndian(images.AsSpan(4));
         Tensor pixels = tensor(images[16..], [count, 1, 28, 28]).to_type(ScalarType.Float32).div((Scalar)255f);
@@ -112,13 +105,6 @@ public sealed class ScenarioTests : IDisposable
         using IDisposable quiet = no_grad();
         network.eval();
         return network.call(images);
-    }
-
-    private static string Root()
-    {
-        string root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "Attention.sln"))) root = Path.GetDirectoryName(root.TrimEnd(Path.DirectorySeparatorChar))!;
-        return root;
     }
 }
 

@@ -22,7 +22,7 @@ public sealed class InsertionPageTests
 
     [Fact]
     public void The_page_shows_what_runs_here()
-        => ReadmeTests.Shows(Path.Combine("docs", "insertion.md"), Path.Combine("Insertion", "InsertionPageTests.cs"), Snippets.Keys);
+        => DocSnippets.AreShown("docs/insertion.md");
 
     private static void Insert()
     {

@@ -153,7 +153,7 @@ public sealed class InsertionTrainingTests
         Assert.Matches(@"\AThe given key '\d+' was not present in the dictionary\.\z", message);
         foreach (string page in new[] { "README.md", Path.Combine("docs", "insertion.md") })
         {
-            Assert.Contains("The given key '94855393348848' was not present in the dictionary.", File.ReadAllText(Path.Combine(ReadmeTests.RepositoryRoot(), page)), StringComparison.Ordinal);
+            Assert.Contains("The given key '94855393348848' was not present in the dictionary.", File.ReadAllText(Path.Combine(Repository.Root, page)), StringComparison.Ordinal);
         }
     }
 

@@ -5,9 +5,9 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The monitor reads what the attentions do, writes it down, warns once, and leaves the training alone.</summary>
 public sealed class GateMonitorTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("gate-monitor").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void It_reads_every_so_many_steps_what_the_statistics_say()
@@ -179,7 +179,7 @@ public sealed class GateMonitorTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using nn.Module<Tensor, Tensor> network = Network();
-        string path = Path.Combine(_folder, "deep", "gates.csv");
+        string path = Path.Combine(_folder.Root, "deep", "gates.csv");
         Tensor x = randn(2, 8, 5, 4);
         Watch(0, 2);
         string first = File.ReadAllText(path);
@@ -220,7 +220,7 @@ public sealed class GateMonitorTests : IDisposable
         using nn.Module<Tensor, Tensor> network = nn.Sequential(
             ("cbam", new Cbam(8, new CbamOptions { Reduction = 2, KernelSize = 3 })), ("self", new SelfAttention2d(8, new SelfAttention2dOptions { Heads = 2 })),
             ("identity", new SqueezeExcitation(8, new SqueezeExcitationOptions { Reduction = 2, Initialization = AttentionInitialization.Identity })));
-        using (GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 2, TensorBoard = utils.tensorboard.SummaryWriter(_folder) }))
+        using (GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 2, TensorBoard = utils.tensorboard.SummaryWriter(_folder.Root) }))
         {
             for (int i = 0; i < 4; i++)
             {
@@ -228,7 +228,7 @@ public sealed class GateMonitorTests : IDisposable
                 monitor.Step();
             }
 
-            List<Event> events = Events(Assert.Single(Directory.GetFiles(_folder)));
+            List<Event> events = Events(Assert.Single(Directory.GetFiles(_folder.Root)));
             GateReading reading = monitor.Latest.Single(r => r is { Module: "cbam", Map: AttentionMapKind.Spatial });
             Assert.Equal((float)reading.Mean!.Value, Value("cbam.spatial/mean", 4).SimpleValue);
             Assert.Equal((float)monitor.Latest.Single(r => r.Module == "self").Entropy!.Value, Value("self.pairwise/entropy", 4).SimpleValue);
@@ -253,7 +253,7 @@ public sealed class GateMonitorTests : IDisposable
     {
         using nn.Module<Tensor, Tensor> network = Network();
         using Tensor x = randn(2, 8, 4, 4, requires_grad: true);
-        using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 10, TensorBoard = utils.tensorboard.SummaryWriter(_folder) });
+        using GateMonitor monitor = GateMonitor.Attach(network, new GateMonitorOptions { Every = 10, TensorBoard = utils.tensorboard.SummaryWriter(_folder.Root) });
         for (int i = 0; i < 10; i++) Step();
         long before = LiveTensors.OfThread;
         for (int i = 0; i < 1000; i++) Step();

@@ -5,7 +5,7 @@ public sealed class InspectionPageTests
 {
     [Fact]
     public void The_page_shows_what_runs_here()
-        => ReadmeTests.Shows(Path.Combine("docs", "inspection.md"), Path.Combine("Inspection", "InspectionPageTests.cs"), ["record", "statistics", "watch"]);
+        => DocSnippets.AreShown("docs/inspection.md");
 
     [Fact]
     public void Its_snippets_run()

@@ -3,16 +3,16 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>The monitor's file on a full disk and between two monitors, attentions that leave, and empty batches.</summary>
 public sealed class MonitorFileTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("monitor-file").FullName;
+    private readonly TestFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void A_full_disk_leaves_whole_rows(bool cannotCutOffEither)
     {
-        using FullDisk disk = new(Path.Combine(_folder, "gates.csv"));
+        using FullDisk disk = new(_folder.PathOf("gates.csv"));
         using (MonitorCsv csv = new(disk))
         {
             csv.Append([Reading(1)]);
@@ -35,7 +35,7 @@ public sealed class MonitorFileTests : IDisposable
             Assert.Equal(25, thrown);
         }
 
-        string[] lines = File.ReadAllText(Path.Combine(_folder, "gates.csv")).Split('\n');
+        string[] lines = File.ReadAllText(_folder.PathOf("gates.csv")).Split('\n');
         Assert.Equal("", lines[^1]);
         Assert.All(lines[..^1], line => Assert.Equal(16, line.Split(',').Length));
         Assert.Equal(
@@ -49,7 +49,7 @@ public sealed class MonitorFileTests : IDisposable
     [Fact]
     public void A_write_that_failed_is_cut_off_at_once()
     {
-        string path = Path.Combine(_folder, "gates.csv");
+        string path = _folder.PathOf("gates.csv");
         using FullDisk disk = new(path);
         using MonitorCsv csv = new(disk);
         GateReading reading = new() { Step = 1, Module = "cbam", Map = AttentionMapKind.Channel, Mean = 0.5 };
@@ -69,7 +69,7 @@ public sealed class MonitorFileTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using SqueezeExcitation module = new(8, new() { Reduction = 2 });
-        string path = Path.Combine(_folder, "gates.csv");
+        string path = _folder.PathOf("gates.csv");
         int lines = 0;
         using GateMonitor monitor = GateMonitor.Attach(module, new GateMonitorOptions { Every = 1, Csv = path, Log = Log });
         for (int step = 1; step <= 3; step++)
@@ -93,7 +93,7 @@ public sealed class MonitorFileTests : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using Cbam cbam = Attention();
-        string path = Path.Combine(_folder, "gates.csv"), link = Path.Combine(_folder, "link.csv");
+        string path = _folder.PathOf("gates.csv"), link = _folder.PathOf("link.csv");
         GateMonitor first = GateMonitor.Attach(cbam, new GateMonitorOptions { Every = 1, Csv = path });
         List<string> also = [path];
         if (!OperatingSystem.IsWindows())

@@ -5,7 +5,7 @@ public sealed class PruningPageTests
 {
     [Fact]
     public void The_page_shows_what_runs_here()
-        => ReadmeTests.Shows(Path.Combine("docs", "pruning.md"), Path.Combine("Pruning", "PruningPageTests.cs"), ["prune", "options", "save"]);
+        => DocSnippets.AreShown("docs/pruning.md");
 
     [Fact]
     public void Its_snippets_run()

@@ -3,22 +3,8 @@ using TorchSharp.Attention.Golden;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>A temporary folder of weight files, and what tests of them need.</summary>
-public sealed class WeightsFolder : IDisposable
+public sealed class WeightsFolder : TestFolder
 {
-    public string Root { get; } = Directory.CreateTempSubdirectory("weights").FullName;
-
-    public void Dispose() => Directory.Delete(Root, recursive: true);
-
-    public string PathOf(string name) => Path.Combine(Root, name);
-
-    public string Write(string name, byte[] bytes)
-    {
-        string path = PathOf(name);
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllBytes(path, bytes);
-        return path;
-    }
-
     /// <summary>Makes a symbolic link; the test is skipped where the system allows none.</summary>
     public string Link(string name, string target)
     {

@@ -25,7 +25,7 @@ public sealed class WeightsPageTests : IDisposable
     public Task A_snippet_of_the_page_runs(string name) => Snippets[name](this);
 
     [Fact]
-    public void The_page_shows_what_runs_here() => ReadmeTests.Shows(Path.Combine("docs", "weights.md"), Path.Combine("Weights", "WeightsPageTests.cs"), Snippets.Keys);
+    public void The_page_shows_what_runs_here() => DocSnippets.AreShown("docs/weights.md");
 
     private Task Load()
     {

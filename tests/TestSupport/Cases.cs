@@ -1,7 +1,7 @@
-namespace TorchSharp.Attention.Tests;
+namespace TorchSharp.Attention.TestSupport;
 
 /// <summary>The networks that contract tests run over: one row each. Modules are in <see cref="Row"/>.</summary>
-internal static class Cases
+public static class Cases
 {
     private static readonly AttentionPlan Everywhere = AttentionPlan.Of(new CbamOptions { Reduction = 4, KernelSize = 3 })
         .Add(new EfficientChannelAttentionOptions(), AttentionPosition.Before)

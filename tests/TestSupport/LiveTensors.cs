@@ -1,6 +1,6 @@
-namespace TorchSharp.Attention.Tests;
+namespace TorchSharp.Attention.TestSupport;
 
-internal static class LiveTensors
+public static class LiveTensors
 {
     /// <summary>
     /// Tensors that this thread made and nobody disposed. The gradients that the last backward pass of a fused gate handed to libtorch outside a dispose

@@ -11,14 +11,8 @@ using Xunit.v3;
 namespace QuickStart.Tests;
 
 /// <summary>A temporary folder and the data files that tests put there.</summary>
-public sealed class TestFolder : IDisposable
+public sealed class DataFolder : TestFolder
 {
-    public string Path { get; } = Directory.CreateTempSubdirectory("quickstart-").FullName;
-
-    public string this[string name] => System.IO.Path.Combine(Path, name);
-
-    public void Dispose() => Directory.Delete(Path, recursive: true);
-
     /// <summary>Networks this small are fastest on one thread, and a busy machine does not slow them down.</summary>
     [ModuleInitializer]
     internal static void UseOneThread() => torch.set_num_threads(1);
@@ -39,15 +33,8 @@ public sealed class TestFolder : IDisposable
         return packed.ToArray();
     }
 
-    public string Write(string name, byte[] bytes)
-    {
-        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(this[name])!);
-        File.WriteAllBytes(this[name], bytes);
-        return this[name];
-    }
-
     /// <summary>Eight-pixel images whose class is the place of a bright bar: learnt at once. The four files of MNIST.</summary>
-    public TestFolder WithTinyIdx(int train = 40, int test = 20, bool packed = true)
+    public DataFolder WithTinyIdx(int train = 40, int test = 20, bool packed = true)
     {
         foreach ((string part, int count) in new[] { ("train", train), ("t10k", test) })
         {
@@ -68,7 +55,7 @@ public sealed class TestFolder : IDisposable
     }
 
     /// <summary>CIFAR-10's files, two records each: pixel (channel, y, x) of image i is 7 i + 50 channel + 3 y + x, modulo 256.</summary>
-    public TestFolder WithCifar(string folder = "")
+    public DataFolder WithCifar(string folder = "")
     {
         int image = 0;
         foreach (string name in new[] { "data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch" })
@@ -80,10 +67,10 @@ public sealed class TestFolder : IDisposable
                 for (int p = 0; p < 3072; p++) records[(record * 3073) + 1 + p] = CifarPixel(image, p / 1024, p % 1024 / 32, p % 32);
             }
 
-            Write(System.IO.Path.Combine(folder, name + ".bin"), records);
+            Write(Path.Combine(folder, name + ".bin"), records);
         }
 
-        Write(System.IO.Path.Combine(folder, "batches.meta.txt"), "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"u8.ToArray());
+        Write(Path.Combine(folder, "batches.meta.txt"), "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"u8.ToArray());
         return this;
     }
 

@@ -1,7 +1,7 @@
-namespace TorchSharp.Attention.Tests;
+namespace TorchSharp.Attention.TestSupport;
 
 /// <summary>One module with one choice of settings: what every oracle, gradient, property and dtype test runs through.</summary>
-internal sealed record Row(string Name, AttentionOptions Options, int Channels = 12)
+public sealed record Row(string Name, AttentionOptions Options, int Channels = 12)
 {
     private static readonly Row[] Rows =
     [

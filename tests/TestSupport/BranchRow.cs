@@ -1,7 +1,7 @@
-namespace TorchSharp.Attention.Tests;
+namespace TorchSharp.Attention.TestSupport;
 
 /// <summary>One branch module with one choice of settings, and the convolution that it replaces.</summary>
-internal sealed record BranchRow(string Name, BranchAttentionOptions Options, ConvolutionSpec Convolution)
+public sealed record BranchRow(string Name, BranchAttentionOptions Options, ConvolutionSpec Convolution)
 {
     public static IReadOnlyList<BranchRow> All { get; } =
     [

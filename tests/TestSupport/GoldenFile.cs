@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using System.Text.Json.Nodes;
 
-namespace TorchSharp.Attention.Tests;
+namespace TorchSharp.Attention.TestSupport;
 
 /// <summary>A safetensors file that a test reads, changes and writes: written apart from the reader under test.</summary>
-internal sealed class GoldenFile
+public sealed class GoldenFile
 {
     private readonly JsonObject _header;
     private byte[] _data;
