@@ -13,7 +13,7 @@
 
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// A gate on the kernels: the map is read once for each pooling and written once. Tiny tensors between the passes (the layers that turn

@@ -1,5 +1,6 @@
 // CBAM's spatial half. Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
 // The released code stacks [max, mean] and normalises the logit with momentum 0.01; timm stacks [mean, max], momentum 0.1.
+using TorchSharp.Attention.Kernels;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;

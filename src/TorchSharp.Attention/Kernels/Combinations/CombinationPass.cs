@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step:

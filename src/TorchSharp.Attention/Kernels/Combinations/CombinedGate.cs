@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// A <see cref="GateCombination"/> on the kernels: one read of the map for each kind of pooling and one pass that mixes the

@@ -1,7 +1,7 @@
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 internal enum InferenceStepKind
 {

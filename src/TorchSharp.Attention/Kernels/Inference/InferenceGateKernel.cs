@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>y = x · s: a spatial gate alone.</summary>
 internal readonly unsafe struct ApplyPosition : IElementwise

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The layers of channels that the kernels have pooled: products of few rows, and the bottleneck of training.</summary>
 internal sealed class PooledLayers : IPooledLayers

@@ -1,7 +1,7 @@
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 // The three steps of a gate as autograd functions. When a second derivative is requested (create_graph), grad mode is on
 // during the backward pass, and each step computes by libtorch's operations. A step does so, too, in the second backward pass,
