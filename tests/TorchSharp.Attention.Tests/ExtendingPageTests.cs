@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Tests
     {
         [Fact]
         public void The_page_shows_what_runs_here()
-            => ReadmeTests.Shows(Path.Combine("docs", "extending.md"), "ExtendingPageTests.cs", ["attention", "register", "network", "plan"]);
+            => DocSnippets.AreShown("docs/extending.md");
 
         [Fact]
         public void An_attention_of_ones_own_is_named_in_a_plan()

@@ -218,7 +218,7 @@ public sealed class InferenceGateKernelTests : IDisposable
                         using GateModule module = new GateTrial(gate, batch, channels, height, width, Seed: 3).Build();
                         MapView view = new(memory.Take(4 * batch * channels * height * width), batch, channels, height * width, pixels, half: false);
                         Tensor shape = zeros(batch, channels, height, width);
-                        Assert.NotNull(InferenceGateKernel.TryRun(module.Decompose()!.Value, view, shape, overwrite: true, null));
+                        Assert.NotNull(InferenceGateKernel.TryRun(GateParts.Of(module)!.Value, view, shape, overwrite: true, null));
                     }
                 }
             }
@@ -280,6 +280,6 @@ public sealed class InferenceGateKernelTests : IDisposable
     private static Tensor? TryInOneCall(GateModule module, Tensor x, bool overwrite, Tensor? residual)
     {
         Assert.True(MapView.TryOf(x, out MapView view));
-        return InferenceGateKernel.TryRun(module.Decompose()!.Value, view, x, overwrite, residual);
+        return InferenceGateKernel.TryRun(GateParts.Of(module)!.Value, view, x, overwrite, residual);
     }
 }

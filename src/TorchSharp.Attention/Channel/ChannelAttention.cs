@@ -64,7 +64,7 @@ public sealed record ChannelAttentionOptions : AttentionOptions
 /// code's max-pooling gives all of it to the first).
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's own start of the weights, biases zero.
 /// </remarks>
-public sealed class ChannelAttention : GateModule
+public sealed class ChannelAttention : GateModule, IChannelGate, IInferenceGate
 {
     [ComponentName(Name = "fc1")]
     private readonly Conv2d _fc1;
@@ -93,7 +93,7 @@ public sealed class ChannelAttention : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
+        long channels = ChannelSummary.Count(this, count, input);
         count.Map(count.Values(_fc1));
         count.Map(count.Values(_fc1));
         count.Combine(channels, channels, channels);
@@ -105,16 +105,14 @@ public sealed class ChannelAttention : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
+    protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | ChannelStatistics.Maximum;
 
-    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | ChannelStatistics.Maximum;
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
         => pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) ?? _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
-    internal override void BuildInferenceProgram(GateProgram program)
+    void IInferenceGate.Describe(IInferenceProgram program)
         => program.DenseOfBoth(_fc1, _options.Activation).Dense(_fc2, _options.Gate, ofTwoBranches: true);
 
     /// <inheritdoc/>

@@ -42,7 +42,7 @@ public sealed record EffectiveSqueezeExcitationOptions : AttentionOptions
 /// Lee, Park: "CenterMask: Real-Time Anchor-Free Instance Segmentation", 2019, arXiv:1911.06667.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class EffectiveSqueezeExcitation : GateModule
+public sealed class EffectiveSqueezeExcitation : GateModule, IChannelGate, IInferenceGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
 
@@ -65,7 +65,7 @@ public sealed class EffectiveSqueezeExcitation : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
+        long channels = ChannelSummary.Count(this, count, input);
         if (_options.MaxPool)
         {
             count.Combine(channels, channels, channels);
@@ -80,18 +80,16 @@ public sealed class EffectiveSqueezeExcitation : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("fc.weight", 0), ("fc.weight", 1), ("fc.bias", 0));
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
+    protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
-    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
         Tensor squeezed = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         return _options.Gate.Apply(pooled.Layer(_fc, squeezed));
     }
 
-    internal override void BuildInferenceProgram(GateProgram program)
+    void IInferenceGate.Describe(IInferenceProgram program)
         => program.Average(_options.MaxPool).Dense(_fc, _options.Gate);
 }

@@ -130,7 +130,7 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
 /// Wang et al.: "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", 2019, arXiv:1910.03151.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class EfficientChannelAttention : GateModule
+public sealed class EfficientChannelAttention : GateModule, IChannelGate, IInferenceGate
 {
     [ComponentName(Name = "conv")]
     private readonly Conv1d _conv;
@@ -169,7 +169,7 @@ public sealed class EfficientChannelAttention : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
+        long channels = ChannelSummary.Count(this, count, input);
         if (_conv2 is not null) count.Map(count.Values(_conv));
         if (_options.Padding == ChannelPadding.Circular && KernelSize > 1)
         {
@@ -187,13 +187,11 @@ public sealed class EfficientChannelAttention : GateModule
     };
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
+    protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean;
 
-    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean;
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
         Tensor squeezed = pooled.Mean.view(-1, 1, Channels);
         if (_conv2 is not null) squeezed = _options.Activation.Apply(_conv.call(squeezed));
@@ -206,7 +204,7 @@ public sealed class EfficientChannelAttention : GateModule
         return _options.Gate.Apply((_conv2 ?? _conv).call(squeezed)).view(-1, Channels, 1, 1);
     }
 
-    internal override void BuildInferenceProgram(GateProgram program)
+    void IInferenceGate.Describe(IInferenceProgram program)
     {
         if (_conv2 is null) program.Neighbours(_conv, _options.Padding == ChannelPadding.Circular, _options.Gate);
         else program.MarkUnsupported();

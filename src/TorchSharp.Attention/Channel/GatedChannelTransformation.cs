@@ -52,7 +52,7 @@ public sealed record GatedChannelTransformationOptions : AttentionOptions
 /// It starts as the identity by itself (α = 1, γ = β = 0), with every <see cref="AttentionInitialization"/>, so
 /// <see cref="AttentionInitialization.Identity"/> adds no scale of its own. γ learns from the first step.
 /// </remarks>
-public sealed class GatedChannelTransformation : GateModule
+public sealed class GatedChannelTransformation : GateModule, IChannelGate
 {
     [ComponentName(Name = "embedding")]
     private readonly Parameter _embedding;
@@ -127,11 +127,9 @@ public sealed class GatedChannelTransformation : GateModule
         ? input.square().sum([2, 3], keepdim: true).Plus(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
 
-    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
         => Embed(_norm == GctNorm.L2 ? pooled.Squares.Plus(_epsilon).sqrt() : pooled.Magnitudes);
 
     private Tensor Embed(Tensor size)

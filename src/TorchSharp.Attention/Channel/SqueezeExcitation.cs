@@ -65,7 +65,7 @@ public sealed record SqueezeExcitationOptions : AttentionOptions
 /// Hu, Shen, Sun: "Squeeze-and-Excitation Networks", 2017, arXiv:1709.01507.
 /// <see cref="AttentionInitialization.Paper"/>: Kaiming normal weights, zero biases, as the paper trains its networks.
 /// </remarks>
-public sealed class SqueezeExcitation : GateModule
+public sealed class SqueezeExcitation : GateModule, IChannelGate, IInferenceGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
 
@@ -100,7 +100,7 @@ public sealed class SqueezeExcitation : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
+        long channels = ChannelSummary.Count(this, count, input);
         if (_options.MaxPool)
         {
             count.Combine(channels, channels, channels);
@@ -116,13 +116,11 @@ public sealed class SqueezeExcitation : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Bottleneck("fc1", _options.Bias, "fc2");
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
+    protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
-    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
         if (_bn is null && !_options.MaxPool && pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) is { } gate) return gate;
         Tensor squeezed = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
@@ -131,7 +129,7 @@ public sealed class SqueezeExcitation : GateModule
         return _options.Gate.Apply(pooled.Layer(_fc2, _options.Activation.Apply(hidden)));
     }
 
-    internal override void BuildInferenceProgram(GateProgram program)
+    void IInferenceGate.Describe(IInferenceProgram program)
         => program.Average(_options.MaxPool).Dense(_fc1, _bn, _options.Activation).Dense(_fc2, _options.Gate);
 
     /// <inheritdoc/>

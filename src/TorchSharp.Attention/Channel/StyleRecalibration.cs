@@ -49,7 +49,7 @@ public sealed record StyleRecalibrationOptions : AttentionOptions
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, <c>cfc</c> zero, so that the gate is one half;
 /// <see cref="AttentionInitialization.Default"/>: as a layer of two inputs, uniform ±1/√2.
 /// </remarks>
-public sealed class StyleRecalibration : GateModule
+public sealed class StyleRecalibration : GateModule, IChannelGate
 {
     private static readonly Scalar Epsilon = 1e-5.ToScalar();
 
@@ -77,7 +77,7 @@ public sealed class StyleRecalibration : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long channels = ChannelSummary.Count(count, input, RequiredStatistics);
+        long channels = ChannelSummary.Count(this, count, input);
         count.Map(channels);
         count.Map(channels);
         count.Map(channels);
@@ -92,13 +92,11 @@ public sealed class StyleRecalibration : GateModule
     public override ChannelLayout? ChannelLayout => ChannelLayout.Of(("cfc", 0)).And(ChannelLayout.Norm("bn"));
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input) => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics));
+    protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(this);
+    ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations;
 
-    internal override ChannelStatistics RequiredStatistics => ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations;
-
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
         Tensor mean = pooled.Mean;
         using Scalar share = (1.0 / Math.Max(1, pooled.Positions - (_options.Unbiased ? 1 : 0))).ToScalar();

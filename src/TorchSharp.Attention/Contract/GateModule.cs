@@ -1,3 +1,4 @@
+using TorchSharp.Attention.Kernels;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
@@ -33,7 +34,7 @@ public abstract class GateModule : AttentionModule
     protected abstract Tensor ComputeGate(Tensor input);
 
     /// <inheritdoc/>
-    protected override Tensor Attend(Tensor input) => DropElements(FusedGate.TryRun(this, input, overwrite: false) ?? AttendComposed(input));
+    protected override Tensor Attend(Tensor input) => DropElements(TryFuse(input) ?? AttendComposed(input));
 
     /// <summary>The refined map by libtorch's operations.</summary>
     private protected virtual Tensor AttendComposed(Tensor input) => input.mul(EffectiveGate(input));
@@ -41,30 +42,13 @@ public abstract class GateModule : AttentionModule
     /// <summary>The refined map by libtorch's operations, for a comparison.</summary>
     internal Tensor Composed(Tensor input) => AttendComposed(input);
 
-    /// <summary>How the gate decomposes for the fused kernels; null where it does not. One that does overrides what its parts name.</summary>
-    internal virtual GateParts? Decompose() => null;
-
-    /// <summary>What <see cref="ExciteChannels"/> needs.</summary>
-    internal virtual ChannelStatistics RequiredStatistics => ChannelStatistics.Nothing;
-
-    /// <summary>The gate, (N, C, 1, 1), of pooled channels, before the identity start's blend.</summary>
-    internal virtual Tensor ExciteChannels(ChannelSummary pooled) => throw new NotSupportedException($"{GetName()} has no channel gate.");
-
-    /// <summary>The gate, (N, 1, H, W), of pooled positions, (N, 2, H, W): mean and maximum over channels; before the identity start's blend.</summary>
-    internal virtual Tensor ExcitePositions(Tensor pooled) => throw new NotSupportedException($"{GetName()} has no spatial gate.");
-
     /// <summary>
-    /// The same as <see cref="ExciteChannels"/> or <see cref="ExcitePositions"/> in evaluation, as steps for a kernel that does all of the gate in
-    /// one go; a module without such steps runs its layers.
+    /// The only way into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the composed
+    /// operations must run. With a norm, in training, the map that is refined is norm(input). With a residual, the result is
+    /// max(refined + residual, 0).
     /// </summary>
-    internal virtual void BuildInferenceProgram(GateProgram program) => program.MarkUnsupported();
-
-    /// <summary>How factors of an element's channel, position, row or column become the gate; null where it does not come about so.</summary>
-    internal virtual GateCombination? Combination => null;
-
-    /// <summary>The factors of <see cref="Combination"/>, before the identity start's blend.</summary>
-    internal virtual CombinationFactors ComputeFactors(PooledMap read)
-        => throw new NotSupportedException($"{GetName()} has no factors.");
+    private Tensor? TryFuse(Tensor input, Tensor? residual = null, Modules.BatchNorm2d? norm = null, bool overwrite = false)
+        => FusedGate.TryRun(this, input, overwrite, residual, norm);
 
     /// <summary>Refines a map that is nobody else's: in inference it may be written over. Otherwise the same as a call.</summary>
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
@@ -79,7 +63,7 @@ public abstract class GateModule : AttentionModule
         if (HasHooks || (training && Options is not { Dropout: 0, AttentionDropPath: 0 })) return null;
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
-        return FusedGate.TryRun(this, input, overwrite: false, residual)?.MoveToOuterDisposeScope();
+        return TryFuse(input, residual)?.MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -95,7 +79,7 @@ public abstract class GateModule : AttentionModule
 
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
-        return FusedGate.TryRun(this, norm, input, residual)?.MoveToOuterDisposeScope();
+        return TryFuse(input, residual, norm)?.MoveToOuterDisposeScope();
     }
 
     private Tensor? TryOwned(Tensor input, Tensor? residual)
@@ -103,7 +87,7 @@ public abstract class GateModule : AttentionModule
         if (training || HasHooks || is_grad_enabled()) return null;
         CheckInput(input);
         using DisposeScope scope = NewDisposeScope();
-        Tensor? output = FusedGate.TryRun(this, input, overwrite: true, residual);
+        Tensor? output = TryFuse(input, residual, overwrite: true);
         return (ReferenceEquals(output, input) ? input.alias() : output)?.MoveToOuterDisposeScope();
     }
 

@@ -83,7 +83,7 @@ internal static class MapReading
             return spatialFirst ? (cbam.SpatialHalf, cbam.ChannelHalf, true, false) : (cbam.ChannelHalf, cbam.SpatialHalf, false, true);
         }
 
-        return gate.Decompose() is { Channel: { } channel, Spatial: { } spatial } ? (channel, spatial, false, false) : null;
+        return GateParts.Of(gate) is { Channel: { } channel, Spatial: { } spatial } ? (channel.Module, spatial.Module, false, false) : null;
     }
 
     /// <summary>A factor that broadcasts to the input, by what it tells apart.</summary>

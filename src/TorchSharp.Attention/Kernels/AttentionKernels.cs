@@ -1,3 +1,5 @@
+using TorchSharp.Attention.Kernels;
+
 namespace TorchSharp.Attention;
 
 /// <summary>

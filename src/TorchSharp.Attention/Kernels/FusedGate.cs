@@ -6,14 +6,14 @@
 //   inference, one parallel region        FusedGate.Infer, InferenceGateKernel         Inference/
 //   inference, pool, layers, apply        FusedGate.Infer, GatePass                    Layers/
 //   training                              FusedGate.Train, GateAutograd, GateBackward  Training/
-//   training after a deferred batch norm  FusedGate.TryRun(norm), DeferredBatchNorm    Training/
+//   training after a deferred batch norm  FusedGate.TryRunAfterNorm, DeferredBatchNorm Training/
 //   element-wise combinations             CombinedGate                                 Combinations/
 //   add and ReLU without attention        ResidualBlock.AddRectified, GatePass
 // Engine/ has the loops, vectors, memory and threads; Formulas/ has one method At per formula.
 
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// A gate on the kernels: the map is read once for each pooling and written once. Tiny tensors between the passes (the layers that turn
@@ -30,10 +30,15 @@ internal static class FusedGate
     /// <summary>Inference by separate passes uses the kernels for maps of at least this many values. Tests set it to 0.</summary>
     internal static long SmallestInferred { get; set; } = 12 * 1024;
 
-    /// <summary>The refined map, or null where the composed operations must do it.</summary>
-    public static Tensor? TryRun(GateModule module, Tensor input, bool overwrite, Tensor? residual = null)
+    /// <summary>
+    /// The refined map, or null where the composed operations must do it. With a norm, in training, the refined map is that of norm(input), whose
+    /// output is not written. With a residual, the result is max(refined + residual, 0).
+    /// </summary>
+    public static Tensor? TryRun(
+        GateModule module, Tensor input, bool overwrite, Tensor? residual = null, Modules.BatchNorm2d? norm = null)
     {
-        if (!AttentionKernels.Enabled) return null;
+        if (!AttentionKernels.Enabled || module is not IFusableGate) return null;
+        if (norm is not null) return TryRunAfterNorm(module, norm, input, residual);
         return AttentionKernels.Checked ? RunChecked(module, input, overwrite, residual) : Run(module, input, overwrite, residual);
     }
 
@@ -42,7 +47,11 @@ internal static class FusedGate
 
     private static Tensor? Run(GateModule module, Tensor input, bool overwrite, Tensor? residual)
     {
-        if (module.Decompose() is not { } parts) return CombinedGate.TryRun(module, input, overwrite, residual);
+        if (GateParts.Of(module) is not { } parts)
+        {
+            return module is ICombinedGate { IsCombined: true } combined ? CombinedGate.TryRun(combined, input, overwrite, residual) : null;
+        }
+
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
@@ -51,14 +60,10 @@ internal static class FusedGate
         return learns && view.Elements >= SmallestTrained && !Hooks.AnyWithin(module) ? Train(pass, input, residual) : null;
     }
 
-    /// <summary>
-    /// The gate in training behind a norm, or with a residual the end of a block, max(gate(norm(z)) + residual, 0), without writing what the norm
-    /// makes; null where they must run one by one.
-    /// </summary>
-    public static Tensor? TryRun(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+    private static Tensor? TryRunAfterNorm(GateModule module, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
     {
-        if (!AttentionKernels.Enabled || !is_grad_enabled() || module.Decompose() is not { Channel: { } channel } parts) return null;
-        if ((channel.RequiredStatistics & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0 || !Fits(module, parts))
+        if (!is_grad_enabled() || GateParts.Of(module) is not { Channel: { } channel } parts) return null;
+        if ((channel.Statistics & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0 || !Fits(module, parts))
         {
             return null;
         }
@@ -92,7 +97,7 @@ internal static class FusedGate
     public static bool Learns(GateModule module, Tensor input) => is_grad_enabled() && (input.requires_grad || HasGradients(module));
 
     /// <summary>Hooks on a half, and drops of its own, need its own forward.</summary>
-    private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel) && FitsHalf(module, parts.Spatial);
+    private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel?.Module) && FitsHalf(module, parts.Spatial?.Module);
 
     private static bool FitsHalf(GateModule module, GateModule? half)
         => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, AttentionDropPath: 0 });
@@ -159,26 +164,26 @@ internal static class FusedGate
         if (pass.Parts.Channel is { } first)
         {
             pass.PooledChannels = PoolChannelsFunction.apply(input, pass);
-            if ((channel = ChannelGate(first, pass.PooledChannels, pass.View)) is null) throw NotKept(first);
+            if ((channel = ChannelGate(first, pass.PooledChannels, pass.View)) is null) throw NotKept(first.Module);
         }
 
         if (pass.Parts.Spatial is { } second)
         {
             pass.PooledPositions = PoolPositionsFunction.apply(input, channel!, pass);
             pass.PooledNeedsGradient = pass.PooledPositions.requires_grad;
-            if ((spatial = SpatialGate(second, pass.PooledPositions, pass.View)) is null) throw NotKept(second);
+            if ((spatial = SpatialGate(second, pass.PooledPositions, pass.View)) is null) throw NotKept(second.Module);
         }
 
         return ApplyFunction.apply(input, channel!, spatial!, residual!, pass);
     }
 
     /// <summary>(N, C, 1, 1) in float32; null where the gate has another type than the map.</summary>
-    private static Tensor? ChannelGate(GateModule half, Tensor stacked, MapView view)
-        => Plain(IdentityStart.Blend(half.ExciteChannels(ChannelSummary.Of(stacked, view)), half.StartScale), view);
+    private static Tensor? ChannelGate(IChannelGate half, Tensor stacked, MapView view)
+        => Plain(GateParts.Excite(half, PooledLayers.Summarize(stacked, view)), view);
 
     /// <summary>(N, 1, H, W) in float32; null where the gate has another type than the map.</summary>
-    private static Tensor? SpatialGate(GateModule half, Tensor pooled, MapView view)
-        => Plain(IdentityStart.Blend(half.ExcitePositions(view.IsBFloat16 ? pooled.to_type(ScalarType.BFloat16) : pooled), half.StartScale), view);
+    private static Tensor? SpatialGate(ISpatialGate half, Tensor pooled, MapView view)
+        => Plain(GateParts.Excite(half, view.IsBFloat16 ? pooled.to_type(ScalarType.BFloat16) : pooled), view);
 
     private static Tensor? Plain(Tensor gate, MapView view) => gate.dtype == view.Type ? gate.to_type(ScalarType.Float32).contiguous() : null;
 }

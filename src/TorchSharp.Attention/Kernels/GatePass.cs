@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// One forward pass of a gate over one map, and what its backward pass hands from step to step. The backward steps run in the opposite
@@ -43,7 +43,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     public DerivedGradients? Derived { get; set; }
 
     /// <summary>The gate's modules, for messages.</summary>
-    public string Name => string.Join(" and ", new[] { Parts.Channel, Parts.Spatial }.OfType<GateModule>().Select(half => $"{half.GetName()}({half.Channels})"));
+    public string Name => string.Join(" and ", new IFusableGate?[] { Parts.Channel, Parts.Spatial }.OfType<IFusableGate>().Select(half => $"{half.Module.GetName()}({half.Module.Channels})"));
 
     /// <summary>Compares the input's gradient, of all steps together, with what libtorch's operations make of it.</summary>
     public void CheckInputGradient(Tensor map, Tensor? gradient)
@@ -86,7 +86,7 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     /// <summary>Mean and, where the gate reads one, a second value of each channel, (1 or 2, N, C, 1, 1) in float32.</summary>
     public Tensor PoolChannels(Tensor input)
     {
-        ChannelStatistics reads = Parts.Channel!.RequiredStatistics;
+        ChannelStatistics reads = Parts.Channel!.Statistics;
         Tensor pooled = MapView.New([ChannelPooling.Results(reads), View.Batch, View.Channels, 1, 1]);
         if (Norm is null) ChannelPooling.Run(View, reads, MapView.Pointer(pooled));
         else DeferredBatchNorm.Pool(View, reads, MapView.Pointer(pooled));

@@ -88,7 +88,7 @@ public sealed record BamOptions : AttentionOptions
 /// use the running statistics.
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, Kaiming normal convolutions of the spatial branch.
 /// </remarks>
-public sealed class Bam : GateModule
+public sealed class Bam : GateModule, ICombinedGate
 {
     [ComponentName(Name = "channel")]
     private readonly ChannelBranch _channel;
@@ -136,10 +136,10 @@ public sealed class Bam : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateCombination? Combination => _mix;
+    GateCombination ICombinedGate.Combination => _mix;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(_channel.call(read.Channels.Mean), _spatial.call(read.Map));
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(_channel.call(pooled.Channels.Mean), _spatial.call(pooled.Map));
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _spatial.InitializeAsReleased();

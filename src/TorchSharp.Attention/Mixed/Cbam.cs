@@ -116,7 +116,7 @@ public sealed record CbamOptions : AttentionOptions
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, see both halves.
 /// <see cref="AttentionInitialization.Identity"/>: both halves start at one, <c>channel.alpha</c> and <c>spatial.alpha</c>.
 /// </remarks>
-public sealed class Cbam : GateModule
+public sealed class Cbam : GateModule, IGatePair, ICombinedGate
 {
     [ComponentName(Name = "channel")]
     private readonly ChannelAttention _channel;
@@ -155,13 +155,18 @@ public sealed class Cbam : GateModule
         _ => input.mul(_channel.EffectiveGate(input)).mul(_spatial.EffectiveGate(input)),
     };
 
-    internal override GateCombination? Combination => _order == CbamOrder.Parallel ? _parallel : null;
+    bool IGatePair.IsPair => _order == CbamOrder.ChannelFirst;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read) => new(
-        IdentityStart.Blend(_channel.ExciteChannels(read.Channels), _channel.StartScale),
-        IdentityStart.Blend(_spatial.ExcitePositions(read.Positions), _spatial.StartScale));
+    IChannelGate IGatePair.Channel => _channel;
 
-    internal override GateParts? Decompose() => _order == CbamOrder.ChannelFirst ? new(_channel, _spatial) : null;
+    ISpatialGate IGatePair.Spatial => _spatial;
+
+    bool ICombinedGate.IsCombined => _order == CbamOrder.Parallel;
+
+    GateCombination ICombinedGate.Combination => _parallel;
+
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(GateParts.Excite(_channel, pooled.Channels), GateParts.Excite(_spatial, pooled.Positions));
 
     private protected override void CountFunctions(FunctionCount count, Tensor input)
     {

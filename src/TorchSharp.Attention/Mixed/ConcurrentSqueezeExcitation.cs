@@ -112,7 +112,7 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
 /// arXiv:1803.02579; "Recalibrating Fully Convolutional Networks with Spatial and Channel 'Squeeze &amp; Excitation' Blocks",
 /// 2018, arXiv:1808.08127. <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's own start.
 /// </remarks>
-public sealed class ConcurrentSqueezeExcitation : GateModule
+public sealed class ConcurrentSqueezeExcitation : GateModule, IChannelGate, ICombinedGate
 {
     [ComponentName(Name = "cSE")]
     private readonly SqueezeExcitation? _channel;
@@ -159,21 +159,26 @@ public sealed class ConcurrentSqueezeExcitation : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => _options.Parts switch
     {
-        ScseParts.Channel => ExciteChannels(ChannelSummary.Of(input, RequiredStatistics)),
+        ScseParts.Channel => ChannelSummary.Excite(this, input),
         ScseParts.Spatial => ExcitePositionsOf(input),
         _ => GateCombination.Compose(this, input),
     };
 
-    internal override GateParts? Decompose() => _options.Parts == ScseParts.Channel ? new(this) : null;
+    /// <summary>The channel half, where the settings have one.</summary>
+    private IChannelGate ChannelHalf => _channel!;
 
-    internal override ChannelStatistics RequiredStatistics => _channel?.RequiredStatistics ?? ChannelStatistics.Nothing;
+    bool IChannelGate.IsChannelGate => _options.Parts == ScseParts.Channel;
 
-    internal override Tensor ExciteChannels(ChannelSummary pooled) => _channel!.ExciteChannels(pooled);
+    ChannelStatistics IChannelGate.Statistics => ChannelHalf.Statistics;
 
-    internal override GateCombination? Combination => _options.Parts == ScseParts.Both ? _options.Merge == ScseMerge.Maximum ? _larger : _sum : null;
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled) => ChannelHalf.ExciteChannels(pooled);
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(ExciteChannels(read.Channels), ExcitePositionsOf(read.Map));
+    bool ICombinedGate.IsCombined => _options.Parts == ScseParts.Both;
+
+    GateCombination ICombinedGate.Combination => _options.Merge == ScseMerge.Maximum ? _larger : _sum;
+
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(ChannelHalf.ExciteChannels(pooled.Channels), ExcitePositionsOf(pooled.Map));
 
     private Tensor ExcitePositionsOf(Tensor input) => _options.Gate.Apply(_spatial!.call(input));
 

@@ -87,7 +87,7 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
 /// Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021, arXiv:2103.02907.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class CoordinateAttention : GateModule
+public sealed class CoordinateAttention : GateModule, ICombinedGate
 {
     [ComponentName(Name = "conv1")]
     private readonly Conv2d _conv1;
@@ -144,15 +144,15 @@ public sealed class CoordinateAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateCombination? Combination => _mix;
+    GateCombination ICombinedGate.Combination => _mix;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
     {
-        Tensor hidden = _conv1.call(read.Strips);
+        Tensor hidden = _conv1.call(pooled.Strips);
         if (_bn1 is not null) hidden = _bn1.CallAnyBatch(hidden);
         hidden = _options.Activation.Apply(hidden);
-        Tensor rows = _options.Gate.Apply(_convH.call(hidden.narrow(2, 0, read.Height)));
-        Tensor columns = _options.Gate.Apply(_convW.call(hidden.narrow(2, read.Height, read.Width).transpose(2, 3)));
+        Tensor rows = _options.Gate.Apply(_convH.call(hidden.narrow(2, 0, pooled.Height)));
+        Tensor columns = _options.Gate.Apply(_convW.call(hidden.narrow(2, pooled.Height, pooled.Width).transpose(2, 3)));
         return new(rows, columns);
     }
 }

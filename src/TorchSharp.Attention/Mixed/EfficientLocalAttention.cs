@@ -73,7 +73,7 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
 /// code; copies in circulation share one convolution and norm between both axes, the paper's equations do not.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class EfficientLocalAttention : GateModule
+public sealed class EfficientLocalAttention : GateModule, ICombinedGate
 {
     [ComponentName(Name = "conv_h")]
     private readonly Conv2d _convH;
@@ -126,10 +126,10 @@ public sealed class EfficientLocalAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateCombination? Combination => _mix;
+    GateCombination ICombinedGate.Combination => _mix;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(Strip(read.Rows, _convH, _normH), Strip(read.Columns, _convW, _normW));
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(Strip(pooled.Rows, _convH, _normH), Strip(pooled.Columns, _convW, _normW));
 
     private Tensor Strip(Tensor strip, Conv2d conv, GroupNorm norm)
     {

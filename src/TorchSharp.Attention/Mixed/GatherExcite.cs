@@ -151,7 +151,7 @@ public sealed record GatherExciteOptions : AttentionOptions
 /// nearest places stretch again.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class GatherExcite : GateModule
+public sealed class GatherExcite : GateModule, IChannelGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
 
@@ -216,11 +216,11 @@ public sealed class GatherExcite : GateModule
     }
 
     /// <summary>Over the whole map and without parameters, gathering is pooling.</summary>
-    internal override GateParts? Decompose() => _gather is null && _options.Extent == 0 ? new(this) : null;
+    bool IChannelGate.IsChannelGate => _gather is null && _options.Extent == 0;
 
-    internal override ChannelStatistics RequiredStatistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
+    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
-    internal override Tensor ExciteChannels(ChannelSummary pooled)
+    Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
         Tensor gathered = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         return _options.Gate.Apply(_mlp is null ? gathered : _mlp.call(gathered));

@@ -88,7 +88,7 @@ public sealed record LightCbamOptions : AttentionOptions
 /// <see cref="AttentionInitialization.Paper"/>: as in <see cref="SqueezeExcitation"/> and <see cref="SpatialAttention"/>.
 /// <see cref="AttentionInitialization.Identity"/>: both halves start at one, <c>channel.alpha</c> and <c>spatial.alpha</c>.
 /// </remarks>
-public sealed class LightCbam : GateModule
+public sealed class LightCbam : GateModule, IGatePair
 {
     [ComponentName(Name = "channel")]
     private readonly SqueezeExcitation _channel;
@@ -117,7 +117,9 @@ public sealed class LightCbam : GateModule
     /// <inheritdoc/>
     private protected override Tensor AttendComposed(Tensor input) => _spatial.call(_channel.call(input));
 
-    internal override GateParts? Decompose() => new(_channel, _spatial);
+    IChannelGate IGatePair.Channel => _channel;
+
+    ISpatialGate IGatePair.Spatial => _spatial;
 
     /// <summary>The halves are called, and count themselves.</summary>
     private protected override void CountFunctions(FunctionCount count, Tensor input)

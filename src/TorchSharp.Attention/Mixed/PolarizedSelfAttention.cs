@@ -127,7 +127,7 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, queries and values Kaiming normal of the fan-in, the rest
 /// PyTorch's own start.
 /// </remarks>
-public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
+public sealed class PolarizedSelfAttention : GateModule, ICombinedGate, IFunctionalCost
 {
     internal const int BottleneckReduction = 4;
 
@@ -199,12 +199,12 @@ public sealed class PolarizedSelfAttention : GateModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateCombination? Combination => _options.Layout == PolarizedLayout.Sequential ? _product : _sum;
+    GateCombination ICombinedGate.Combination => _options.Layout == PolarizedLayout.Sequential ? _product : _sum;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
     {
-        Tensor channel = ChannelGate(read.Map);
-        return new(channel, SpatialGate(_options.Layout == PolarizedLayout.Sequential ? read.Map.mul(channel) : read.Map));
+        Tensor channel = ChannelGate(pooled.Map);
+        return new(channel, SpatialGate(_options.Layout == PolarizedLayout.Sequential ? pooled.Map.mul(channel) : pooled.Map));
     }
 
     /// <inheritdoc/>

@@ -35,7 +35,7 @@ public sealed record SimAmOptions : AttentionOptions
 /// Yang, Zhang, Li, Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", 2021, ICML (PMLR
 /// 139; no arXiv id). There is nothing to initialise; <see cref="AttentionInitialization.Identity"/> adds its <c>alpha</c>.
 /// </remarks>
-public sealed class SimAm : GateModule
+public sealed class SimAm : GateModule, ICombinedGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
     private static readonly GateCombination _mix = new(CombinationKind.Energy, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations);
@@ -77,10 +77,10 @@ public sealed class SimAm : GateModule
         return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).Plus(Half).sigmoid();
     }
 
-    internal override GateCombination? Combination => _mix;
+    GateCombination ICombinedGate.Combination => _mix;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(read.Channels.Mean, Precision(read.Channels.SquaredDeviations, read.Channels.Positions));
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(pooled.Channels.Mean, Precision(pooled.Channels.SquaredDeviations, pooled.Channels.Positions));
 
     /// <summary>1 / (4 (v + λ)).</summary>
     private Tensor Precision(Tensor squares, long positions)

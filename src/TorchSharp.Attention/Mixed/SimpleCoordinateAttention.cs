@@ -59,7 +59,7 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
 /// timm's <c>scoord</c>, no paper of its own; after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design",
 /// 2021, arXiv:2103.02907. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a linear layer.
 /// </remarks>
-public sealed class SimpleCoordinateAttention : GateModule
+public sealed class SimpleCoordinateAttention : GateModule, ICombinedGate
 {
     [ComponentName(Name = "fc1")]
     private readonly Linear _fc1;
@@ -113,15 +113,17 @@ public sealed class SimpleCoordinateAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        (Tensor rows, Tensor columns, _) = ComputeFactors(new PooledMap(input, _mix));
+        (Tensor rows, Tensor columns, _) = ((ICombinedGate)this).ComputeFactors(new PooledMap(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.Plus(columns));
         return _options.Residual ? gate.Plus(Scalars.One) : gate;
     }
 
-    internal override GateCombination? Combination => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+    bool ICombinedGate.IsCombined => _options.Gate == GateFunction.Sigmoid;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(Strip(read.Rows.squeeze(3), _fcH).unsqueeze(3), Strip(read.Columns.squeeze(2), _fcW).unsqueeze(2));
+    GateCombination ICombinedGate.Combination => _mix;
+
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(Strip(pooled.Rows.squeeze(3), _fcH).unsqueeze(3), Strip(pooled.Columns.squeeze(2), _fcW).unsqueeze(2));
 
     /// <summary>(N, C, length) to the same shape.</summary>
     private Tensor Strip(Tensor strip, Linear head)

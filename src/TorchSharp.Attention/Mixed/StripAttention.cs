@@ -56,7 +56,7 @@ public sealed record StripAttentionOptions : AttentionOptions
 /// timm's <c>strip</c>, no paper of its own; strips after Hou, Zhang, Cheng, Feng: "Strip Pooling: Rethinking Spatial Pooling for
 /// Scene Parsing", 2020, arXiv:2003.13328. <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
 /// </remarks>
-public sealed class StripAttention : GateModule
+public sealed class StripAttention : GateModule, ICombinedGate
 {
     [ComponentName(Name = "conv_h")]
     private readonly Conv2d? _convH;
@@ -100,13 +100,15 @@ public sealed class StripAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        (Tensor rows, Tensor columns, _) = ComputeFactors(new PooledMap(input, _mix));
+        (Tensor rows, Tensor columns, _) = ((ICombinedGate)this).ComputeFactors(new PooledMap(input, _mix));
         Tensor gate = _options.Gate.Apply(rows.Plus(columns));
         return _options.Residual ? gate.Plus(Scalars.One) : gate;
     }
 
-    internal override GateCombination? Combination => _options.Gate == GateFunction.Sigmoid ? _mix : null;
+    bool ICombinedGate.IsCombined => _options.Gate == GateFunction.Sigmoid;
 
-    internal override CombinationFactors ComputeFactors(PooledMap read)
-        => new(_convH is null ? read.Rows : _convH.call(read.Rows), _convW is null ? read.Columns : _convW.call(read.Columns));
+    GateCombination ICombinedGate.Combination => _mix;
+
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
+        => new(_convH is null ? pooled.Rows : _convH.call(pooled.Rows), _convW is null ? pooled.Columns : _convW.call(pooled.Columns));
 }

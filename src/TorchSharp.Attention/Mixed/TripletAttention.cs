@@ -62,7 +62,7 @@ public sealed record TripletAttentionOptions : AttentionOptions
 /// Convolutions run along the channels, so the order of channels matters, and the weights do not depend on their number.
 /// <see cref="AttentionInitialization.Paper"/>: as the released networks, convolutions Kaiming normal.
 /// </remarks>
-public sealed class TripletAttention : GateModule
+public sealed class TripletAttention : GateModule, ICombinedGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
     private static readonly Scalar Third = (1.0 / 3).ToScalar();
@@ -112,17 +112,19 @@ public sealed class TripletAttention : GateModule
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => GateCombination.Compose(this, input);
 
-    internal override GateCombination? Combination => _hw is null ? _two : _three;
+    GateCombination ICombinedGate.Combination => _hw is null ? _two : _three;
 
     /// <summary>Each branch pools another axis, which stands second for it.</summary>
-    internal override CombinationFactors ComputeFactors(PooledMap read)
+    CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
     {
         Scalar share = _hw is null ? Half : Third;
-        Tensor rows = cat([read.Rows, read.RowMaxima], 3).permute(0, 3, 2, 1).contiguous();
-        Tensor columns = cat([read.Columns, read.ColumnMaxima], 2).permute(0, 2, 1, 3).contiguous();
+        Tensor rows = cat([pooled.Rows, pooled.RowMaxima], 3).permute(0, 3, 2, 1).contiguous();
+        Tensor columns = cat([pooled.Columns, pooled.ColumnMaxima], 2).permute(0, 2, 1, 3).contiguous();
         return new(
-            _hc.ExcitePositions(rows).mul(share).permute(0, 3, 2, 1),
-            _cw.ExcitePositions(columns).mul(share).permute(0, 2, 1, 3),
-            _hw?.ExcitePositions(read.Positions).mul(share));
+            Excite(_hc, rows).mul(share).permute(0, 3, 2, 1),
+            Excite(_cw, columns).mul(share).permute(0, 2, 1, 3),
+            _hw is null ? null : Excite(_hw, pooled.Positions).mul(share));
+
+        static Tensor Excite(ISpatialGate branch, Tensor maps) => branch.ExcitePositions(maps);
     }
 }

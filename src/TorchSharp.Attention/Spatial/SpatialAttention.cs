@@ -1,5 +1,6 @@
 // CBAM's spatial half. Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
 // The released code stacks [max, mean] and normalises the logit with momentum 0.01; timm stacks [mean, max], momentum 0.1.
+using TorchSharp.Attention.Kernels;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -71,7 +72,7 @@ public sealed record SpatialAttentionOptions : AttentionOptions
 /// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
 /// <see cref="AttentionInitialization.Paper"/>: as the released code, convolution Kaiming normal, the norm's scale zero.
 /// </remarks>
-public sealed class SpatialAttention : GateModule
+public sealed class SpatialAttention : GateModule, ISpatialGate, IInferenceGate
 {
     [ComponentName(Name = "conv")]
     private readonly ConvNorm _conv;
@@ -115,12 +116,9 @@ public sealed class SpatialAttention : GateModule
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeGate(Tensor input)
-        => ExcitePositions(SpatialPooling.Of(input));
+    protected override Tensor ComputeGate(Tensor input) => SpatialPooling.Excite(this, input);
 
-    internal override GateParts? Decompose() => new(null, this);
-
-    internal override Tensor ExcitePositions(Tensor pooled)
+    Tensor ISpatialGate.ExcitePositions(Tensor pooled)
     {
         if (!_conv.HasHooks && _conv.TryFused(pooled, _options.MapOrder) is { } logits) return _options.Gate.Apply(logits);
         Tensor maps = _options.MapOrder switch
@@ -132,7 +130,7 @@ public sealed class SpatialAttention : GateModule
         return _options.Gate.Apply(_conv.call(maps));
     }
 
-    internal override void BuildInferenceProgram(GateProgram program) => _conv.Outline(program, _options);
+    void IInferenceGate.Describe(IInferenceProgram program) => _conv.Describe(program, _options);
 
     /// <inheritdoc/>
     protected override void InitializeAsPaper() => _conv.InitializeAsReleased();
@@ -159,7 +157,7 @@ public sealed class SpatialAttention : GateModule
 
         public bool HasHooks => pre_hooks.Count + post_hooks.Count + module_pre_hooks.Count + module_post_hooks.Count > 0;
 
-        public void Outline(GateProgram program, SpatialAttentionOptions options)
+        public void Describe(IInferenceProgram program, SpatialAttentionOptions options)
         {
             if (HasHooks) program.MarkUnsupported();
             else program.Convolve(_conv2d, _bn, options.MapOrder, options.Gate);

@@ -1,3 +1,4 @@
+using TorchSharp.Attention.Kernels;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;

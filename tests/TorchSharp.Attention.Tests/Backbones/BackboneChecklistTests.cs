@@ -113,7 +113,7 @@ public sealed class BackboneChecklistTests : IDisposable
     [MemberData(nameof(Kinds))]
     public void The_readme_and_the_pages_name_the_network(string kind)
     {
-        string name = Tiny(kind).Create().GetName(), root = ReadmeTests.RepositoryRoot();
+        string name = Tiny(kind).Create().GetName(), root = Repository.Root;
         Assert.Contains($"| `{name}` | ", File.ReadAllText(Path.Combine(root, "README.md")), StringComparison.Ordinal);
         foreach (string page in new[] { "architecture.md", "pruning.md", "weights.md", "modules.md" })
         {

@@ -5,7 +5,7 @@ namespace TorchSharp.Attention.Tests;
 /// <summary>What every kind of attention must have. Each test fails for a new kind that lacks the thing; docs/extending.md has the same list.</summary>
 public sealed class KindChecklistTests
 {
-    private static readonly string Root = ReadmeTests.RepositoryRoot();
+    private static readonly string Root = Repository.Root;
 
     public static TheoryData<string> Kinds => [.. OwnKinds()];
 

@@ -43,7 +43,7 @@ public sealed class FusableGatesTests : IDisposable
         module.eval();
         using IDisposable quiet = no_grad();
         Assert.True(MapView.TryOf(x, out MapView view));
-        bool oneRegion = module.Decompose() is { } parts && InferenceGateKernel.TryRun(parts, view, x, overwrite: false, null) is not null;
+        bool oneRegion = GateParts.Of(module) is { } parts && InferenceGateKernel.TryRun(parts, view, x, overwrite: false, null) is not null;
         return oneRegion ? paths | FusedPaths.OneRegion : paths;
     }
 

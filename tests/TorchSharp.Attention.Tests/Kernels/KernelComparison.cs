@@ -75,14 +75,14 @@ internal static class KernelComparison
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();
         AttentionKernels.Enabled = false;
-        if (exact.Combination is { Kind: CombinationKind.Larger } mix)
+        if (exact is ICombinedGate { IsCombined: true, Combination: { Kind: CombinationKind.Larger } mix } combined)
         {
-            CombinationFactors factors = exact.ComputeFactors(new PooledMap(x, mix));
+            CombinationFactors factors = combined.ComputeFactors(new PooledMap(x, mix));
             return IsClear(factors.First, factors.Second);
         }
 
-        if (exact.Decompose() is not { Channel: { } channels, Spatial: not null }) return true;
-        Tensor gated = x.mul(channels.EffectiveGate(x));
+        if (GateParts.Of(exact) is not { Channel: { } channels, Spatial: not null }) return true;
+        Tensor gated = x.mul(channels.Module.EffectiveGate(x));
         return IsClear(gated.amax([1], keepdim: true), gated);
     }
 

@@ -1,3 +1,4 @@
+using TorchSharp.Attention.Kernels;
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;

@@ -10,13 +10,24 @@ internal readonly struct ChannelSummary
     private readonly Tensor? _mean;
     private readonly Tensor? _second;
     private readonly Tensor? _stacked;
+    private readonly IPooledLayers? _layers;
 
-    private ChannelSummary(long positions, Tensor? mean, Tensor? second, Tensor? stacked)
+    private ChannelSummary(long positions, Tensor? mean, Tensor? second)
     {
         Positions = positions;
         _mean = mean;
         _second = second;
+    }
+
+    /// <summary>Of channels that the kernels have pooled.</summary>
+    /// <param name="positions">Positions of the map.</param>
+    /// <param name="stacked">The statistics, (1 or 2, N, C, 1, 1), in the type of the map.</param>
+    /// <param name="layers">The kernels' layers.</param>
+    public ChannelSummary(long positions, Tensor stacked, IPooledLayers layers)
+    {
+        Positions = positions;
         _stacked = stacked;
+        _layers = layers;
     }
 
     /// <summary>Positions of the map.</summary>
@@ -44,12 +55,16 @@ internal readonly struct ChannelSummary
             : reads.HasFlag(ChannelStatistics.Squares) ? map.square().sum([2, 3], keepdim: true)
             : reads.HasFlag(ChannelStatistics.Magnitudes) ? map.abs().sum([2, 3], keepdim: true)
             : null;
-        return new ChannelSummary(map.size(2) * map.size(3), mean, second, null);
+        return new ChannelSummary(map.size(2) * map.size(3), mean, second);
     }
 
-    /// <summary>The functions of <see cref="Of(Tensor, ChannelStatistics)"/>; returns the number of pooled channels.</summary>
-    public static long Count(FunctionCount count, Tensor map, ChannelStatistics reads)
+    /// <summary>The gate of a map, (N, C, 1, 1), by libtorch's operations, before the blend of the identity initialization.</summary>
+    public static Tensor Excite(IChannelGate gate, Tensor map) => gate.ExciteChannels(Of(map, gate.Statistics));
+
+    /// <summary>Counts the functions that pool a map for a gate; returns the number of pooled channels.</summary>
+    public static long Count(IChannelGate gate, FunctionCount count, Tensor map)
     {
+        ChannelStatistics reads = gate.Statistics;
         long values = map.numel(), channels = map.size(0) * map.size(1);
         count.Reduce(values, channels);
         if (reads.HasFlag(ChannelStatistics.SquaredDeviations)) count.Combine(values, values, channels);
@@ -57,10 +72,6 @@ internal readonly struct ChannelSummary
         if (reads != ChannelStatistics.Mean) count.Reduce(values, channels);
         return channels;
     }
-
-    /// <summary>From the kernel's stacked results, (1 or 2, N, C, 1, 1).</summary>
-    public static ChannelSummary Of(Tensor stacked, MapView view)
-        => new(view.Positions, null, null, view.IsBFloat16 ? stacked.to_type(ScalarType.BFloat16) : stacked);
 
     /// <summary>What was read, one tensor each.</summary>
     public IEnumerable<Tensor> Parts(ChannelStatistics reads) => reads == ChannelStatistics.Mean ? [Mean] : [Mean, Second];
@@ -70,19 +81,13 @@ internal readonly struct ChannelSummary
     /// preparation.
     /// </summary>
     public Tensor Layer(Modules.Conv2d convolution, Tensor pooled)
-    {
-        if (_stacked is null || Hooks.Any(convolution)) return convolution.call(pooled);
-        Tensor weight = convolution.weight!;
-        long rows = pooled.size(0), outputs = weight.size(0);
-        if (FewRowsProduct.TryRun(pooled, rows, weight, convolution.bias) is { } product) return product;
-        return nn.functional.linear(pooled.view(rows, -1), weight.view(outputs, -1), convolution.bias).view(rows, outputs, 1, 1);
-    }
+        => _layers is null || Hooks.Any(convolution) ? convolution.call(pooled) : _layers.Convolve(convolution, pooled);
 
     /// <summary>
     /// The gate σ(W₂ δ(W₁ mean + b₁) + b₂) in training, or of both branches' sum; null where the layers must run.
     /// </summary>
     public Tensor? Bottleneck(Modules.Conv2d first, GateActivation activation, Modules.Conv2d second, GateFunction gate)
-        => _stacked is null ? null : BottleneckGate.TryRun(_stacked, first, activation, second, gate);
+        => _layers?.Bottleneck(_stacked!, first, activation, second, gate);
 
     /// <summary>
     /// M(mean) + M(maximum), M(z) = W₂ δ(W₁ z). From the kernels both go through W₁ together and through W₂ as a sum, which is

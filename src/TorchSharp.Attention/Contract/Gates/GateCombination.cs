@@ -72,8 +72,8 @@ internal sealed record GateCombination(
     }
 
     /// <summary>The gate of a map from end to end by libtorch's operations.</summary>
-    public static Tensor Compose(GateModule module, Tensor input)
-        => module.Combination!.Compose(input, module.ComputeFactors(new PooledMap(input, module.Combination)));
+    public static Tensor Compose(ICombinedGate gate, Tensor input)
+        => gate.Combination.Compose(input, gate.ComputeFactors(new PooledMap(input, gate.Combination)));
 }
 
 /// <summary>The factors of a <see cref="GateCombination"/>.</summary>

@@ -36,7 +36,7 @@ internal sealed class PooledMap
     public ChannelSummary Channels => _pooledChannels ?? ChannelSummary.Of(Map, _mix.Channels);
 
     /// <summary>Mean and maximum over channels, (N, 2, H, W).</summary>
-    public Tensor Positions => _pooledPositions ?? cat([Map.mean([1], keepdim: true), Map.amax([1], keepdim: true)], 1);
+    public Tensor Positions => _pooledPositions ?? SpatialPooling.Of(Map);
 
     /// <summary>The means of rows, (N, C, H, 1).</summary>
     public Tensor Rows => _rows ??= _pooledStrips is null ? Map.mean([3], keepdim: true) : RowsOf(_pooledStrips.select(0, 0));

@@ -1,7 +1,7 @@
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>(x, pass) to everything that the gate reads of the map.</summary>
 internal sealed class CombinationPoolFunction : SingleTensorFunction<CombinationPoolFunction>

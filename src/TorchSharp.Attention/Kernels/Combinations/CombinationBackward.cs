@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The backward pass of one mixing gate by kernels. Small tensors are float32.</summary>
 internal sealed unsafe class CombinationBackward : IDisposable

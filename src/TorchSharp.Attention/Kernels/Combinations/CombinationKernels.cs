@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The kernels of one kind of mix; in strips or not.</summary>
 internal abstract class CombinationKernels

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// One forward pass of a mixing gate over one map, and what its backward pass hands from step to step:
@@ -103,7 +103,7 @@ internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, 
     public PooledMap Read(Tensor input, Tensor? pooled)
     {
         if (pooled is null) return new(input, Mix);
-        ChannelSummary? channels = Channels(pooled) is { } c ? ChannelSummary.Of(c, View) : null;
+        ChannelSummary? channels = Channels(pooled) is { } c ? PooledLayers.Summarize(c, View) : null;
         return new(input, Mix, channels, Typed(Strips(pooled)), Typed(Positions(pooled)));
     }
 

@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The mean of each channel over its positions and, where a gate reads one, a second value, in one read of the map.</summary>
 internal static unsafe class ChannelPooling

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// What a kernel reads and writes. A map is <see cref="Matrices"/> matrices of <see cref="Rows"/> × <see cref="Columns"/>, columns contiguous:

@@ -1,6 +1,6 @@
 using System.Runtime.Intrinsics;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>Picks the vector width, storage and layout of a kernel and runs it on all threads.</summary>
 internal static unsafe class MapKernels

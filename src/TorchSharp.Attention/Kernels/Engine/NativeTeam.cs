@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// Runs a kernel on libtorch's own threads. libtorch's idle OpenMP workers spin; a second pool beside them would wait for a core. Where no

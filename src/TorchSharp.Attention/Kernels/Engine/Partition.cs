@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>Cuts counted items into ranges that follow one another, cover all of them and differ in length by one at most.</summary>
 internal static class Partition

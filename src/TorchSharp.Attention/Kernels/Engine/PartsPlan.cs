@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// How a reduction down the columns of a few large samples cuts each sample into parts of whole rows, and where the results of each part stand. The number

@@ -1,7 +1,7 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// The memory of a <see cref="ScratchLayout"/>, from the pool of arrays and back to it. In the checked build every guard holds a pattern that

@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>A buffer within a <see cref="ScratchLayout"/>: where it starts and how long it is, in floats.</summary>
 internal readonly record struct Section(long Start, long Length)

@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>A vector of float32 lanes. The kernels are written once against it; the machine decides which width runs.</summary>
 internal interface ISimd<TSelf>

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>How a map's values lie in memory; arithmetic is float32 always.</summary>
 internal unsafe interface IStorage

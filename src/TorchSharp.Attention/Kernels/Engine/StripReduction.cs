@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The loops that reduce rows and columns of each channel in one read of a map.</summary>
 internal static unsafe class StripReduction<TVector, TStorage, TLayout, TReduction>

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>A <see cref="CombinationKind"/> as arithmetic on vectors: m(x, f, s) and its derivatives.</summary>
 internal interface ICombination

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>y = x · g, g = offset + scale · m(x, f, s).</summary>
 internal readonly unsafe struct Combined<TMix> : IElementwise

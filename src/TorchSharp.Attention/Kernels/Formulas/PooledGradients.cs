@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// What an element gets back from the poolings that it took part in. In strips, rows stand for channels and columns for positions. Nothing is

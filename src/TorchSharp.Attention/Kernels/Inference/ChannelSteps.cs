@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The steps from pooled channels to their gate, each for the part of its results that one thread owns.</summary>
 internal static unsafe class ChannelSteps<TVector>

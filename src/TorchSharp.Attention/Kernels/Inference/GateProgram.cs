@@ -1,7 +1,7 @@
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 internal enum InferenceStepKind
 {
@@ -49,10 +49,10 @@ internal unsafe struct InferenceStep
 }
 
 /// <summary>
-/// What a gate computes between pooling and applying in inference, in a few steps that the kernels know. A module writes it down; whatever is not
-/// float32 on the CPU, is listened to by a hook or normalises by the batch makes the program unfit, and the module's own layers run.
+/// What a gate computes between pooling and applying in inference, in a few steps that the kernels know. A module describes it
+/// through <see cref="IInferenceProgram"/>.
 /// </summary>
-internal sealed unsafe class GateProgram
+internal sealed unsafe class GateProgram : IInferenceProgram
 {
     public const int MostSteps = 4;
 
@@ -99,34 +99,34 @@ internal sealed unsafe class GateProgram
         return program;
     }
 
-    /// <summary>What no step says.</summary>
-    public GateProgram MarkUnsupported()
+    /// <inheritdoc/>
+    public IInferenceProgram MarkUnsupported()
     {
         _fits = false;
         return this;
     }
 
-    /// <summary>(mean + maximum) / 2 as what the next step reads, where a module wants that.</summary>
-    public GateProgram Average(bool wanted)
+    /// <inheritdoc/>
+    public IInferenceProgram Average(bool wanted)
     {
         if (wanted) Next().Kind = InferenceStepKind.Average;
         return this;
     }
 
-    /// <summary>A 1×1 convolution on pooled channels, with a batch norm behind it.</summary>
-    public GateProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation)
+    /// <inheritdoc/>
+    public IInferenceProgram Dense(Conv2d layer, BatchNorm2d? norm, GateActivation activation)
         => Dense(layer, norm, Of(activation), InferenceStepKind.Dense, 1);
 
-    /// <summary>The last layer.</summary>
-    public GateProgram Dense(Conv2d layer, GateFunction gate, bool ofTwoBranches = false)
+    /// <inheritdoc/>
+    public IInferenceProgram Dense(Conv2d layer, GateFunction gate, bool ofTwoBranches = false)
         => Dense(layer, null, Of(gate), InferenceStepKind.Dense, ofTwoBranches ? 2 : 1);
 
-    /// <summary>The first layer of two branches with the same weights, mean and maximum; the branches' sum.</summary>
-    public GateProgram DenseOfBoth(Conv2d layer, GateActivation activation)
+    /// <inheritdoc/>
+    public IInferenceProgram DenseOfBoth(Conv2d layer, GateActivation activation)
         => Dense(layer, null, Of(activation), InferenceStepKind.DenseOfBoth, 1);
 
-    /// <summary>A convolution over channels from one map to one, without a bias.</summary>
-    public GateProgram Neighbours(Conv1d layer, bool circular, GateFunction gate)
+    /// <inheritdoc/>
+    public IInferenceProgram Neighbours(Conv1d layer, bool circular, GateFunction gate)
     {
         if (!_fits || Hooks.Any(layer) || layer.bias is not null || !Holds(layer.weight)) return MarkUnsupported();
         ref InferenceStep step = ref Next();
@@ -138,8 +138,8 @@ internal sealed unsafe class GateProgram
         return this;
     }
 
-    /// <summary>The convolution from pooled positions to the spatial gate.</summary>
-    public GateProgram Convolve(Conv2d layer, BatchNorm2d? norm, SpatialMapOrder order, GateFunction gate)
+    /// <inheritdoc/>
+    public IInferenceProgram Convolve(Conv2d layer, BatchNorm2d? norm, SpatialMapOrder order, GateFunction gate)
     {
         if (!_fits || !PositionConvolution.TryDescribe(_batch, _height, _width, order, layer, norm, out PositionConvolution.Arguments convolution))
         {
@@ -161,7 +161,7 @@ internal sealed unsafe class GateProgram
         if (spatial is not null) PositionAlpha = MapView.Pointer(spatial);
     }
 
-    private GateProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, InferenceStepKind kind, float biasFactor)
+    private IInferenceProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, InferenceStepKind kind, float biasFactor)
     {
         if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return MarkUnsupported();
         if (Math.Max(layer.weight!.size(0), layer.weight.size(1)) > MapView.MostCounted) return MarkUnsupported();

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>y = x · s: a spatial gate alone.</summary>
 internal readonly unsafe struct ApplyPosition : IElementwise
@@ -62,12 +62,13 @@ internal unsafe struct InferenceGateKernel
     /// <summary>The refined map, or null where the gate or the map needs another way.</summary>
     public static Tensor? TryRun(GateParts parts, in MapView view, Tensor input, bool overwrite, Tensor? residual)
     {
-        ChannelStatistics reads = parts.Channel?.RequiredStatistics ?? ChannelStatistics.Nothing;
+        ChannelStatistics reads = parts.Channel?.Statistics ?? ChannelStatistics.Nothing;
         if (view.IsBFloat16 || (reads & ~(ChannelStatistics.Mean | ChannelStatistics.Maximum)) != 0) return null;
+        if (parts.Channel is not (null or IInferenceGate) || parts.Spatial is not (null or IInferenceGate)) return null;
         GateProgram program = GateProgram.Begin(view.Batch, (int)input.size(2), (int)input.size(3));
-        parts.Channel?.BuildInferenceProgram(program);
-        parts.Spatial?.BuildInferenceProgram(program);
-        program.Blend(parts.Channel?.StartScale, parts.Spatial?.StartScale);
+        (parts.Channel as IInferenceGate)?.Describe(program);
+        (parts.Spatial as IInferenceGate)?.Describe(program);
+        program.Blend(parts.Channel?.Module.StartScale, parts.Spatial?.Module.StartScale);
         if (!program.Fits || !TryPlan(program, view, reads, parts.Spatial is not null, residual is not null, out RegionPlan plan)) return null;
 
         Tensor? output = null;

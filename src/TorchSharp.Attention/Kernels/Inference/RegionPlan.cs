@@ -1,4 +1,4 @@
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The sizes that a <see cref="RegionPlan"/> follows from: the map, and what the gate computes of it.</summary>
 internal readonly record struct RegionSizes

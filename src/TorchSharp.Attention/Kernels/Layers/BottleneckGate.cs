@@ -3,7 +3,7 @@ using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// The gate σ(W₂ h + k b₂) of pooled channels in training, h = ReLU(W₁ p + b₁), as one function with its gradients. Of two branches, mean and

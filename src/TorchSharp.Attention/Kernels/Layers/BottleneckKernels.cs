@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The kernels of <see cref="BottleneckGate"/>.</summary>
 internal static unsafe class Bottleneck<TVector>

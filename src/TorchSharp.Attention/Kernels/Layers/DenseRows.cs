@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// y = x Wᵀ for a range of outputs and all rows of x, four outputs at a time: W is read once, its four rows from the nearest cache for all rows

@@ -1,7 +1,7 @@
 using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// x Wᵀ + b for a few rows of x. In a network each such layer's weights come from memory, not from a cache; a general matrix product reads

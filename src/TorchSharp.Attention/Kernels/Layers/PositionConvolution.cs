@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// A k×k convolution of one or two maps into one, with a batch norm of fixed statistics: too small a task for a general convolution, whose

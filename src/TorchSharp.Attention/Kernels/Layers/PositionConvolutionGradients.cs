@@ -4,7 +4,7 @@ using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>The small convolution of pooled positions where a backward pass may follow: its forward, and its gradients by kernels.</summary>
 internal static unsafe class PositionConvolutionGradients

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>σ(x) = 1 / (1 + e⁻ˣ) within about 2⁻²² of the exact value.</summary>
 internal static class VectorSigmoid

@@ -1,7 +1,7 @@
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the
@@ -15,7 +15,7 @@ internal sealed class DeferredBatchNormFunction : SingleTensorFunction<DeferredB
     {
         Tensor input = (Tensor)vars[0];
         GatePass pass = (GatePass)vars[3];
-        DeferredBatchNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.RequiredStatistics.HasFlag(ChannelStatistics.Maximum));
+        DeferredBatchNorm.Begin(pass.Norm!, pass.View, pass.Parts.Channel!.Statistics.HasFlag(ChannelStatistics.Maximum));
         GateAutograd.Save(ctx, pass, vars, input, (Tensor)vars[1], pass.NormValues!);
         return input.detach();
     }

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>In the checked build, the gradients of the feature map and of its channel gate: what libtorch's operations make of each step, added up.</summary>
 internal sealed class DerivedGradients : IDisposable

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using static TorchSharp.torch;
 using static TorchSharp.torch.autograd;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 // The three steps of a gate as autograd functions. When a second derivative is requested (create_graph), grad mode is on
 // during the backward pass, and each step computes by libtorch's operations. A step does so, too, in the second backward pass,
@@ -24,7 +24,7 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
 
     public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<GatePass>(ctx, pass =>
     {
-        ChannelStatistics reads = pass.Parts.Channel!.RequiredStatistics;
+        ChannelStatistics reads = pass.Parts.Channel!.Statistics;
         List<Tensor> saved = ctx.get_saved_variables();
         if (is_grad_enabled() || pass.Composed || pass.Backward is null)
         {
@@ -114,7 +114,7 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         long height = saved[0].size(2), width = saved[0].size(3);
         Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
         using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
-        GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.RequiredStatistics ?? ChannelStatistics.Nothing, saved, grad_output);
+        GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Statistics ?? ChannelStatistics.Nothing, saved, grad_output);
         bool spatial = pass.Parts.Spatial is not null;
         Tensor gradient = spatial ? backward.SpatialGradient(height, width) : backward.ChannelGradient();
         Tensor? residual = pass.ResidualNeedsGradient ? backward.ResidualGradient() : null;

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// The backward pass of one gate by kernels: at most three reads of dy and x and one write of dx. Small tensors are float32.

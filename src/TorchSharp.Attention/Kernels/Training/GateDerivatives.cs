@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// The derivatives of the three steps of a gate by libtorch's operations, which can be differentiated again. A maximum's gradient is split

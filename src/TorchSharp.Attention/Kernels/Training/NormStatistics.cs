@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
-namespace TorchSharp.Attention;
+namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
 /// Mean and Σ(x − mean)² of every plane of an NCHW map, and its largest value where that is asked for: one read from memory, since a plane
