@@ -54,7 +54,7 @@ public sealed class ImportTests
         HashSet<string> outputs = [.. watched.Graph.Output.Select(output => output.Name)];
         foreach (string value in blocks.SelectMany(block => new[] { block.Input, block.Output }).Where(outputs.Add)) watched.Graph.Output.Add(new ValueInfoProto { Name = value });
         Dictionary<string, (float[] Values, long[] Shape)> seen = [];
-        using (RuntimeModel runtime = new(watched, threads: 1, GraphOptimizationLevel.ORT_ENABLE_BASIC))
+        using (OnnxSession runtime = new(watched, threads: 1, GraphOptimizationLevel.ORT_ENABLE_BASIC))
         {
             runtime.Run(batch, (name, values, shape) => seen[name] = (values.ToArray(), shape));
         }

@@ -199,7 +199,7 @@ public sealed class KeptInFloatTests : IDisposable
         float[] Run(GraphOptimizationLevel level)
         {
             float[] found = [];
-            using RuntimeModel runtime = new(model, 1, level);
+            using OnnxSession runtime = new(model, 1, level);
             runtime.Run(batch, (_, values, _) => found = [.. found, .. values]);
             return found;
         }

@@ -180,7 +180,7 @@ public sealed class OlderFileTests : IDisposable
     private static float[] Run(ModelProto model, OnnxBatch batch)
     {
         float[] found = [];
-        using RuntimeModel runtime = new(model, 1);
+        using OnnxSession runtime = new(model, 1);
         runtime.Run(batch, (_, values, _) => found = values.ToArray());
         return found;
     }

@@ -90,7 +90,7 @@ internal sealed class QuantizationGraphs
         string last = g.Node("Relu", "relu", [sum]);
         string flat = g.Node("Flatten", "flat", [g.Node("ReduceMean", "pool", [last], NodeGraph.Ints("axes", -2, -1))]);
         g.Node("Gemm", "logits", [flat, g.Noise("fc.weight", 0.3, 0, 10, Channels), g.Noise("fc.bias", 0.1, 0, 10)], NodeGraph.Int("transB", 1));
-        g.Model.MetadataProps.Add(new StringStringEntryProto { Key = OnnxExporter.AttentionsKey, Value = "[\"attn\"]" });
+        g.Model.MetadataProps.Add(new StringStringEntryProto { Key = OnnxMetadata.AttentionsKey, Value = "[\"attn\"]" });
         return g.Output("logits", -1, 10);
     }
 
@@ -114,7 +114,7 @@ internal sealed class QuantizationGraphs
     public static Dictionary<string, float[]> Outputs(string path, OnnxBatch batch)
     {
         Dictionary<string, float[]> outputs = [];
-        using RuntimeModel runtime = new(OnnxModelFile.Load(path), 1);
+        using OnnxSession runtime = new(OnnxModelFile.Load(path), 1);
         runtime.Run(batch, (name, values, _) => outputs[name] = values.ToArray());
         return outputs;
     }

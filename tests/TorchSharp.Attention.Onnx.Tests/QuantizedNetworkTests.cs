@@ -35,7 +35,7 @@ public sealed class QuantizedNetworkTests : IDisposable
     public void Attentions_of_a_kind_stay_in_float()
     {
         string path = Exported(AttentionPlan.Parse("se:reduction=4@after:1; cbam:reduction=4@after:2")), quantized = _folder.PathOf("int8.onnx");
-        Dictionary<string, string> kinds = JsonSerializer.Deserialize<Dictionary<string, string>>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxExporter.KindsKey).Value)!;
+        Dictionary<string, string> kinds = JsonSerializer.Deserialize<Dictionary<string, string>>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxMetadata.KindsKey).Value)!;
         Assert.Equal(["cbam", "se"], kinds.Values.Order(StringComparer.Ordinal));
         string cbam = kinds.Single(entry => entry.Value == "cbam").Key;
         QuantizationReport report = OnnxQuantizer.Quantize(path, quantized, Batches(1, 4), _options with { ExcludeAttentionKinds = ["cbam"] });
@@ -66,7 +66,7 @@ public sealed class QuantizedNetworkTests : IDisposable
     public void A_plain_network_names_no_attention()
     {
         string path = Exported(AttentionPlan.None);
-        Assert.DoesNotContain(OnnxModelFile.Load(path).MetadataProps, entry => entry.Key == OnnxExporter.AttentionsKey);
+        Assert.DoesNotContain(OnnxModelFile.Load(path).MetadataProps, entry => entry.Key == OnnxMetadata.AttentionsKey);
     }
 
     [Fact]
@@ -153,7 +153,7 @@ public sealed class QuantizedNetworkTests : IDisposable
     }
 
     private static string[] AttentionsOf(string path)
-        => JsonSerializer.Deserialize<string[]>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxExporter.AttentionsKey).Value)!;
+        => JsonSerializer.Deserialize<string[]>(OnnxModelFile.Load(path).MetadataProps.Single(entry => entry.Key == OnnxMetadata.AttentionsKey).Value)!;
 
     private static OnnxBatch[] Batches(int seed, int count) => QuantizationGraphs.Batches(seed, count, 16, 3, 16, 16);
 }

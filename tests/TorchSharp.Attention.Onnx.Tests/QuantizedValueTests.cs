@@ -25,7 +25,7 @@ public sealed class QuantizedValueTests : IDisposable
         float[] weights = Dequantized("conv.weight", 27), bias = Dequantized("conv.bias", 1);
         OnnxBatch batch = QuantizationGraphs.Batches(4, 1, 1, 3, 6, 6)[0];
         float[] x = [.. batch.Inputs[0].Values.Select(value => input.Dequantize(input.Quantize(value)))], found = [];
-        using (RuntimeModel runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => found = values.ToArray());
+        using (OnnxSession runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => found = values.ToArray());
         for (int i = 0; i < found.Length; i++)
         {
             int channel = i / 36, row = i / 6 % 6, column = i % 6;
@@ -62,8 +62,8 @@ public sealed class QuantizedValueTests : IDisposable
         ModelProto model = OnnxModelFile.Load(quantized);
         OnnxBatch batch = QuantizationGraphs.Evaluation()[0];
         float[] literal = [], fused = [];
-        using (RuntimeModel runtime = new(model, 1, GraphOptimizationLevel.ORT_DISABLE_ALL)) runtime.Run(batch, (_, values, _) => literal = values.ToArray());
-        using (RuntimeModel runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => fused = values.ToArray());
+        using (OnnxSession runtime = new(model, 1, GraphOptimizationLevel.ORT_DISABLE_ALL)) runtime.Run(batch, (_, values, _) => literal = values.ToArray());
+        using (OnnxSession runtime = new(model, 1)) runtime.Run(batch, (_, values, _) => fused = values.ToArray());
         double signal = literal.Sum(value => (double)value * value), noise = literal.Zip(fused).Sum(pair => Math.Pow(pair.First - pair.Second, 2));
         Assert.True(noise < signal * 1e-3, $"{noise} of {signal}");
     }
@@ -162,10 +162,10 @@ public sealed class QuantizedValueTests : IDisposable
     {
         string path = Saved(QuantizationGraphs.Cbam(7)), quantized = _folder.PathOf("int8.onnx"), again = _folder.PathOf("again.onnx");
         QuantizationReport expected = OnnxQuantizer.Quantize(path, quantized, QuantizationGraphs.Calibration(), _options);
-        long most = RuntimeModel.MostInMemory;
+        long most = OnnxSession.MostInMemory;
         try
         {
-            RuntimeModel.MostInMemory = -1;
+            OnnxSession.MostInMemory = -1;
             QuantizationReport report = OnnxQuantizer.Quantize(path, again, QuantizationGraphs.Calibration(), _options);
             Assert.Equal(expected.RuntimeOperators, report.RuntimeOperators);
             Assert.Equal(File.ReadAllBytes(quantized), File.ReadAllBytes(again));
@@ -173,7 +173,7 @@ public sealed class QuantizedValueTests : IDisposable
         }
         finally
         {
-            RuntimeModel.MostInMemory = most;
+            OnnxSession.MostInMemory = most;
         }
     }
 

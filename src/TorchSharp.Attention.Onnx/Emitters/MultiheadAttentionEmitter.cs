@@ -73,7 +73,7 @@ internal static class MultiheadAttentionEmitter
                 .Select(heads => (Heads: heads, Error: Compute(exact, heads).sub(expected).abs().max().item<double>())).MinBy(candidate => candidate.Error);
 
             // What the module's own type rounds off, over its four products.
-            return best.Error <= Math.Max(1e-4, 16 * OnnxExporter.StepOf(Out.dtype)) * scale ? best.Heads : null;
+            return best.Error <= Math.Max(1e-4, 16 * OnnxComparison.StepOf(Out.dtype)) * scale ? best.Heads : null;
         }
 
         private static Tensor Exact(Tensor values) => values.cpu().to_type(ScalarType.Float64);

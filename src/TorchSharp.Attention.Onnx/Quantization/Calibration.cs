@@ -23,7 +23,7 @@ internal static class Calibration
         Dictionary<string, ObservedValue> observed = [];
         NodeGraph graph = new(prepared);
         Infinities infinities = new(graph);
-        using RuntimeModel runtime = new(WithAllOutputs(prepared), threads, GraphOptimizationLevel.ORT_ENABLE_BASIC);
+        using OnnxSession runtime = new(WithAllOutputs(prepared), threads, GraphOptimizationLevel.ORT_ENABLE_BASIC);
         int count = 0;
         HashSet<string> nans = [], overflows = [];
         foreach (OnnxBatch batch in batches)

@@ -87,7 +87,7 @@ internal sealed class ModelEvaluation
 
     private (List<Output> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)
     {
-        using RuntimeModel runtime = new(model, _threads);
+        using OnnxSession runtime = new(model, _threads);
         List<Output> outputs = [];
         List<int> classes = [];
         // The first with classes: a loss may stand before it.

@@ -102,10 +102,10 @@ internal sealed class PreparedModel
     }
 
     private static string[] AttentionsOf(ModelProto model)
-        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxExporter.AttentionsKey) is { } entry ? JsonSerializer.Deserialize<string[]>(entry.Value) ?? [] : [];
+        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.AttentionsKey) is { } entry ? JsonSerializer.Deserialize<string[]>(entry.Value) ?? [] : [];
 
     private static Dictionary<string, string> KindsOf(ModelProto model)
-        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxExporter.KindsKey) is { } entry ? JsonSerializer.Deserialize<Dictionary<string, string>>(entry.Value) ?? [] : [];
+        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.KindsKey) is { } entry ? JsonSerializer.Deserialize<Dictionary<string, string>>(entry.Value) ?? [] : [];
 
     private Dictionary<string, string> Excluded()
     {

@@ -14,7 +14,7 @@ internal static class RuntimeGraph
         {
             string path = Path.Combine(folder, "optimized.onnx");
             // All, as in a session with default settings, layouts of memory included: what is counted is what runs.
-            using (new RuntimeModel(model, threads: 1, GraphOptimizationLevel.ORT_ENABLE_ALL, path))
+            using (new OnnxSession(model, threads: 1, GraphOptimizationLevel.ORT_ENABLE_ALL, path))
             {
             }
 
