@@ -1,5 +1,3 @@
-using TorchSharp.Attention.Tests;
-
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>What every kind of backbone must have in the export. docs/extending.md has the same list.</summary>
