@@ -1,5 +1,5 @@
-using QuickStart;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Training;
@@ -58,7 +58,7 @@ internal static class SampleRun
             (variant, seed, token) =>
             {
                 torch.manual_seed(seed);
-                using ResNet network = new(Variant.Network(data, variant.Plan));
+                using ResNet network = new(SmallNetworks.ResNet(data, variant.Plan));
                 double accuracy = new Trainer(data, normalisation, seed).Train(network, epochs, _ => { }, (_, _) => { }, token)[^1].TestAccuracy;
                 (int channels, int height, int width) = data.Train.Shape;
                 return AblationOutcome.Of(accuracy, ModelCost.Measure(network, 1, channels, height, width));

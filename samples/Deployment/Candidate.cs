@@ -1,5 +1,5 @@
-using QuickStart;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp.Attention;
 
 namespace Deployment;
@@ -22,16 +22,8 @@ internal sealed record Candidate(string Network, string Attention, BackboneOptio
         ];
         return
         [
-            .. attentions.Select(attention => new Candidate("resnet", attention.Name, Variant.Network(data, Plan(attention.Options, AttentionPosition.BeforeAdd)))),
-            .. attentions.Select(attention => new Candidate("mobilenetv2", attention.Name, new MobileNetV2Options
-            {
-                SmallImages = true,
-                WidthMultiplier = 0.35,
-                Dropout = 0,
-                InputChannels = data.Train.Shape.Channels,
-                Classes = data.Classes.Count,
-                Attention = Plan(attention.Options, AttentionPosition.AfterDepthwise),
-            })),
+            .. attentions.Select(attention => new Candidate("resnet", attention.Name, SmallNetworks.ResNet(data, Plan(attention.Options, AttentionPosition.BeforeAdd)))),
+            .. attentions.Select(attention => new Candidate("mobilenetv2", attention.Name, SmallNetworks.MobileNetV2(data, Plan(attention.Options, AttentionPosition.AfterDepthwise)))),
         ];
     }
 

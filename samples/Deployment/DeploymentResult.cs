@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Samples;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
@@ -45,7 +46,7 @@ internal sealed record DeploymentResult
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);
-        AtomicFile.WriteText(PathOf(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
+        WholeFile.WriteText(PathOf(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
     }
 
     public static DeploymentResult? Load(string folder, string name)

@@ -1,4 +1,4 @@
-using QuickStart.Data;
+using Samples.Data;
 using static TorchSharp.torch;
 
 namespace Deployment;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Microsoft.ML.OnnxRuntime;
+using Samples;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 using static TorchSharp.torch;

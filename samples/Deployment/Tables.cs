@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Samples;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
@@ -18,7 +19,7 @@ internal static class Tables
         string text = File.ReadAllText(page);
         int begin = text.IndexOf(Begin, StringComparison.Ordinal), end = text.IndexOf(End, StringComparison.Ordinal);
         if (begin < 0 || end < begin) throw new IOException($"{page} lacks the lines {Begin} and {End}.");
-        AtomicFile.WriteText(page, text[..(begin + Begin.Length)] + "\n" + Of(results) + text[end..]);
+        WholeFile.WriteText(page, text[..(begin + Begin.Length)] + "\n" + Of(results) + text[end..]);
     }
 
     public static string Of(IReadOnlyList<DeploymentResult> results)

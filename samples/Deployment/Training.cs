@@ -1,5 +1,5 @@
-using QuickStart;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 using static TorchSharp.torch;

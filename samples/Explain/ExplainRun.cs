@@ -1,5 +1,5 @@
-using QuickStart;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Visualization;
@@ -47,7 +47,7 @@ internal static class ExplainRun
     {
         manual_seed(Seed);
         Normalisation normalisation = Normalisation.Of(data.Train);
-        ResNet network = new(Variant.Network(data, Plan));
+        ResNet network = new(SmallNetworks.ResNet(data, Plan));
         IReadOnlyList<EpochResult> results = [];
         screen.Watch(view =>
         {

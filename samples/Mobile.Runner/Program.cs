@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Text.Json;
-using Deployment;
 using Microsoft.ML.OnnxRuntime;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 
 namespace Mobile.Runner;
 

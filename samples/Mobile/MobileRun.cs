@@ -1,8 +1,7 @@
 using System.Globalization;
-using Deployment;
 using Microsoft.ML.OnnxRuntime;
-using QuickStart;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 using TorchSharp.Attention.Training;
@@ -53,7 +52,7 @@ internal sealed class MobileRun
             return cut;
         });
         Results results = new(_data.Test.Count, [.. Shipped(whole, Whole), bare, .. Shipped(pruned, Pruned)], null);
-        results.Save(_options.Out);
+        WholeFile.WriteText(Results.PathOf(_options.Out), results.ToJson());
         _output.WriteLine($"\n{results}");
     }
 
@@ -81,7 +80,7 @@ internal sealed class MobileRun
             foreach (IDisposable one in open) one.Dispose();
         }
 
-        results.Save(_options.Out);
+        WholeFile.WriteText(Results.PathOf(_options.Out), results.ToJson());
         _output.WriteLine($"\n{results}");
 
         string NameOf(Step step) => $"{step.Network} {step.Form}";
@@ -90,9 +89,9 @@ internal sealed class MobileRun
         {
             if (step.Form is Eager or Fused)
             {
-                FeatureNetwork network = Opened(Load(PathOf($"{step.Network}.safetensors"), null));
+                MobileNetV2 network = Opened(Load(PathOf($"{step.Network}.safetensors"), null));
                 network.eval();
-                if (step.Form == Fused) network = Opened(Candidate.Fuse(network));
+                if (step.Form == Fused) network = Opened(network.FuseForInference());
                 return () => network.call(x).Dispose();
             }
 
@@ -140,12 +139,15 @@ internal sealed class MobileRun
         }
     }
 
+    /// <summary>Squeeze-and-excitation after every depthwise convolution.</summary>
+    private static AttentionPlan Plan { get; } = AttentionPlan.Of(new SqueezeExcitationOptions { Reduction = 4 }, AttentionPosition.AfterDepthwise);
+
     private static PruningOptions Pruning { get; } = new() { RoundTo = 8 };
 
     private MobileNetV2 TrainedNetwork() => Saved(Whole, Settings, () =>
     {
         manual_seed(Seed);
-        MobileNetV2 network = (MobileNetV2)Candidate.All(_data).Single(candidate => candidate.Name == "mobilenetv2-se").Options.Create();
+        MobileNetV2 network = (MobileNetV2)SmallNetworks.MobileNetV2(_data, Plan).Create();
         Fit(network, Whole, _options.Epochs, peakRate: 0.005);
         return network;
     });
@@ -191,7 +193,7 @@ internal sealed class MobileRun
         (int[] Classes, bool[] Near) eager = Classified(network);
         yield return Measured(new Step(name, Eager), network, eager) with { File = $"{name}.safetensors", Bytes = new FileInfo(PathOf($"{name}.safetensors")).Length };
 
-        using FeatureNetwork fused = Candidate.Fuse(network);
+        using MobileNetV2 fused = network.FuseForInference();
         yield return Measured(new Step(name, Fused), network, Classified(fused));
 
         string floatFile = $"{name}.onnx", int8File = $"{name}.int8.onnx";

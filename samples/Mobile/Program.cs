@@ -1,26 +1,14 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Microsoft.ML.OnnxRuntime;
-using QuickStart.Data;
+using Samples;
 
 namespace Mobile;
 
 /// <summary>The command line: options in, exit code out.</summary>
 internal static class Program
 {
-    private const int BadInput = 2, Stopped = 130;
-
-    private static int Main(string[] args)
-    {
-        using CancellationTokenSource stop = new();
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context =>
-        {
-            context.Cancel = !stop.IsCancellationRequested;
-            stop.Cancel();
-        });
-        return Run(args, Console.Out, Console.Error, stop.Token);
-    }
+    private static int Main(string[] args) => CommandLine.Main(stop => Run(args, Console.Out, Console.Error, stop));
 
     internal static int Run(string[] args, TextWriter output, TextWriter error, CancellationToken stop = default)
     {
@@ -31,17 +19,13 @@ internal static class Program
             DefaultValueFactory = _ => "all",
         };
         part.AcceptOnlyFromAmong("all", "make", "time", "curve");
-        Option<string> folder = new("--out")
-        {
-            Description = "Folder for weights, ONNX files and results. Networks that were trained there are used again.",
-            HelpName = "DIR",
-            DefaultValueFactory = _ => usual.Out,
-        };
-        Option<int?> epochs = Number("--epochs", $"Passes over the training images. Default {usual.Epochs}.", 1);
-        Option<int?> tune = Number("--tune", $"Passes over them after pruning. Default {usual.Tune}.", 1);
-        Option<int?> images = Number("--images", $"How many training images to use. Default {usual.Images}, all.", 64);
-        Option<int?> threads = Number("--threads", "Threads for training. Default 2 at most; latency is always that of one thread.", 1);
-        Option<int?> rounds = Number("--rounds", $"Rounds of every measurement of time. Default {usual.Rounds}.", 1);
+        Option<string> folder = CommandLine.Folder(
+            "--out", "Folder for weights, ONNX files and results. Networks that were trained there are used again.", usual.Out);
+        Option<int?> epochs = CommandLine.OptionalNumber("--epochs", $"Passes over the training images. Default {usual.Epochs}.");
+        Option<int?> tune = CommandLine.OptionalNumber("--tune", $"Passes over them after pruning. Default {usual.Tune}.");
+        Option<int?> images = CommandLine.OptionalNumber("--images", $"How many training images to use. Default {usual.Images}, all.", least: 64);
+        Option<int?> threads = CommandLine.OptionalNumber("--threads", "Threads for training. Default 2 at most; latency is always that of one thread.");
+        Option<int?> rounds = CommandLine.OptionalNumber("--rounds", $"Rounds of every measurement of time. Default {usual.Rounds}.");
         Option<double?> fraction = new("--fraction") { Description = string.Create(CultureInfo.InvariantCulture, $"Share of the gated channels to remove. Default {usual.Fraction}."), HelpName = "X" };
         fraction.Validators.Add(result =>
         {
@@ -53,7 +37,7 @@ internal static class Program
         {
             part, folder, epochs, tune, images, fraction, threads, rounds, quick,
         };
-        command.SetAction(parsed => Guarded(error, () =>
+        command.SetAction(parsed => CommandLine.Guarded(error, "Stopped. Networks that were trained are kept.", () =>
         {
             MobileOptions options = parsed.GetValue(quick) ? MobileOptions.Quick : usual;
             MobileRun run = new(
@@ -74,45 +58,7 @@ internal static class Program
             if (wanted is "all" or "time") run.Time();
             if (wanted == "curve") run.Curve();
             else output.WriteLine($"Now without TorchSharp: dotnet run -c Release --project samples/Mobile.Runner -- {parsed.GetRequiredValue(folder)}");
-        }));
-
-        ParseResult result = command.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
-        if (result.Errors.Count == 0)
-        {
-            return result.Invoke(new InvocationConfiguration { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
-        }
-
-        foreach (System.CommandLine.Parsing.ParseError problem in result.Errors) error.WriteLine(problem.Message);
-        error.WriteLine("Try --help.");
-        return BadInput;
-    }
-
-    private static Option<int?> Number(string name, string description, int least)
-    {
-        Option<int?> option = new(name) { Description = description, HelpName = "N" };
-        option.Validators.Add(result =>
-        {
-            if (int.TryParse(result.Tokens.SingleOrDefault()?.Value, out int number) && number < least) result.AddError($"{name} must be at least {least}.");
-        });
-        return option;
-    }
-
-    private static int Guarded(TextWriter error, Action run)
-    {
-        try
-        {
-            run();
-            return 0;
-        }
-        catch (OperationCanceledException)
-        {
-            error.WriteLine("Stopped. Networks that were trained are kept.");
-            return Stopped;
-        }
-        catch (Exception e) when (e is DataException or IOException or InvalidDataException or UnauthorizedAccessException or OnnxRuntimeException)
-        {
-            error.WriteLine(e.Message);
-            return BadInput;
-        }
+        }, e => e is InvalidDataException or OnnxRuntimeException));
+        return CommandLine.Run(command, args, output, error);
     }
 }

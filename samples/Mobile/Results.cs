@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using TorchSharp.Attention;
 
 namespace Mobile;
 
@@ -47,7 +46,7 @@ internal sealed record Results(int TestImages, IReadOnlyList<Step> Steps, string
     /// <exception cref="IOException">The file holds something else.</exception>
     public static Results? Load(string folder)
     {
-        string path = Path.Combine(folder, Name);
+        string path = PathOf(folder);
         if (!File.Exists(path)) return null;
         try
         {
@@ -59,10 +58,9 @@ internal sealed record Results(int TestImages, IReadOnlyList<Step> Steps, string
         }
     }
 
-    public void Save(string folder)
-    {
-        AtomicFile.WriteText(Path.Combine(folder, Name), JsonSerializer.Serialize(this, Format) + "\n");
-    }
+    public static string PathOf(string folder) => Path.Combine(folder, Name);
+
+    public string ToJson() => JsonSerializer.Serialize(this, Format) + "\n";
 
     /// <summary>A table in Markdown, one line per step.</summary>
     public override string ToString()

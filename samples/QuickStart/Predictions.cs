@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using static TorchSharp.torch;

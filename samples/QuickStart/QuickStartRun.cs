@@ -1,5 +1,6 @@
 using System.Diagnostics;
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 
@@ -66,7 +67,7 @@ internal static class QuickStartRun
         {
             view.Begin(variant.Name);
             torch.manual_seed(options.Seed);
-            ResNet network = new(Variant.Network(data, variant.Plan));
+            ResNet network = new(SmallNetworks.ResNet(data, variant.Plan));
             try
             {
                 IReadOnlyList<EpochResult> epochs = trainer.Train(

@@ -1,8 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Serialization;
+using Samples;
 using TorchSharp;
 using TorchSharp.Attention;
 
@@ -22,14 +21,6 @@ internal sealed record VariantResult(Variant Variant, ResNet Network, ModelCost 
 internal static class Report
 {
     public const string FileName = "results.json";
-
-    internal static JsonSerializerOptions Json { get; } = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
-    };
 
     public static void Show(Screen screen, IReadOnlyList<VariantResult> results)
     {
@@ -53,7 +44,7 @@ internal static class Report
     }
 
     public static void Save(string folder, QuickStartOptions options, string data, IReadOnlyList<VariantResult> results) =>
-        AtomicFile.Write(Path.Combine(folder, FileName), stream => JsonSerializer.Serialize(stream, Content(options, data, results), Json));
+        WholeFile.Write(Path.Combine(folder, FileName), stream => JsonSerializer.Serialize(stream, Content(options, data, results), SampleJson.Format));
 
     private static string Threads => torch.get_num_threads() is var threads and not 1 ? $"{threads} threads" : "1 thread";
 

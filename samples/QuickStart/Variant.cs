@@ -1,4 +1,5 @@
-using QuickStart.Data;
+using Samples;
+using Samples.Data;
 using TorchSharp.Attention;
 
 namespace QuickStart;
@@ -29,24 +30,12 @@ internal sealed record Variant(string Name, AttentionPlan Plan)
     public static IReadOnlyList<Variant> From(IReadOnlyList<string> plans, DataSet data) =>
         [Plain, .. plans.Count == 0 ? Defaults : plans.Distinct().Select(text => Parse(text, data))];
 
-    /// <summary>A ResNet for small images, narrow enough to train on a processor.</summary>
-    public static ResNetOptions Network(DataSet data, AttentionPlan plan) => new()
-    {
-        Stem = ResNetStem.Small,
-        StemWidth = 16,
-        StagePlanes = [16, 32, 64, 128],
-        Layers = [1, 1, 1, 1],
-        InputChannels = data.Train.Shape.Channels,
-        Classes = data.Classes.Count,
-        Attention = plan,
-    };
-
     private static Variant Parse(string text, DataSet data)
     {
         try
         {
             AttentionPlan plan = AttentionPlan.Parse(text);
-            plan.Resolve(nameof(ResNet), [.. Network(data, plan).Sites()]);
+            plan.Resolve(nameof(ResNet), [.. SmallNetworks.ResNet(data, plan).Sites()]);
             return new Variant(text, plan);
         }
         catch (ArgumentException e)

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
-using QuickStart.Data;
+using Samples.Data;
 
-namespace QuickStart.Tests;
+namespace Samples.Tests;
 
 public sealed class DataTests : IDisposable
 {

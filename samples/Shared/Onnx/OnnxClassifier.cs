@@ -1,9 +1,9 @@
 using Microsoft.ML.OnnxRuntime;
 
-namespace Deployment;
+namespace Samples;
 
 /// <summary>A file in ONNX Runtime, without TorchSharp.</summary>
-internal sealed class OnnxClassifier : IDisposable
+public sealed class OnnxClassifier : IDisposable
 {
     private readonly SessionOptions _options;
     private readonly InferenceSession _session;

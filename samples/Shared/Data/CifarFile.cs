@@ -1,11 +1,11 @@
 using System.Globalization;
 
-namespace QuickStart.Data;
+namespace Samples.Data;
 
 /// <summary>
 /// CIFAR-10's binary format: records of one label byte and 3 x 32 x 32 bytes, the red plane first, each plane row by row.
 /// </summary>
-internal static class CifarFile
+public static class CifarFile
 {
     private const int PlaneBytes = 32 * 32, ImageBytes = 3 * PlaneBytes, RecordBytes = 1 + ImageBytes;
     private const int LargestFile = 10_000 * RecordBytes;

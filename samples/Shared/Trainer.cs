@@ -1,26 +1,26 @@
 using System.Diagnostics;
-using QuickStart.Data;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using static TorchSharp.torch;
 
-namespace QuickStart;
+namespace Samples;
 
 /// <summary>One pass over the training images.</summary>
 /// <param name="Loss">Mean cross-entropy over the epoch's batches.</param>
 /// <param name="TrainAccuracy">Share of training images classified right while they were trained on.</param>
 /// <param name="TestAccuracy">Share of test images classified right after the epoch.</param>
 /// <param name="Seconds">Time of the training pass; the test is not in it.</param>
-internal sealed record EpochResult(double Loss, double TrainAccuracy, double TestAccuracy, double Seconds);
+public sealed record EpochResult(double Loss, double TrainAccuracy, double TestAccuracy, double Seconds);
 
 /// <summary>Where training stands; loss and accuracy are of the epoch so far.</summary>
-internal sealed record TrainingStep(int Epoch, int Epochs, int Batch, int Batches, double Loss, double Accuracy);
+public sealed record TrainingStep(int Epoch, int Epochs, int Batch, int Batches, double Loss, double Accuracy);
 
 /// <summary>
 /// Trains with AdamW under a one-cycle schedule. Everything runs on the calling thread, and no other thread may allocate
 /// meanwhile: TorchSharp's optimizers pass temporary scalars that a garbage collection by another thread could free too early.
 /// </summary>
-internal sealed class Trainer(DataSet data, Normalisation normalisation, int seed, double peakRate = 0.005)
+public sealed class Trainer(DataSet data, Normalisation normalisation, int seed, double peakRate = 0.005)
 {
     private const int BatchSize = 64, TestBatchSize = 250;
     private const double WeightDecay = 0.05, WarmUp = 0.25;

@@ -1,4 +1,4 @@
-namespace QuickStart.Data;
+namespace Samples.Data;
 
 /// <summary>Training and test images with the names of their classes.</summary>
 /// <param name="Name">What it is and from where, for people.</param>
@@ -6,7 +6,7 @@ namespace QuickStart.Data;
 /// <param name="Test">Images to test on.</param>
 /// <param name="Classes">Names of the classes.</param>
 /// <param name="Mirror">Whether a mirrored image keeps its class: true for clothes and animals, false for digits.</param>
-internal sealed record DataSet(string Name, ImageSet Train, ImageSet Test, IReadOnlyList<string> Classes, bool Mirror)
+public sealed record DataSet(string Name, ImageSet Train, ImageSet Test, IReadOnlyList<string> Classes, bool Mirror)
 {
     private const int ClassCount = 10;
 

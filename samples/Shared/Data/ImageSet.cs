@@ -1,7 +1,7 @@
-namespace QuickStart.Data;
+namespace Samples.Data;
 
 /// <summary>Size of an image.</summary>
-internal sealed record ImageShape(int Channels, int Height, int Width)
+public sealed record ImageShape(int Channels, int Height, int Width)
 {
     public int Bytes => Channels * Height * Width;
 
@@ -9,7 +9,7 @@ internal sealed record ImageShape(int Channels, int Height, int Width)
 }
 
 /// <summary>Images as bytes, (count, channels, height, width), and their labels.</summary>
-internal sealed record ImageSet(byte[] Pixels, byte[] Labels, ImageShape Shape)
+public sealed record ImageSet(byte[] Pixels, byte[] Labels, ImageShape Shape)
 {
     public int Count => Labels.Length;
 

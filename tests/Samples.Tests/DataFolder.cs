@@ -8,7 +8,7 @@ using Xunit.v3;
 // Training needs one thread: other tests must not collect garbage meanwhile.
 [assembly: Parallelization(Mode = ParallelMode.None)]
 
-namespace QuickStart.Tests;
+namespace Samples.Tests;
 
 /// <summary>A temporary folder and the data files that tests put there.</summary>
 public sealed class DataFolder : TestFolder

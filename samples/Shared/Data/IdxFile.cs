@@ -2,13 +2,13 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.IO.Compression;
 
-namespace QuickStart.Data;
+namespace Samples.Data;
 
 /// <summary>
 /// IDX, the format of MNIST: a big-endian magic number (type 8 for bytes, then the number of dimensions), one big-endian 32-bit
 /// size a dimension, then the bytes. Files that end in .gz are unpacked on the way.
 /// </summary>
-internal static class IdxFile
+public static class IdxFile
 {
     private const uint ImagesMagic = 0x0803, LabelsMagic = 0x0801;
     private const uint LargestSide = 1024;

@@ -1,11 +1,11 @@
 using System.Runtime.InteropServices;
-using QuickStart.Data;
+using Samples.Data;
 using static TorchSharp.torch;
 
-namespace QuickStart;
+namespace Samples;
 
 /// <summary>Mean and standard deviation of each channel, for pixels from 0 to 1.</summary>
-internal sealed record Normalisation(double[] Mean, double[] Std)
+public sealed record Normalisation(double[] Mean, double[] Std)
 {
     public static Normalisation Of(ImageSet set)
     {
@@ -33,7 +33,7 @@ internal sealed record Normalisation(double[] Mean, double[] Std)
 }
 
 /// <summary>Makes tensors of images: normalised, and in training shifted by up to one pixel and mirrored at random.</summary>
-internal sealed class Batches(ImageSet set, Normalisation normalisation, bool mirror = false)
+public sealed class Batches(ImageSet set, Normalisation normalisation, bool mirror = false)
 {
     private const int LargestShift = 1;
 

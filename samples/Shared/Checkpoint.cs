@@ -2,18 +2,18 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using QuickStart.Data;
+using Samples.Data;
 using TorchSharp;
 using TorchSharp.Attention;
 using static TorchSharp.torch;
 
-namespace QuickStart;
+namespace Samples;
 
 /// <summary>
 /// A trained network as two files: the weights as TorchSharp saves them, and best.json with all that is needed to build the
 /// network, to normalise an image, and to name the classes.
 /// </summary>
-internal sealed record Checkpoint
+public sealed record Checkpoint
 {
     public const string FileName = "best.json";
 
@@ -67,18 +67,18 @@ internal sealed record Checkpoint
             Normalisation = normalisation,
             Classes = data.Classes,
         };
-        AtomicFile.Write(Path.Combine(folder, checkpoint.WeightsFile), stream =>
+        WholeFile.Write(Path.Combine(folder, checkpoint.WeightsFile), stream =>
         {
             using BinaryWriter writer = new(stream, Encoding.UTF8, leaveOpen: true);
             network.save(writer);
         });
-        AtomicFile.Write(Path.Combine(folder, FileName), stream => JsonSerializer.Serialize(stream, checkpoint, Report.Json));
+        WholeFile.Write(Path.Combine(folder, FileName), stream => JsonSerializer.Serialize(stream, checkpoint, SampleJson.Format));
     }
 
     /// <summary>Builds the network anew from the files.</summary>
     public static (Checkpoint Checkpoint, ResNet Network) Load(string folder)
     {
-        Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(Path.Combine(folder, FileName)), Report.Json)!;
+        Checkpoint checkpoint = JsonSerializer.Deserialize<Checkpoint>(File.ReadAllText(Path.Combine(folder, FileName)), SampleJson.Format)!;
         ResNet network = new(new ResNetOptions
         {
             Stem = checkpoint.Stem,

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 
-namespace Deployment;
+namespace Samples;
 
 /// <summary>Median time, and how many times faster than the first way: median and quartiles of the ratios of neighbours.</summary>
-internal sealed record Timing(double Milliseconds, double Ratio, double LowerQuartile, double UpperQuartile)
+public sealed record Timing(double Milliseconds, double Ratio, double LowerQuartile, double UpperQuartile)
 {
     private const double SecondsOfASample = 0.01;
 

@@ -2,10 +2,10 @@ using System.Diagnostics;
 using System.Globalization;
 using Spectre.Console;
 
-namespace QuickStart;
+namespace Samples;
 
 /// <summary>Where the program writes: a terminal with live progress, or plain lines without a single escape code.</summary>
-internal sealed class Screen(TextWriter output, bool live)
+public sealed class Screen(TextWriter output, bool live)
 {
     public void Line(string text = "") => output.WriteLine(text);
 
@@ -53,7 +53,7 @@ internal sealed class Screen(TextWriter output, bool live)
 }
 
 /// <summary>Shows how training goes.</summary>
-internal interface IProgressView
+public interface IProgressView
 {
     void Begin(string variant);
 
@@ -63,7 +63,7 @@ internal interface IProgressView
 }
 
 /// <summary>A line at every epoch's end, and every ten seconds between.</summary>
-internal sealed class PlainView(Screen screen) : IProgressView
+public sealed class PlainView(Screen screen) : IProgressView
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(10);
 
@@ -87,13 +87,13 @@ internal sealed class PlainView(Screen screen) : IProgressView
     }
 
     /// <summary>For both views: epoch 2/5, batch 60/156, loss 0.5123, accuracy 81.2 %, 1:40 left.</summary>
-    internal static string Describe(TrainingStep step, TimeSpan left) => string.Create(
+    public static string Describe(TrainingStep step, TimeSpan left) => string.Create(
         CultureInfo.InvariantCulture,
         $"epoch {step.Epoch}/{step.Epochs}, batch {step.Batch}/{step.Batches}, loss {step.Loss:F4}, accuracy {step.Accuracy:P1}, {(int)left.TotalMinutes}:{left.Seconds:D2} left");
 }
 
 /// <summary>A bar for each network, redrawn a few times a second by the training thread itself.</summary>
-internal sealed class LiveView(ProgressContext context) : IProgressView
+public sealed class LiveView(ProgressContext context) : IProgressView
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(200);
 

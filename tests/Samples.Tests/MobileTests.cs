@@ -2,7 +2,7 @@ extern alias Runner;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
-namespace QuickStart.Tests;
+namespace Samples.Tests;
 
 /// <summary>From training to ONNX Runtime alone: samples/Mobile writes files, samples/Mobile.Runner runs them.</summary>
 public sealed class MobileTests : IDisposable

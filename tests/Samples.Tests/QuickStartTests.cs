@@ -1,9 +1,10 @@
 using System.Text.Json.Nodes;
+using Samples.Data;
 using TorchSharp;
 
-namespace QuickStart.Tests;
+namespace Samples.Tests;
 
-public sealed class ProgramTests : IDisposable
+public sealed class QuickStartTests : IDisposable
 {
     private readonly DataFolder _folder = new();
 
@@ -107,9 +108,9 @@ public sealed class ProgramTests : IDisposable
     public void Live_tensors_do_not_grow_with_the_epochs()
     {
         using DataFolder data = new DataFolder().WithTinyIdx();
-        Data.DataSet set = Data.DataSet.Load(data.Root);
+        DataSet set = DataSet.Load(data.Root);
         Trainer trainer = new(set, Normalisation.Of(set.Train), seed: 1);
-        using TorchSharp.Attention.ResNet network = new(Variant.Network(set, TorchSharp.Attention.AttentionPlan.Parse("cbam:reduction=4")));
+        using TorchSharp.Attention.ResNet network = new(SmallNetworks.ResNet(set, TorchSharp.Attention.AttentionPlan.Parse("cbam:reduction=4")));
         List<long> alive = [];
         trainer.Train(network, 5, _ => { }, (_, _) => alive.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount), CancellationToken.None);
         Assert.Equal(Enumerable.Repeat(alive[0], 5), alive);
@@ -153,7 +154,7 @@ public sealed class ProgramTests : IDisposable
     private static (int Code, string Output, string Error) Run(CancellationToken stop, params string[] args)
     {
         using StringWriter output = new(), error = new();
-        int code = Program.Run(args, output, error, live: false, stop);
+        int code = QuickStart.Program.Run(args, output, error, live: false, stop);
         return (code, output.ToString(), error.ToString());
     }
 }
