@@ -1,10 +1,5 @@
 namespace TorchSharp.Attention;
 
-/// <summary>A dimension of a parameter or buffer that runs along the channels of the map.</summary>
-/// <param name="Name">Its key in the module's state dictionary: <c>fc1.weight</c>.</param>
-/// <param name="Dimension">The dimension, from 0.</param>
-public sealed record ChannelDimension(string Name, int Dimension);
-
 /// <summary>
 /// Where the channels of an attention lie in its weights, so that some can be taken away with all that belongs to them. It promises: on a map
 /// whose removed channels are zero, the module returns zero there, and in the other channels what the smaller module returns.

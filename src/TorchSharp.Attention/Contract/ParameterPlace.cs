@@ -2,13 +2,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A module that knows where its parameters are.</summary>
-internal interface IPlaced
-{
-    /// <summary>Type and device of the parameters.</summary>
-    ParameterPlace Place { get; }
-}
-
 /// <summary>
 /// Type and device of a module's parameters. Its inputs must have the same: libtorch's own exception names neither the parameter nor a remedy, and
 /// some operations widen the result in silence.

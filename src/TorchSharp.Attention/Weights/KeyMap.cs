@@ -2,30 +2,6 @@ using System.Text.RegularExpressions;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a <see cref="KeyRule"/> does to the shape of the tensors whose names it rewrites. Nothing else ever changes a shape.</summary>
-public enum KeyReshape
-{
-    /// <summary>Nothing.</summary>
-    None,
-
-    /// <summary>The weight of a linear layer, [a, b], becomes that of a 1×1 convolution, [a, b, 1, 1]. Other ranks, such as a bias, stay.</summary>
-    LinearToConvolution,
-
-    /// <summary>The weight of a 1×1 convolution, [a, b, 1, 1], becomes that of a linear layer, [a, b]. Other shapes stay.</summary>
-    ConvolutionToLinear,
-}
-
-/// <summary>Rewrites the names that a pattern matches.</summary>
-/// <param name="Pattern">
-/// A regular expression, such as <c>^layer(?&lt;stage&gt;\d+)\.</c>; only named groups capture. Lookarounds and references back are not
-/// supported, so that matching takes time in proportion to the name.
-/// </param>
-/// <param name="Replacement">
-/// What stands in place of each match, with groups as <c>${stage}</c>; null drops the tensor: it is read by nobody and is not unexpected.
-/// </param>
-/// <param name="Reshape">What happens to the shape. Default nothing.</param>
-public sealed record KeyRule(string Pattern, string? Replacement, KeyReshape Reshape = KeyReshape.None);
-
 /// <summary>
 /// The names of a file's tensors as a model's: an ordered list of steps, each a list of rules of which the first that matches acts. A
 /// value: comparable, and composed with <see cref="Then"/>. <see cref="KeyMaps"/> has those of published weights.

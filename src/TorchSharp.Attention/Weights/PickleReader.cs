@@ -261,12 +261,3 @@ internal sealed class PickleReader
         if (Peek() is not (PickleDictionary or PickleTensor or PickleOpaque)) throw new PickleException($"attributes are set at byte {_bytes.Place} on what has none");
     }
 }
-
-/// <summary>What a pickle holds.</summary>
-/// <param name="Value">Its value.</param>
-/// <param name="Storages">The storages that it refers to, by their keys.</param>
-/// <param name="End">Position in the file after it.</param>
-internal sealed record PickleResult(object? Value, IReadOnlyDictionary<string, PickleStorage> Storages, long End);
-
-/// <summary>What is wrong with a pickle; the archive says in which file.</summary>
-internal sealed class PickleException(string message) : Exception(message);

@@ -4,19 +4,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a file says of one tensor, before its values are read.</summary>
-/// <param name="Name">Its name in the file.</param>
-/// <param name="Type">The type of its values.</param>
-/// <param name="Shape">Its sizes; empty for a single value.</param>
-public sealed record WeightsEntry(string Name, ScalarType Type, ValueList<long> Shape)
-{
-    /// <summary>
-    /// The file's name of a type that TorchSharp lacks, such as <c>F8_E4M3</c>; <see cref="Type"/> is then the wider type that loading gives. Null
-    /// where the file's type is <see cref="Type"/>.
-    /// </summary>
-    public string? ForeignType { get; init; }
-}
-
 /// <summary>
 /// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening reads and checks only what the file
 /// says about itself; values are read tensor by tensor, when asked for. Reading executes nothing that the file holds.
@@ -213,35 +200,4 @@ public abstract class WeightsFile : IDisposable
         using ByteSource source = new(path);
         return source.Length >= 512 && source.Read(257, 5).AsSpan().SequenceEqual("ustar"u8);
     }
-}
-
-/// <summary>Names and shapes in messages.</summary>
-internal static class Listing
-{
-    private const int Shown = 8;
-
-    /// <summary>The first few names, and how many more there are.</summary>
-    public static string Of(IEnumerable<string> names) => Of([.. names], name => Short(name));
-
-    /// <summary>The first few things, and how many more there are; the rest is not even put into words.</summary>
-    public static string Of<T>(IReadOnlyCollection<T> all, Func<T, string> text, int shown = Shown)
-    {
-        string first = string.Join(", ", all.Take(shown).Select(text));
-        return all.Count > shown ? $"{first} and {all.Count - shown} more" : first;
-    }
-
-    /// <summary>A text out of a file in quotation marks, shortened and without control characters.</summary>
-    public static string Short(string text)
-    {
-        return $"'{string.Concat(Cut(text).Select(c => char.IsControl(c) ? '?' : c))}'";
-    }
-
-    /// <summary>The start of a long text.</summary>
-    public static string Cut(string text)
-    {
-        const int longest = 80;
-        return text.Length > longest ? text[..longest] + "…" : text;
-    }
-
-    public static string Shape(IEnumerable<long> shape) => $"[{string.Join(", ", shape.Take(Shown))}]";
 }

@@ -1,42 +1,6 @@
 using System.Text;
-using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
-
-/// <summary>A tensor whose shape or type in the file does not go into the model's.</summary>
-/// <param name="Name">The model's name.</param>
-/// <param name="FileName">The file's name.</param>
-/// <param name="FileShape">The file's shape, after the key map.</param>
-/// <param name="ModelShape">The model's shape.</param>
-/// <param name="FileType">The file's type.</param>
-/// <param name="ModelType">The model's type.</param>
-public sealed record WeightsMismatch(
-    string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType, ScalarType ModelType)
-{
-    /// <summary>The file's name of a type that TorchSharp lacks; null where the file's type is <see cref="FileType"/>.</summary>
-    public string? ForeignType { get; init; }
-
-    /// <summary>What is wrong where shapes and types alone do not say it, such as values that the model's type lacks, and what would do; else null.</summary>
-    public string? Problem { get; init; }
-
-    /// <summary>One line: both names, shapes and types, and the problem.</summary>
-    public override string ToString() =>
-        $"the file's {Listing.Short(FileName)} is {ForeignType ?? FileType.ToString()} {FileShape}; the network's {Listing.Short(Name)} is {ModelType} {ModelShape}" +
-        (Problem is null ? "" : $" ({Problem})");
-}
-
-/// <summary>A tensor that lost something on the way into the model's type, as the options allow.</summary>
-/// <param name="Name">The model's name.</param>
-/// <param name="FileType">The file's type.</param>
-/// <param name="ModelType">The model's type.</param>
-/// <param name="Rounded">How many values were rounded, to zero among others.</param>
-/// <param name="Overflowed">How many finite values became infinite.</param>
-public sealed record WeightsConversion(string Name, ScalarType FileType, ScalarType ModelType, long Rounded, long Overflowed)
-{
-    /// <summary>One line: the name, both types and the counts.</summary>
-    public override string ToString() =>
-        FormattableString.Invariant($"{Listing.Short(Name)} from {FileType} to {ModelType}: {Rounded} values rounded, {Overflowed} infinite");
-}
 
 /// <summary>What loading weights did, or would have done. Names are in ordinal order.</summary>
 public sealed record WeightsReport
@@ -97,19 +61,4 @@ public sealed record WeightsReport
             if (all.Count > 0) text.Append("\n  ").Append(what).Append(": ").Append(Listing.Of(all, show, Shown));
         }
     }
-}
-
-/// <summary>Weights do not fit a model; nothing was changed. The message is the report.</summary>
-public sealed class WeightsMismatchException : InvalidOperationException
-{
-    /// <summary>An exception about a report.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="report">What would have been done.</param>
-    public WeightsMismatchException(string path, WeightsReport report)
-        : base($"'{path}' does not fit the model, which is unchanged: {report}\n" +
-               "Remedies in general: a key map (KeyMaps has those of published weights), or in WeightsLoadOptions DropClassifier, AdaptInputChannels, " +
-               "AllowMissingAttention, AllowUnexpected, AllowRounding, or Strict = false.") => Report = report;
-
-    /// <summary>What would have been done.</summary>
-    public WeightsReport Report { get; }
 }

@@ -2,39 +2,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>How the factors of an element, f and s, become its gate.</summary>
-internal enum CombinationKind
-{
-    /// <summary>f · s.</summary>
-    Product,
-
-    /// <summary>f + s.</summary>
-    Sum,
-
-    /// <summary>f + s + t.</summary>
-    SumOfThree,
-
-    /// <summary>σ(f + s).</summary>
-    SigmoidOfSum,
-
-    /// <summary>σ(f · s).</summary>
-    SigmoidOfProduct,
-
-    /// <summary>What makes x · g the larger of x · f and x · s.</summary>
-    Larger,
-
-    /// <summary>σ((x − f)² · s + ½), both factors of the channel.</summary>
-    Energy,
-}
-
-/// <summary>What a gate reads of each row and of each column of each channel.</summary>
-internal enum StripReads
-{
-    Nothing,
-    Means,
-    MeansAndMaxima,
-}
-
 /// <summary>
 /// A gate whose factors meet in every element, g = mix(f, s) or 1 + mix(f, s), and what its factors are made of. Without strips f is of the
 /// channel, (N, C, 1, 1), and s of the position, (N, 1, H, W). With strips f is of the row, (N, C, H, 1), s of the column, (N, C, 1, W), and
@@ -75,6 +42,3 @@ internal sealed record GateCombination(
     public static Tensor Compose(ICombinedGate gate, Tensor input)
         => gate.Combination.Compose(input, gate.ComputeFactors(new PooledMap(input, gate.Combination)));
 }
-
-/// <summary>The factors of a <see cref="GateCombination"/>.</summary>
-internal readonly record struct CombinationFactors(Tensor First, Tensor Second, Tensor? Third = null);

@@ -3,51 +3,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Kernels;
 
-internal enum InferenceStepKind
-{
-    /// <summary>(mean + maximum) / 2.</summary>
-    Average,
-
-    /// <summary>f(norm(W x + b)).</summary>
-    Dense,
-
-    /// <summary>f(W mean + b) + f(W maximum + b).</summary>
-    DenseOfBoth,
-
-    /// <summary>f(w ∗ x), over neighbouring channels.</summary>
-    Neighbours,
-}
-
-/// <summary>One step from pooled channels to their gate.</summary>
-internal unsafe struct InferenceStep
-{
-    public InferenceStepKind Kind;
-    public int Inputs;
-    public int Outputs;
-
-    /// <summary>Taps of a convolution over channels, and whether the last channel is next to the first.</summary>
-    public int Kernel;
-    public bool Circular;
-
-    public float* Weight;
-    public float* Bias;
-
-    /// <summary>How often the bias counts: twice in the sum of two branches.</summary>
-    public float BiasFactor;
-
-    /// <summary>A batch norm in evaluation, or nulls.</summary>
-    public float* NormMean;
-    public float* NormVariance;
-    public float* NormWeight;
-    public float* NormBias;
-    public float NormEpsilon;
-
-    public ElementFunction Function;
-
-    /// <summary>The identity start's scale, on the last step.</summary>
-    public float* Alpha;
-}
-
 /// <summary>
 /// What a gate computes between pooling and applying in inference, in a few steps that the kernels know. A module describes it
 /// through <see cref="IInferenceProgram"/>.

@@ -4,28 +4,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>y = x · s: a spatial gate alone.</summary>
-internal readonly unsafe struct ApplyPosition : IElementwise
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector At<TVector, TStorage, TLayout>(MapArguments* a, nint element, nint row, nint start, nint column)
-        where TVector : unmanaged, ISimd<TVector>
-        where TStorage : struct, IStorage
-        where TLayout : struct, IMapLayout
-        => TStorage.Load<TVector>(a->X, element) * TLayout.Position<TVector>(a->PositionGate, row, start, column);
-}
-
-/// <summary>What happens between two barriers.</summary>
-internal enum GatePhase : byte
-{
-    MergeChannels,
-    Step,
-    PoolPositions,
-    MergePositions,
-    Convolve,
-    Apply,
-}
-
 /// <summary>
 /// A whole gate in inference as one parallel call: pool, compute the gate, apply. Every thread keeps the same rows of the map through all passes,
 /// so that a later pass finds them in that core's cache; sums down columns are added up from the threads' parts. A batch that no cache

@@ -1,11 +1,5 @@
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>Rows of one sample of a group.</summary>
-internal readonly record struct RowBlock(int Sample, int From, int To)
-{
-    public bool IsEmpty => From == To;
-}
-
 /// <summary>
 /// What one thread owns of one group of a <see cref="RegionPlan"/>: rows of its samples, ranges of whatever is counted, and where its values stand.
 /// Samples are counted within the group; offsets are floats from the start of the region's memory.

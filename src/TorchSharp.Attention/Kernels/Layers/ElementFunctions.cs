@@ -2,18 +2,6 @@ using System.Runtime.CompilerServices;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>What follows a layer, element by element.</summary>
-internal enum ElementFunction
-{
-    None,
-    Sigmoid,
-    HardSigmoid,
-    ReLU,
-    ReLU6,
-    SiLU,
-    HardSwish,
-}
-
 /// <summary>Gate functions and activations on float32 values, in place.</summary>
 internal static unsafe class ElementFunctions<TVector>
     where TVector : unmanaged, ISimd<TVector>

@@ -254,6 +254,3 @@ internal static unsafe class DeferredBatchNorm
     private static bool Holds(Tensor tensor, in MapView view)
         => tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() == view.Channels;
 }
-
-/// <summary>The gradients of a deferred norm's weight and bias, from the step that computed them to the norm's own.</summary>
-internal sealed record NormGradients(float[] Weight, float[] Bias);

@@ -1,0 +1,8 @@
+namespace TorchSharp.Attention.Kernels;
+
+internal enum SecondResult
+{
+    None,
+    Sum,
+    Maximum,
+}
