@@ -59,12 +59,12 @@ public sealed partial class SourceLayoutTests
 
     private static IEnumerable<SourceType> Types()
     {
-        string sources = Path.Combine(ReadmeTests.RepositoryRoot(), "src");
+        string sources = Path.Combine(Repository.Root, "src");
         foreach (string path in Directory.EnumerateFiles(sources, "*.cs", SearchOption.AllDirectories))
         {
             string file = path[sources.Length..].Replace('\\', '/');
             if (file.Contains("/obj/", StringComparison.Ordinal) || file.Contains("/bin/", StringComparison.Ordinal)) continue;
-            Match[] found = [.. Declaration().Matches(File.ReadAllText(path))];
+            Match[] found = [.. Declaration().Matches(File.ReadAllText(path)).Cast<Match>()];
             string stem = Path.GetFileName(file).Split('.')[0], options = stem.EndsWith("Options", StringComparison.Ordinal) ? stem : $"{stem}Options";
             bool hasOptions = found.Any(type => type.Groups["name"].Value == options);
             foreach (Match type in found)

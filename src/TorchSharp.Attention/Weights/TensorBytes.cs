@@ -1,4 +1,3 @@
-using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
