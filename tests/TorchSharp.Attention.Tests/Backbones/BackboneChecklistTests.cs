@@ -107,7 +107,7 @@ public sealed class BackboneChecklistTests : IDisposable
     [Theory]
     [MemberData(nameof(Kinds))]
     public void Published_counts_of_the_kind_are_held(string kind)
-        => Assert.Contains(AnchorTests.ParameterAnchors, row => row.Data.Item1.StartsWith(kind, StringComparison.OrdinalIgnoreCase));
+        => Assert.Contains(PublishedCountTests.ParameterAnchors, row => row.Data.Item1.StartsWith(kind, StringComparison.OrdinalIgnoreCase));
 
     [Theory]
     [MemberData(nameof(Kinds))]

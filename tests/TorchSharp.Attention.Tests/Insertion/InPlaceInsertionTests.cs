@@ -191,7 +191,7 @@ public sealed class InPlaceInsertionTests
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(2, 128, 8, 8);
-        foreach (string kind in InsertionTests.Kinds.Select(row => row.Data))
+        foreach (string kind in EveryKindTrainsTests.Kinds.Select(row => row.Data))
         {
             AttentionOptions options = AttentionCatalog.Create(kind);
             if (options is GuidedAttentionOptions or BranchAttentionOptions) continue;
@@ -333,7 +333,7 @@ public sealed class InPlaceInsertionTests
 
     /// <summary>The dry passes leave no gradient, no mode and no value behind, though they run backward.</summary>
     [Fact]
-    public void Dry_passes_leave_gradients_and_tables_alone()
+    public void Dry_runs_leave_gradients_and_tables_alone()
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor table = randn(2, 4, 6, 6).DetachFromDisposeScope();

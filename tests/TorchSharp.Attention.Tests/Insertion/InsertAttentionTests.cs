@@ -215,7 +215,7 @@ public sealed class InsertAttentionTests
 
     /// <summary>What the dry pass draws does not count: the attentions start from the seed alike with an example and without.</summary>
     [Fact]
-    public void The_dry_pass_draws_no_random_numbers()
+    public void The_dry_run_draws_no_random_numbers()
     {
         using DisposeScope scope = NewDisposeScope();
         using OddNetwork network = new();
@@ -337,7 +337,7 @@ public sealed class InsertAttentionTests
     }
 
     [Fact]
-    public void Freezing_and_the_way_back()
+    public void Freezing_can_be_undone()
     {
         using DisposeScope scope = NewDisposeScope();
         using nn.Module<Tensor, Tensor> network = UserNetworks.Create("resnet of ours with a plan");
@@ -474,7 +474,7 @@ public sealed class InsertAttentionTests
     [InlineData("sequential")]
     [InlineData("module list")]
     [InlineData("odd")]
-    public void A_thousand_steps_leave_nothing_behind(string name)
+    public void A_thousand_steps_leave_no_tensor_alive(string name)
     {
         using nn.Module<Tensor, Tensor> network = UserNetworks.Create(name);
         using Tensor x = randn(2, 3, 5, 4);

@@ -92,7 +92,7 @@ public sealed class InsertionErrorTests
     }
 
     [Fact]
-    public void Plans_refuse_at_the_door()
+    public void Plans_refuse_bad_rules_when_they_are_made()
     {
         Says("'selective-kernel' replaces a convolution", () => InsertionPlan.After("conv1", new SelectiveKernelOptions()));
         Says("'split-attention' replaces a convolution", () => InsertionPlan.Before<Conv2d>(new SplitAttentionOptions()));

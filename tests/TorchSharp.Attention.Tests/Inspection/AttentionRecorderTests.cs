@@ -46,7 +46,7 @@ public sealed class AttentionRecorderTests
     /// <summary>In training: outputs, gradients, running statistics and random numbers with and without a recorder.</summary>
     [Theory]
     [MemberData(nameof(Names))]
-    public void Training_does_not_notice(string name)
+    public void Training_gives_the_same_numbers_while_it_is_recorded(string name)
     {
         using DisposeScope scope = NewDisposeScope();
         Row row = Row.Named(name);

@@ -50,7 +50,7 @@ public sealed class GateMonitorTests : IDisposable
     }
 
     [Fact]
-    public void Training_does_not_notice()
+    public void Training_gives_the_same_numbers_while_it_is_recorded()
     {
         double[] plain = Train(null), watched = Train(new GateMonitorOptions { Every = 2 });
         Near.Equal(plain, watched, 1e-5, "weights");

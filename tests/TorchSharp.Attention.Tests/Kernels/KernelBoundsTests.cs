@@ -77,7 +77,7 @@ public sealed class KernelBoundsTests
     }
 
     [Fact]
-    public void Nothing_beyond_a_mixed_map_or_its_strips_is_read_or_written()
+    public void Nothing_beyond_a_combined_map_or_its_strips_is_read_or_written()
     {
         if (!OperatingSystem.IsLinux()) Assert.Skip("Guard pages are set up by Linux's mmap.");
         foreach ((int batch, int channels, int height, int width) in (ReadOnlySpan<(int, int, int, int)>)[(1, 1, 1, 2), (2, 3, 7, 7), (1, 37, 3, 7), (3, 16, 1, 16), (2, 5, 14, 13), (1, 70, 3, 1)])

@@ -41,7 +41,7 @@ internal static class PruningCases
     public static TNetwork Random<TNetwork>(TNetwork network)
         where TNetwork : FeatureNetwork
     {
-        FusionTests.Trained(network, ScalarType.Float64);
+        InferenceCopyTests.Trained(network, ScalarType.Float64);
         using IDisposable quiet = no_grad();
         foreach ((string name, Parameter parameter) in network.named_parameters())
         {

@@ -90,7 +90,7 @@ public sealed class PruningErrorTests
     }
 
     [Fact]
-    public void Networks_without_gates_hear_what_to_do()
+    public void Networks_without_gates_are_told_what_to_do()
     {
         using ResNet plain = new(PruningCases.Basic), spatial = new(PruningCases.Basic with { Attention = AttentionPlan.Of(new SpatialAttentionOptions()) });
         using ResNet other = new(PruningCases.Basic with { Attention = AttentionPlan.Of(new TripletAttentionOptions()) });

@@ -29,7 +29,7 @@ public sealed class PruningExactnessTests
     /// <summary>Maps that blocks add to: stem, projections, blocks and shortcuts lose the same channels.</summary>
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void Along_the_residual_stream(string kind)
+    public void Pruning_along_the_residual_stream_computes_the_smaller_formula(string kind)
     {
         AttentionOptions options = PruningCases.Exact[kind];
         AttentionPlan after = AttentionPlan.Of(options, AttentionPosition.After).Add(options, AttentionPosition.StageEnd).Add(options, AttentionPosition.Before);

@@ -228,7 +228,7 @@ public sealed class PruningTests
     }
 
     [Fact]
-    public void Nothing_is_left_behind()
+    public void No_tensor_stays_alive()
     {
         using MobileNetV2 network = new(PruningCases.Mobile with { Attention = Se });
         using Tensor x = randn(2, 3, 8, 8);

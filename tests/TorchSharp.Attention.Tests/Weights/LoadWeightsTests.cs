@@ -216,7 +216,7 @@ public sealed class LoadWeightsTests : IDisposable
     }
 
     [Fact]
-    public void Half_an_attention_is_not_forgiven()
+    public void An_attention_that_is_only_partly_in_the_file_is_refused()
     {
         using ResNet attentive = Small(attention: IdentityCbam);
         Dictionary<string, Tensor> state = attentive.state_dict();

@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Dropouts and stochastic attention drop: shares over many seeded draws, within five standard deviations and more.</summary>
-public class StochasticTests
+public class DropoutTests
 {
     private const double Probability = 0.3;
 

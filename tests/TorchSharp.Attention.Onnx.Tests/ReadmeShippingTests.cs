@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>The README's way from a network of one's own with inserted attention to an eight-bit file, compiled and run; the README must show exactly what is here.</summary>
-public sealed class ShippingTests : IDisposable
+public sealed class ReadmeShippingTests : IDisposable
 {
     private static readonly Scalar _noise = 0.2.ToScalar();
 

@@ -128,7 +128,7 @@ public class CrossAttentionTests
     }
 
     [Fact]
-    public void A_thousand_steps_leave_nothing_behind()
+    public void A_thousand_steps_leave_no_tensor_alive()
     {
         using CrossAttention module = new(C, G, new() { Heads = 2, AttentionDropout = 0.1, Dropout = 0.1, ZeroInitScale = true });
         using Tensor x = randn(N, C, H, W, requires_grad: true);

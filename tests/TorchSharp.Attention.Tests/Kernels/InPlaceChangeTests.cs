@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>What was changed in place between the forward and the backward pass is an exception that says so, wherever it is needed; and nothing else is.</summary>
-public sealed class BackwardFailureTests : IDisposable
+public sealed class InPlaceChangeTests : IDisposable
 {
     private const string Words = "one of the variables needed for gradient computation has been modified by an inplace operation";
 
@@ -65,7 +65,7 @@ public sealed class BackwardFailureTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void The_end_of_a_block_that_was_changed_is_an_exception_in_pytorchs_words(bool behindNorm)
+    public void A_changed_output_of_a_block_is_an_exception_in_pytorchs_words(bool behindNorm)
     {
         using DisposeScope scope = NewDisposeScope();
         using SqueezeExcitation module = new(16);

@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Every kind that the catalog knows goes into ResNet-50 and MobileNetV2 with its default settings and trains a step.</summary>
-public sealed class InsertionTests
+public sealed class EveryKindTrainsTests
 {
     /// <summary>The library's own kinds; other tests register theirs.</summary>
     public static TheoryData<string> Kinds =>

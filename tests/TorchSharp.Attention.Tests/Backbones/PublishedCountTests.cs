@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Parameter and multiply-accumulate counts of published networks, exact.</summary>
-public sealed class AnchorTests
+public sealed class PublishedCountTests
 {
     private static readonly SqueezeExcitationOptions TimmSe = SqueezeExcitationOptions.Timm;
 

@@ -73,7 +73,7 @@ public sealed class BottleneckGateTests
     }
 
     [Fact]
-    public void What_the_function_does_not_know_runs_the_layers()
+    public void Activations_and_gate_functions_without_a_kernel_run_the_layers()
     {
         using DisposeScope scope = NewDisposeScope();
         using Conv2d first = nn.Conv2d(8, 4, 1), second = nn.Conv2d(4, 8, 1);

@@ -102,7 +102,7 @@ public sealed class BranchTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public void A_thousand_steps_leave_nothing_behind(string name)
+    public void A_thousand_steps_leave_no_tensor_alive(string name)
     {
         using BranchModule module = Build(name, seed: 1, training: true, ScalarType.Float32, dropout: 0.1);
         using Tensor x = randn(2, module.Channels, 5, 4, requires_grad: true);

@@ -3,7 +3,7 @@ using CsCheck;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>The end of a residual block in training, max(x · g + shortcut, 0) as one function, against libtorch's operations.</summary>
-public sealed class ResidualEndTests : IDisposable
+public sealed class GateAddReluTests : IDisposable
 {
     private static readonly IReadOnlyList<FusableGate> Gates = FusableGates.On(FusedPaths.AddRelu);
 

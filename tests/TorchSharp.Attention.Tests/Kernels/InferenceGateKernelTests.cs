@@ -149,7 +149,7 @@ public sealed class InferenceGateKernelTests : IDisposable
     }
 
     [Fact]
-    public void One_call_and_call_after_call_agree_where_a_step_is_unknown()
+    public void Gates_with_a_step_that_one_region_does_not_know_run_by_separate_passes()
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable quiet = no_grad();

@@ -3,7 +3,7 @@ using TorchSharp.Modules;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Inputs of another type or on another device than the parameters, and what was disposed: exceptions of the library's own, before libtorch sees it.</summary>
-public sealed class InputPlaceTests
+public sealed class RefusedInputTests
 {
     public static TheoryData<string> Kinds => Row.Kinds;
 

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>What CBAM keeps between forward and backward: its input and its gates beyond the output, nothing else of a map's size.</summary>
-public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
+public sealed class MemoryKeptForBackwardTests(ITestOutputHelper output) : IDisposable
 {
     private readonly KernelSettings _kernels = KernelSettings.On();
 
@@ -35,7 +35,7 @@ public sealed class KeptMemoryTests(ITestOutputHelper output) : IDisposable
     }
 
     [Fact]
-    public void Behind_a_norm_a_gate_keeps_no_map_but_the_norms_input_and_the_output()
+    public void After_a_norm_a_gate_keeps_only_the_norms_input_and_the_output()
     {
         if (!OperatingSystem.IsLinux()) Assert.Skip("The resident set is read from /proc.");
         using Cbam module = new(160, CbamOptions.Timm);

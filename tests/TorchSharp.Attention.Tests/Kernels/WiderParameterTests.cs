@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Where libtorch's product of map and gate has a wider type than the map, the kernels leave the gate to libtorch.</summary>
-public sealed class RefinedTypeTests : IDisposable
+public sealed class WiderParameterTests : IDisposable
 {
     private readonly KernelSettings _kernels = KernelSettings.ForAnySize();
 

@@ -334,7 +334,7 @@ public sealed class NetworkTests
     }
 
     [Fact]
-    public void An_attention_gate_at_the_skip_is_steered_by_the_decoder()
+    public void An_attention_gate_at_the_skip_takes_its_gating_signal_from_the_decoder()
     {
         using UNet network = new(new UNetOptions
         {

@@ -32,7 +32,7 @@ public sealed class FusedInsertionTests
         using DisposeScope outer = NewDisposeScope();
         Tensor x = randn(2, 3, 19, 17, ScalarType.Float64);
         List<(string Path, InsertionSide Side)> places = [];
-        using (FeatureNetwork probe = FusionTests.Trained(Networks[name](), ScalarType.Float64))
+        using (FeatureNetwork probe = InferenceCopyTests.Trained(Networks[name](), ScalarType.Float64))
         {
             string[] paths = [.. probe.named_modules().Select(entry => entry.name).Where(path => !IsRepeated(path))];
             foreach (string path in paths)
@@ -58,7 +58,7 @@ public sealed class FusedInsertionTests
         foreach ((string path, InsertionSide side) in places)
         {
             using DisposeScope scope = NewDisposeScope();
-            using FeatureNetwork network = FusionTests.Trained(Networks[name](), ScalarType.Float64);
+            using FeatureNetwork network = InferenceCopyTests.Trained(Networks[name](), ScalarType.Float64);
             Insert(network, Plan(path, side), x);
             Same(network, x, $"{name}: {side} {path}");
         }
@@ -73,7 +73,7 @@ public sealed class FusedInsertionTests
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(2, 3, 19, 17, ScalarType.Float64);
-        using FeatureNetwork network = FusionTests.Trained(Networks[name](), ScalarType.Float64);
+        using FeatureNetwork network = InferenceCopyTests.Trained(Networks[name](), ScalarType.Float64);
         InsertionPlan plan = new([Rule<Conv2d>(InsertionSide.After), Rule<BatchNorm2d>(InsertionSide.Before), Rule<BatchNorm2d>(InsertionSide.After), Rule<Conv2d>(InsertionSide.Before)]);
         if (name == "unet, instance norm, merge") plan = new([Rule<Conv2d>(InsertionSide.After), Rule<Conv2d>(InsertionSide.Before)]);
         Insert(network, plan, x);
@@ -88,7 +88,7 @@ public sealed class FusedInsertionTests
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(1, 3, 16, 16);
-        using ResNet network = (ResNet)FusionTests.Trained(ResNet.ResNet18(10), ScalarType.Float32);
+        using ResNet network = (ResNet)InferenceCopyTests.Trained(ResNet.ResNet18(10), ScalarType.Float32);
         InsertionPlan plan = InsertionPlan.After("layer2", new SqueezeExcitationOptions()).AddAfter("layer3.*.bn2", new CbamOptions()).AddAfter("conv1", new SimAmOptions())
             .AddBefore("layer2.0.downsample.1", new EfficientChannelAttentionOptions());
         Insert(network, plan, x);
@@ -123,7 +123,7 @@ public sealed class FusedInsertionTests
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(2, 3, 16, 16, ScalarType.Float64);
-        using ResNet network = (ResNet)FusionTests.Trained(new ResNet(Cases.TinyResNet), ScalarType.Float64);
+        using ResNet network = (ResNet)InferenceCopyTests.Trained(new ResNet(Cases.TinyResNet), ScalarType.Float64);
         nn.Module stage = network.named_children().Single(child => child.name == "layer2").module;
         Change(stage.InsertAttention(InsertionPlan.After("0", new SqueezeExcitationOptions { Reduction = 2 }), randn(1, 4, 8, 8, ScalarType.Float64)));
         Same(network, x, "in a stage");
@@ -132,7 +132,7 @@ public sealed class FusedInsertionTests
     [Fact]
     public void Random_numbers_hooks_memory_and_the_original_do_not_notice()
     {
-        using ResNet network = (ResNet)FusionTests.Trained(new ResNet(Cases.TinyResNet), ScalarType.Float32);
+        using ResNet network = (ResNet)InferenceCopyTests.Trained(new ResNet(Cases.TinyResNet), ScalarType.Float32);
         using Tensor x = randn(1, 3, 16, 16);
         network.InsertAttention(InsertionPlan.After("conv1", new CbamOptions { Reduction = 2 }).AddAfter("layer2.0.bn1", new SqueezeExcitationOptions { Reduction = 2 }), x);
         string[] keys = [.. network.state_dict().Keys];
@@ -149,7 +149,7 @@ public sealed class FusedInsertionTests
     }
 
     [Fact]
-    public void What_nobody_knows_is_refused_by_name()
+    public void Unknown_names_are_refused_by_name()
     {
         using ResNet network = new(Cases.TinyResNet);
         network.register_module("mine", nn.Conv2d(3, 3, 1));

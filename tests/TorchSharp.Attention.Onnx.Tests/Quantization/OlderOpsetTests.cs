@@ -4,7 +4,7 @@ using TorchSharp.Attention.Onnx.Schema;
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>Files of operator sets 9 to 12, and constants in all the forms that a file can say them.</summary>
-public sealed class OlderFileTests : IDisposable
+public sealed class OlderOpsetTests : IDisposable
 {
     private static readonly QuantizationOptions _options = new() { Threads = 1, ReduceRange = true };
 

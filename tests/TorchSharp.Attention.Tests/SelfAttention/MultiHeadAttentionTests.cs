@@ -109,7 +109,7 @@ public class MultiHeadAttentionTests
     }
 
     [Fact]
-    public void A_thousand_steps_leave_nothing_behind()
+    public void A_thousand_steps_leave_no_tensor_alive()
     {
         using MultiHeadAttention module = new(Width, new() { Heads = 2, AttentionDropout = 0.1 });
         using Tensor x = randn(N, L, Width, requires_grad: true);

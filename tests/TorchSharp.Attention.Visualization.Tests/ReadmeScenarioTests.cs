@@ -8,7 +8,7 @@ namespace TorchSharp.Attention.Visualization.Tests;
 /// The README's way from a network without attention to a report, compiled and run on the shipped images; the README must show exactly what
 /// is here.
 /// </summary>
-public sealed class ScenarioTests : IDisposable
+public sealed class ReadmeScenarioTests : IDisposable
 {
     private const int BatchSize = 64, Batches = 40;
 

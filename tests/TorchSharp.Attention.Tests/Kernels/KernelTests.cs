@@ -30,7 +30,7 @@ public sealed class KernelTests : IDisposable
     public void Gradients_of_shared_maxima_are_split_evenly() => Trials.Sample(trial => CompareGradients(trial, ties: true), iter: 200, threads: 1);
 
     [Fact]
-    public void Gradients_flow_through_whatever_is_not_frozen() => Trials.Sample(
+    public void Gradients_reach_every_part_that_is_not_frozen() => Trials.Sample(
         trial =>
         {
             if (trial.Batch == 0) return true;
@@ -124,7 +124,7 @@ public sealed class KernelTests : IDisposable
     }
 
     [Fact]
-    public void Over_the_input_and_with_the_end_of_a_block_the_values_are_the_same() => Trials.Sample(
+    public void Writing_over_the_input_and_adding_a_shortcut_give_the_same_values() => Trials.Sample(
         trial =>
         {
             using DisposeScope scope = NewDisposeScope();

@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>What the compiler cannot forbid in the sources of the packages.</summary>
-public sealed partial class SourceTests
+public sealed partial class SourceRuleTests
 {
     /// <summary>An editor shows a summary without the members around it.</summary>
     [Fact]

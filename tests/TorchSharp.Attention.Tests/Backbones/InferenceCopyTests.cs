@@ -3,7 +3,7 @@ using TorchSharp.Modules;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>Copies for inference: values, keys, layouts, what stays untouched, what is refused.</summary>
-public sealed class FusionTests
+public sealed class InferenceCopyTests
 {
     public static TheoryData<string> NetworkNames => Cases.NetworkNames;
 

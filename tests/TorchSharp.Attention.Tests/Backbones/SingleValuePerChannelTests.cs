@@ -6,7 +6,7 @@ namespace TorchSharp.Attention.Tests;
 /// A batch norm in training that would see a single value per channel: networks refuse the batch before anything changes, attentions work on it, and users' norms can
 /// be guarded.
 /// </summary>
-public sealed class SingleValueTests
+public sealed class SingleValuePerChannelTests
 {
     private static readonly Dictionary<string, (Func<FeatureNetwork> Create, string Norm, int Side)> Networks = new()
     {

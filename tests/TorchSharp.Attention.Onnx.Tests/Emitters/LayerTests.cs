@@ -32,7 +32,7 @@ public sealed class LayerTests
         ("InstanceNorm2d", () => nn.InstanceNorm2d(6, affine: true), Map),
         ("InstanceNorm2d, running", () => nn.InstanceNorm2d(6, affine: true, track_running_stats: true), Map),
         ("InstanceNorm3d", () => nn.InstanceNorm3d(4), Volume),
-        ("GroupNorm", () => PoolTests.Started(nn.GroupNorm(3, 6)), Map),
+        ("GroupNorm", () => QuantizedPoolTests.Started(nn.GroupNorm(3, 6)), Map),
         ("LayerNorm", () => nn.LayerNorm(12), Map),
         ("LayerNorm, no parameters", () => nn.LayerNorm([8, 12], elementwise_affine: false), Map),
         ("LocalResponseNorm", () => nn.LocalResponseNorm(3, alpha: 0.1), Map),

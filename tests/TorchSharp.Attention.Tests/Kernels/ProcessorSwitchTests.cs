@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Tests;
 /// The switches by which .ci/run repeats tests as on an older processor do what their names say. A runtime that renames one would make the second run a
 /// copy of the first.
 /// </summary>
-public class ProcessorTests
+public class ProcessorSwitchTests
 {
     [Fact]
     public void Without_AVX2_vectors_have_128_bits()

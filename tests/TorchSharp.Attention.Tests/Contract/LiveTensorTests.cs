@@ -3,7 +3,7 @@ using System.Globalization;
 namespace TorchSharp.Attention.Tests;
 
 /// <summary>A thousand forward and backward steps leave not one tensor more alive; the count is printed.</summary>
-public sealed class MemoryTests(ITestOutputHelper output)
+public sealed class LiveTensorTests(ITestOutputHelper output)
 {
     private const int Steps = 1000;
 
@@ -18,12 +18,12 @@ public sealed class MemoryTests(ITestOutputHelper output)
 
     [Theory]
     [MemberData(nameof(ModuleNames))]
-    public void A_module_leaves_nothing_behind(string name) => Module(name, Row.Named(name));
+    public void A_module_leaves_no_tensor_alive(string name) => Module(name, Row.Named(name));
 
     /// <summary>The other tests' maps are small enough for libtorch's operations.</summary>
     [Theory]
     [MemberData(nameof(KernelNames))]
-    public void A_module_on_the_kernels_leaves_nothing_behind(string name)
+    public void A_module_on_the_kernels_leaves_no_tensor_alive(string name)
     {
         using KernelSettings kernels = KernelSettings.ForAnySize();
         Module(name + ", kernels", Row.Named(name));
@@ -70,7 +70,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
 
     [Theory]
     [MemberData(nameof(ModuleNames))]
-    public void Maps_on_demand_leave_nothing_behind(string name)
+    public void Maps_on_demand_leave_no_tensor_alive(string name)
     {
         using Subject subject = new(Row.Named(name), ScalarType.Float32);
         using Tensor x = randn(2, subject.Row.Channels, 5, 4);
@@ -85,7 +85,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
 
     [Theory]
     [MemberData(nameof(NetworkNames))]
-    public void Fusing_leaves_nothing_behind(string name)
+    public void Fusing_leaves_no_tensor_alive(string name)
     {
         using FeatureNetwork network = Cases.Networks[name]();
         Measure(name + ", fusing", 20, () => network.FuseForInference().Dispose());

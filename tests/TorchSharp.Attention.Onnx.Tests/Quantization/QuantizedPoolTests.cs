@@ -4,7 +4,7 @@ using TorchSharp.Modules;
 namespace TorchSharp.Attention.Onnx.Tests;
 
 /// <summary>Windows that reach over the end, and sums over large even maps.</summary>
-public sealed class PoolTests : IDisposable
+public sealed class QuantizedPoolTests : IDisposable
 {
     private static readonly QuantizationOptions _options = new() { Threads = 1, ReduceRange = true };
 

