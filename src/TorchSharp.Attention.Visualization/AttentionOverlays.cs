@@ -56,7 +56,7 @@ public static class AttentionOverlays
     private static List<(string Name, Tensor Maps)> Attentions(nn.Module<Tensor, Tensor> model, Tensor images)
     {
         if (!model.modules().Prepend(model).Any(module => module is IAttentionModule)) return [];
-        using ClassActivation.EvaluationMode mode = new(model);
+        using DryRunScope dry = new(model);
         using AttentionRecorder maps = AttentionRecorder.Attach(model);
         using ReachableTensors held = new(model);
         using IDisposable quiet = no_grad();

@@ -76,7 +76,7 @@ public static class ClassActivation
         if (input.dim() != 4 || input.size(0) < 1) throw new ArgumentException($"input has shape ({string.Join(", ", input.shape)}); it must be a batch of images, (N, C, H, W).", nameof(input));
         WatchedLayer watched = new(Find(model, layer), layer, options);
 
-        using EvaluationMode mode = new(model);
+        using DryRunScope dry = new(model);
         using DisposeScope scope = NewDisposeScope();
         using ReachableTensors held = new(model);
 
@@ -152,13 +152,13 @@ public static class ClassActivation
         using Scalar zero = 0.0.ToScalar(), two = 2.0.ToScalar(), one = 1.0.ToScalar();
 
         // The second term keeps the layer in the graph where the score does not depend on it: without, libtorch would end the process.
-        Tensor total = scores.sum().add(watched.Activations.flatten().narrow(0, 0, 1).sum().mul(zero), one);
+        Tensor total = scores.Total().Plus(watched.Activations.flatten().narrow(0, 0, 1).Total().mul(zero));
         Tensor raw = autograd.grad([total], [watched.Activations])[0];
         if (!raw.count_nonzero().ToBoolean()) CheckReached(model, images, scores, watched, target);
         Tensor gradient = watched.AsMaps(raw);
         if (method == ClassActivationMethod.GradCam) return gradient.mean([2, 3]);
 
-        Tensor square = gradient.square();
+        Tensor square = gradient.Squared();
         Tensor below = square.mul(two).add(watched.Maps.detach().sum([2, 3], keepdim: true).mul(square.mul(gradient)), one);
         Tensor alpha = where(below.eq(zero), zeros_like(square), square.div(below.masked_fill(below.eq(zero), one)));
         return alpha.mul(gradient.relu()).sum([2, 3]);
@@ -203,23 +203,5 @@ public static class ClassActivation
         }
 
         return stack(rows, 0);
-    }
-
-    /// <summary>Evaluation mode, and afterwards each module's own again.</summary>
-    internal sealed class EvaluationMode : IDisposable
-    {
-        private readonly (nn.Module Module, bool Training)[] _modes;
-
-        public EvaluationMode(nn.Module model)
-        {
-            _modes = [.. model.named_modules().Select(pair => pair.module).Prepend(model).Distinct().Select(module => (module, module.training))];
-            model.eval();
-        }
-
-        public void Dispose()
-        {
-            // Parents stand before their children, so what a parent sets for its children is put right after.
-            foreach ((nn.Module module, bool training) in _modes) module.train(training);
-        }
     }
 }

@@ -64,7 +64,7 @@ internal static class MultiheadAttentionEmitter
         /// <summary>The number of heads with which these weights compute what the module does; null where none does.</summary>
         public long? Heads(MultiheadAttention module)
         {
-            using EvaluationMode evaluation = new(module);
+            using DryRunScope dry = new(module);
             Tensor[] inputs = [.. Weights.Select((weight, part) => Wave(part == 0 ? 3 : 4, weight.size(1), part).to(weight.dtype, weight.device))];
             Tensor expected = Exact(module.call(inputs[0], inputs[1], inputs[2], need_weights: false).Item1);
             double scale = expected.abs().max().item<double>();

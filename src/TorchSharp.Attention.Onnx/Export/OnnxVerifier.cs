@@ -48,7 +48,7 @@ internal sealed class OnnxVerifier(
     public void Run(string file)
     {
         using OnnxSession session = Open(file);
-        using EvaluationMode evaluation = new(model);
+        using DryRunScope dry = new(model);
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
         _session = session;

@@ -62,9 +62,7 @@ internal static class BackboneInitializer
                 AttentionWeightsInitializer.Zero(conv.bias);
                 return;
             case GroupNorm norm:
-                // TorchSharp leaves these two uninitialised.
-                nn.init.ones_(norm.weight);
-                AttentionWeightsInitializer.Zero(norm.bias);
+                NormCalls.Start(norm);
                 return;
             case Linear linear when classifierStd is double std:
                 nn.init.normal_(linear.weight!, 0, std);

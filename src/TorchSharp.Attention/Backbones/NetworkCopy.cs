@@ -9,15 +9,8 @@ internal static class NetworkCopy
     /// <summary>Layers start with random weights, which are overwritten at once: a seeded run must not notice.</summary>
     public static TNetwork Build<TNetwork>(Func<TNetwork> create)
     {
-        using Tensor random = get_rng_state();
-        try
-        {
-            return create();
-        }
-        finally
-        {
-            set_rng_state(random);
-        }
+        using RandomStateScope random = new();
+        return create();
     }
 
     /// <summary>The one type and device of a network's values.</summary>

@@ -124,7 +124,7 @@ public sealed class GatedChannelTransformation : GateModule, IChannelGate
 
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => Embed(_norm == GctNorm.L2
-        ? input.square().sum([2, 3], keepdim: true).Plus(_epsilon).sqrt()
+        ? input.Squared().sum([2, 3], keepdim: true).Plus(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));
 
     ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
@@ -137,7 +137,7 @@ public sealed class GatedChannelTransformation : GateModule, IChannelGate
         bool squares = _norm == GctNorm.L2;
         Tensor embedding = size.mul(_embedding);
         Tensor norm = squares
-            ? embedding.square().mean([1], keepdim: true).Plus(_epsilon).sqrt()
+            ? embedding.Squared().mean([1], keepdim: true).Plus(_epsilon).sqrt()
             : embedding.abs().mean([1], keepdim: true).Plus(_epsilon);
         return embedding.mul(_gamma.div(norm)).Plus(_beta).tanh().Plus(Scalars.One);
     }

@@ -21,8 +21,7 @@ internal static class BlockWeights
     /// <summary>One where a block's key is a position, (blocks, keys, L), and for each position the place of its query, block after block, (L).</summary>
     public static (Tensor Known, Tensor Order) Places(Tensor queries, Tensor keys, long positions, ScalarType type)
     {
-        using Scalar end = positions.ToScalar();
-        Tensor known = keys.unsqueeze(-1).eq(arange(end, dtype: ScalarType.Int64, device: keys.device)).to_type(type);
+        Tensor known = keys.unsqueeze(-1).eq(TensorCalls.Range(positions, ScalarType.Int64, keys.device)).to_type(type);
         return (known, queries.reshape(-1).argsort().narrow(0, queries.numel() - positions, positions)); // What lies beyond the map sorts first.
     }
 }

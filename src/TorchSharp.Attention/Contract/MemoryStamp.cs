@@ -37,7 +37,7 @@ internal sealed class MemoryStamp : IDisposable
         {
             using DisposeScope scope = NewDisposeScope();
             using IDisposable gradients = enable_grad();
-            _product.sum().backward();
+            _product.Total().backward();
             return false;
         }
         catch (ExternalException)

@@ -68,7 +68,9 @@ internal static class NormCalls
     /// <summary>A group norm that starts at scale one and shift zero: TorchSharp leaves both uninitialised.</summary>
     public static GroupNorm Group(int groups, int channels)
     {
+#pragma warning disable RS0030 // Start sets what it leaves uninitialized.
         GroupNorm norm = nn.GroupNorm(groups, channels);
+#pragma warning restore RS0030
         using IDisposable quiet = no_grad();
         Start(norm);
         return norm;

@@ -157,7 +157,7 @@ internal sealed class InsertionTrial : IDisposable
     /// <summary>Gradients for these leaves alone: those that parameters hold stay what they are.</summary>
     private static void Backward(Tensor[] outputs, Tensor[] leaves)
     {
-        Tensor[] sums = [.. outputs.Where(output => output.requires_grad && output.is_floating_point()).Select(output => output.sum())];
+        Tensor[] sums = [.. outputs.Where(output => output.requires_grad && output.is_floating_point()).Select(output => output.Total())];
         if (sums.Length > 0 && leaves.Length > 0) autograd.backward(sums, inputs: leaves);
     }
 

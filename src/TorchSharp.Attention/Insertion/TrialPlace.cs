@@ -166,6 +166,6 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
 
     private static class Scalars
     {
-        public static readonly Scalar Spoil = -1.7f, One = 1f;
+        public static readonly Scalar Spoil = (-1.7f).ToScalar(), One = 1f.ToScalar();
     }
 }

@@ -14,37 +14,30 @@ internal static class CostMeter
             $"{model.GetName()} has no call with {inputs.Length} tensor{(inputs.Length == 1 ? "" : "s")}; give one for each of its inputs.", nameof(inputs));
         Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
         Node[] nodes = [.. root.All()];
-        using TrainingModes modes = new(model);
-        using Tensor random = Generator.Default.get_state();
-        using BufferStateScope buffers = new(model);
-        try
+        using (DryRunScope dry = new(model))
+        using (no_grad())
         {
-            TrainingModes.Set(model, training: false);
-            using IDisposable quiet = no_grad();
             using (AttentionKernels.Disable())
             using (ModuleHooks hooks = new())
             {
-                Count(nodes, hooks, Pass);
+                Count(nodes, hooks, () => Pass(dry));
             }
 
             if (options.Repetitions > 0)
             {
                 using IDisposable? composed = options.FusedKernels ? null : AttentionKernels.Disable();
                 using ModuleHooks hooks = new();
-                Time([.. nodes.Where(node => ModuleHooks.CanWatch(node.Module) && !(options.FusedKernels && node.IsInAttention))], inputs[0].device, hooks, options, Pass);
+                Node[] watched = [.. nodes.Where(
+                    node => ModuleHooks.CanWatch(node.Module) && !(options.FusedKernels && node.IsInAttention))];
+                Time(watched, inputs[0].device, hooks, options, () => Pass(dry));
             }
-        }
-        finally
-        {
-            Generator.Default.set_state(random);
         }
 
         return root.ToCost(isOurs: false);
 
-        void Pass()
+        void Pass(DryRunScope dry)
         {
-            using DisposeScope scope = NewDisposeScope();
-            using ReachableTensors held = new(model);
+            using DryRunScope.Pass pass = dry.StartPass();
             call.Invoke(model, BindingFlags.DoNotWrapExceptions, null, inputs, null);
         }
     }

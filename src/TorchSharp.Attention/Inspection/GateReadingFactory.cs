@@ -70,7 +70,7 @@ internal static class GateReadingFactory
         return Number(gate.amax([0, 2, 3]).lt(low).to_type(ScalarType.Float64).mean());
     }
 
-    private static long NotFinite(Tensor map) => map.numel() - map.isfinite().sum().item<long>();
+    private static long NotFinite(Tensor map) => map.numel() - map.isfinite().Total().item<long>();
 
     private static double Number(Tensor value) => value.to_type(ScalarType.Float64).item<double>();
 }

@@ -87,9 +87,9 @@ public sealed class PairwiseStatistics
     /// <summary>(L, L): distance between positions.</summary>
     private static Tensor Distances(int height, int width, Device device)
     {
-        Tensor rows = arange(height, dtype: ScalarType.Float64, device: device).repeat_interleave(width);
-        Tensor columns = arange(width, dtype: ScalarType.Float64, device: device).repeat(height);
+        Tensor rows = TensorCalls.Range(height, ScalarType.Float64, device).repeat_interleave(width);
+        Tensor columns = TensorCalls.Range(width, ScalarType.Float64, device).repeat(height);
         Tensor down = rows.unsqueeze(1).sub(rows.unsqueeze(0)), across = columns.unsqueeze(1).sub(columns.unsqueeze(0));
-        return down.square().Plus(across.square()).sqrt();
+        return down.Squared().Plus(across.Squared()).sqrt();
     }
 }

@@ -193,7 +193,7 @@ public sealed class DynamicAttention : AttentionModule
         long count = weights.size(1);
         using Scalar scale = ((double)count).ToScalar();
         Tensor shares = nn.functional.one_hot(weights.argmax(1), count).to_type(weights.dtype).mean([0]);
-        return shares.mul(weights.mean([0])).sum().mul(scale);
+        return shares.mul(weights.mean([0])).Total().mul(scale);
     }
 
     private Tensor ComputeWeights(Tensor input)

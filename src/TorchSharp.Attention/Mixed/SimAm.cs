@@ -73,7 +73,7 @@ public sealed class SimAm : GateModule, ICombinedGate
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input)
     {
-        Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).square();
+        Tensor squares = input.sub(input.mean([2, 3], keepdim: true)).Squared();
         return squares.mul(Precision(squares.sum([2, 3], keepdim: true), input.size(2) * input.size(3))).Plus(Half).sigmoid();
     }
 

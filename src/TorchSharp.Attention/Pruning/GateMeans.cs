@@ -14,10 +14,10 @@ internal static class GateMeans
         if (candidates.Length == 0) throw NoGates(network, map);
         Dictionary<string, GateStatistics> gates = [];
         ValueList<long>? shape = null;
-        (nn.Module Module, bool Training)[] modes = [.. network.modules().Prepend(network).Select(module => (module, module.training))];
-        try
+        using (new TrainingModes(network))
         {
-            network.eval();
+            // Not a dry run: the batches may be drawn while this runs, and their random numbers count.
+            TrainingModes.Set(network, training: false);
             using AttentionRecorder recorder = AttentionRecorder.Attach(
                 network, new AttentionRecorderOptions { Modules = string.Join(',', candidates.Select(candidate => candidate.Name)) });
             foreach (Tensor images in batches)
@@ -29,10 +29,6 @@ internal static class GateMeans
                 shape ??= ValueList.Create<long>([1, .. images.shape[1..]]);
                 foreach ((string name, int channels) in candidates) Add(recorder[name], name, channels);
             }
-        }
-        finally
-        {
-            foreach ((nn.Module module, bool training) in modes) module.train(training);
         }
 
         if (shape is null) throw new ArgumentException("batches holds no image; give some hundred images of the data set.", nameof(batches));

@@ -134,8 +134,7 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
     /// <summary>The row-major positions of a map that each block's queries are, and its keys; −1 beyond the map.</summary>
     internal (Tensor Queries, Tensor Keys) Places(long height, long width)
     {
-        using Scalar end = (height * width).ToScalar();
-        Tensor places = arange(end, dtype: ScalarType.Int64, device: _query.weight!.device).view(1, 1, height, width);
+        Tensor places = TensorCalls.Range(height * width, ScalarType.Int64, _query.weight!.device).view(1, 1, height, width);
         return (Cut(places, 0, -1).reshape(-1, _block * _block), Cut(places, _halo, -1).reshape(-1, _window * _window));
     }
 

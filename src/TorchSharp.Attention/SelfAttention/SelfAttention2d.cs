@@ -244,19 +244,17 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
         /// <summary>sgn Δ · ln(1 + |Δ|) for Δ = −reach … reach.</summary>
         private static Tensor Offsets(long count, long reach, Tensor like)
         {
-            using Scalar end = count.ToScalar();
             using Scalar centre = reach.ToScalar();
             ScalarType type = like.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
-            Tensor offset = arange(end, dtype: type, device: like.device).sub(centre);
+            Tensor offset = TensorCalls.Range(count, type, like.device).sub(centre);
             return offset.sign().mul(offset.abs().log1p()).to_type(like.dtype);
         }
 
         /// <summary>i − j + n − 1 for every pair of n places.</summary>
         private static Tensor Differences(long n, Device device)
         {
-            using Scalar end = n.ToScalar();
             using Scalar last = (n - 1).ToScalar();
-            Tensor place = arange(end, dtype: ScalarType.Int64, device: device);
+            Tensor place = TensorCalls.Range(n, ScalarType.Int64, device);
             return place.view(-1, 1).sub(place.view(1, -1)).Plus(last);
         }
     }

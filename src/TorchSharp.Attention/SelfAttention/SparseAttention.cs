@@ -205,9 +205,8 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         long n = query.size(0), heads = query.size(1), length = query.size(2), width = value.size(3), pairs = n * heads;
         long atOnce = Math.Clamp(LogitsAtOnce / Math.Max(1, pairs * length), 1, length);
         Tensor keys = key.transpose(2, 3), values = value.reshape(pairs * length, width);
-        using Scalar end = pairs.ToScalar();
         using Scalar stride = length.ToScalar();
-        Tensor first = arange(end, dtype: ScalarType.Int64, device: query.device).mul(stride).view(n, heads, 1, 1);
+        Tensor first = TensorCalls.Range(pairs, ScalarType.Int64, query.device).mul(stride).view(n, heads, 1, 1);
         List<Tensor> parts = [];
         for (long from = 0; from < length; from += atOnce)
         {
@@ -271,8 +270,7 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     /// <summary>(B, l, l + B): which position a key is, L and more beyond the map.</summary>
     internal static Tensor Keys(long blocks, long length, Device device)
     {
-        using Scalar end = (blocks * length).ToScalar();
-        Tensor places = arange(end, dtype: ScalarType.Int64, device: device).view(blocks, length);
+        Tensor places = TensorCalls.Range(blocks * length, ScalarType.Int64, device).view(blocks, length);
         return cat([places.unsqueeze(1).expand(-1, length, -1), places.t().unsqueeze(0).expand(blocks, -1, -1)], -1);
     }
 }

@@ -231,8 +231,9 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     /// <summary>(B, M²): which position stands in each slot; −1 beyond the map.</summary>
     internal static Tensor Places(Grid grid, Tensor input)
     {
-        using Scalar end = (input.size(2) * input.size(3)).ToScalar();
-        return grid.Cut(arange(end, dtype: ScalarType.Int64, device: input.device).view(1, input.size(2), input.size(3), 1), padding: -1).squeeze(-1);
+        long height = input.size(2), width = input.size(3);
+        Tensor places = TensorCalls.Range(height * width, ScalarType.Int64, input.device);
+        return grid.Cut(places.view(1, height, width, 1), padding: -1).squeeze(-1);
     }
 
     /// <summary>How a map is cut into windows.</summary>

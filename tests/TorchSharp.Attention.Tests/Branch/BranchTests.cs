@@ -439,7 +439,7 @@ public sealed class BranchTests
     [Fact]
     public void Branches_stand_where_a_convolution_is_replaced_and_nothing_else_does()
     {
-        Refused(AttentionPlan.Of(new SelectiveKernelOptions()), "it replaces a convolution, which this place does not; place it at ReplaceSpatialConv of a ResNet");
+        Refused(AttentionPlan.Of(new SelectiveKernelOptions()), "it replaces a convolution, which this place does not; place it at ReplaceSpatialConv of a MobileNetV2 or ResNet");
         Refused(AttentionPlan.Of(new CbamOptions(), AttentionPosition.ReplaceSpatialConv), "only branch kinds such as selective-kernel");
         Refused(
             AttentionPlan.Of(new SelectiveKernelOptions(), AttentionPosition.ReplaceSpatialConv)

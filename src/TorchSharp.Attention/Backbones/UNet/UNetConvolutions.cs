@@ -73,7 +73,9 @@ internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>, ICountsFunct
     {
         _dropout = dropout;
         _conv = nn.Conv2d(input, width, 3, padding: 1);
+#pragma warning disable RS0030 // TorchSharp has no other way to make one; the scalar is that of its start.
         _act = nn.PReLU(1);
+#pragma warning restore RS0030
         RegisterComponents();
     }
 
@@ -101,7 +103,7 @@ internal static class UNetNorms
         UNetNorm.Batch when fused => null,
         UNetNorm.Batch => nn.BatchNorm2d(width),
         UNetNorm.Instance => nn.InstanceNorm2d(width, affine: true),
-        UNetNorm.Group => nn.GroupNorm(options.NormGroups, width),
+        UNetNorm.Group => NormCalls.Group(options.NormGroups, width),
         _ => null,
     };
 

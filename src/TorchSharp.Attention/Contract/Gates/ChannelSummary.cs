@@ -51,8 +51,8 @@ internal readonly struct ChannelSummary
     {
         Tensor mean = map.mean([2, 3], keepdim: true);
         Tensor? second = reads.HasFlag(ChannelStatistics.Maximum) ? map.amax([2, 3], keepdim: true)
-            : reads.HasFlag(ChannelStatistics.SquaredDeviations) ? map.sub(mean).square().sum([2, 3], keepdim: true)
-            : reads.HasFlag(ChannelStatistics.Squares) ? map.square().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelStatistics.SquaredDeviations) ? map.sub(mean).Squared().sum([2, 3], keepdim: true)
+            : reads.HasFlag(ChannelStatistics.Squares) ? map.Squared().sum([2, 3], keepdim: true)
             : reads.HasFlag(ChannelStatistics.Magnitudes) ? map.abs().sum([2, 3], keepdim: true)
             : null;
         return new ChannelSummary(map.size(2) * map.size(3), mean, second);

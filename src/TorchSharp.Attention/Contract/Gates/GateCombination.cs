@@ -33,7 +33,7 @@ internal sealed record GateCombination(
             CombinationKind.SigmoidOfSum => first.Plus(second).sigmoid(),
             CombinationKind.SigmoidOfProduct => first.mul(second).sigmoid(),
             CombinationKind.Larger => where(input.ge(_zero), first.maximum(second), first.minimum(second)),
-            _ => input.sub(first).square().mul(second).Plus(_half).sigmoid(),
+            _ => input.sub(first).Squared().mul(second).Plus(_half).sigmoid(),
         };
         return PlusOne ? gate.Plus(Scalars.One) : gate;
     }

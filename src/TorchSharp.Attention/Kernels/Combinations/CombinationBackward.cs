@@ -100,11 +100,11 @@ internal sealed unsafe class CombinationBackward : IDisposable
         if (_mix.HasStrips)
         {
             CombinationFactors strips = _pass.Disarrange(sums, null);
-            (mixed, plain) = (strips.First.sum(), strips.Second.sum());
+            (mixed, plain) = (strips.First.Total(), strips.Second.Total());
         }
         else
         {
-            (mixed, plain) = (sums.narrow(0, 0, _pass.ChannelValues).sum(), sums.narrow(0, _pass.ChannelValues, _pass.ChannelValues).sum());
+            (mixed, plain) = (sums.narrow(0, 0, _pass.ChannelValues).Total(), sums.narrow(0, _pass.ChannelValues, _pass.ChannelValues).Total());
         }
 
         return (_mix.PlusOne ? mixed : mixed.sub(plain)).view(1).MoveToOuterDisposeScope();

@@ -182,7 +182,7 @@ internal static unsafe class DeferredBatchNorm
         using Scalar small = epsilon.ToScalar();
         long[] all = [0, 2, 3], shape = [1, -1, 1, 1];
         Tensor centred = input.sub(input.mean(all, keepdim: true));
-        Tensor inverse = centred.square().mean(all, keepdim: true).Plus(small).rsqrt();
+        Tensor inverse = centred.Squared().mean(all, keepdim: true).Plus(small).rsqrt();
         Tensor normed = centred.mul(inverse), product = gradient.mul(normed);
         Tensor rest = gradient.sub(gradient.mean(all, keepdim: true)).sub(normed.mul(product.mean(all, keepdim: true)));
         return [rest.mul(inverse.mul(weight.view(shape))), product.sum(all), gradient.sum(all)];
