@@ -11,14 +11,19 @@ public sealed partial class OnnxContext
     {
         if (norm.running_mean is null || norm.running_var is null)
         {
-            throw Unsupported("it has no running statistics, so its output depends on the whole batch. Build it with track_running_stats: true.");
+            throw Unsupported(
+                "it has no running statistics, so its output depends on the whole batch. Build it with track_running_stats: " +
+                "true.");
         }
 
-        OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null ? null : Parameter(norm.bias);
+        OnnxValue? scale = norm.weight is null ? null : Parameter(norm.weight), shift = norm.bias is null
+            ? null
+            : Parameter(norm.bias);
         int channels = (int)norm.running_mean.size(0);
         return Node(
             "BatchNormalization",
-            [x, scale ?? Ones(channels), shift ?? Constant(new float[channels], channels), Parameter(norm.running_mean), Parameter(norm.running_var)],
+            [x, scale ?? Ones(channels), shift ?? Constant(new float[channels], channels), Parameter(
+                norm.running_mean), Parameter(norm.running_var)],
             x.Shape, ("epsilon", norm.eps));
     }
 
@@ -36,7 +41,9 @@ public sealed partial class OnnxContext
 
         return Node(
             "InstanceNormalization",
-            [x, scale is null ? Ones(channels) : Parameter(scale, "weight"), shift is null ? Constant(new float[channels], channels) : Parameter(shift, "bias")],
+            [x, scale is null ? Ones(channels) : Parameter(scale, "weight"), shift is null
+                ? Constant(new float[channels], channels)
+                : Parameter(shift, "bias")],
             x.Shape, ("epsilon", eps));
     }
 
@@ -46,7 +53,10 @@ public sealed partial class OnnxContext
         if (scale is not null) x = Mul(x, Along(Parameter(scale, "weight")));
         return shift is null ? x : Add(x, Along(Parameter(shift, "bias")));
 
-        OnnxValue Along(OnnxValue values) => x.Rank - axis == 1 ? values : Reshape(values, [values[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - axis - 1)]);
+        OnnxValue Along(OnnxValue values)
+            => x.Rank - axis == 1
+                ? values
+                : Reshape(values, [values[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - axis - 1)]);
     }
 
     /// <summary>Adds values at the ends of axes.</summary>
@@ -55,14 +65,18 @@ public sealed partial class OnnxContext
     /// <param name="first">How many before each axis.</param>
     /// <param name="last">How many after each axis.</param>
     /// <param name="value">The constant. Default 0.</param>
-    /// <exception cref="ArgumentException"><paramref name="first"/> or <paramref name="last"/> has another number of entries than the input axes.</exception>
+    /// <exception cref="ArgumentException">
+    /// <paramref name="first"/> or <paramref name="last"/> has another number of entries than the input axes.
+    /// </exception>
     public OnnxValue Pad(OnnxValue x, string mode, IReadOnlyList<long> first, IReadOnlyList<long> last, double value = 0)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(last);
         if (first.Count != Given(x).Rank || last.Count != x.Rank)
         {
-            throw new ArgumentException($"first and last have {first.Count} and {last.Count} numbers; give one for each of the {x.Rank} axes of {x}.", nameof(first));
+            throw new ArgumentException(
+                $"first and last have {first.Count} and {last.Count} numbers; give one for each of the {x.Rank} axes of {x}.",
+                nameof(first));
         }
 
         if (first.Concat(last).All(count => count == 0)) return x;
@@ -82,8 +96,11 @@ public sealed partial class OnnxContext
             return x;
         }
 
-        OnnxLength[] shape = [.. x.Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
-        return Node("Pad", [x, Constant([.. first, .. last], 2 * x.Rank), value == 0 ? null : Scalar(value)], [(shape, x.ElementType)], ("mode", mode))[0];
+        OnnxLength[] shape = [
+            .. x.Shape.Select((length, i) => After(length, size => size + first[i] + last[i], first[i] + last[i] == 0))];
+        return Node(
+            "Pad", [x, Constant([.. first, .. last], 2 * x.Rank), value == 0 ? null : Scalar(value)], [(shape, x.ElementType)],
+            ("mode", mode))[0];
     }
 
     /// <summary>A map (N, C, H, W) in another size.</summary>
@@ -119,9 +136,12 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>1 + alpha · (gate − 1): the identity start of a gate.</summary>
-    internal OnnxValue Blend(OnnxValue gate, Tensor? alpha) => alpha is null ? gate : Add(Mul(Add(gate, -1), Parameter(alpha, "alpha")), 1);
+    internal OnnxValue Blend(OnnxValue gate, Tensor? alpha)
+        => alpha is null ? gate : Add(Mul(Add(gate, -1), Parameter(alpha, "alpha")), 1);
 
-    /// <summary>A factor of a map as the outputs that a recorder would have: of channels, of positions, or of every element.</summary>
+    /// <summary>
+    /// A factor of a map as the outputs that a recorder would have: of channels, of positions, or of every element.
+    /// </summary>
     internal void MapFactor(OnnxValue x, OnnxValue factor)
     {
         if (!WantsMaps) return;
@@ -150,7 +170,9 @@ public sealed partial class OnnxContext
     internal OnnxValue PositionsLessOne(OnnxValue x)
     {
         OnnxLength positions = x[2] * x[3];
-        return positions.IsDynamic ? Broadcasting("Max", Add(Number(positions), -1), Scalar(1)) : Scalar(Math.Max(1, positions.Size - 1));
+        return positions.IsDynamic
+            ? Broadcasting("Max", Add(Number(positions), -1), Scalar(1))
+            : Scalar(Math.Max(1, positions.Size - 1));
     }
 
     /// <summary>A length as a number to compute with.</summary>
@@ -184,7 +206,8 @@ public sealed partial class OnnxContext
             OnnxValue none = Constant(new long[4 + axis], 4 + axis);
             OnnxValue[] pads = axis == 2 ? [none, rest, Constant([0L], 1)] : [none, rest];
             shape[axis] = wanted;
-            map = Node("Pad", [map, Node("Concat", pads, [([8], OnnxElementType.Int64)], ("axis", 0L))[0]], shape, ("mode", "edge"));
+            map = Node(
+                "Pad", [map, Node("Concat", pads, [([8], OnnxElementType.Int64)], ("axis", 0L))[0]], shape, ("mode", "edge"));
         }
 
         return map;

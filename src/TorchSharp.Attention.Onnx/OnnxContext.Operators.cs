@@ -67,7 +67,10 @@ public sealed partial class OnnxContext
     /// <param name="axis">The axis; negative ones count from the end.</param>
     public OnnxValue Softmax(OnnxValue x, int axis) => Elementwise("Softmax", x, ("axis", (long)axis));
 
-    /// <summary>A reduction over axes: ReduceMean, ReduceMax, ReduceMin, ReduceSum, ReduceL1, ReduceL2, ReduceSumSquare. Sums and means over large maps are written in stages, one axis after the other, because rounding would show.</summary>
+    /// <summary>
+    /// A reduction over axes: ReduceMean, ReduceMax, ReduceMin, ReduceSum, ReduceL1, ReduceL2, ReduceSumSquare. Sums and means
+    /// over large maps are written in stages, one axis after the other, because rounding would show.
+    /// </summary>
     /// <param name="op">The operator.</param>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
@@ -78,7 +81,10 @@ public sealed partial class OnnxContext
         if (own.Length > 1 && _stages.TryGetValue(op, out string? rest) && IsLarge([.. own.Select(axis => x[axis])]))
         {
             int[] order = [.. own.OrderDescending()];
-            OnnxValue reduced = order.Skip(1).Aggregate(ReduceAtOnce(op, x, [order[0]], keep: true), (rows, axis) => ReduceAtOnce(rest, rows, [axis], keep: true));
+            OnnxValue reduced = order.Skip(
+                1)
+                .Aggregate(
+                    ReduceAtOnce(op, x, [order[0]], keep: true), (rows, axis) => ReduceAtOnce(rest, rows, [axis], keep: true));
             return keep ? reduced : Squeeze(reduced, own);
         }
 
@@ -96,10 +102,13 @@ public sealed partial class OnnxContext
     };
 
     /// <summary>
-    /// Whether so many numbers are added that rounding shows: runtimes add them up in float32 one after the other, and over an even area the roundings go the same way, 0.1 % for a mean of 1024 · 1024. In two
-    /// stages, along one axis and then along the other, they do not.
+    /// Whether so many numbers are added that rounding shows: runtimes add them up in float32 one after the other, and
+    /// over an even area the roundings go the same way, 0.1 % for a mean of 1024 · 1024. In two stages, along one axis
+    /// and then along the other, they do not.
     /// </summary>
-    private static bool IsLarge(IReadOnlyList<OnnxLength> lengths) => lengths.Any(length => length.IsDynamic) || lengths.Aggregate(1L, (product, length) => product * length.Size) > LargestAtOnce;
+    private static bool IsLarge(IReadOnlyList<OnnxLength> lengths)
+        => lengths.Any(length => length.IsDynamic)
+            || lengths.Aggregate(1L, (product, length) => product * length.Size) > LargestAtOnce;
 
     /// <summary>How many numbers are added at once where axes can be taken one after the other.</summary>
     internal const long LargestAtOnce = 64 * 64;
@@ -119,7 +128,10 @@ public sealed partial class OnnxContext
             : Node(op, [x], shape, ("axes", own), ("keepdims", keep));
     }
 
-    /// <summary>Mean over axes, which stay with length 1. TorchSharp's <c>mean</c> drops them unless it is told to keep them: use the overload with keepDims for that.</summary>
+    /// <summary>
+    /// Mean over axes, which stay with length 1. TorchSharp's <c>mean</c> drops them unless it is told to keep them: use
+    /// the overload with keepDims for that.
+    /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
     public OnnxValue Mean(OnnxValue x, params IReadOnlyList<int> axes) => Reduce("ReduceMean", x, axes);
@@ -127,10 +139,15 @@ public sealed partial class OnnxContext
     /// <summary>Mean over axes.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
-    /// <param name="keepDims">Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>mean</c> does unless told otherwise.</param>
+    /// <param name="keepDims">
+    /// Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>mean</c> does unless told otherwise.
+    /// </param>
     public OnnxValue Mean(OnnxValue x, IReadOnlyList<int> axes, bool keepDims) => Reduce("ReduceMean", x, axes, keepDims);
 
-    /// <summary>Maximum over axes, which stay with length 1. TorchSharp's <c>amax</c> drops them unless it is told to keep them: use the overload with keepDims for that.</summary>
+    /// <summary>
+    /// Maximum over axes, which stay with length 1. TorchSharp's <c>amax</c> drops them unless it is told to keep them: use
+    /// the overload with keepDims for that.
+    /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
     public OnnxValue Max(OnnxValue x, params IReadOnlyList<int> axes) => Reduce("ReduceMax", x, axes);
@@ -138,10 +155,15 @@ public sealed partial class OnnxContext
     /// <summary>Maximum over axes.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
-    /// <param name="keepDims">Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>amax</c> does unless told otherwise.</param>
+    /// <param name="keepDims">
+    /// Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>amax</c> does unless told otherwise.
+    /// </param>
     public OnnxValue Max(OnnxValue x, IReadOnlyList<int> axes, bool keepDims) => Reduce("ReduceMax", x, axes, keepDims);
 
-    /// <summary>Sum over axes, which stay with length 1. TorchSharp's <c>sum</c> drops them unless it is told to keep them: use the overload with keepDims for that.</summary>
+    /// <summary>
+    /// Sum over axes, which stay with length 1. TorchSharp's <c>sum</c> drops them unless it is told to keep them: use
+    /// the overload with keepDims for that.
+    /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
     public OnnxValue Sum(OnnxValue x, params IReadOnlyList<int> axes) => Reduce("ReduceSum", x, axes);
@@ -149,7 +171,9 @@ public sealed partial class OnnxContext
     /// <summary>Sum over axes.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
-    /// <param name="keepDims">Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>sum</c> does unless told otherwise.</param>
+    /// <param name="keepDims">
+    /// Whether the axes stay, with length 1; false drops them, as TorchSharp's <c>sum</c> does unless told otherwise.
+    /// </param>
     public OnnxValue Sum(OnnxValue x, IReadOnlyList<int> axes, bool keepDims) => Reduce("ReduceSum", x, axes, keepDims);
 
     /// <summary>A convolution over any number of axes.</summary>
@@ -161,7 +185,8 @@ public sealed partial class OnnxContext
     /// <param name="dilations">One a spatial axis; null for 1.</param>
     /// <param name="groups">Groups. Default 1.</param>
     public OnnxValue Conv(
-        OnnxValue x, OnnxValue weight, OnnxValue? bias = null, IReadOnlyList<long>? strides = null, IReadOnlyList<long>? pads = null,
+        OnnxValue x, OnnxValue weight, OnnxValue? bias = null, IReadOnlyList<long>? strides = null,
+        IReadOnlyList<long>? pads = null,
         IReadOnlyList<long>? dilations = null, long groups = 1)
     {
         int spatial = Given(x).Rank - 2;
@@ -169,11 +194,19 @@ public sealed partial class OnnxContext
         strides ??= Repeat(1, spatial);
         pads ??= Repeat(0, spatial);
         dilations ??= Repeat(1, spatial);
-        OnnxLength[] shape = [x[0], weight[0], .. Enumerable.Range(0, spatial).Select(
-            i => After(x[i + 2], size => (size + 2 * pads[i] - dilations[i] * (kernel[i] - 1) - 1) / strides[i] + 1, SameSize(kernel[i], strides[i], pads[i], dilations[i])))];
+        OnnxLength[] shape = [
+            x[0], weight[0],
+            .. Enumerable.Range(
+                0,
+                spatial)
+                .Select(
+                    i => After(
+                        x[i + 2], size => (size + 2 * pads[i] - dilations[i] * (kernel[i] - 1) - 1) / strides[i] + 1,
+                        SameSize(kernel[i], strides[i], pads[i], dilations[i])))];
         return Node(
             "Conv", [x, weight, bias], shape,
-            ("kernel_shape", kernel), ("strides", strides), ("pads", (long[])[.. pads, .. pads]), ("dilations", dilations), ("group", groups));
+            ("kernel_shape", kernel), ("strides", strides), ("pads", (long[])[.. pads, .. pads]), ("dilations", dilations),
+            ("group", groups));
     }
 
     /// <summary>Matrix product over the last two axes, with broadcasting over the others.</summary>
@@ -184,7 +217,8 @@ public sealed partial class OnnxContext
     {
         if (Given(left)[-1].Size != Given(right)[-2].Size)
         {
-            throw new ArgumentException($"right is {right}, whose second axis from the end must be as long as the last axis of {left}.", nameof(right));
+            throw new ArgumentException(
+                $"right is {right}, whose second axis from the end must be as long as the last axis of {left}.", nameof(right));
         }
 
         OnnxLength[] batch = Broadcast([.. Given(left).Shape.SkipLast(2)], [.. Given(right).Shape.SkipLast(2)]);
@@ -197,8 +231,13 @@ public sealed partial class OnnxContext
     public OnnxValue Reshape(OnnxValue x, params IReadOnlyList<OnnxLength> shape)
     {
         ArgumentNullException.ThrowIfNull(shape);
-        long values = Given(x).Shape.Aggregate(1L, (product, length) => product * length.Size), asked = shape.Aggregate(1L, (product, length) => product * length.Size);
-        if (values != asked) throw new ArgumentException($"shape is ({string.Join(", ", shape)}), which does not hold the values of {x}.", nameof(shape));
+        long values = Given(x).Shape.Aggregate(1L, (product, length) => product * length.Size), asked = shape.Aggregate(
+            1L, (product, length) => product * length.Size);
+        if (values != asked)
+        {
+            throw new ArgumentException(
+                $"shape is ({string.Join(", ", shape)}), which does not hold the values of {x}.", nameof(shape));
+        }
 
         // 0 keeps the length of the same axis, −1 is what the rest leaves; whatever else is dynamic must be computed.
         long[] constant = new long[shape.Count];
@@ -251,7 +290,8 @@ public sealed partial class OnnxContext
     {
         List<OnnxLength> shape = [.. Given(x).Shape];
         foreach (int axis in axes.Order()) shape.Insert(axis, 1);
-        return Node("Unsqueeze", [x, Constant([.. axes.Order().Select(axis => (long)axis)], axes.Count)], [(shape, x.ElementType)])[0];
+        return Node(
+            "Unsqueeze", [x, Constant([.. axes.Order().Select(axis => (long)axis)], axes.Count)], [(shape, x.ElementType)])[0];
     }
 
     /// <summary>Takes axes of length 1 away.</summary>
@@ -260,7 +300,8 @@ public sealed partial class OnnxContext
     public OnnxValue Squeeze(OnnxValue x, params IReadOnlyList<int> axes)
     {
         long[] own = [.. axes.Select(axis => (long)(axis < 0 ? axis + Given(x).Rank : axis)).Order()];
-        return Node("Squeeze", [x, Constant(own, own.Length)], [([.. x.Shape.Where((_, i) => !own.Contains(i))], x.ElementType)])[0];
+        return Node(
+            "Squeeze", [x, Constant(own, own.Length)], [([.. x.Shape.Where((_, i) => !own.Contains(i))], x.ElementType)])[0];
     }
 
     /// <summary>Repeats axes of length 1.</summary>
@@ -296,24 +337,30 @@ public sealed partial class OnnxContext
         axis = axis < 0 ? axis + Given(x).Rank : axis;
         return Node(
             "Split", [x, Constant(sizes, sizes.Length)],
-            [.. sizes.Select(size => ((IReadOnlyList<OnnxLength>)[.. x.Shape.Select((length, i) => i == axis ? size : length)], x.ElementType))], ("axis", (long)axis));
+            [.. sizes.Select(
+                size => ((IReadOnlyList<OnnxLength>)[
+                    .. x.Shape.Select((length, i) => i == axis ? size : length)], x.ElementType))], ("axis", (long)axis));
     }
 
     /// <summary>A stretch of an axis.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axis">The axis; negative ones count from the end.</param>
     /// <param name="start">The first position; negative ones count from the end.</param>
-    /// <param name="end">The position after the last; negative ones count from the end; <see cref="long.MaxValue"/> for the end.</param>
+    /// <param name="end">
+    /// The position after the last; negative ones count from the end; <see cref="long.MaxValue"/> for the end.
+    /// </param>
     /// <param name="step">From one position to the next. Default 1.</param>
     public OnnxValue Slice(OnnxValue x, int axis, long start, long end, long step = 1)
     {
         axis = axis < 0 ? axis + Given(x).Rank : axis;
         long size = x[axis].Size;
-        long first = Math.Clamp(start < 0 ? start + size : start, 0, size), last = Math.Clamp(end < 0 ? end + size : end, 0, size);
+        long first = Math.Clamp(start < 0 ? start + size : start, 0, size),
+            last = Math.Clamp(end < 0 ? end + size : end, 0, size);
         OnnxLength[] shape = [.. x.Shape];
         shape[axis] = Unknown((last - first + step - 1) / step, x[axis].Axes);
         return Node(
-            "Slice", [x, Constant([start], 1), Constant([end], 1), Constant([(long)axis], 1), step == 1 ? null : Constant([step], 1)],
+            "Slice",
+            [x, Constant([start], 1), Constant([end], 1), Constant([(long)axis], 1), step == 1 ? null : Constant([step], 1)],
             [(shape, x.ElementType)])[0];
     }
 
@@ -366,7 +413,9 @@ public sealed partial class OnnxContext
             if (!_lengths.TryGetValue(key, out OnnxValue? value))
             {
                 OnnxValue source = new(name, [], OnnxElementType.Float);
-                _lengths.Add(key, value = Node("Shape", [source], [([1], OnnxElementType.Int64)], ("start", (long)axis), ("end", axis + 1L))[0]);
+                _lengths.Add(
+                    key, value = Node(
+                        "Shape", [source], [([1], OnnxElementType.Int64)], ("start", (long)axis), ("end", axis + 1L))[0]);
             }
 
             return value;
@@ -382,10 +431,13 @@ public sealed partial class OnnxContext
         for (int i = 1; i <= rank; i++)
         {
             OnnxLength? a = i <= left.Count ? left[^i] : null, b = i <= right.Count ? right[^i] : null;
-            shape[^i] = a is null || a is { IsDynamic: false, Size: 1 } ? b ?? a! : b is null || b is { IsDynamic: false, Size: 1 } || a.IsDynamic || !b.IsDynamic ? a : b;
+            shape[^i] = a is null || a is { IsDynamic: false, Size: 1 }
+                ? b ?? a!
+                : b is null || b is { IsDynamic: false, Size: 1 } || a.IsDynamic || !b.IsDynamic ? a : b;
             if (a is not null && b is not null && a.Size != b.Size && a.Size != 1 && b.Size != 1)
             {
-                throw new ArgumentException($"({string.Join(", ", left)}) and ({string.Join(", ", right)}) do not broadcast.", nameof(right));
+                throw new ArgumentException(
+                    $"({string.Join(", ", left)}) and ({string.Join(", ", right)}) do not broadcast.", nameof(right));
             }
         }
 
@@ -396,7 +448,8 @@ public sealed partial class OnnxContext
     internal static OnnxLength After(OnnxLength length, Func<long, long> size, bool same = false)
         => same ? length : Unknown(size(length.Size), length.Axes);
 
-    private static bool SameSize(long kernel, long stride, long pad, long dilation) => stride == 1 && 2 * pad == dilation * (kernel - 1);
+    private static bool SameSize(long kernel, long stride, long pad, long dilation)
+        => stride == 1 && 2 * pad == dilation * (kernel - 1);
 
     private static OnnxLength Unknown(long size, ulong axes) => OnnxLength.Computed(size, axes);
 

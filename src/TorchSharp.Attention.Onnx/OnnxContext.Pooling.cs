@@ -13,14 +13,17 @@ public sealed partial class OnnxContext
     /// <param name="dilations">From one value of a window to the next; null for 1.</param>
     /// <param name="ceil">Whether the last window may reach beyond the end. Default false.</param>
     public OnnxValue MaxPool(
-        OnnxValue x, IReadOnlyList<long> kernel, IReadOnlyList<long> strides, IReadOnlyList<long> pads, IReadOnlyList<long>? dilations = null, bool ceil = false)
+        OnnxValue x, IReadOnlyList<long> kernel, IReadOnlyList<long> strides, IReadOnlyList<long> pads,
+        IReadOnlyList<long>? dilations = null, bool ceil = false)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         int spatial = Given(x).Rank - 2;
-        long[] windows = Each(kernel, spatial), steps = Each(strides, spatial), around = Each(pads, spatial), apart = Each(dilations ?? [1], spatial);
+        long[] windows = Each(kernel, spatial), steps = Each(strides, spatial), around = Each(pads, spatial),
+            apart = Each(dilations ?? [1], spatial);
         return Node(
             "MaxPool", [x], Pooled(x, windows, steps, around, apart, ceil),
-            ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("dilations", apart), ("ceil_mode", ceil));
+            ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("dilations", apart),
+            ("ceil_mode", ceil));
     }
 
     /// <summary>Mean over windows.</summary>
@@ -31,7 +34,8 @@ public sealed partial class OnnxContext
     /// <param name="ceil">Whether the last window may reach beyond the end. Default false.</param>
     /// <param name="countPads">Whether those zeros count in the mean. Default true, as in PyTorch.</param>
     public OnnxValue AveragePool(
-        OnnxValue x, IReadOnlyList<long> kernel, IReadOnlyList<long> strides, IReadOnlyList<long> pads, bool ceil = false, bool countPads = true)
+        OnnxValue x, IReadOnlyList<long> kernel, IReadOnlyList<long> strides, IReadOnlyList<long> pads, bool ceil = false,
+        bool countPads = true)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         int spatial = Given(x).Rank - 2;
@@ -39,20 +43,30 @@ public sealed partial class OnnxContext
         bool padded = around.Any(pad => pad > 0);
         if (!ceil && !padded && windows.Count(window => window > 1) > 1 && IsLarge([.. windows.Select(OnnxLength.Of)]))
         {
-            return Enumerable.Range(0, spatial).Reverse().Where(i => windows[i] > 1 || steps[i] > 1).Aggregate(x, (map, axis) => AveragePool(
-                map, [.. windows.Select((window, i) => i == axis ? window : 1)], [.. steps.Select((step, i) => i == axis ? step : 1)], [0]));
+            return Enumerable.Range(
+                0,
+                spatial).Reverse().Where(i => windows[i] > 1 || steps[i] > 1)
+                .Aggregate(
+                    x,
+                    (map, axis) => AveragePool(
+                        map, [.. windows.Select((window, i) => i == axis ? window : 1)],
+                        [.. steps.Select((step, i) => i == axis ? step : 1)], [0]));
         }
 
-        // Without pads both ways of counting mean the same, and integer pools of runtimes are wrong for the other where a window reaches over the end.
+        // Without pads both ways of counting mean the same, and integer pools of runtimes are wrong for the
+        // other where a window reaches over the end.
         countPads &= padded;
         return Node(
             "AveragePool", [x], Pooled(x, windows, steps, around, Each([1L], spatial), ceil),
-            ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("ceil_mode", ceil), ("count_include_pad", countPads));
+            ("kernel_shape", windows), ("strides", steps), ("pads", (long[])[.. around, .. around]), ("ceil_mode", ceil),
+            ("count_include_pad", countPads));
     }
 
     /// <summary>Mean or maximum over as many windows as are asked for, which cover each axis evenly.</summary>
     /// <param name="x">(N, C, …).</param>
-    /// <param name="sizes">How many windows an axis; 1 works with any size, other numbers must divide the axis' size, which then is fixed.</param>
+    /// <param name="sizes">
+    /// How many windows an axis; 1 works with any size, other numbers must divide the axis' size, which then is fixed.
+    /// </param>
     /// <param name="maximum">True for the maximum, false for the mean.</param>
     public OnnxValue AdaptivePool(OnnxValue x, IReadOnlyList<long> sizes, bool maximum)
     {
@@ -72,7 +86,12 @@ public sealed partial class OnnxContext
             }
 
             long size = RequireStatic(x[i + 2], $"adaptive pooling to {asked[i]} windows");
-            if (size % asked[i] != 0) throw Unsupported($"adaptive pooling makes {asked[i]} windows of {size} positions. The number must be 1 or divide the size.");
+            if (size % asked[i] != 0)
+            {
+                throw Unsupported(
+                    $"adaptive pooling makes {asked[i]} windows of {size} positions. The number must be 1 or divide the size.");
+            }
+
             windows[i] = size / asked[i];
         }
 
@@ -86,7 +105,11 @@ public sealed partial class OnnxContext
     internal OnnxValue PRelu(OnnxValue x, Tensor slope)
     {
         OnnxValue weight = Parameter(slope, "weight");
-        if (weight[0].Size > 1 && x.Rank > 2) weight = Reshape(weight, [weight[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - 2)]);
+        if (weight[0].Size > 1 && x.Rank > 2)
+        {
+            weight = Reshape(weight, [weight[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - 2)]);
+        }
+
         return Node("PRelu", [x, weight], x.Shape);
     }
 
@@ -96,7 +119,8 @@ public sealed partial class OnnxContext
         for (int i = 0; i < windows.Length; i++)
         {
             long step = steps[i], pad = around[i], reach = apart[i] * (windows[i] - 1) + 1;
-            shape[i + 2] = After(x[i + 2], size => Windows(size, reach, step, pad, ceil), !ceil && SameSize(windows[i], step, pad, apart[i]));
+            shape[i + 2] = After(
+                x[i + 2], size => Windows(size, reach, step, pad, ceil), !ceil && SameSize(windows[i], step, pad, apart[i]));
         }
 
         return shape;
@@ -110,5 +134,6 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>A setting of each axis, of which one number says it for all.</summary>
-    internal static T[] Each<T>(IReadOnlyList<T> values, int count) => values.Count == count ? [.. values] : [.. Enumerable.Repeat(values[0], count)];
+    internal static T[] Each<T>(IReadOnlyList<T> values, int count)
+        => values.Count == count ? [.. values] : [.. Enumerable.Repeat(values[0], count)];
 }

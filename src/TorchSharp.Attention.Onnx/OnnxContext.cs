@@ -5,26 +5,31 @@ namespace TorchSharp.Attention.Onnx;
 
 // How emitters work
 // -----------------
-// A module is described once, by an emitter: a function of this context, the module and the values that it is called with, which adds nodes
+// A module is described once, by an emitter: a function of this context, the module and the values
+// that it is called with, which adds nodes
 // and returns the values that the module would return. OnnxEmitters says which emitter a type has:
 //
 //     OnnxEmitters.Default.With<MyNet>((context, net, x) => context.Emit("head", context.Relu(context.Emit("body", x))))
 //
 // Within an emitter:
-//   Emit(child or "key", x)    writes a submodule by its own emitter, and the attentions that InsertAttention put around it; Emit is to emitters
+// Emit(child or "key", x) writes a submodule by its own emitter, and the attentions that
+// InsertAttention put around it; Emit is to emitters
 //                              what call is to forward.
-//   Parameter("weight")        a parameter or buffer of the module, or Parameter(tensor): an initialiser that is named by its state-dict key.
+// Parameter("weight") a parameter or buffer of the module, or Parameter(tensor): an initialiser that is named by its state-dict
+// key.
 //   Constant(…)                other numbers.
 //   Relu(x), Conv(x, …), …     operators that work out the shape of what they return (OnnxContext.Operators.cs);
 //   Node("Op", inputs, …)      any other operator; the caller says the shape.
-//   x[1], x.Rank               lengths of axes. They may be dynamic: Reshape, Expand and Lengths take them as they are; who needs the number
-//                              asks RequireStatic(x[2], "why"), which ends in a report note (the axis gets the example's size) or an error.
-// Gates and contexts describe less: OnnxEmitters.WithGate returns the gate, WithContext the context; identity start, multiplication, residual and
-// the maps as outputs are added for all of them alike. WantsMaps says whether weights are asked for; Map(kind, value) hands them over.
+// x[1], x.Rank lengths of axes. They may be dynamic: Reshape, Expand and Lengths take them as they are; who needs the number
+// asks RequireStatic(x[2], "why"), which ends in a report note (the axis gets the example's size) or an error.
+// Gates and contexts describe less: OnnxEmitters.WithGate returns the gate, WithContext the context;
+// identity start, multiplication, residual and
+// the maps as outputs are added for all of them alike. WantsMaps says whether weights are asked
+// for; Map(kind, value) hands them over.
 
 /// <summary>
-/// What an emitter writes with: it adds nodes and constants to the graph and writes submodules. Names of nodes and constants follow the path of the module that is
-/// being written.
+/// What an emitter writes with: it adds nodes and constants to the graph and writes submodules. Names of nodes and constants
+/// follow the path of the module that is being written.
 /// </summary>
 public sealed partial class OnnxContext
 {
@@ -55,7 +60,9 @@ public sealed partial class OnnxContext
     /// <summary>Its path in the network, as <c>named_modules</c> has it; "" for the network itself.</summary>
     public string Path => _stack.Peek().Path;
 
-    /// <summary>Whether the maps of this module are to be outputs: an attention then hands them over by <see cref="Map"/>.</summary>
+    /// <summary>
+    /// Whether the maps of this module are to be outputs: an attention then hands them over by <see cref="Map"/>.
+    /// </summary>
     public bool WantsMaps => _unmapped == 0 && _mapped.Contains(Module);
 
     /// <summary>The maps handed over so far.</summary>
@@ -66,7 +73,8 @@ public sealed partial class OnnxContext
     /// <param name="input">What it is called with.</param>
     /// <returns>What it returns.</returns>
     /// <exception cref="NotSupportedException">No emitter is known for the submodule, or for its settings.</exception>
-    public OnnxValue Emit(nn.Module module, OnnxValue input) => Emit(module, [input]) is [OnnxValue output] ? output : throw new NotSupportedException(
+    public OnnxValue Emit(nn.Module module, OnnxValue input)
+        => Emit(module, [input]) is [OnnxValue output] ? output : throw new NotSupportedException(
         $"{Named(module, PathOf(module))} does not return one value; use the overload for several.");
 
     /// <summary>Writes a child of the current module by its key.</summary>
@@ -88,12 +96,14 @@ public sealed partial class OnnxContext
         ArgumentNullException.ThrowIfNull(inputs);
         (IReadOnlyList<AttentionModule> before, IReadOnlyList<AttentionModule> after) = HookedModule.Around(module);
         if (before.Count > 0) inputs = [Chain(before, inputs[0]), .. inputs.Skip(1)];
-        IReadOnlyList<OnnxValue> outputs = Enter(module, path => _emitters.Find(module, Named(module, path))(this, module, inputs));
+        IReadOnlyList<OnnxValue> outputs = Enter(
+            module, path => _emitters.Find(module, Named(module, path))(this, module, inputs));
         return after.Count > 0 ? [Chain(after, outputs[0]), .. outputs.Skip(1)] : outputs;
     }
 
     /// <summary>
-    /// Writes the inside of a child as part of the current module's emitter: for children whose types have no emitter of their own.
+    /// Writes the inside of a child as part of the current module's emitter: for children whose types have no emitter of their
+    /// own.
     /// </summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>
@@ -120,13 +130,17 @@ public sealed partial class OnnxContext
         return Chain(after, Enter(child, _ => write(given)));
     }
 
-    /// <summary>Writes a child of the current module if there is one, and returns its output; otherwise returns the input.</summary>
+    /// <summary>
+    /// Writes a child of the current module if there is one, and returns its output; otherwise returns the input.
+    /// </summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="input">What it is called with.</param>
     public OnnxValue EmitOptional(string key, OnnxValue input) => Child(key) is { } child ? Emit(child, input) : input;
 
     /// <summary>A child of the current module by its key; null where there is none.</summary>
-    /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in, such as <c>blocks.0</c> of a ModuleList.</param>
+    /// <param name="key">
+    /// The child's name, as in state-dict keys; with dots for a child further in, such as <c>blocks.0</c> of a ModuleList.
+    /// </param>
     public nn.Module? Child(string key)
     {
         ArgumentNullException.ThrowIfNull(key);
@@ -146,7 +160,10 @@ public sealed partial class OnnxContext
     public OnnxValue Parameter(string name) => Parameter(Tensor(name) ?? throw Missing(
         name, "parameter or buffer", Module.named_parameters(recurse: false).Select(own => own.name)), name);
 
-    /// <summary>A tensor as a constant: under its state-dict key where it is part of the network, otherwise under the current module's path.</summary>
+    /// <summary>
+    /// A tensor as a constant: under its state-dict key where it is part of the network, otherwise under the current module's
+    /// path.
+    /// </summary>
     /// <param name="tensor">The values; floating point. They are copied now.</param>
     /// <param name="name">Its name in the module.</param>
     /// <exception cref="NotSupportedException">Its type is not float32, and the options do not allow to convert.</exception>
@@ -159,8 +176,10 @@ public sealed partial class OnnxContext
         if (tensor.dtype != ScalarType.Float32 && !(_convert && tensor.is_floating_point()))
         {
             throw new NotSupportedException(
-                $"'{key}' is {tensor.dtype}. ONNX files are written in float32: bring the network to float32 with .to(ScalarType.Float32), or set " +
-                $"{nameof(OnnxExportOptions)}.{nameof(OnnxExportOptions.ConvertToFloat32)} to write its values rounded to float32.");
+                $"'{key}' is {tensor.dtype}. ONNX files are written in float32: " +
+                "bring the network to float32 with .to(ScalarType.Float32), or set " +
+                $"{nameof(OnnxExportOptions)}.{nameof(OnnxExportOptions.ConvertToFloat32)} to write its values rounded to " +
+                "float32.");
         }
 
         using DisposeScope scope = NewDisposeScope();
@@ -187,7 +206,9 @@ public sealed partial class OnnxContext
     /// <param name="inputs">Its inputs; null for one that is left out.</param>
     /// <param name="shape">The output's shape.</param>
     /// <param name="attributes">Settings: int, long, bool, float, double, string, or lists of ints, longs or floats.</param>
-    public OnnxValue Node(string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<OnnxLength> shape, params (string Name, object Value)[] attributes)
+    public OnnxValue Node(
+        string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<OnnxLength> shape,
+        params (string Name, object Value)[] attributes)
         => Node(op, inputs, [(shape, OnnxElementType.Float)], attributes)[0];
 
     /// <summary>Adds a node.</summary>
@@ -196,7 +217,8 @@ public sealed partial class OnnxContext
     /// <param name="outputs">Shape and type of each output.</param>
     /// <param name="attributes">Settings: int, long, bool, float, double, string, or lists of ints, longs or floats.</param>
     public IReadOnlyList<OnnxValue> Node(
-        string op, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<(IReadOnlyList<OnnxLength> Shape, OnnxElementType Type)> outputs,
+        string op, IReadOnlyList<OnnxValue?> inputs,
+        IReadOnlyList<(IReadOnlyList<OnnxLength> Shape, OnnxElementType Type)> outputs,
         params (string Name, object Value)[] attributes)
     {
         ArgumentException.ThrowIfNullOrEmpty(op);
@@ -207,8 +229,8 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>
-    /// A length whose number is needed while the graph is written. Where it depends on a dynamic axis, that axis gets the example's size: a note
-    /// in the report, or an error, as the options say.
+    /// A length whose number is needed while the graph is written. Where it depends on a dynamic axis, that axis gets the
+    /// example's size: a note in the report, or an error, as the options say.
     /// </summary>
     /// <param name="length">The length.</param>
     /// <param name="reason">What needs it, for the report: "windows are padded to a multiple of 7".</param>
@@ -234,7 +256,8 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>The gate of a gate module inside the current one, identity start included, without multiplying.</summary>
-    internal OnnxValue Gate(GateModule module, OnnxValue input) => Enter(module, path => _emitters.FindGate(module, Named(module, path))(this, module, input));
+    internal OnnxValue Gate(GateModule module, OnnxValue input)
+        => Enter(module, path => _emitters.FindGate(module, Named(module, path))(this, module, input));
 
     /// <summary>Writes something whose attentions have no maps.</summary>
     internal OnnxValue WithoutMaps(Func<OnnxValue> write)
@@ -263,7 +286,11 @@ public sealed partial class OnnxContext
     private T Enter<T>(nn.Module module, Func<string, T> write)
     {
         string path = PathOf(module);
-        if (_stack.Any(entry => ReferenceEquals(entry.Module, module))) throw new NotSupportedException($"{Named(module, path)} contains itself.");
+        if (_stack.Any(entry => ReferenceEquals(entry.Module, module)))
+        {
+            throw new NotSupportedException($"{Named(module, path)} contains itself.");
+        }
+
         _stack.Push((module, path));
         try
         {
@@ -275,7 +302,8 @@ public sealed partial class OnnxContext
         }
     }
 
-    private string PathOf(nn.Module module) => _paths.TryGetValue(module, out string? path) ? path : _stack.Count == 0 ? "" : Below(Path, module.GetName());
+    private string PathOf(nn.Module module)
+        => _paths.TryGetValue(module, out string? path) ? path : _stack.Count == 0 ? "" : Below(Path, module.GetName());
 
     /// <summary>Says what there is where the key stops to lead on.</summary>
     private ArgumentException MissingChild(string key)
@@ -291,11 +319,6 @@ public sealed partial class OnnxContext
     private ArgumentException Missing(string name, string what, IEnumerable<string> present)
         => new($"{Named(Module, Path)} has no {what} '{name}'. There are: {string.Join(", ", present)}.", nameof(name));
 
-    private static string Named(nn.Module module, string path) => path.Length == 0 ? module.GetType().Name : $"{module.GetType().Name} '{path}'";
-}
-
-/// <summary>An axis that was asked to be dynamic needs the example's size.</summary>
-internal sealed class FixedAxisException(ulong axes, string reason) : Exception(reason)
-{
-    public ulong Axes { get; } = axes;
+    private static string Named(nn.Module module, string path)
+        => path.Length == 0 ? module.GetType().Name : $"{module.GetType().Name} '{path}'";
 }

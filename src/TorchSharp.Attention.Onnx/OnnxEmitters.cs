@@ -5,20 +5,23 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Which types of modules can be written, and how. A value: <c>With</c> returns a larger set. <see cref="Default"/> has TorchSharp's common layers and
-/// every module and network of the library; whatever else is refused by name until it has an emitter.
+/// Which types of modules can be written, and how. A value: <c>With</c> returns a larger set.
+/// <see cref="Default"/> has TorchSharp's common layers and every module and network of the library; whatever
+/// else is refused by name until it has an emitter.
 /// </summary>
 /// <remarks>
 /// A type's emitter also serves a class derived from it, unless that class, or one between, has a <c>forward</c> of its own.
 /// </remarks>
 public sealed class OnnxEmitters
 {
-    private readonly ImmutableDictionary<Type, Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>>> _emitters;
+    private readonly ImmutableDictionary<
+        Type, Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>>> _emitters;
     private readonly ImmutableDictionary<Type, Func<OnnxContext, nn.Module, OnnxValue, OnnxValue>> _gates;
 
     private OnnxEmitters(
         ImmutableDictionary<Type, Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>>> emitters,
-        ImmutableDictionary<Type, Func<OnnxContext, nn.Module, OnnxValue, OnnxValue>> gates) => (_emitters, _gates) = (emitters, gates);
+        ImmutableDictionary<Type, Func<OnnxContext, nn.Module, OnnxValue, OnnxValue>> gates)
+            => (_emitters, _gates) = (emitters, gates);
 
     /// <summary>TorchSharp's common layers, and every module and network of the library.</summary>
     public static OnnxEmitters Default { get; } = new OnnxEmitters(
@@ -54,12 +57,13 @@ public sealed class OnnxEmitters
         where TModule : nn.Module
     {
         ArgumentNullException.ThrowIfNull(emit);
-        return new OnnxEmitters(_emitters.SetItem(typeof(TModule), (context, module, inputs) => emit(context, (TModule)module, inputs)), _gates);
+        return new OnnxEmitters(
+            _emitters.SetItem(typeof(TModule), (context, module, inputs) => emit(context, (TModule)module, inputs)), _gates);
     }
 
     /// <summary>
-    /// Adds or replaces the emitter of a gate: it returns what <see cref="GateModule"/>'s <c>ComputeGate</c> does. Identity start,
-    /// multiplication and maps are added.
+    /// Adds or replaces the emitter of a gate: it returns what <see cref="GateModule"/>'s <c>ComputeGate</c> does. Identity
+    /// start, multiplication and maps are added.
     /// </summary>
     /// <typeparam name="TModule">The type of gate.</typeparam>
     /// <param name="gate">Writes the gate: a value that broadcasts to the input.</param>
@@ -71,8 +75,9 @@ public sealed class OnnxEmitters
     }
 
     /// <summary>
-    /// Adds or replaces the emitter of a context: it returns what <see cref="ContextModule"/>'s <c>ComputeContext</c> does. Residual and identity
-    /// start are added. Where <see cref="OnnxContext.WantsMaps"/>, it also hands over its weights by <see cref="OnnxContext.Map"/>.
+    /// Adds or replaces the emitter of a context: it returns what <see cref="ContextModule"/>'s <c>ComputeContext</c>
+    /// does. Residual and identity start are added. Where <see cref="OnnxContext.WantsMaps"/>, it also hands over its
+    /// weights by <see cref="OnnxContext.Map"/>.
     /// </summary>
     /// <typeparam name="TModule">The type of context.</typeparam>
     /// <param name="emit">Writes the context, of the input's shape.</param>
@@ -90,12 +95,16 @@ public sealed class OnnxEmitters
     }
 
     /// <summary>A gate that is multiplied in its own way.</summary>
-    internal OnnxEmitters WithGate<TModule>(Func<OnnxContext, TModule, OnnxValue, OnnxValue> gate, Func<OnnxContext, TModule, OnnxValue, OnnxValue> emit)
+    internal OnnxEmitters WithGate<TModule>(
+        Func<OnnxContext, TModule, OnnxValue, OnnxValue> gate, Func<OnnxContext, TModule, OnnxValue, OnnxValue> emit)
         where TModule : GateModule
     {
         OnnxEmitters with = With(emit);
         return new OnnxEmitters(
-            with._emitters, _gates.SetItem(typeof(TModule), (context, module, x) => context.Blend(gate(context, (TModule)module, x), ((TModule)module).StartScale)));
+            with._emitters,
+            _gates.SetItem(
+                typeof(TModule),
+                (context, module, x) => context.Blend(gate(context, (TModule)module, x), ((TModule)module).StartScale)));
     }
 
     internal Func<OnnxContext, nn.Module, IReadOnlyList<OnnxValue>, IReadOnlyList<OnnxValue>> Find(nn.Module module, string named)
@@ -109,7 +118,8 @@ public sealed class OnnxEmitters
         return Find(_emitters, module) is not null;
     }
 
-    internal Func<OnnxContext, nn.Module, OnnxValue, OnnxValue> FindGate(nn.Module module, string named) => Find(_gates, module.GetType()) ?? throw Unknown(module, named);
+    internal Func<OnnxContext, nn.Module, OnnxValue, OnnxValue> FindGate(nn.Module module, string named)
+        => Find(_gates, module.GetType()) ?? throw Unknown(module, named);
 
     private static T? Find<T>(ImmutableDictionary<Type, T> emitters, Type module)
         where T : class
@@ -117,14 +127,20 @@ public sealed class OnnxEmitters
         for (Type? type = module; type is not null; type = type.BaseType)
         {
             if (emitters.TryGetValue(type, out T? emitter)) return emitter;
-            if (type.GetMethods(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly).Any(method => method.Name is "forward" or "call")) return null;
+            if (type.GetMethods(BindingFlags.Instance | BindingFlags.Public | BindingFlags.DeclaredOnly).Any(
+                method => method.Name is "forward" or "call"))
+            {
+                return null;
+            }
         }
 
         return null;
     }
 
     private static NotSupportedException Unknown(nn.Module module, string named) => new(
-        $"No emitter is known for {named} ({module.GetType().FullName}), and what its forward does cannot be seen from outside. Say it once: " +
-        $"new {nameof(OnnxExportOptions)} {{ {nameof(OnnxExportOptions.Emitters)} = {nameof(OnnxEmitters)}.{nameof(Default)}.With<{module.GetType().Name}>(" +
+        $"No emitter is known for {named} ({module.GetType().FullName}), and what its forward does cannot be seen from " +
+        "outside. Say it once: " +
+        $"new {nameof(OnnxExportOptions)} {{ {nameof(OnnxExportOptions.Emitters)} = " +
+        $"{nameof(OnnxEmitters)}.{nameof(Default)}.With<{module.GetType().Name}>(" +
         "(context, module, x) => context.Emit(\"child\", x)) }, with the calls and operators of its forward.");
 }

@@ -11,12 +11,14 @@ public static class OnnxExportExtensions
     /// <param name="exampleInput">An input: its shape is what the file takes, except for the batch.</param>
     /// <returns>What was written, and its error.</returns>
     /// <inheritdoc cref="ExportOnnx(nn.Module, string, Tensor, OnnxExportOptions)" path="/exception"/>
-    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput) => model.ExportOnnx(path, [exampleInput], null);
+    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput)
+        => model.ExportOnnx(path, [exampleInput], null);
 
     /// <summary>
-    /// Writes a network as an ONNX file (operator set 17, IR version 8), runs the file in ONNX Runtime on random inputs of several shapes and
-    /// compares it with the network. The file computes what the network does in evaluation mode; the network stays as it is, its mode included.
-    /// Attentions that <see cref="InsertionExtensions.InsertAttention"/> put around submodules are part of it; other hooks are not.
+    /// Writes a network as an ONNX file (operator set 17, IR version 8), runs the file in ONNX Runtime on random inputs of
+    /// several shapes and compares it with the network. The file computes what the network does in evaluation mode; the network
+    /// stays as it is, its mode included. Attentions that <see cref="InsertionExtensions.InsertAttention"/> put around submodules
+    /// are part of it; other hooks are not.
     /// </summary>
     /// <param name="model">The network, or a module alone.</param>
     /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
@@ -24,8 +26,12 @@ public static class OnnxExportExtensions
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>What was written, and its error.</returns>
     /// <exception cref="ArgumentException">The example or an option does not fit.</exception>
-    /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
-    /// <exception cref="OnnxVerificationException">The file computes something else, or could not be compared. It is not kept.</exception>
+    /// <exception cref="NotSupportedException">
+    /// A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.
+    /// </exception>
+    /// <exception cref="OnnxVerificationException">
+    /// The file computes something else, or could not be compared. It is not kept.
+    /// </exception>
     /// <exception cref="DirectoryNotFoundException">The folder of <paramref name="path"/> does not exist.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput, OnnxExportOptions? options)
@@ -38,22 +44,33 @@ public static class OnnxExportExtensions
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>What was written, and its error.</returns>
     /// <exception cref="ArgumentException">An example or an option does not fit.</exception>
-    /// <exception cref="NotSupportedException">A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.</exception>
-    /// <exception cref="OnnxVerificationException">The file computes something else, or could not be compared. It is not kept.</exception>
+    /// <exception cref="NotSupportedException">
+    /// A module has no emitter, or a setting that cannot be written; the message names it and its path, and says what to do.
+    /// </exception>
+    /// <exception cref="OnnxVerificationException">
+    /// The file computes something else, or could not be compared. It is not kept.
+    /// </exception>
     /// <exception cref="DirectoryNotFoundException">The folder of <paramref name="path"/> does not exist.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public static OnnxExportReport ExportOnnx(this nn.Module model, string path, IReadOnlyList<Tensor> exampleInputs, OnnxExportOptions? options)
+    public static OnnxExportReport ExportOnnx(
+        this nn.Module model, string path, IReadOnlyList<Tensor> exampleInputs, OnnxExportOptions? options)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(exampleInputs);
-        if (exampleInputs.Count == 0) throw new ArgumentException("exampleInputs is empty; give a tensor for each input.", nameof(exampleInputs));
+        if (exampleInputs.Count == 0)
+        {
+            throw new ArgumentException("exampleInputs is empty; give a tensor for each input.", nameof(exampleInputs));
+        }
+
         foreach (Tensor example in exampleInputs)
         {
             ArgumentNullException.ThrowIfNull(example, nameof(exampleInputs));
             if (example.dim() == 0 || example.numel() == 0 || !example.is_floating_point())
             {
-                throw new ArgumentException($"An example input is {example.dtype} {Check.Shape(example)}; it must be floating point, with a batch axis and not empty.", nameof(exampleInputs));
+                throw new ArgumentException(
+                    $"An example input is {example.dtype} {Check.Shape(example)}; it must be floating point, with a batch axis " +
+                    "and not empty.", nameof(exampleInputs));
             }
         }
 

@@ -23,34 +23,6 @@ public enum OnnxDynamicAxes
     Size = Height | Width,
 }
 
-/// <summary>How pixels become a network's input: (pixel / 255 − mean) / deviation, channel by channel. It is written into the file for whoever feeds it.</summary>
-/// <param name="Mean">Mean of each channel, in the unit interval.</param>
-/// <param name="Std">Standard deviation of each channel.</param>
-public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double> Std)
-{
-    /// <summary>Whether it is one of inputs of a shape.</summary>
-    internal void Validate(long[] shape)
-    {
-        ArgumentNullException.ThrowIfNull(Mean);
-        ArgumentNullException.ThrowIfNull(Std);
-        if (Mean.Count != Std.Count || (shape.Length == 4 && Mean.Count != shape[1]))
-        {
-            throw new ArgumentException(
-                $"Normalization has {Mean.Count} means and {Std.Count} deviations; give one of each per channel" +
-                (shape.Length == 4 ? $", of which the first input has {shape[1]}." : "."), nameof(OnnxExportOptions.Normalization));
-        }
-
-        if (!Mean.All(double.IsFinite)) throw new ArgumentException($"Mean of Normalization is {Mean}; the numbers must be finite.", nameof(OnnxExportOptions.Normalization));
-        if (!Std.All(deviation => deviation > 0 && double.IsFinite(deviation)))
-        {
-            throw new ArgumentException($"Std of Normalization is {Std}; pixels are divided by it, so that the numbers must be finite and above 0.", nameof(OnnxExportOptions.Normalization));
-        }
-    }
-
-    /// <summary>That of networks trained on ImageNet.</summary>
-    public static OnnxNormalization ImageNet { get; } = new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-}
-
 /// <summary>Settings of an export. A value.</summary>
 public sealed record OnnxExportOptions
 {
@@ -58,15 +30,20 @@ public sealed record OnnxExportOptions
     public OnnxDynamicAxes DynamicAxes { get; init; } = OnnxDynamicAxes.Batch;
 
     /// <summary>
-    /// Whether a module that needs to know the size of a dynamic axis is an error, and an axis that no input has. Default false: the axis gets the
-    /// example's size, and the report says which and why.
+    /// Whether a module that needs to know the size of a dynamic axis is an error, and an axis that no input has. Default false:
+    /// the axis gets the example's size, and the report says which and why.
     /// </summary>
     public bool RequireDynamicAxes { get; init; }
 
-    /// <summary>Names of the inputs, all different, from the outputs' too. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….</summary>
+    /// <summary>
+    /// Names of the inputs, all different, from the outputs' too. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….
+    /// </summary>
     public ValueList<string>? InputNames { get; init; }
 
-    /// <summary>Names of the outputs, all different, from the inputs' too. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>, ….</summary>
+    /// <summary>
+    /// Names of the outputs, all different, from the inputs' too. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>,
+    /// ….
+    /// </summary>
     public ValueList<string>? OutputNames { get; init; }
 
     /// <summary>
@@ -76,8 +53,9 @@ public sealed record OnnxExportOptions
     public bool AttentionMaps { get; init; }
 
     /// <summary>
-    /// Whether values of another floating-point type are written rounded to float32. Default false: they are refused. The file then computes in float32;
-    /// where the network computes in 16 bits, it is compared within eight steps of that type, and the report says so.
+    /// Whether values of another floating-point type are written rounded to float32. Default false: they are
+    /// refused. The file then computes in float32; where the network computes in 16 bits, it is compared within
+    /// eight steps of that type, and the report says so.
     /// </summary>
     public bool ConvertToFloat32 { get; init; }
 
@@ -87,18 +65,24 @@ public sealed record OnnxExportOptions
     /// <summary>How pixels become the input, for the file's metadata. Default null.</summary>
     public OnnxNormalization? Normalization { get; init; }
 
-    /// <summary>More metadata, by key; not <c>class_names</c>, <c>normalization.…</c> and <c>torchsharp_attention.…</c>, which the export writes.</summary>
+    /// <summary>
+    /// More metadata, by key; not <c>class_names</c>, <c>normalization.…</c> and
+    /// <c>torchsharp_attention.…</c>, which the export writes.
+    /// </summary>
     public IReadOnlyDictionary<string, string>? Metadata { get; init; }
 
     /// <summary>
-    /// Bytes of weights above which they go into a file of their own beside the model. Default 1,900,000,000: a model file can hold 2 GB.
+    /// Bytes of weights above which they go into a file of their own beside the model. Default
+    /// 1,900,000,000: a model file can hold 2 GB.
     /// </summary>
     public long ExternalDataThreshold { get; init; } = 1_900_000_000;
 
     /// <summary>Whether the file is run and compared with the network before it takes its place. Default true.</summary>
     public bool Verify { get; init; } = true;
 
-    /// <summary>Largest error that passes: the greatest difference of an output, over its greatest magnitude. Default 1e-4.</summary>
+    /// <summary>
+    /// Largest error that passes: the greatest difference of an output, over its greatest magnitude. Default 1e-4.
+    /// </summary>
     public double Tolerance { get; init; } = 1e-4;
 
     /// <summary>Which modules can be written, and how. Default <see cref="OnnxEmitters.Default"/>.</summary>
@@ -108,24 +92,42 @@ public sealed record OnnxExportOptions
 
     internal void Validate()
     {
-        if (!(Tolerance > 0)) throw new ArgumentOutOfRangeException(nameof(Tolerance), Tolerance, $"Tolerance is {Tolerance}; it must be above 0, such as 1e-4.");
+        if (!(Tolerance > 0))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(Tolerance), Tolerance, $"Tolerance is {Tolerance}; it must be above 0, such as 1e-4.");
+        }
+
         if (ExternalDataThreshold is < 0 or > 1_900_000_000)
         {
             throw new ArgumentOutOfRangeException(
                 nameof(ExternalDataThreshold), ExternalDataThreshold,
-                $"ExternalDataThreshold is {ExternalDataThreshold}; it must lie between 0 and 1900000000, because a model file holds at most 2 GB.");
+                $"ExternalDataThreshold is {ExternalDataThreshold}; it must lie between 0 and 1900000000, because a model file " +
+                "holds at most 2 GB.");
         }
 
         const OnnxDynamicAxes All = OnnxDynamicAxes.Batch | OnnxDynamicAxes.Size | OnnxDynamicAxes.Length;
-        if ((DynamicAxes & ~All) != 0) throw new ArgumentOutOfRangeException(nameof(DynamicAxes), DynamicAxes, $"DynamicAxes is {DynamicAxes}; it must be made of {All}.");
+        if ((DynamicAxes & ~All) != 0)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(DynamicAxes), DynamicAxes, $"DynamicAxes is {DynamicAxes}; it must be made of {All}.");
+        }
+
         foreach ((string key, string value) in Metadata ?? new Dictionary<string, string>())
         {
-            if (key.Length == 0 || key == ClassesKey || key.StartsWith(OwnPrefix, StringComparison.Ordinal) || key.StartsWith(NormalizationPrefix, StringComparison.Ordinal))
+            if (key.Length == 0 || key == ClassesKey || key.StartsWith(OwnPrefix, StringComparison.Ordinal)
+                || key.StartsWith(NormalizationPrefix, StringComparison.Ordinal))
             {
-                throw new ArgumentException($"Metadata has the key '{key}', which is empty or one that the export writes itself. Choose another.", nameof(Metadata));
+                throw new ArgumentException(
+                    $"Metadata has the key '{key}', which is empty or one that the export writes itself. Choose another.",
+                    nameof(Metadata));
             }
 
-            if (value is null) throw new ArgumentException($"Metadata has null under '{key}'; give a text, or leave the key out.", nameof(Metadata));
+            if (value is null)
+            {
+                throw new ArgumentException(
+                    $"Metadata has null under '{key}'; give a text, or leave the key out.", nameof(Metadata));
+            }
         }
 
         ArgumentNullException.ThrowIfNull(Emitters);

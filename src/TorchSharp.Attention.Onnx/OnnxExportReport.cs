@@ -3,29 +3,6 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>One run of the file beside the network, on the same random input.</summary>
-/// <param name="InputShapes">Shape of each input.</param>
-/// <param name="Output">Name of the output.</param>
-/// <param name="AbsoluteError">Greatest difference of an element.</param>
-/// <param name="RelativeError">The same over the greatest magnitude of the network's output.</param>
-public sealed record OnnxCheck(ValueList<ValueList<long>> InputShapes, string Output, double AbsoluteError, double RelativeError)
-{
-    /// <summary>What the input was, where it was none of normally distributed numbers: "constant".</summary>
-    internal string Kind { get; init; } = "";
-
-    /// <summary>Both shapes, where they differ.</summary>
-    internal string Shapes { get; init; } = "";
-}
-
-/// <summary>A shape that was not compared, because the network refused it.</summary>
-/// <param name="InputShapes">Shape of each input.</param>
-/// <param name="Reason">What the network said.</param>
-public sealed record OnnxSkippedCheck(ValueList<ValueList<long>> InputShapes, string Reason)
-{
-    /// <summary>Shapes and reason.</summary>
-    public override string ToString() => $"{string.Join(", ", InputShapes)}: {Reason}";
-}
-
 /// <summary>What an export wrote, and how exactly the file computes what the network does.</summary>
 public sealed record OnnxExportReport
 {
@@ -57,8 +34,8 @@ public sealed record OnnxExportReport
     public required IReadOnlyList<OnnxCheck> Checks { get; init; }
 
     /// <summary>
-    /// Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was. Empty where the options turned
-    /// verification off.
+    /// Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was. Empty where
+    /// the options turned verification off.
     /// </summary>
     public required IReadOnlyList<OnnxSkippedCheck> Skipped { get; init; }
 
@@ -72,37 +49,28 @@ public sealed record OnnxExportReport
     public override string ToString()
     {
         StringBuilder text = new();
-        text.AppendLine(CultureInfo.InvariantCulture, $"{Path}: {Nodes} nodes, {Bytes / 1024.0:N0} KiB, opset {Opset}, IR {IrVersion}");
+        text.AppendLine(
+            CultureInfo.InvariantCulture, $"{Path}: {Nodes} nodes, {Bytes / 1024.0:N0} KiB, opset {Opset}, IR {IrVersion}");
         text.AppendLine(CultureInfo.InvariantCulture, $"  inputs:  {string.Join("; ", Inputs)}");
         text.AppendLine(CultureInfo.InvariantCulture, $"  outputs: {string.Join("; ", Outputs)}");
         if (MaxRelativeError is { } error)
         {
             int shapes = Checks.Select(check => check.InputShapes).Distinct().Count();
-            text.AppendLine(CultureInfo.InvariantCulture, $"  verified in ONNX Runtime at {shapes} shapes: relative error at most {error:0.0e+0}");
+            text.AppendLine(
+                CultureInfo.InvariantCulture,
+                $"  verified in ONNX Runtime at {shapes} shapes: relative error at most {error:0.0e+0}");
         }
         else
         {
             text.AppendLine("  not verified");
         }
 
-        foreach (OnnxSkippedCheck skipped in Skipped) text.AppendLine(CultureInfo.InvariantCulture, $"  not compared, since the network refuses it: {skipped}");
+        foreach (OnnxSkippedCheck skipped in Skipped)
+        {
+            text.AppendLine(CultureInfo.InvariantCulture, $"  not compared, since the network refuses it: {skipped}");
+        }
+
         foreach (string note in Notes) text.AppendLine(CultureInfo.InvariantCulture, $"  note: {note}");
         return text.ToString();
     }
-}
-
-/// <summary>
-/// A file computes something else than its network, or it could not be compared: ONNX Runtime does not take it, a dynamic axis along which the
-/// network takes no other size, a map that no recorder has. The file was not kept.
-/// </summary>
-public sealed class OnnxVerificationException : Exception
-{
-    /// <summary>Describes the failure.</summary>
-    /// <param name="message">What was found.</param>
-    /// <param name="checks">What was compared.</param>
-    public OnnxVerificationException(string message, IReadOnlyList<OnnxCheck> checks)
-        : base(message) => Checks = checks;
-
-    /// <summary>What was compared; empty where it did not come to that.</summary>
-    public IReadOnlyList<OnnxCheck> Checks { get; }
 }

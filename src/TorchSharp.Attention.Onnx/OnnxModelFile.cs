@@ -6,7 +6,10 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Model files on disk. Large weights lie in a file beside the model, whose name is new each time, so that an old model never meets new weights.</summary>
+/// <summary>
+/// Model files on disk. Large weights lie in a file beside the model, whose name is new each time, so that
+/// an old model never meets new weights.
+/// </summary>
 internal static class OnnxModelFile
 {
     // Smaller tensors stay in the model file: shapes and scalars are wanted while a graph is prepared.
@@ -52,7 +55,11 @@ internal static class OnnxModelFile
 
         // Weights lie beside the model itself, not beside a symbolic link to it: a model names them without a folder.
         string full = AtomicFile.TargetOf(path), folder = Path.GetDirectoryName(full)!;
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
+        if (!Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
+        }
+
         string? data = null;
         try
         {
@@ -80,7 +87,8 @@ internal static class OnnxModelFile
     }
 
     /// <summary>Bytes of the weights that a file of their own would take.</summary>
-    public static long Weights(ModelProto model) => model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length);
+    public static long Weights(ModelProto model)
+        => model.Graph.Initializer.Where(IsLarge).Sum(tensor => (long)tensor.RawData.Length);
 
     /// <summary>Bytes of a model, its weights in it; a message knows its own size up to 2 GB alone.</summary>
     public static long Size(ModelProto model)
@@ -105,11 +113,18 @@ internal static class OnnxModelFile
             }
 
             stream.Write(padding.AsSpan(0, (int)((Page - (stream.Position % Page)) % Page)));
-            TensorProto outside = new() { Name = tensor.Name, DataType = tensor.DataType, DataLocation = TensorProto.Types.DataLocation.External };
+            TensorProto outside =
+                new() { Name = tensor.Name, DataType = tensor.DataType, DataLocation = TensorProto.Types.DataLocation.External };
             outside.Dims.AddRange(tensor.Dims);
             outside.ExternalData.Add(new StringStringEntryProto { Key = "location", Value = Path.GetFileName(path) });
-            outside.ExternalData.Add(new StringStringEntryProto { Key = "offset", Value = stream.Position.ToString(CultureInfo.InvariantCulture) });
-            outside.ExternalData.Add(new StringStringEntryProto { Key = "length", Value = tensor.RawData.Length.ToString(CultureInfo.InvariantCulture) });
+            outside.ExternalData.Add(
+                new StringStringEntryProto { Key = "offset", Value = stream.Position.ToString(CultureInfo.InvariantCulture) });
+            outside.ExternalData.Add(
+                new StringStringEntryProto
+                {
+                    Key = "length",
+                    Value = tensor.RawData.Length.ToString(CultureInfo.InvariantCulture),
+                });
             shell.Graph.Initializer.Add(outside);
             stream.Write(tensor.RawData.Span);
         }
@@ -134,17 +149,25 @@ internal static class OnnxModelFile
         string? location = Entry(tensor, "location");
         if (location is null || Path.IsPathRooted(location) || location.Split('/', '\\').Contains(".."))
         {
-            throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' lie in '{location}', which is no file beside the model.");
+            throw new InvalidDataException(
+                $"'{path}': the weights of '{tensor.Name}' lie in '{location}', which is no file beside the model.");
         }
 
         string file = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, location);
         if (!File.Exists(file)) file = Path.Combine(Path.GetDirectoryName(AtomicFile.TargetOf(path))!, location);
-        if (!File.Exists(file)) throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' should lie in '{location}', which does not exist.");
+        if (!File.Exists(file))
+        {
+            throw new InvalidDataException(
+                $"'{path}': the weights of '{tensor.Name}' should lie in '{location}', which does not exist.");
+        }
+
         using FileStream stream = File.OpenRead(file);
         long offset = Number(Entry(tensor, "offset"), 0), length = Number(Entry(tensor, "length"), stream.Length - offset);
         if (offset < 0 || length is < 0 or > int.MaxValue || offset + length > stream.Length)
         {
-            throw new InvalidDataException($"'{path}': the weights of '{tensor.Name}' should lie at {offset} + {length} of '{location}', which has {stream.Length} bytes.");
+            throw new InvalidDataException(
+                $"'{path}': the weights of '{tensor.Name}' should lie at {offset} + {length} of '{location}', which has " +
+                $"{stream.Length} bytes.");
         }
 
         byte[] values = new byte[length];
@@ -170,7 +193,10 @@ internal static class OnnxModelFile
             && file[(name.Length + 1)..^5].All(char.IsAsciiHexDigitLower) && file.EndsWith(".data", StringComparison.Ordinal);
     }
 
-    /// <summary>How the names of files with a model's weights start: with the model's name. A long one is cut, and a checksum tells it from others.</summary>
+    /// <summary>
+    /// How the names of files with a model's weights start: with the model's name. A long one is cut,
+    /// and a checksum tells it from others.
+    /// </summary>
     private static string DataStem(string path)
     {
         const int longest = 200;
@@ -181,5 +207,6 @@ internal static class OnnxModelFile
 
     private static bool IsLarge(TensorProto tensor) => tensor.RawData.Length >= SmallTensor;
 
-    private static string? Entry(TensorProto tensor, string key) => tensor.ExternalData.FirstOrDefault(entry => entry.Key == key)?.Value;
+    private static string? Entry(TensorProto tensor, string key)
+        => tensor.ExternalData.FirstOrDefault(entry => entry.Key == key)?.Value;
 }

@@ -6,10 +6,9 @@ using TensorElementType = Microsoft.ML.OnnxRuntime.Tensors.TensorElementType;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Looks at one output of a run.</summary>
-internal delegate void OutputReader(string name, ReadOnlySpan<float> values, long[] shape);
-
-/// <summary>A file or a model in ONNX Runtime, fed with tensors or with batches. This is the only class that runs models there.</summary>
+/// <summary>
+/// A file or a model in ONNX Runtime, fed with tensors or with batches. This is the only class that runs models there.
+/// </summary>
 internal sealed class OnnxSession : IDisposable
 {
     private readonly InferenceSession _session;
@@ -39,7 +38,8 @@ internal sealed class OnnxSession : IDisposable
     /// <param name="optimizedPath">Where it writes the graph that it runs; null for nowhere.</param>
     /// <exception cref="InvalidDataException">The runtime does not load it.</exception>
     public OnnxSession(
-        ModelProto model, int threads, GraphOptimizationLevel level = GraphOptimizationLevel.ORT_ENABLE_ALL, string? optimizedPath = null)
+        ModelProto model, int threads, GraphOptimizationLevel level = GraphOptimizationLevel.ORT_ENABLE_ALL,
+        string? optimizedPath = null)
     {
         _options = Options(threads, level);
         if (optimizedPath is not null) _options.OptimizedModelFilePath = optimizedPath;
@@ -66,12 +66,18 @@ internal sealed class OnnxSession : IDisposable
         {
             _options.Dispose();
             DeleteFolder();
-            if (e is OnnxRuntimeException) throw new InvalidDataException($"ONNX Runtime does not load the model: {e.Message}", e);
+            if (e is OnnxRuntimeException)
+            {
+                throw new InvalidDataException($"ONNX Runtime does not load the model: {e.Message}", e);
+            }
+
             throw;
         }
     }
 
-    /// <summary>Bytes of weights beyond which the runtime gets the model as files: a message holds 2 GB. Tests lower it.</summary>
+    /// <summary>
+    /// Bytes of weights beyond which the runtime gets the model as files: a message holds 2 GB. Tests lower it.
+    /// </summary>
     internal static long MostInMemory { get; set; } = 1_900_000_000;
 
     public IReadOnlyDictionary<string, NodeMetadata> Inputs => _session.InputMetadata;
@@ -92,7 +98,9 @@ internal sealed class OnnxSession : IDisposable
             }
 
             Dictionary<string, Tensor> results = [];
-            Run([.. inputs.Select(input => input.Name)], values, _session.OutputNames, (name, output) => results.Add(name, Read(output)));
+            Run(
+                [.. inputs.Select(input => input.Name)], values, _session.OutputNames,
+                (name, output) => results.Add(name, Read(output)));
             return results;
         }
         finally
@@ -122,11 +130,15 @@ internal sealed class OnnxSession : IDisposable
             if (Inputs.Keys.Except(names).FirstOrDefault() is { } missing)
             {
                 throw new ArgumentException(
-                    $"A batch lacks the model's input '{missing}'; give all of {string.Join(", ", Inputs.Keys)} with OnnxBatch.Of.", argument);
+                    $"A batch lacks the model's input '{missing}'; give all of {string.Join(", ", Inputs.Keys)} with " +
+                    "OnnxBatch.Of.", argument);
             }
 
-            string[] wanted = [.. Outputs.Where(output => output.Value.ElementDataType == TensorElementType.Float).Select(output => output.Key)];
-            Run(names, values, wanted, (name, output) => look(name, output.GetTensorDataAsSpan<float>(), output.GetTensorTypeAndShape().Shape));
+            string[] wanted = [
+                .. Outputs.Where(output => output.Value.ElementDataType == TensorElementType.Float).Select(output => output.Key)];
+            Run(
+                names, values, wanted,
+                (name, output) => look(name, output.GetTensorDataAsSpan<float>(), output.GetTensorTypeAndShape().Shape));
         }
         catch (OnnxRuntimeException e)
         {
@@ -145,7 +157,8 @@ internal sealed class OnnxSession : IDisposable
         DeleteFolder();
     }
 
-    private void Run(IReadOnlyCollection<string> names, List<OrtValue> values, IReadOnlyList<string> wanted, Action<string, OrtValue> look)
+    private void Run(
+        IReadOnlyCollection<string> names, List<OrtValue> values, IReadOnlyList<string> wanted, Action<string, OrtValue> look)
     {
         using RunOptions run = new();
         using IDisposableReadOnlyCollection<OrtValue> results = _session.Run(run, names, values, wanted);
@@ -171,7 +184,9 @@ internal sealed class OnnxSession : IDisposable
         };
     }
 
-    /// <summary>A folder of the system's for what is temporary; where it cannot be deleted, the system does it some day.</summary>
+    /// <summary>
+    /// A folder of the system's for what is temporary; where it cannot be deleted, the system does it some day.
+    /// </summary>
     private void DeleteFolder()
     {
         if (_folder is null) return;
@@ -185,7 +200,8 @@ internal sealed class OnnxSession : IDisposable
     }
 
     private string OnlyInput(string argument) => Inputs.Count == 1 ? Inputs.Keys.Single() : throw new ArgumentException(
-        $"The model has {Inputs.Count} inputs: {string.Join(", ", Inputs.Keys)}. Give batches with OnnxBatch.Of, which names them.", argument);
+        $"The model has {Inputs.Count} inputs: {string.Join(", ", Inputs.Keys)}. Give batches with OnnxBatch.Of, which names " +
+        "them.", argument);
 
     private void CheckShape(string name, long[] shape, string argument)
     {
@@ -197,7 +213,8 @@ internal sealed class OnnxSession : IDisposable
         if (input.ElementDataType != TensorElementType.Float)
         {
             throw new ArgumentException(
-                $"The model's input '{name}' is {input.ElementDataType}; calibration and measuring know float inputs alone.", argument);
+                $"The model's input '{name}' is {input.ElementDataType}; calibration and measuring know float inputs alone.",
+                argument);
         }
 
         int[] expected = input.Dimensions;

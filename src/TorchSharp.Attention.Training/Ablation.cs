@@ -2,64 +2,20 @@ using System.Diagnostics;
 
 namespace TorchSharp.Attention.Training;
 
-/// <summary>One network of a comparison.</summary>
-/// <param name="Name">Its name in every report; unique.</param>
-/// <param name="Plan">Which attention goes where; <see cref="AttentionPlan.None"/> for the plain network.</param>
-public sealed record AblationVariant(string Name, AttentionPlan Plan)
-{
-    /// <summary>A network of one's own with attention inserted into it.</summary>
-    /// <param name="name">Its name in every report; unique.</param>
-    /// <param name="insertion">What <c>InsertAttention</c> is to put where.</param>
-    public AblationVariant(string name, InsertionPlan insertion)
-        : this(name, AttentionPlan.None)
-    {
-        ArgumentNullException.ThrowIfNull(insertion);
-        Insertion = insertion;
-    }
-
-    /// <summary>
-    /// For a network that is there already: what the training function inserts into it (<c>if (variant.Insertion is { } plan) network.InsertAttention(plan, example);</c>).
-    /// Default null: nothing.
-    /// </summary>
-    public InsertionPlan? Insertion { get; init; }
-}
-
-/// <summary>What training and evaluating one variant with one seed came to.</summary>
-/// <param name="Score">The figure to compare, such as the accuracy on a test set; finite.</param>
-/// <param name="Parameters">Parameters of the network.</param>
-/// <param name="MultiplyAccumulates">Strict multiply-accumulates for one input; the cost in the front.</param>
-public sealed record AblationOutcome(double Score, long Parameters, long MultiplyAccumulates)
-{
-    /// <summary>A score with the cost of its network.</summary>
-    /// <param name="score">The figure to compare.</param>
-    /// <param name="cost">What the network costs.</param>
-    /// <exception cref="ArgumentNullException">There is no cost.</exception>
-    public static AblationOutcome Of(double score, ModelCost cost)
-    {
-        ArgumentNullException.ThrowIfNull(cost);
-        return new AblationOutcome(score, cost.Parameters, cost.MultiplyAccumulates);
-    }
-}
-
-/// <summary>A finished run.</summary>
-/// <param name="Variant">Name of the variant.</param>
-/// <param name="Seed">Its seed.</param>
-/// <param name="Outcome">What came of it.</param>
-/// <param name="Seconds">How long it took.</param>
-public sealed record AblationRun(string Variant, int Seed, AblationOutcome Outcome, double Seconds);
-
 /// <summary>Settings of an ablation.</summary>
 public sealed record AblationOptions
 {
-    /// <summary>Folder of the results: one file a finished run under <c>runs</c>. What is there already is not run again.</summary>
+    /// <summary>
+    /// Folder of the results: one file a finished run under <c>runs</c>. What is there already is not run again.
+    /// </summary>
     public required string Folder { get; init; }
 
     /// <summary>Name of the variant that the others are compared with. Default <c>plain</c>.</summary>
     public string Baseline { get; init; } = "plain";
 
     /// <summary>
-    /// What else a result depends on, in words or as JSON: data, epochs, learning rate. A folder that holds results of another setup is
-    /// refused, so that numbers of two trainings never meet in one table. Default empty.
+    /// What else a result depends on, in words or as JSON: data, epochs, learning rate. A folder that holds results of another
+    /// setup is refused, so that numbers of two trainings never meet in one table. Default empty.
     /// </summary>
     public string Setup { get; init; } = "";
 
@@ -78,7 +34,8 @@ public sealed record AblationOptions
         ArgumentNullException.ThrowIfNull(Baseline);
         ArgumentNullException.ThrowIfNull(Setup);
         if (Confidence is > 0 and < 1) return;
-        throw new ArgumentOutOfRangeException(nameof(Confidence), Confidence, $"Confidence is {Confidence}; it must lie between 0 and 1, such as 0.95.");
+        throw new ArgumentOutOfRangeException(
+            nameof(Confidence), Confidence, $"Confidence is {Confidence}; it must lie between 0 and 1, such as 0.95.");
     }
 }
 
@@ -86,21 +43,27 @@ public sealed record AblationOptions
 public static class Ablation
 {
     /// <summary>
-    /// Runs every variant with every seed that has no result in the folder yet, one after the other, all variants of a seed before the next
-    /// seed. Each result is written at once and whole (under a temporary name, then renamed), so a run may be stopped at any moment and
-    /// called again.
+    /// Runs every variant with every seed that has no result in the folder yet, one after the other, all variants of a seed
+    /// before the next seed. Each result is written at once and whole (under a temporary name, then renamed), so a run may be
+    /// stopped at any moment and called again.
     /// </summary>
     /// <param name="variants">The variants, the baseline among them.</param>
     /// <param name="seeds">The seeds; two at least for intervals and tests, five or more for conclusions.</param>
-    /// <param name="trainAndEvaluate">Trains one variant with one seed and returns its score and cost. It must take all randomness from the seed.</param>
+    /// <param name="trainAndEvaluate">
+    /// Trains one variant with one seed and returns its score and cost. It must take all randomness from the seed.
+    /// </param>
     /// <param name="options">Settings; the folder at least.</param>
     /// <param name="stop">Stops before the next run; handed to <paramref name="trainAndEvaluate"/> as well.</param>
     /// <returns>All results, summed up.</returns>
-    /// <exception cref="ArgumentException">No variant, no seed, a variant without plan or name, a name or seed twice, no baseline, a setting out of range, or a score that is not finite.</exception>
+    /// <exception cref="ArgumentException">
+    /// No variant, no seed, a variant without plan or name, a name or seed twice, no baseline, a setting out of
+    /// range, or a score that is not finite.
+    /// </exception>
     /// <exception cref="InvalidOperationException">The folder holds results of another setup or plan.</exception>
     /// <exception cref="OperationCanceledException">The caller stopped it; what was finished is in the folder.</exception>
     public static AblationReport Run(
-        IReadOnlyList<AblationVariant> variants, IReadOnlyList<int> seeds, Func<AblationVariant, int, CancellationToken, AblationOutcome> trainAndEvaluate,
+        IReadOnlyList<AblationVariant> variants, IReadOnlyList<int> seeds,
+        Func<AblationVariant, int, CancellationToken, AblationOutcome> trainAndEvaluate,
         AblationOptions options, CancellationToken stop = default)
     {
         ArgumentNullException.ThrowIfNull(trainAndEvaluate);
@@ -121,18 +84,22 @@ public static class Ablation
             stop.ThrowIfCancellationRequested();
             long start = Stopwatch.GetTimestamp();
             AblationOutcome outcome = trainAndEvaluate(variant, seed, stop)
-                ?? throw new ArgumentException($"{nameof(trainAndEvaluate)} returned nothing for '{variant.Name}', seed {seed}.", nameof(trainAndEvaluate));
+                ?? throw new ArgumentException(
+                    $"{nameof(trainAndEvaluate)} returned nothing for '{variant.Name}', seed {seed}.", nameof(trainAndEvaluate));
             if (!double.IsFinite(outcome.Score))
             {
                 throw new ArgumentException(
-                    $"The score of '{variant.Name}' with seed {seed} is {outcome.Score}; return a finite one, for a training that diverged the worst there is.",
+                    $"The score of '{variant.Name}' with seed {seed} is {outcome.Score}; " +
+                    "return a finite one, for a training that diverged the worst there is.",
                     nameof(trainAndEvaluate));
             }
 
             AblationRun run = new(variant.Name, seed, outcome, Stopwatch.GetElapsedTime(start).TotalSeconds);
             folder.Write(variant, run);
             done[(variant.Name, seed)] = run;
-            options.Log?.Invoke(FormattableString.Invariant($"{done.Count}/{all} {variant.Name}, seed {seed}: {outcome.Score:G5} in {run.Seconds:F1} s"));
+            options.Log?.Invoke(
+                FormattableString.Invariant(
+                    $"{done.Count}/{all} {variant.Name}, seed {seed}: {outcome.Score:G5} in {run.Seconds:F1} s"));
         }
 
         return new AblationReport(
@@ -146,28 +113,45 @@ public static class Ablation
         ArgumentNullException.ThrowIfNull(seeds);
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        if (variants.Count == 0) throw new ArgumentException("There are no variants; give the plain network and what to compare with it.", nameof(variants));
+        if (variants.Count == 0)
+        {
+            throw new ArgumentException(
+                "There are no variants; give the plain network and what to compare with it.", nameof(variants));
+        }
+
         for (int i = 0; i < variants.Count; i++)
         {
-            if (variants[i] is not { Plan: not null }) throw new ArgumentException($"variants[{i}] is {(variants[i] is null ? "null" : "without a plan")}; give AttentionPlan.None for a plain network.", nameof(variants));
-            if (string.IsNullOrWhiteSpace(variants[i].Name)) throw new ArgumentException($"variants[{i}] has no name; reports and files go by it.", nameof(variants));
+            if (variants[i] is not { Plan: not null })
+            {
+                throw new ArgumentException(
+                    $"variants[{i}] is {(variants[i] is null ? "null" : "without a plan")}; " +
+                    "give AttentionPlan.None for a plain network.", nameof(variants));
+            }
+
+            if (string.IsNullOrWhiteSpace(variants[i].Name))
+            {
+                throw new ArgumentException($"variants[{i}] has no name; reports and files go by it.", nameof(variants));
+            }
         }
 
         if (seeds.Count == 0) throw new ArgumentException("There are no seeds; give two at least.", nameof(seeds));
-        if (variants.GroupBy(variant => variant.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
+        if (variants.GroupBy(variant => variant.Name, StringComparer.Ordinal).FirstOrDefault(
+            group => group.Count() > 1) is { } twice)
         {
             throw new ArgumentException($"Two variants are called '{twice.Key}'; give each a name of its own.", nameof(variants));
         }
 
         if (seeds.GroupBy(seed => seed).FirstOrDefault(group => group.Count() > 1) is { } again)
         {
-            throw new ArgumentException($"The seed {again.Key} is there twice; the same run twice is no evidence.", nameof(seeds));
+            throw new ArgumentException(
+                $"The seed {again.Key} is there twice; the same run twice is no evidence.", nameof(seeds));
         }
 
         if (variants.All(variant => variant.Name != options.Baseline))
         {
             throw new ArgumentException(
-                $"No variant is called '{options.Baseline}', the baseline; there are {string.Join(", ", variants.Select(variant => variant.Name))}.", nameof(options));
+                $"No variant is called '{options.Baseline}', the baseline; " +
+                $"there are {string.Join(", ", variants.Select(variant => variant.Name))}.", nameof(options));
         }
     }
 }

@@ -8,7 +8,8 @@ namespace TorchSharp.Attention.Training;
 /// <summary>The finished runs of an ablation on disk, one file each, either whole or not there.</summary>
 internal sealed class AblationFolder
 {
-    private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+    private static readonly JsonSerializerOptions Json =
+        new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
 
     private readonly AblationOptions _options;
     private readonly string _runs;
@@ -38,11 +39,21 @@ internal sealed class AblationFolder
 
         if (entry is not { Run.Outcome: { } outcome }) return Again("it has no outcome");
         if (!double.IsFinite(outcome.Score)) return Again($"its score is {outcome.Score}, which no comparison can use");
-        if (!double.IsFinite(entry.Run.Seconds) || double.IsNegative(entry.Run.Seconds)) return Again($"its time is {entry.Run.Seconds} s");
+        if (!double.IsFinite(entry.Run.Seconds) || double.IsNegative(entry.Run.Seconds))
+        {
+            return Again($"its time is {entry.Run.Seconds} s");
+        }
+
         if (outcome.Parameters < 0 || outcome.MultiplyAccumulates < 0) return Again("its cost is negative");
-        if (entry.Plan == TextOf(variant) && entry.Setup == _options.Setup && entry.Run.Variant == variant.Name && entry.Run.Seed == seed) return entry.Run;
+        if (entry.Plan == TextOf(variant) && entry.Setup == _options.Setup && entry.Run.Variant == variant.Name
+            && entry.Run.Seed == seed)
+        {
+            return entry.Run;
+        }
+
         throw new InvalidOperationException(
-            $"{path} is a result of the plan '{entry.Plan}' and the setup '{entry.Setup}'; asked for are '{TextOf(variant)}' and '{_options.Setup}'. " +
+            $"{path} is a result of the plan '{entry.Plan}' and the setup '{entry.Setup}'; " +
+            $"asked for are '{TextOf(variant)}' and '{_options.Setup}'. " +
             "Take another folder, or delete that one.");
 
         AblationRun? Again(string problem)
@@ -69,8 +80,10 @@ internal sealed class AblationFolder
 
     private static string TextOf(InsertionRule rule)
     {
-        string where = string.Join(", ", new[] { rule.Name, rule.ModuleType?.FullName, rule.Predicate is null ? null : "a predicate" }.OfType<string>());
-        return $"inserted {(rule.Side == InsertionSide.After ? "after" : "before")} {(where.Length == 0 ? "all" : where)}{(rule.IdentityStart ? "" : ", start of its own")} {rule.Attention.ToJson()}";
+        string where = string.Join(
+            ", ", new[] { rule.Name, rule.ModuleType?.FullName, rule.Predicate is null ? null : "a predicate" }.OfType<string>());
+        return $"inserted {(rule.Side == InsertionSide.After ? "after" : "before")} " +
+            $"{(where.Length == 0 ? "all" : where)}{(rule.IdentityStart ? "" : ", start of its own")} {rule.Attention.ToJson()}";
     }
 
     /// <summary>Readable as far as names allow, and different for different names.</summary>

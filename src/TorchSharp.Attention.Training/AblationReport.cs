@@ -3,32 +3,14 @@ using System.Text;
 
 namespace TorchSharp.Attention.Training;
 
-/// <summary>What the runs of one variant say together.</summary>
-/// <param name="Variant">Its name.</param>
-/// <param name="Plan">Its plan with all settings.</param>
-/// <param name="Runs">How many runs there are.</param>
-/// <param name="Score">Mean score, with its interval.</param>
-/// <param name="Difference">Mean difference to the baseline with the same seed, with its interval; null for the baseline.</param>
-/// <param name="PValue">
-/// Two-sided paired t-test against the baseline: how likely such a difference is where there is none. Null for the baseline, with one seed, and where the differences of all seeds are
-/// equal but not zero: without variance there is no test.
-/// </param>
-/// <param name="AdjustedPValue">The p value, adjusted by Holm for the number of variants: one of twenty looks significant by chance.</param>
-/// <param name="Parameters">Parameters of the network.</param>
-/// <param name="MultiplyAccumulates">Strict multiply-accumulates.</param>
-/// <param name="Seconds">Mean time of a run.</param>
-/// <param name="IsOnFront">Whether no other variant scores as well or better for as little or less, and one of both.</param>
-public sealed record AblationRow(
-    string Variant, string Plan, int Runs, Estimate Score, Estimate? Difference, double? PValue, double? AdjustedPValue, long Parameters,
-    long MultiplyAccumulates, double Seconds, bool IsOnFront);
-
 /// <summary>The results of an ablation: table, CSV, plot.</summary>
 public sealed class AblationReport
 {
     private readonly double _level;
 
     internal AblationReport(
-        IReadOnlyList<AblationVariant> variants, IReadOnlyList<AblationRun> runs, string baseline, double confidence, bool higherIsBetter)
+        IReadOnlyList<AblationVariant> variants, IReadOnlyList<AblationRun> runs, string baseline, double confidence,
+        bool higherIsBetter)
     {
         Runs = runs;
         Baseline = baseline;
@@ -53,12 +35,15 @@ public sealed class AblationReport
             rows.Add(new AblationRow(
                 variant.Name, AblationFolder.TextOf(variant), own.Length, Estimate.Of(scores, confidence, ofScore),
                 isBaseline ? null : Estimate.Of(differences, confidence, ofDifference),
-                isBaseline ? null : Estimate.PairedTest(differences, ofDifference, tolerance), null, own[0].Outcome.Parameters, own[0].Outcome.MultiplyAccumulates,
+                isBaseline ? null : Estimate.PairedTest(differences, ofDifference, tolerance), null, own[0].Outcome.Parameters,
+                own[0].Outcome.MultiplyAccumulates,
                 own.Average(run => run.Seconds), false));
         }
 
         double?[] adjusted = Estimate.Holm([.. rows.Select(row => row.PValue)], rows.Count - 1);
-        Rows = [.. rows.Select((row, i) => row with { AdjustedPValue = adjusted[i], IsOnFront = !rows.Any(other => Dominates(other, row)) })];
+        Rows = [
+            .. rows.Select(
+                (row, i) => row with { AdjustedPValue = adjusted[i], IsOnFront = !rows.Any(other => Dominates(other, row)) })];
     }
 
     /// <summary>One row per variant, in the order given.</summary>
@@ -77,38 +62,56 @@ public sealed class AblationReport
     public bool HigherIsBetter { get; }
 
     /// <summary>
-    /// Smallest distance between two different scores of all runs, null where all scores are equal. An accuracy on 200 images is a multiple of 1/200, and so two seeds may agree to the last digit by chance.
-    /// The deviation that intervals and tests use is therefore never below what rounding to this resolution brings: resolution / √12 for a score, resolution / √6 for a difference.
+    /// Smallest distance between two different scores of all runs, null where all scores are equal. An accuracy on 200
+    /// images is a multiple of 1/200, and so two seeds may agree to the last digit by chance. The deviation that
+    /// intervals and tests use is therefore never below what rounding to this resolution brings: resolution / √12 for a
+    /// score, resolution / √6 for a difference.
     /// </summary>
     public double? Resolution { get; }
 
-    /// <summary>Aligned lines: mean, interval, difference to the baseline, what the test says, cost; an asterisk for the front.</summary>
+    /// <summary>
+    /// Aligned lines: mean, interval, difference to the baseline, what the test says, cost; an asterisk for the front.
+    /// </summary>
     public string ToTable()
     {
-        List<string[]> lines = [["variant", "runs", "mean", $"{Confidence:0.#%} interval", "difference", "interval", "p", "p adjusted", "verdict", "parameters", "MACs", "s/run", "front"]];
+        List<string[]> lines = [
+            ["variant", "runs", "mean", $"{Confidence:0.#%} interval", "difference", "interval", "p", "p adjusted", "verdict",
+                "parameters", "MACs", "s/run", "front"]];
         foreach (AblationRow row in Rows)
         {
             lines.Add(
             [
-                row.Variant, Text($"{row.Runs}"), Text($"{row.Score.Mean:F4}"), Interval(row.Score), row.Difference is { } d ? Text($"{d.Mean:+0.0000;-0.0000;0.0000}") : "",
-                row.Difference is { } e ? Interval(e) : "", P(row.PValue), P(row.AdjustedPValue), Verdict(row), Text($"{row.Parameters:N0}"),
+                row.Variant, Text($"{row.Runs}"), Text($"{row.Score.Mean:F4}"), Interval(row.Score),
+                row.Difference is { } d ? Text($"{d.Mean:+0.0000;-0.0000;0.0000}") : "",
+                row.Difference is { } e ? Interval(e) : "", P(row.PValue), P(row.AdjustedPValue), Verdict(row),
+                Text($"{row.Parameters:N0}"),
                 Text($"{row.MultiplyAccumulates:N0}"), Text($"{row.Seconds:F1}"), row.IsOnFront ? "*" : "",
             ]);
         }
 
         int[] widths = [.. lines[0].Select((_, column) => lines.Max(line => line[column].Length))];
-        return string.Join('\n', lines.Select(line => string.Join("  ", line.Select((cell, i) => i is 0 or 8 ? cell.PadRight(widths[i]) : cell.PadLeft(widths[i]))).TrimEnd()));
+        return string.Join(
+            '\n',
+            lines.Select(
+                line => string.Join(
+                    "  ", line.Select((cell, i) => i is 0 or 8 ? cell.PadRight(widths[i]) : cell.PadLeft(widths[i]))).TrimEnd()));
     }
 
     /// <summary>The rows as comma-separated values.</summary>
     public string ToCsv()
     {
-        StringBuilder text = new("variant,plan,runs,mean,low,high,difference,differenceLow,differenceHigh,p,pAdjusted,verdict,parameters,multiplyAccumulates,seconds,front\n");
+        StringBuilder text = new(
+            "variant,plan,runs,mean,low,high,difference,differenceLow,differenceHigh,p,pAdjusted,verdict,parameters," +
+            "multiplyAccumulates,seconds,front\n");
         foreach (AblationRow row in Rows)
         {
-            text.AppendJoin(',', Quoted(row.Variant), Quoted(row.Plan), Number(row.Runs), Number(row.Score.Mean), Number(row.Score.Low), Number(row.Score.High),
-                Number(row.Difference?.Mean), Number(row.Difference?.Low), Number(row.Difference?.High), Number(row.PValue), Number(row.AdjustedPValue), Verdict(row),
-                Number(row.Parameters), Number(row.MultiplyAccumulates), Number(row.Seconds), row.IsOnFront ? "true" : "false").Append('\n');
+            text.AppendJoin(
+                ',', Quoted(row.Variant), Quoted(row.Plan), Number(row.Runs), Number(row.Score.Mean), Number(row.Score.Low),
+                Number(row.Score.High),
+                Number(row.Difference?.Mean), Number(row.Difference?.Low), Number(row.Difference?.High), Number(row.PValue),
+                Number(row.AdjustedPValue), Verdict(row),
+                Number(row.Parameters), Number(row.MultiplyAccumulates), Number(row.Seconds),
+                row.IsOnFront ? "true" : "false").Append('\n');
         }
 
         return text.ToString();
@@ -127,11 +130,14 @@ public sealed class AblationReport
         return text.ToString();
     }
 
-    /// <summary>The front as a picture: cost to the right, score upwards, intervals as bars, the front as a dashed line. A self-contained SVG; the package
-    /// TorchSharp.Attention.Visualization draws the same as PNG.</summary>
+    /// <summary>
+    /// The front as a picture: cost to the right, score upwards, intervals as bars, the front as a dashed line. A self-contained
+    /// SVG; the package TorchSharp.Attention.Visualization draws the same as PNG.</summary>
     public string ToSvg() => AblationPlot.Svg(this);
 
-    /// <summary>Writes <c>summary.csv</c>, <c>runs.csv</c>, <c>summary.txt</c> and <c>front.svg</c>, each whole or not at all.</summary>
+    /// <summary>
+    /// Writes <c>summary.csv</c>, <c>runs.csv</c>, <c>summary.txt</c> and <c>front.svg</c>, each whole or not at all.
+    /// </summary>
     /// <param name="folder">Where to; made if it is not there.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Save(string folder)
@@ -167,10 +173,12 @@ public sealed class AblationReport
     private bool Dominates(AblationRow one, AblationRow other)
     {
         double gain = (one.Score.Mean - other.Score.Mean) * (HigherIsBetter ? 1 : -1);
-        return gain >= 0 && one.MultiplyAccumulates <= other.MultiplyAccumulates && (gain > 0 || one.MultiplyAccumulates < other.MultiplyAccumulates);
+        return gain >= 0 && one.MultiplyAccumulates <= other.MultiplyAccumulates
+            && (gain > 0 || one.MultiplyAccumulates < other.MultiplyAccumulates);
     }
 
-    private static string Interval(Estimate estimate) => estimate.Low is double low && estimate.High is double high ? Text($"{low:F4} to {high:F4}") : "";
+    private static string Interval(Estimate estimate)
+        => estimate.Low is double low && estimate.High is double high ? Text($"{low:F4} to {high:F4}") : "";
 
     private static string P(double? p) => p is double value ? (value < 0.001 ? "<0.001" : Text($"{value:F3}")) : "";
 
@@ -178,5 +186,6 @@ public sealed class AblationReport
 
     private static string Number(double? value) => value?.ToString("R", CultureInfo.InvariantCulture) ?? "";
 
-    private static string Quoted(string cell) => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
+    private static string Quoted(string cell)
+        => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
 }

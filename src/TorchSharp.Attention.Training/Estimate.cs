@@ -9,7 +9,8 @@ namespace TorchSharp.Attention.Training;
 public sealed record Estimate(double Mean, double? Low, double? High)
 {
     /// <summary>
-    /// mean ± t · s / √n, where t is the quantile of Student's distribution with n − 1 degrees of freedom. s is the standard deviation, at least √<paramref name="leastVariance"/>.
+    /// mean ± t · s / √n, where t is the quantile of Student's distribution with n − 1 degrees of freedom. s is the standard
+    /// deviation, at least √<paramref name="leastVariance"/>.
     /// </summary>
     internal static Estimate Of(IReadOnlyList<double> values, double confidence, double leastVariance = 0)
     {
@@ -20,12 +21,18 @@ public sealed record Estimate(double Mean, double? Low, double? High)
     }
 
     /// <summary>
-    /// Two-sided p value of the paired t-test: the mean of the differences is zero. Null where the differences hold no variance, which is so for one difference and for equal ones:
-    /// equal differences say nothing of how far a further seed would lie. Differences that are all zero have p = 1.
+    /// Two-sided p value of the paired t-test: the mean of the differences is zero. Null where the differences hold no variance,
+    /// which is so for one difference and for equal ones: equal differences say nothing of how far a further seed would lie.
+    /// Differences that are all zero have p = 1.
     /// </summary>
     /// <param name="differences">One difference per seed.</param>
-    /// <param name="leastVariance">The variance that rounding alone brings into a difference. The estimated variance counts as at least this.</param>
-    /// <param name="tolerance">Differences that lie within this distance of each other are equal: floating-point rounding makes 0.83 − 0.80 and 0.53 − 0.50 differ in the last digits.</param>
+    /// <param name="leastVariance">
+    /// The variance that rounding alone brings into a difference. The estimated variance counts as at least this.
+    /// </param>
+    /// <param name="tolerance">
+    /// Differences that lie within this distance of each other are equal: floating-point rounding makes 0.83 − 0.80 and
+    /// 0.53 − 0.50 differ in the last digits.
+    /// </param>
     internal static double? PairedTest(IReadOnlyList<double> differences, double leastVariance = 0, double tolerance = 0)
     {
         if (differences.Count < 2) return null;
@@ -36,8 +43,8 @@ public sealed record Estimate(double Mean, double? Low, double? High)
     }
 
     /// <summary>
-    /// Holm's step-down adjustment: the k-th smallest p value times m − k + 1, never falling, at most 1. m is the number of comparisons. A comparison without a p value counts too, because the
-    /// data decide which comparisons have none.
+    /// Holm's step-down adjustment: the k-th smallest p value times m − k + 1, never falling, at most 1. m is the number of
+    /// comparisons. A comparison without a p value counts too, because the data decide which comparisons have none.
     /// </summary>
     /// <param name="pValues">The p values; null where a comparison has none.</param>
     /// <param name="comparisons">How many comparisons there are, m.</param>

@@ -4,19 +4,13 @@ using System.Text;
 
 namespace TorchSharp.Attention.Training;
 
-/// <summary>A smaller network after its fine-tuning.</summary>
-/// <param name="Fraction">The share of channels that the plan was asked to remove.</param>
-/// <param name="RemovedChannels">Channels that went.</param>
-/// <param name="Parameters">Parameters that are left.</param>
-/// <param name="MultiplyAccumulates">Strict multiply-accumulates that are left, for one input.</param>
-/// <param name="Score">What evaluating it gave, such as the accuracy on a test set.</param>
-/// <param name="Seconds">How long fine-tuning and evaluating took.</param>
-public sealed record PruningPoint(double Fraction, int RemovedChannels, long Parameters, long MultiplyAccumulates, double Score, double Seconds);
-
 /// <summary>Settings of <see cref="PruningCurve.Run"/>.</summary>
 public sealed record PruningCurveOptions
 {
-    /// <summary>The file of the points, comma-separated, written anew before the first point and whole after every point. Default null: none.</summary>
+    /// <summary>
+    /// The file of the points, comma-separated, written anew before the first point and whole after every point. Default null:
+    /// none.
+    /// </summary>
     public string? CsvPath { get; init; }
 
     /// <summary>Which channels may go. Default <see cref="PruningOptions"/>'s.</summary>
@@ -35,21 +29,26 @@ public sealed class PruningCurve
     public IReadOnlyList<PruningPoint> Points { get; }
 
     /// <summary>
-    /// Prunes the network by each fraction, always from the whole one, and has each smaller network fine-tuned and evaluated, one after the
-    /// other. Fraction 0 is the network itself, a copy of it, with as much fine-tuning: compare with that.
+    /// Prunes the network by each fraction, always from the whole one, and has each smaller network fine-tuned and evaluated, one
+    /// after the other. Fraction 0 is the network itself, a copy of it, with as much fine-tuning: compare with that.
     /// </summary>
     /// <typeparam name="TNetwork">The network's class.</typeparam>
     /// <param name="network">The trained network; it stays as it is.</param>
     /// <param name="ranking">Its ranking.</param>
     /// <param name="fractions">Shares of channels to remove, each in [0, 1).</param>
-    /// <param name="fineTuneAndEvaluate">Trains a smaller network for a while and returns its score; it does not dispose it.</param>
+    /// <param name="fineTuneAndEvaluate">
+    /// Trains a smaller network for a while and returns its score; it does not dispose it.
+    /// </param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <param name="stop">Stops before the next point; handed to <paramref name="fineTuneAndEvaluate"/> as well.</param>
-    /// <exception cref="ArgumentException">There is no fraction, one is out of range, a plan cannot be made, or a score is not finite.</exception>
+    /// <exception cref="ArgumentException">
+    /// There is no fraction, one is out of range, a plan cannot be made, or a score is not finite.
+    /// </exception>
     /// <exception cref="OperationCanceledException">The caller stopped it; the points so far are in the file.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public static PruningCurve Run<TNetwork>(
-        TNetwork network, ChannelRanking ranking, IReadOnlyList<double> fractions, Func<TNetwork, CancellationToken, double> fineTuneAndEvaluate,
+        TNetwork network, ChannelRanking ranking, IReadOnlyList<double> fractions,
+        Func<TNetwork, CancellationToken, double> fineTuneAndEvaluate,
         PruningCurveOptions? options = null, CancellationToken stop = default)
         where TNetwork : FeatureNetwork
     {
@@ -57,7 +56,11 @@ public sealed class PruningCurve
         ArgumentNullException.ThrowIfNull(ranking);
         ArgumentNullException.ThrowIfNull(fractions);
         ArgumentNullException.ThrowIfNull(fineTuneAndEvaluate);
-        if (fractions.Count == 0) throw new ArgumentException("There are no fractions; give several, such as 0, 0.2 and 0.4.", nameof(fractions));
+        if (fractions.Count == 0)
+        {
+            throw new ArgumentException("There are no fractions; give several, such as 0, 0.2 and 0.4.", nameof(fractions));
+        }
+
         options ??= new PruningCurveOptions();
 
         // All plans before the first hour of training.
@@ -75,15 +78,22 @@ public sealed class PruningCurve
             if (!double.IsFinite(score))
             {
                 throw new ArgumentException(
-                    FormattableString.Invariant($"The score of fraction {fractions[i]} is {score}; return a finite one, for a training that diverged the worst there is."),
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"The score of fraction {fractions[i]} is {score}; return a finite one, for a training that diverged " +
+                        $"the worst there is."),
                     nameof(fineTuneAndEvaluate));
             }
 
-            PruningPoint point = new(fractions[i], plans[i].RemovedChannels, plans[i].After.Parameters, plans[i].After.MultiplyAccumulates, score, seconds);
+            PruningPoint point = new(
+                fractions[i], plans[i].RemovedChannels, plans[i].After.Parameters, plans[i].After.MultiplyAccumulates, score,
+                seconds);
             points.Add(point);
             if (options.CsvPath is not null) Write(options.CsvPath, ToCsv(points));
-            options.Log?.Invoke(FormattableString.Invariant(
-                $"{i + 1}/{plans.Length} fraction {point.Fraction}: {point.Score:G5}, {point.Parameters:N0} parameters, {point.MultiplyAccumulates:N0} multiply-accumulates, {point.Seconds:F1} s"));
+            options.Log?.Invoke(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{i + 1}/{plans.Length} fraction {point.Fraction}: {point.Score:G5}, {point.Parameters:N0} parameters, " +
+                $"{point.MultiplyAccumulates:N0} multiply-accumulates, {point.Seconds:F1} s"));
         }
 
         return new PruningCurve(points);
@@ -100,7 +110,8 @@ public sealed class PruningCurve
         {
             lines.Add(
             [
-                Text($"{point.Fraction}"), Text($"{point.Parameters:N0}"), Text($"{(double)point.Parameters / Points[0].Parameters:0%}"), Text($"{point.MultiplyAccumulates:N0}"),
+                Text($"{point.Fraction}"), Text($"{point.Parameters:N0}"),
+                Text($"{(double)point.Parameters / Points[0].Parameters:0%}"), Text($"{point.MultiplyAccumulates:N0}"),
                 Text($"{(double)point.MultiplyAccumulates / Points[0].MultiplyAccumulates:0%}"), Text($"{point.Score:F4}"),
             ]);
         }
@@ -114,7 +125,10 @@ public sealed class PruningCurve
         StringBuilder text = new("fraction,removedChannels,parameters,multiplyAccumulates,score,seconds\n");
         foreach (PruningPoint point in points)
         {
-            text.Append(Text($"{point.Fraction:R},{point.RemovedChannels},{point.Parameters},{point.MultiplyAccumulates},{point.Score:R},{point.Seconds:R}\n"));
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"{point.Fraction:R},{point.RemovedChannels},{point.Parameters},{point.MultiplyAccumulates}," +
+                $"{point.Score:R},{point.Seconds:R}\n");
         }
 
         return text.ToString();

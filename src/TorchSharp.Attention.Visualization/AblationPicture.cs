@@ -17,7 +17,11 @@ public static class AblationPicture
     public static Picture Draw(AblationReport report, double scale = 2)
     {
         ArgumentNullException.ThrowIfNull(report);
-        if (!(scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; it must be from 0.5 to 8.");
+        if (!(scale is >= 0.5 and <= 8))
+        {
+            throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; it must be from 0.5 to 8.");
+        }
+
         return Drawing.Draw((int)Math.Round(AblationPlot.Width * scale), (int)Math.Round(AblationPlot.Height * scale), canvas =>
         {
             canvas.Scale((float)scale);
@@ -30,7 +34,12 @@ public static class AblationPicture
         switch (mark)
         {
             case PlotLine line:
-                using (SKPaint paint = new() { Color = SKColor.Parse(line.Colour).WithAlpha((byte)(255 * line.Opacity)), StrokeWidth = (float)line.Width, IsAntialias = true })
+                using (SKPaint paint = new()
+                {
+                    Color = SKColor.Parse(line.Colour).WithAlpha((byte)(255 * line.Opacity)),
+                    StrokeWidth = (float)line.Width,
+                    IsAntialias = true,
+                })
                 using (SKPathEffect? dashes = line.Dashed ? SKPathEffect.CreateDash([6, 4], 0) : null)
                 {
                     paint.PathEffect = dashes;
@@ -53,7 +62,12 @@ public static class AblationPicture
                 canvas.Save();
                 canvas.Translate((float)text.X, (float)text.Y);
                 if (text.Upwards) canvas.RotateDegrees(-90);
-                SKTextAlign align = text.Anchor switch { PlotAnchor.Middle => SKTextAlign.Center, PlotAnchor.End => SKTextAlign.Right, _ => SKTextAlign.Left };
+                SKTextAlign align = text.Anchor switch
+                {
+                    PlotAnchor.Middle => SKTextAlign.Center,
+                    PlotAnchor.End => SKTextAlign.Right,
+                    _ => SKTextAlign.Left,
+                };
                 Drawing.Words(canvas, text.Words, 0, 0, align, (float)text.Size, SKColor.Parse(text.Colour), text.Bold);
                 canvas.Restore();
                 break;

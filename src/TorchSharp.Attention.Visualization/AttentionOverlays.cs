@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>Draws where a network looks: each image, what speaks for its class, and where its attentions let most through.</summary>
+/// <summary>
+/// Draws where a network looks: each image, what speaks for its class, and where its attentions let most through.
+/// </summary>
 public static class AttentionOverlays
 {
     private const int MostAttentions = 5;
@@ -13,21 +15,33 @@ public static class AttentionOverlays
     /// One row per image: the image, Grad-CAM of the class that the network chooses, and the attentions that know positions, in
     /// call order.
     /// </summary>
-    /// <param name="model">A network from (N, C, H, W) to (N, classes). It runs in evaluation mode; its modes are put back.</param>
+    /// <param name="model">
+    /// A network from (N, C, H, W) to (N, classes). It runs in evaluation mode; its modes are put back.
+    /// </param>
     /// <param name="images">The images, as the network takes them, with one or three channels.</param>
-    /// <param name="layer">The layer whose activations Grad-CAM weighs, by name, as <c>ClassActivation.Compute</c> takes it; null to leave Grad-CAM out.</param>
+    /// <param name="layer">
+    /// The layer whose activations Grad-CAM weighs, by name, as <c>ClassActivation.Compute</c>
+    /// takes it; null to leave Grad-CAM out.
+    /// </param>
     /// <param name="mean">What normalising subtracted from the images, a channel; null for nothing.</param>
     /// <param name="std">What it then divided by, a channel; null for nothing.</param>
     /// <param name="labels">Words to the left of the rows; null for none.</param>
     /// <returns>A new picture. At most five attentions are drawn, evenly chosen; the scale of each map is its own.</returns>
     /// <exception cref="ArgumentException">There is no such layer, or the images do not fit.</exception>
     public static Picture Draw(
-        nn.Module<Tensor, Tensor> model, Tensor images, string? layer = null, IReadOnlyList<double>? mean = null, IReadOnlyList<double>? std = null,
+        nn.Module<Tensor, Tensor> model, Tensor images, string? layer = null, IReadOnlyList<double>? mean = null,
+        IReadOnlyList<double>? std = null,
         IReadOnlyList<string>? labels = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(images);
-        if (images.dim() != 4 || images.size(0) < 1) throw new ArgumentException($"images has shape ({string.Join(", ", images.shape)}); it must be a batch of images, (N, C, H, W).", nameof(images));
+        if (images.dim() != 4 || images.size(0) < 1)
+        {
+            throw new ArgumentException(
+                $"images has shape ({string.Join(", ", images.shape)}); it must be a batch of images, (N, C, H, W).",
+                nameof(images));
+        }
+
         using DisposeScope scope = NewDisposeScope();
         using ClassActivationMaps? cam = layer is null ? null : ClassActivation.Compute(model, images, layer);
         List<(string Name, Tensor Maps)> attentions = Attentions(model, images);
@@ -39,11 +53,18 @@ public static class AttentionOverlays
                 using Picture image = Picture.FromTensor(images[i], mean, std);
                 List<Picture> row = [HeatMap.Plain(image, Look)];
                 rows.Add(row);
-                if (cam is not null) row.Add(HeatMap.Overlay(image, cam.Maps[i], Look with { Colors = ColorMap.Inferno, Opacity = 0.65 }));
-                row.AddRange(attentions.Select(attention => HeatMap.Overlay(image, attention.Maps[i], Look with { Legend = true })));
+                if (cam is not null)
+                {
+                    row.Add(HeatMap.Overlay(image, cam.Maps[i], Look with { Colors = ColorMap.Inferno, Opacity = 0.65 }));
+                }
+
+                row.AddRange(
+                    attentions.Select(attention => HeatMap.Overlay(image, attention.Maps[i], Look with { Legend = true })));
             }
 
-            string[] columns = ["image", .. cam is null ? Array.Empty<string>() : [$"Grad-CAM, {layer}"], .. attentions.Select(attention => attention.Name)];
+            string[] columns = [
+                "image", .. cam is null ? Array.Empty<string>() : [$"Grad-CAM, {layer}"],
+                .. attentions.Select(attention => attention.Name)];
             return PictureGrid.Draw(rows, columns, labels);
         }
         finally
@@ -67,6 +88,8 @@ public static class AttentionOverlays
             if (maps[name].ToSpatialMap() is { } map) all.Add((name.Length == 0 ? "attention" : name, map));
         }
 
-        return all.Count <= MostAttentions ? all : [.. Enumerable.Range(0, MostAttentions).Select(i => all[i * (all.Count - 1) / (MostAttentions - 1)])];
+        return all.Count <= MostAttentions
+            ? all
+            : [.. Enumerable.Range(0, MostAttentions).Select(i => all[i * (all.Count - 1) / (MostAttentions - 1)])];
     }
 }

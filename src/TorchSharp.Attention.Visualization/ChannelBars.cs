@@ -18,17 +18,29 @@ public static class ChannelBars
     /// <returns>A new picture.</returns>
     /// <exception cref="ArgumentException">The shape, the number of labels or the scale does not fit.</exception>
     public static Picture Draw(
-        Tensor gates, IReadOnlyList<string>? labels = null, string? title = null, double minimum = 0, double maximum = 1, ColorMap? colors = null)
+        Tensor gates, IReadOnlyList<string>? labels = null, string? title = null, double minimum = 0, double maximum = 1,
+        ColorMap? colors = null)
     {
         ArgumentNullException.ThrowIfNull(gates);
         if (gates.dim() is not (1 or 2) || gates.numel() == 0)
         {
-            throw new ArgumentException($"gates has shape ({string.Join(", ", gates.shape)}); it must be (strips, C) or (C), and not empty.", nameof(gates));
+            throw new ArgumentException(
+                $"gates has shape ({string.Join(", ", gates.shape)}); it must be (strips, C) or (C), and not empty.",
+                nameof(gates));
         }
 
         int strips = gates.dim() == 1 ? 1 : (int)gates.size(0), channels = (int)gates.size(-1);
-        if (labels is not null && labels.Count != strips) throw new ArgumentException($"labels has {labels.Count} words for {strips} strips.", nameof(labels));
-        if (!(maximum > minimum)) throw new ArgumentOutOfRangeException(nameof(maximum), maximum, $"maximum is {maximum}; it must be above minimum, {minimum}.");
+        if (labels is not null && labels.Count != strips)
+        {
+            throw new ArgumentException($"labels has {labels.Count} words for {strips} strips.", nameof(labels));
+        }
+
+        if (!(maximum > minimum))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(maximum), maximum, $"maximum is {maximum}; it must be above minimum, {minimum}.");
+        }
+
         double[] values;
         using (NewDisposeScope())
         {
@@ -46,20 +58,26 @@ public static class ChannelBars
             for (int strip = 0; strip < strips; strip++)
             {
                 int y = top + (strip * (StripHeight + Gap));
-                if (labels is not null) Drawing.Text(canvas, labels[strip], left - LabelRoom, y + (StripHeight / 2f), SKTextAlign.Right);
+                if (labels is not null)
+                {
+                    Drawing.Text(canvas, labels[strip], left - LabelRoom, y + (StripHeight / 2f), SKTextAlign.Right);
+                }
+
                 Drawing.Fill(canvas, left, y, width, StripHeight, new SKColor(0xf6, 0xf6, 0xf6));
                 for (int channel = 0; channel < channels; channel++)
                 {
                     double share = (values[(strip * channels) + channel] - minimum) / (maximum - minimum);
                     float tall = (float)(Math.Clamp(double.IsNaN(share) ? 0 : share, 0, 1) * StripHeight);
-                    Drawing.Fill(canvas, left + (channel * bar), y + StripHeight - tall, bar > 3 ? bar - 1 : bar, tall, colors.At(share));
+                    Drawing.Fill(
+                        canvas, left + (channel * bar), y + StripHeight - tall, bar > 3 ? bar - 1 : bar, tall, colors.At(share));
                 }
 
                 Drawing.Line(canvas, left, y + (StripHeight / 2f), left + width, y + (StripHeight / 2f), Drawing.Faint);
                 Drawing.Line(canvas, left, y + StripHeight - 0.5f, left + width, y + StripHeight - 0.5f, Drawing.Ink);
             }
 
-            Drawing.Legend(canvas, colors, minimum, maximum, left + width + Drawing.Margin, top, Math.Min(total, 3 * StripHeight));
+            Drawing.Legend(
+                canvas, colors, minimum, maximum, left + width + Drawing.Margin, top, Math.Min(total, 3 * StripHeight));
         });
     }
 }

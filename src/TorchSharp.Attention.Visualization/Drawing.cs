@@ -40,7 +40,9 @@ internal static class Drawing
     }
 
     /// <summary>A line of text whose vertical middle is given; too long a line loses its end.</summary>
-    public static void Text(SKCanvas canvas, string text, float x, float middle, SKTextAlign align = SKTextAlign.Left, float most = float.MaxValue, float size = TextSize)
+    public static void Text(
+        SKCanvas canvas, string text, float x, float middle, SKTextAlign align = SKTextAlign.Left, float most = float.MaxValue,
+        float size = TextSize)
     {
         if (Width(text, size) > most)
         {
@@ -52,7 +54,8 @@ internal static class Drawing
     }
 
     /// <summary>A line of text on its baseline.</summary>
-    public static void Words(SKCanvas canvas, string text, float x, float baseline, SKTextAlign align, float size, SKColor color, bool bold = false)
+    public static void Words(
+        SKCanvas canvas, string text, float x, float baseline, SKTextAlign align, float size, SKColor color, bool bold = false)
     {
         using SKFont font = new(Face.Value, size) { Subpixel = true, Edging = SKFontEdging.Antialias, Embolden = bold };
         using SKPaint paint = new() { Color = color, IsAntialias = true };
@@ -83,7 +86,9 @@ internal static class Drawing
         Text(canvas, low, x + Bar + 4, y + height - Half, size: 11);
     }
 
-    /// <summary>The ends and the middle of a scale; as many decimals as tell them apart, up to five, where the short form would not.</summary>
+    /// <summary>
+    /// The ends and the middle of a scale; as many decimals as tell them apart, up to five, where the short form would not.
+    /// </summary>
     public static (string Low, string Middle, string High) Scale(double minimum, double maximum)
     {
         double middle = minimum + ((maximum - minimum) / 2);
@@ -104,7 +109,9 @@ internal static class Drawing
     public static string Number(double value)
     {
         double size = Math.Abs(value);
-        string format = size == 0 ? "0" : size is < 0.001 or >= 100000 ? "0.0e0" : size < 0.1 ? "0.0000" : size < 10 ? "0.00" : "0";
+        string format = size == 0
+            ? "0"
+            : size is < 0.001 or >= 100000 ? "0.0e0" : size < 0.1 ? "0.0000" : size < 10 ? "0.00" : "0";
         return value.ToString(format, CultureInfo.InvariantCulture);
     }
 }

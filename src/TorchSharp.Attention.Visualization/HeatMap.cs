@@ -12,10 +12,16 @@ public sealed record HeatMapOptions
     /// <summary>How much an overlay covers the image, from 0 to 1. Default 0.6.</summary>
     public double Opacity { get; init; } = 0.6;
 
-    /// <summary>Value of the first colour. Default null: the smallest value of the map. A map of equal values v is drawn on the scale from 0 to 1, or from 0 to v where v lies outside.</summary>
+    /// <summary>
+    /// Value of the first colour. Default null: the smallest value of the map. A map of equal values v is drawn on the scale from
+    /// 0 to 1, or from 0 to v where v lies outside.
+    /// </summary>
     public double? Minimum { get; init; }
 
-    /// <summary>Value of the last colour. Default null: the largest value of the map, or the end of the scale of a map of equal values (<see cref="Minimum"/>).</summary>
+    /// <summary>
+    /// Value of the last colour. Default null: the largest value of the map, or the end of the scale of a map of
+    /// equal values (<see cref="Minimum"/>).
+    /// </summary>
     public double? Maximum { get; init; }
 
     /// <summary>Whether the map is enlarged by bicubic interpolation, or in squares. Default true.</summary>
@@ -83,17 +89,24 @@ public static class HeatMap
         using IDisposable quiet = no_grad();
         Tensor wide = map.detach().to_type(ScalarType.Float32).cpu().reshape(1, 1, map.size(-2), map.size(-1));
         Tensor sized = nn.functional.interpolate(
-            wide, size: [height, width], mode: smooth ? InterpolationMode.Bicubic : InterpolationMode.Nearest, align_corners: smooth ? false : null);
+            wide, size: [height, width], mode: smooth ? InterpolationMode.Bicubic : InterpolationMode.Nearest,
+            align_corners: smooth ? false : null);
         return sized.maximum(wide.min()).minimum(wide.max()).contiguous().data<float>().ToArray();
     }
 
     private static Picture Draw(Tensor map, Picture? image, double aspect, HeatMapOptions options)
     {
-        if (!(options.Opacity is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(options), options.Opacity, $"Opacity is {options.Opacity}; it must lie in [0, 1].");
+        if (!(options.Opacity is >= 0 and <= 1))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(options), options.Opacity, $"Opacity is {options.Opacity}; it must lie in [0, 1].");
+        }
+
         if (options.Minimum > options.Maximum || double.IsNaN(options.Minimum ?? 0) || double.IsNaN(options.Maximum ?? 0))
         {
             throw new ArgumentOutOfRangeException(
-                nameof(options), options.Minimum, $"Minimum is {options.Minimum} and Maximum {options.Maximum}; the first must not be above the second.");
+                nameof(options), options.Minimum,
+                $"Minimum is {options.Minimum} and Maximum {options.Maximum}; the first must not be above the second.");
         }
 
         (int width, int height) = Size(aspect, options);
@@ -106,7 +119,11 @@ public static class HeatMap
         {
             SKColor color = options.Colors.At(scale.Place(values[i]));
             Span<byte> pixel = pixels.AsSpan(4 * i, 4);
-            if (options.GreyImage) pixel[0] = pixel[1] = pixel[2] = (byte)((0.299 * pixel[0]) + (0.587 * pixel[1]) + (0.114 * pixel[2]));
+            if (options.GreyImage)
+            {
+                pixel[0] = pixel[1] = pixel[2] = (byte)((0.299 * pixel[0]) + (0.587 * pixel[1]) + (0.114 * pixel[2]));
+            }
+
             pixel[0] = Blend(pixel[0], color.Red);
             pixel[1] = Blend(pixel[1], color.Green);
             pixel[2] = Blend(pixel[2], color.Blue);
@@ -125,7 +142,8 @@ public static class HeatMap
         (long rows, long columns) = (map.size(-2), map.size(-1));
         if (mark.Row < 0 || mark.Row >= rows || mark.Column < 0 || mark.Column >= columns)
         {
-            throw new ArgumentOutOfRangeException(nameof(mark), mark, $"Mark is {mark}; the map has {rows} rows and {columns} columns.");
+            throw new ArgumentOutOfRangeException(
+                nameof(mark), mark, $"Mark is {mark}; the map has {rows} rows and {columns} columns.");
         }
 
         float x = (mark.Column + 0.5f) * drawn.Width / columns, y = (mark.Row + 0.5f) * drawn.Height / rows;
@@ -145,13 +163,21 @@ public static class HeatMap
         {
             canvas.DrawBitmap(drawn.Bitmap, 0, top);
             if (options.Title is { } title) Drawing.Text(canvas, title, 0, top / 2f, most: drawn.Width + right);
-            if (options.Legend) Drawing.Legend(canvas, options.Colors, minimum, maximum, drawn.Width + Drawing.Margin, top, drawn.Height);
+            if (options.Legend)
+            {
+                Drawing.Legend(canvas, options.Colors, minimum, maximum, drawn.Width + Drawing.Margin, top, drawn.Height);
+            }
         });
     }
 
     private static (int Width, int Height) Size(double aspect, HeatMapOptions options)
     {
-        if (options.Size is < 8 or > 8192) throw new ArgumentOutOfRangeException(nameof(options), options.Size, $"Size is {options.Size}; it must be from 8 to 8192 pixels.");
+        if (options.Size is < 8 or > 8192)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(options), options.Size, $"Size is {options.Size}; it must be from 8 to 8192 pixels.");
+        }
+
         return aspect >= 1
             ? (options.Size, Math.Max(1, (int)Math.Round(options.Size / aspect)))
             : (Math.Max(1, (int)Math.Round(options.Size * aspect)), options.Size);
@@ -162,6 +188,7 @@ public static class HeatMap
         ArgumentNullException.ThrowIfNull(map);
         bool fits = (map.dim() == 2 || (map.dim() == 3 && map.size(0) == 1)) && map.size(-1) > 0 && map.size(-2) > 0;
         return fits ? map : throw new ArgumentException(
-            $"map has shape ({string.Join(", ", map.shape)}); one map, (H, W), is drawn at a time: choose a sample with map[0].", nameof(map));
+            $"map has shape ({string.Join(", ", map.shape)}); one map, (H, W), is drawn at a time: choose a sample with map[0].",
+            nameof(map));
     }
 }

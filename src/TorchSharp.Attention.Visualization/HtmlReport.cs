@@ -5,8 +5,8 @@ using System.Text;
 namespace TorchSharp.Attention.Visualization;
 
 /// <summary>
-/// A report in one HTML file that opens without a network: text, tables, pictures and curves inside it. Parts stand in the order of the calls,
-/// which may be chained.
+/// A report in one HTML file that opens without a network: text, tables, pictures and curves inside it. Parts stand in the
+/// order of the calls, which may be chained.
 /// </summary>
 public sealed class HtmlReport
 {
@@ -37,17 +37,26 @@ public sealed class HtmlReport
     {
         ArgumentNullException.ThrowIfNull(head);
         ArgumentNullException.ThrowIfNull(rows);
-        Add("<div class=\"wide\"><table><thead><tr>" + string.Concat(head.Select(cell => $"<th>{Escape(cell)}</th>")) + "</tr></thead><tbody>");
+        Add(
+            "<div class=\"wide\"><table><thead><tr>" + string.Concat(head.Select(cell => $"<th>{Escape(cell)}</th>")) +
+            "</tr></thead><tbody>");
         foreach (IReadOnlyList<string> row in rows)
         {
-            if (row.Count != head.Count) throw new ArgumentException($"A row has {row.Count} cells for {head.Count} columns.", nameof(rows));
+            if (row.Count != head.Count)
+            {
+                throw new ArgumentException($"A row has {row.Count} cells for {head.Count} columns.", nameof(rows));
+            }
+
             Add("<tr>" + string.Concat(row.Select(cell => $"<td>{Escape(cell)}</td>")) + "</tr>");
         }
 
         return Add("</tbody></table></div>");
     }
 
-    /// <summary>A table of what networks cost; those after the first also as a difference from the first. What the counts lack stands below.</summary>
+    /// <summary>
+    /// A table of what networks cost; those after the first also as a difference from the first. What the counts lack stands
+    /// below.
+    /// </summary>
     /// <param name="costs">Names and costs.</param>
     public HtmlReport Cost(IReadOnlyList<(string Name, ModelCost Cost)> costs)
     {
@@ -56,14 +65,22 @@ public sealed class HtmlReport
         [
             row.Name,
             Whole(row.Cost.Parameters), i == 0 ? "" : Change(row.Cost.Parameters, costs[0].Cost.Parameters),
-            Whole(row.Cost.MultiplyAccumulates), i == 0 ? "" : Change(row.Cost.MultiplyAccumulates, costs[0].Cost.MultiplyAccumulates),
+            Whole(row.Cost.MultiplyAccumulates),
+            i == 0 ? "" : Change(row.Cost.MultiplyAccumulates, costs[0].Cost.MultiplyAccumulates),
         ]));
         foreach ((string name, ModelCost cost) in costs)
         {
-            string[] missing = [.. cost.NotCounted.Select(module => module.Path.Length == 0 ? module.Description : $"{module.Path} ({module.Description})")];
+            string[] missing = [
+                .. cost.NotCounted.Select(
+                    module => module.Path.Length == 0 ? module.Description : $"{module.Path} ({module.Description})")];
             string[] partly = [.. cost.PartlyCounted.Select(module => module.Description).Distinct()];
             if (missing.Length > 0) Text($"{name}: not counted: {string.Join(", ", missing)}.");
-            if (partly.Length > 0) Text($"{name}: of {string.Join(", ", partly)} only the modules inside are counted; products that forward calls as functions are not seen.");
+            if (partly.Length > 0)
+            {
+                Text(
+                    $"{name}: of {string.Join(", ", partly)} only the modules inside are counted; " +
+                    "products that forward calls as functions are not seen.");
+            }
         }
 
         return this;
@@ -75,11 +92,14 @@ public sealed class HtmlReport
     {
         ArgumentNullException.ThrowIfNull(gates);
         return Table(
-            ["gate", "values", "mean", "deviation", "deviation over samples", "shut (< 0.05)", "open (> 0.95)", "sparsity", "entropy", "dead"],
+            ["gate", "values", "mean", "deviation", "deviation over samples", "shut (< 0.05)", "open (> 0.95)", "sparsity",
+                "entropy", "dead"],
             gates.Select(gate => (IReadOnlyList<string>)
             [
-                gate.Name, Whole(gate.Statistics.Units), Number(gate.Statistics.Mean), Number(Math.Sqrt(gate.Statistics.Variance)),
-                Number(Math.Sqrt(gate.Statistics.VarianceOverSamples)), Percent(gate.Statistics.ClosedShare), Percent(gate.Statistics.OpenShare),
+                gate.Name, Whole(gate.Statistics.Units), Number(gate.Statistics.Mean),
+                Number(Math.Sqrt(gate.Statistics.Variance)),
+                Number(Math.Sqrt(gate.Statistics.VarianceOverSamples)), Percent(gate.Statistics.ClosedShare),
+                Percent(gate.Statistics.OpenShare),
                 Number(gate.Statistics.Sparsity), Number(gate.Statistics.Entropy), Whole(gate.Statistics.Dead.Count),
             ]));
     }
@@ -89,10 +109,13 @@ public sealed class HtmlReport
     public HtmlReport Weights(IEnumerable<(string Name, PairwiseStatistics Statistics)> weights)
     {
         ArgumentNullException.ThrowIfNull(weights);
-        return Table(["attention", "head", "entropy", "largest weight", "distance"], weights.SelectMany(pair => Enumerable.Range(0, pair.Statistics.Heads)
+        return Table(
+            ["attention", "head", "entropy", "largest weight", "distance"],
+            weights.SelectMany(pair => Enumerable.Range(0, pair.Statistics.Heads)
             .Select(head => (IReadOnlyList<string>)
             [
-                head == 0 ? pair.Name : "", Whole(head), Number(pair.Statistics.Entropy[head]), Number(pair.Statistics.Peak[head]),
+                head == 0 ? pair.Name : "", Whole(head), Number(pair.Statistics.Entropy[head]),
+                Number(pair.Statistics.Peak[head]),
                 pair.Statistics.Distance is { } distance ? Number(distance[head]) : "",
             ])));
     }
@@ -105,7 +128,8 @@ public sealed class HtmlReport
         ArgumentNullException.ThrowIfNull(picture);
         string data = Convert.ToBase64String(picture.ToPng());
         return Add(
-            $"<figure><div class=\"wide\"><img width=\"{picture.Width}\" height=\"{picture.Height}\" alt=\"{Escape(caption)}\" src=\"data:image/png;base64,{data}\"></div>" +
+            $"<figure><div class=\"wide\"><img width=\"{picture.Width}\" height=\"{picture.Height}\" alt=\"{Escape(caption)}\" " +
+            $"src=\"data:image/png;base64,{data}\"></div>" +
             $"<figcaption>{Escape(caption)}</figcaption></figure>");
     }
 
@@ -117,11 +141,13 @@ public sealed class HtmlReport
     /// <param name="std">What it then divided by, a channel; null for nothing.</param>
     /// <exception cref="ArgumentException">There is no such layer, or the images do not fit.</exception>
     public HtmlReport Overlays(
-        torch.nn.Module<torch.Tensor, torch.Tensor> model, torch.Tensor images, string? layer = null, IReadOnlyList<double>? mean = null, IReadOnlyList<double>? std = null)
+        torch.nn.Module<torch.Tensor, torch.Tensor> model, torch.Tensor images, string? layer = null,
+        IReadOnlyList<double>? mean = null, IReadOnlyList<double>? std = null)
     {
         using Picture picture = AttentionOverlays.Draw(model, images, layer, mean, std);
         string gradCam = layer is null ? "" : $" Grad-CAM: what speaks for the class that the network chooses, at {layer}.";
-        return Picture(picture, $"Where the network looks.{gradCam} Attentions: what they let through; the scale of each map is its own.");
+        return Picture(
+            picture, $"Where the network looks.{gradCam} Attentions: what they let through; the scale of each map is its own.");
     }
 
     /// <summary>Curves over steps or epochs, which count from 1.</summary>
@@ -132,7 +158,9 @@ public sealed class HtmlReport
     public HtmlReport Curves(string title, string axis, IReadOnlyList<(string Name, IReadOnlyList<double> Values)> curves)
         => Add($"<figure>{CurveChart.Svg(title, axis, curves)}</figure>");
 
-    /// <summary>What a monitor saw during training: curves of the gates and of the weights of pairs, and the alerts with their advice.</summary>
+    /// <summary>
+    /// What a monitor saw during training: curves of the gates and of the weights of pairs, and the alerts with their advice.
+    /// </summary>
     /// <param name="monitor">The monitor, which may be disposed.</param>
     public HtmlReport GateHistory(GateMonitor monitor)
     {
@@ -146,26 +174,43 @@ public sealed class HtmlReport
         if (monitor.AlertHistory.Count == 0) return Text("No alert was raised.");
         Table(["alert", "step", "statistic", "value", "threshold"], monitor.AlertHistory.Select(alert => (IReadOnlyList<string>)
         [
-            $"{Name(alert.Module, alert.Map)}: {alert.Kind}", Whole(alert.Step), alert.Statistic, Number(alert.Value), Number(alert.Threshold),
+            $"{Name(alert.Module, alert.Map)}: {alert.Kind}", Whole(alert.Step), alert.Statistic, Number(alert.Value),
+            Number(alert.Threshold),
         ]));
-        foreach (string advice in monitor.AlertHistory.Select(alert => alert.Advice.StartsWith($"{alert.Kind}:", StringComparison.Ordinal) ? alert.Advice : $"{alert.Kind}. {alert.Advice}").Distinct()) Text(advice);
+        foreach (string advice in monitor.AlertHistory.Select(
+            alert => alert.Advice.StartsWith($"{alert.Kind}:", StringComparison.Ordinal)
+                ? alert.Advice
+                : $"{alert.Kind}. {alert.Advice}").Distinct())
+        {
+            Text(advice);
+        }
+
         return this;
 
         void Over(string title, Func<GateReading, double?> number)
         {
             (string, IReadOnlyList<double>)[] curves = [.. monitor.Readings.Where(reading => number(reading) is not null)
                 .GroupBy(reading => Name(reading.Module, reading.Map))
-                .Select(group => (group.Key, (IReadOnlyList<double>)[.. steps.Select(step => group.FirstOrDefault(reading => reading.Step == step) is { } found ? number(found) ?? double.NaN : double.NaN)]))];
+                .Select(
+                    group =>
+                        (group.Key, (IReadOnlyList<double>)[
+                            .. steps.Select(
+                                step => group.FirstOrDefault(reading => reading.Step == step) is { } found
+                                    ? number(found) ?? double.NaN
+                                    : double.NaN)]))];
             if (curves.Length > 0) Add($"<figure>{CurveChart.Svg(title, "step", curves, steps[0], every)}</figure>");
         }
 
-        static string Name(string module, AttentionMapKind map) => $"{(module.Length == 0 ? "attention" : module)} {map.ToString().ToLowerInvariant()}";
+        static string Name(string module, AttentionMapKind map)
+            => $"{(module.Length == 0 ? "attention" : module)} {map.ToString().ToLowerInvariant()}";
     }
 
     /// <summary>The report as one HTML text.</summary>
     public string ToHtml() =>
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" +
-        $"<title>{Escape(_title)}</title>\n<style>\n{Style}</style>\n</head>\n<body>\n<h1>{Escape(_title)}</h1>\n{_body}</body>\n</html>\n";
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" " +
+        "content=\"width=device-width, initial-scale=1\">\n" +
+        $"<title>{Escape(_title)}</title>\n<style>\n{Style}</style>\n</head>\n<body>\n" +
+        $"<h1>{Escape(_title)}</h1>\n{_body}</body>\n</html>\n";
 
     /// <summary>Writes the report, whole or not at all; its folder is made where it is missing.</summary>
     /// <param name="path">The file.</param>

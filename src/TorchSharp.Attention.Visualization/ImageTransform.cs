@@ -3,8 +3,12 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>How an image becomes a network's input: resize the shorter side, crop the middle, scale to 0 … 1, normalise.</summary>
-/// <remarks>The steps are torchvision's; SkiaSharp's filters are not, so pixels differ a little where an image is resized.</remarks>
+/// <summary>
+/// How an image becomes a network's input: resize the shorter side, crop the middle, scale to 0 … 1, normalise.
+/// </summary>
+/// <remarks>
+/// The steps are torchvision's; SkiaSharp's filters are not, so pixels differ a little where an image is resized.
+/// </remarks>
 public sealed record ImageTransform
 {
     /// <summary>What networks trained on ImageNet expect: 256, 224, and ImageNet's mean and deviation.</summary>
@@ -48,10 +52,13 @@ public sealed record ImageTransform
         int cutWidth = Crop ?? width, cutHeight = Crop ?? height;
         if (cutWidth > width || cutHeight > height)
         {
-            throw new ArgumentException($"Crop is {Crop}, but the image is {width} × {height} here. Resize to at least {Crop}.", nameof(image));
+            throw new ArgumentException(
+                $"Crop is {Crop}, but the image is {width} × {height} here. Resize to at least {Crop}.", nameof(image));
         }
 
-        SKSamplingOptions sampling = shorter < least ? new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear) : Drawing.Smooth;
+        SKSamplingOptions sampling = shorter < least
+            ? new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear)
+            : Drawing.Smooth;
         using Picture sized = image.Resized(width, height, sampling);
         int left = (int)Math.Round((width - cutWidth) / 2.0), top = (int)Math.Round((height - cutHeight) / 2.0);
         return Drawing.Draw(cutWidth, cutHeight, canvas => canvas.DrawBitmap(sized.Bitmap, -left, -top));
@@ -93,11 +100,21 @@ public sealed record ImageTransform
 
     private void Validate()
     {
-        if (Resize is < 1) throw new ArgumentOutOfRangeException(nameof(Resize), Resize, $"Resize is {Resize}; it must be at least 1, or null.");
-        if (Crop is < 1) throw new ArgumentOutOfRangeException(nameof(Crop), Crop, $"Crop is {Crop}; it must be at least 1, or null.");
-        if (Mean is null || Std is null || Mean.Count is not (1 or 3) || Std.Count != Mean.Count || Std.Any(value => !(value > 0)))
+        if (Resize is < 1)
         {
-            throw new ArgumentException("Mean and Std must have one number each, or three each, and every number of Std must be above 0.", nameof(Mean));
+            throw new ArgumentOutOfRangeException(nameof(Resize), Resize, $"Resize is {Resize}; it must be at least 1, or null.");
+        }
+
+        if (Crop is < 1)
+        {
+            throw new ArgumentOutOfRangeException(nameof(Crop), Crop, $"Crop is {Crop}; it must be at least 1, or null.");
+        }
+
+        if (Mean is null || Std is null || Mean.Count is not (1 or 3) || Std.Count != Mean.Count
+            || Std.Any(value => !(value > 0)))
+        {
+            throw new ArgumentException(
+                "Mean and Std must have one number each, or three each, and every number of Std must be above 0.", nameof(Mean));
         }
     }
 }

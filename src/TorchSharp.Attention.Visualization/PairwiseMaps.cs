@@ -13,13 +13,17 @@ public static class PairwiseMaps
     /// <param name="column">Column of the query's position.</param>
     /// <param name="head">Which head; null for the mean over heads.</param>
     /// <returns>(h, w), each value the weight of a key, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The maps have no weights between positions, or there is no such sample, position or head.</exception>
+    /// <exception cref="ArgumentException">
+    /// The maps have no weights between positions, or there is no such sample, position or head.
+    /// </exception>
     public static Tensor From(AttentionMaps maps, int sample, int row, int column, int? head = null)
     {
         ArgumentNullException.ThrowIfNull(maps);
         if (maps.PairwiseWeights is not { } weights || maps.KeyGrid is not { } keys || maps.QueryGrid is not { } queries)
         {
-            throw new ArgumentException($"{maps.Module.GetName()} has no weights between positions of maps; it has {string.Join(", ", maps.Kinds)}.", nameof(maps));
+            throw new ArgumentException(
+                $"{maps.Module.GetName()} has no weights between positions of maps; it has {string.Join(", ", maps.Kinds)}.",
+                nameof(maps));
         }
 
         Within(sample, weights.size(0), nameof(sample));
@@ -33,23 +37,37 @@ public static class PairwiseMaps
     }
 
     /// <summary>
-    /// Attention rollout: what each position of the last layer gathers of each position of the first layer's input, Â_n · … · Â_1 with
-    /// Â = (1 − r) · A + r · I, A a layer's weights as mean over heads, rows made to sum to 1.
+    /// Attention rollout: what each position of the last layer gathers of each position of the first layer's input, Â_n · … · Â_1
+    /// with Â = (1 − r) · A + r · I, A a layer's weights as mean over heads, rows made to sum to 1.
     /// </summary>
-    /// <param name="weights">(N, heads, L, L) of each layer, in the order in which the network runs them; L must be the same in all.</param>
-    /// <param name="residual">Share r of the path that goes round the attention. Default 0.5, the paper's; 0 where the context replaces its input.</param>
+    /// <param name="weights">
+    /// (N, heads, L, L) of each layer, in the order in which the network runs them; L must be the same in all.
+    /// </param>
+    /// <param name="residual">
+    /// Share r of the path that goes round the attention. Default 0.5, the paper's; 0 where the context replaces its input.
+    /// </param>
     /// <returns>(N, L, L), rows sum to 1, owned by the caller.</returns>
     /// <exception cref="ArgumentException">There are no weights, shapes differ, or the share is not in [0, 1].</exception>
     public static Tensor Rollout(IReadOnlyList<Tensor> weights, double residual = 0.5)
     {
         ArgumentNullException.ThrowIfNull(weights);
         if (weights.Count == 0) throw new ArgumentException("weights holds no layer.", nameof(weights));
-        if (!(residual is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(residual), residual, $"residual is {residual}; it must lie in [0, 1].");
+        if (!(residual is >= 0 and <= 1))
+        {
+            throw new ArgumentOutOfRangeException(nameof(residual), residual, $"residual is {residual}; it must lie in [0, 1].");
+        }
+
         foreach (Tensor layer in weights)
         {
-            if (layer.dim() == 4 && layer.size(2) == layer.size(3) && layer.size(0) == weights[0].size(0) && layer.size(2) == weights[0].size(2)) continue;
+            if (layer.dim() == 4 && layer.size(2) == layer.size(3) && layer.size(0) == weights[0].size(0)
+                && layer.size(2) == weights[0].size(2))
+            {
+                continue;
+            }
+
             throw new ArgumentException(
-                $"weights holds ({string.Join(", ", layer.shape)}) beside ({string.Join(", ", weights[0].shape)}); rollout multiplies square weights (N, heads, L, L) " +
+                $"weights holds ({string.Join(", ", layer.shape)}) beside ({string.Join(", ", weights[0].shape)}); " +
+                "rollout multiplies square weights (N, heads, L, L) " +
                 "of one size: choose layers of one resolution.", nameof(weights));
         }
 
@@ -77,31 +95,49 @@ public static class PairwiseMaps
     /// <param name="residual">Share of the path that goes round the attention. Default 0.5, the paper's.</param>
     /// <returns>(N, L, L), rows sum to 1, owned by the caller.</returns>
     /// <exception cref="KeyNotFoundException">A name is not recorded, or no call has reached it.</exception>
-    /// <exception cref="ArgumentException">No layer has weights between the positions of one map, a named one has none, or sizes differ.</exception>
+    /// <exception cref="ArgumentException">
+    /// No layer has weights between the positions of one map, a named one has none, or sizes differ.
+    /// </exception>
     public static Tensor RolloutOf(AttentionRecorder maps, IEnumerable<string>? names = null, double residual = 0.5)
     {
         ArgumentNullException.ThrowIfNull(maps);
         HashSet<string>? chosen = names is null ? null : [.. names];
         foreach (string name in chosen ?? [])
         {
-            if (!IsSquare(maps[name])) throw new ArgumentException($"'{name}' has no weights between the positions of one map; it has {string.Join(", ", maps[name].Kinds)}.", nameof(names));
+            if (!IsSquare(maps[name]))
+            {
+                throw new ArgumentException(
+                    $"'{name}' has no weights between the positions of one map; it has {string.Join(", ", maps[name].Kinds)}.",
+                    nameof(names));
+            }
         }
 
         string[] layers = [.. maps.CallOrder.Where(name => chosen?.Contains(name) ?? IsSquare(maps[name]))];
-        if (layers.Length == 0) throw new ArgumentException("No recorded module that was called has weights between the positions of one map.", nameof(maps));
-        string sizes = string.Join(", ", layers.Select(name => $"{name} {maps[name].KeyGrid!.Value.Height} × {maps[name].KeyGrid!.Value.Width}"));
+        if (layers.Length == 0)
+        {
+            throw new ArgumentException(
+                "No recorded module that was called has weights between the positions of one map.", nameof(maps));
+        }
+
+        string sizes = string.Join(
+            ", ", layers.Select(name => $"{name} {maps[name].KeyGrid!.Value.Height} × {maps[name].KeyGrid!.Value.Width}"));
         if (layers.Select(name => maps[name].KeyGrid).Distinct().Count() > 1)
         {
-            throw new ArgumentException($"Rollout multiplies weights over one map, and these differ: {sizes}. Name layers of one size.", nameof(names));
+            throw new ArgumentException(
+                $"Rollout multiplies weights over one map, and these differ: {sizes}. Name layers of one size.", nameof(names));
         }
 
         return Rollout([.. layers.Select(name => maps[name].PairwiseWeights!)], residual);
     }
 
-    private static bool IsSquare(AttentionMaps maps) => maps is { PairwiseWeights: not null, QueryGrid: { } queries, KeyGrid: { } keys } && queries == keys;
+    private static bool IsSquare(AttentionMaps maps)
+        => maps is { PairwiseWeights: not null, QueryGrid: { } queries, KeyGrid: { } keys } && queries == keys;
 
     private static void Within(int value, long count, string name)
     {
-        if (value < 0 || value >= count) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be from 0 to {count - 1}.");
+        if (value < 0 || value >= count)
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be from 0 to {count - 1}.");
+        }
     }
 }

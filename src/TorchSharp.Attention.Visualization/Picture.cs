@@ -20,10 +20,14 @@ public sealed class Picture : IDisposable
     /// <summary>The pixels, red, green, blue, alpha; owned by this picture.</summary>
     public SKBitmap Bitmap { get; }
 
-    /// <summary>Reads an image file; PNG, JPEG and whatever else SkiaSharp knows. Orientation marks of cameras are not followed.</summary>
+    /// <summary>
+    /// Reads an image file; PNG, JPEG and whatever else SkiaSharp knows. Orientation marks of cameras are not followed.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged, of an unknown kind, or larger than 200 million pixels.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is damaged, of an unknown kind, or larger than 200 million pixels.
+    /// </exception>
     public static Picture Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -33,7 +37,9 @@ public sealed class Picture : IDisposable
 
     /// <summary>Reads an image from the bytes of a file.</summary>
     /// <param name="bytes">The file's bytes.</param>
-    /// <exception cref="InvalidDataException">The bytes are damaged, of an unknown kind, or more than 200 million pixels.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The bytes are damaged, of an unknown kind, or more than 200 million pixels.
+    /// </exception>
     public static Picture Decode(byte[] bytes)
     {
         ArgumentNullException.ThrowIfNull(bytes);
@@ -41,7 +47,10 @@ public sealed class Picture : IDisposable
     }
 
     /// <summary>An image from a tensor, such as a network's input.</summary>
-    /// <param name="image">(C, H, W) or (1, C, H, W) with one or three channels; bytes, or numbers that become 0 to 1 by <paramref name="mean"/> and <paramref name="std"/>.</param>
+    /// <param name="image">
+    /// (C, H, W) or (1, C, H, W) with one or three channels; bytes, or numbers that become 0 to 1 by
+    /// <paramref name="mean"/> and <paramref name="std"/>.
+    /// </param>
     /// <param name="mean">What normalising subtracted, a channel; null for nothing.</param>
     /// <param name="std">What it then divided by, a channel; null for nothing.</param>
     /// <exception cref="ArgumentException">The shape does not fit.</exception>
@@ -51,7 +60,9 @@ public sealed class Picture : IDisposable
         bool batch = image.dim() == 4 && image.size(0) == 1;
         if (!(batch || image.dim() == 3) || image.size(-3) is not (1 or 3) || image.size(-1) < 1 || image.size(-2) < 1)
         {
-            throw new ArgumentException($"image has shape ({string.Join(", ", image.shape)}); it must be (C, H, W) or (1, C, H, W) with one or three channels.", nameof(image));
+            throw new ArgumentException(
+                $"image has shape ({string.Join(", ", image.shape)}); it must be (C, H, W) or (1, C, H, W) with one or three " +
+                "channels.", nameof(image));
         }
 
         int channels = (int)image.size(-3), height = (int)image.size(-2), width = (int)image.size(-1);
@@ -130,11 +141,13 @@ public sealed class Picture : IDisposable
         if (codec is null) throw new InvalidDataException($"{name} is no image that can be read (PNG and JPEG can).");
         if ((long)codec.Info.Width * codec.Info.Height > MostPixels)
         {
-            throw new InvalidDataException($"{name} has {codec.Info.Width} × {codec.Info.Height} pixels, more than {MostPixels / 1_000_000} million.");
+            throw new InvalidDataException(
+                $"{name} has {codec.Info.Width} × {codec.Info.Height} pixels, more than {MostPixels / 1_000_000} million.");
         }
 
         // Transparent parts lie on white.
-        using SKBitmap decoded = new(new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Premul));
+        using SKBitmap decoded = new(
+            new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Premul));
         SKCodecResult result = codec.GetPixels(decoded.Info, decoded.GetPixels());
         if (result != SKCodecResult.Success) throw new InvalidDataException($"{name} is damaged ({result}).");
         return Drawing.Draw(decoded.Width, decoded.Height, canvas => canvas.DrawBitmap(decoded, 0, 0));

@@ -13,18 +13,28 @@ public static class PictureGrid
     /// <param name="labels">Words to the left of the rows, line breaks allowed; null for none.</param>
     /// <returns>A new picture.</returns>
     /// <exception cref="ArgumentException">There are no pictures, or more words than rows or columns.</exception>
-    public static Picture Draw(IReadOnlyList<IReadOnlyList<Picture>> rows, IReadOnlyList<string>? columns = null, IReadOnlyList<string>? labels = null)
+    public static Picture Draw(
+        IReadOnlyList<IReadOnlyList<Picture>> rows, IReadOnlyList<string>? columns = null, IReadOnlyList<string>? labels = null)
     {
         ArgumentNullException.ThrowIfNull(rows);
         int count = rows.Count == 0 ? 0 : rows.Max(row => row.Count);
         if (count == 0) throw new ArgumentException("rows holds no picture.", nameof(rows));
-        if (columns is not null && columns.Count > count) throw new ArgumentException($"columns has {columns.Count} words for {count} columns.", nameof(columns));
-        if (labels is not null && labels.Count > rows.Count) throw new ArgumentException($"labels has {labels.Count} words for {rows.Count} rows.", nameof(labels));
+        if (columns is not null && columns.Count > count)
+        {
+            throw new ArgumentException($"columns has {columns.Count} words for {count} columns.", nameof(columns));
+        }
+
+        if (labels is not null && labels.Count > rows.Count)
+        {
+            throw new ArgumentException($"labels has {labels.Count} words for {rows.Count} rows.", nameof(labels));
+        }
 
         int[] widths = [.. Enumerable.Range(0, count).Select(i => rows.Max(row => i < row.Count ? row[i].Width : 0))];
         int[] heights = [.. rows.Select(row => row.Count == 0 ? 0 : row.Max(picture => picture.Height))];
         string[][] words = [.. (labels ?? []).Select(label => label.Split('\n'))];
-        int left = words.Length == 0 ? 0 : Gap + Math.Min(MostLabel, (int)Math.Ceiling(words.Max(lines => lines.Max(line => Drawing.Width(line)))));
+        int left = words.Length == 0
+            ? 0
+            : Gap + Math.Min(MostLabel, (int)Math.Ceiling(words.Max(lines => lines.Max(line => Drawing.Width(line)))));
         int top = columns is null ? 0 : Drawing.LineHeight + 2;
         return Drawing.Draw(left + widths.Sum() + (Gap * (count + 1)), top + heights.Sum() + (Gap * (rows.Count + 1)), canvas =>
         {
@@ -43,7 +53,9 @@ public static class PictureGrid
                     float middle = y + ((heights[r] - ((words[r].Length - 1) * Drawing.LineHeight)) / 2f);
                     for (int line = 0; line < words[r].Length; line++)
                     {
-                        Drawing.Text(canvas, words[r][line], left - 2, middle + (line * Drawing.LineHeight), SKTextAlign.Right, most: MostLabel);
+                        Drawing.Text(
+                            canvas, words[r][line], left - 2, middle + (line * Drawing.LineHeight), SKTextAlign.Right,
+                            most: MostLabel);
                     }
                 }
 

@@ -9,8 +9,8 @@ internal readonly record struct ValueScale(double Minimum, double Maximum)
     private const double Rounding = 1e-6;
 
     /// <summary>
-    /// The scale from the smallest to the largest value, unless an end is given. Equal values have no such scale, and the first colour would make an open gate look shut. Their scale
-    /// reaches from 0 to 1, or from 0 to the value where it lies outside.
+    /// The scale from the smallest to the largest value, unless an end is given. Equal values have no such scale, and the first
+    /// colour would make an open gate look shut. Their scale reaches from 0 to 1, or from 0 to the value where it lies outside.
     /// </summary>
     public static ValueScale Of(IReadOnlyCollection<float> values, double? minimum, double? maximum)
     {
@@ -20,7 +20,10 @@ internal readonly record struct ValueScale(double Minimum, double Maximum)
         return new ValueScale(minimum ?? low, maximum ?? high);
     }
 
-    /// <summary>The place of a value on the scale, 0 at the first colour and 1 at the last one. NaN stays NaN. On a scale without length, equal values are in the middle.</summary>
+    /// <summary>
+    /// The place of a value on the scale, 0 at the first colour and 1 at the last one. NaN stays NaN. On a scale without
+    /// length, equal values are in the middle.
+    /// </summary>
     public double Place(double value)
     {
         double range = Maximum - Minimum;

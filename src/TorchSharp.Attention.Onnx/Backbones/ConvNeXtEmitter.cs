@@ -9,7 +9,8 @@ internal sealed class ConvNeXtEmitter : BackboneEmitter<ConvNeXt>
             "LayerNormalization", [ChannelsLast(context, x), context.Parameter("weight"), context.Parameter("bias")],
             [x[0], x[2], x[3], x[1]], ("axis", -1L), ("epsilon", module.Epsilon))));
 
-    protected override List<OnnxValue> Pyramid(OnnxContext context, ConvNeXt network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
+    protected override List<OnnxValue> Pyramid(
+        OnnxContext context, ConvNeXt network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
     {
         OnnxValue map = image;
         List<OnnxValue> maps = [];

@@ -5,7 +5,8 @@ internal sealed class EfficientNetEmitter : BackboneEmitter<EfficientNet>
 {
     protected override OnnxEmitters AddBlocks(OnnxEmitters emitters) => emitters.With<MbConv>(Write);
 
-    protected override List<OnnxValue> Pyramid(OnnxContext context, EfficientNet network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
+    protected override List<OnnxValue> Pyramid(
+        OnnxContext context, EfficientNet network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
     {
         OnnxValue map = context.Emit("features.0", image);
         List<OnnxValue> maps = [];

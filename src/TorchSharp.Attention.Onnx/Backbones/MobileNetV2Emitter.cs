@@ -7,7 +7,8 @@ internal sealed class MobileNetV2Emitter : BackboneEmitter<MobileNetV2>
 {
     protected override OnnxEmitters AddBlocks(OnnxEmitters emitters) => emitters.With<InvertedResidual>(Write);
 
-    protected override List<OnnxValue> Pyramid(OnnxContext context, MobileNetV2 network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
+    protected override List<OnnxValue> Pyramid(
+        OnnxContext context, MobileNetV2 network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
     {
         OnnxValue map = context.Emit("features.0", image);
         List<OnnxValue> maps = [];
@@ -24,12 +25,14 @@ internal sealed class MobileNetV2Emitter : BackboneEmitter<MobileNetV2>
     }
 
     protected override OnnxValue Logits(OnnxContext context, MobileNetV2 network, OnnxValue map)
-        => context.Emit("classifier", Pooled(context, context.Emit($"features.{MobileNetV2Block.All(network.Options).Count() + 1}", map)));
+        => context.Emit(
+            "classifier", Pooled(context, context.Emit($"features.{MobileNetV2Block.All(network.Options).Count() + 1}", map)));
 
     private static OnnxValue Write(OnnxContext context, InvertedResidual module, OnnxValue input)
     {
         // Attentions inserted around a layer are in the list, too, under other names.
-        string[] layers = [.. context.Child("conv")!.named_children().Select(child => child.name).Where(name => name.All(char.IsAsciiDigit))];
+        string[] layers = [
+            .. context.Child("conv")!.named_children().Select(child => child.name).Where(name => name.All(char.IsAsciiDigit))];
         int depthwise = module.Shape.Expands ? 1 : 0;
         OnnxValue x = context.EmitOptional("attn_before", input), y = x;
         if (module.Shape.Expands) y = context.EmitOptional("attn_expand", context.Emit("conv.0", y));

@@ -5,7 +5,8 @@ internal sealed class ResNetEmitter : BackboneEmitter<ResNet>
 {
     protected override OnnxEmitters AddBlocks(OnnxEmitters emitters) => emitters.With<ResidualBlock>(Write);
 
-    protected override List<OnnxValue> Pyramid(OnnxContext context, ResNet network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
+    protected override List<OnnxValue> Pyramid(
+        OnnxContext context, ResNet network, OnnxValue image, Func<int, OnnxValue, OnnxValue> refine)
     {
         OnnxValue map = refine(0, context.Relu(context.EmitOptional("bn1", context.Emit("conv1", image))));
         List<OnnxValue> maps = [map];
@@ -19,7 +20,8 @@ internal sealed class ResNetEmitter : BackboneEmitter<ResNet>
         return maps;
     }
 
-    protected override OnnxValue Logits(OnnxContext context, ResNet network, OnnxValue map) => context.Emit("fc", Pooled(context, map));
+    protected override OnnxValue Logits(OnnxContext context, ResNet network, OnnxValue map)
+        => context.Emit("fc", Pooled(context, map));
 
     private static OnnxValue Write(OnnxContext context, ResidualBlock module, OnnxValue input)
     {

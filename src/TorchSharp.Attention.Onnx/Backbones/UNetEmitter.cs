@@ -5,7 +5,8 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>Writes every backbone, the U-Net and their shared parts.</summary>
 internal static class UNetEmitter
 {
-    public static OnnxEmitters WithNetworks(this OnnxEmitters emitters) => BackboneEmitter.All.Aggregate(emitters, (all, backbone) => backbone.AddTo(all))
+    public static OnnxEmitters WithNetworks(this OnnxEmitters emitters)
+        => BackboneEmitter.All.Aggregate(emitters, (all, backbone) => backbone.AddTo(all))
         .With<ConvNormActivation>((context, module, x) =>
         {
             OnnxValue map = context.EmitOptional("1", context.Emit("0", x));
@@ -15,7 +16,8 @@ internal static class UNetEmitter
         .WithMultiple<GuidedSequence>(Write)
         .WithMultiple<UpSampling>(Write)
         .With<DoubleConvolution>((context, _, x) => Twice(context, Twice(context, x, 1), 2))
-        .With<MergeConvolution>((context, _, x) => context.Emit("act", context.InstanceNorm(context.Emit("conv", x), null, null, 1e-5)));
+        .With<MergeConvolution>(
+            (context, _, x) => context.Emit("act", context.InstanceNorm(context.Emit("conv", x), null, null, 1e-5)));
 
     private static OnnxValue Write(OnnxContext context, UNet module, OnnxValue image)
     {
@@ -30,7 +32,9 @@ internal static class UNetEmitter
             context.Within("encoder", () =>
             {
                 List<OnnxValue> pyramid = BackboneEmitter.Pyramid(context, backbone, image, (feature, given) =>
-                    levels.ToList().FindIndex(level => level.Feature == feature) is >= 0 and int i && ends[i] is { } end ? context.Emit(end, given) : given);
+                    levels.ToList().FindIndex(level => level.Feature == feature) is >= 0 and int i && ends[i] is { } end
+                        ? context.Emit(end, given)
+                        : given);
                 for (int i = 0; i < skips.Length; i++) skips[i] = levels[i].Feature is int feature ? pyramid[feature] : null;
                 return map = pyramid[^1];
             });
@@ -40,7 +44,10 @@ internal static class UNetEmitter
             for (int i = 0; i < skips.Length; i++)
             {
                 skips[i] = map = context.EmitOptional($"encoder{i + 1}_attn", context.Emit($"encoder{i + 1}", map));
-                if (options.DownSampling == UNetDownSampling.MaxPool) map = context.MaxPool(map, [levels[i].Stride], [levels[i].Stride], [0]);
+                if (options.DownSampling == UNetDownSampling.MaxPool)
+                {
+                    map = context.MaxPool(map, [levels[i].Stride], [levels[i].Stride], [0]);
+                }
             }
 
             map = context.Emit("bottleneck", map);
@@ -80,7 +87,9 @@ internal static class UNetEmitter
         OnnxValue map = context.Emit("conv", inputs[0]), like = inputs[1];
         if (module.Kind == UNetUpSampling.Bilinear)
         {
-            OnnxLength height = module.IsFitted ? like[2] : map[2] * module.Stride, width = module.IsFitted ? like[3] : map[3] * module.Stride;
+            OnnxLength height = module.IsFitted ? like[2] : map[2] * module.Stride, width = module.IsFitted
+                ? like[3]
+                : map[3] * module.Stride;
             return [context.Resize(map, height, width, bilinear: true)];
         }
 

@@ -8,7 +8,8 @@ internal static class ActivationEmitters
     public static OnnxEmitters WithActivations(this OnnxEmitters emitters) => emitters
         .With<ReLU>((context, _, x) => context.Relu(x))
         .With<ReLU6>((context, _, x) => context.Clip(x, 0, 6))
-        .With<Hardtanh>((context, module, x) => Clips(module) ? context.Clip(x, module.min_val, module.max_val) : throw context.Unsupported(
+        .With<Hardtanh>(
+            (context, module, x) => Clips(module) ? context.Clip(x, module.min_val, module.max_val) : throw context.Unsupported(
             "TorchSharp's Hardtanh leaves values beyond its bounds as they are. Use ReLU6, or a class of your own that clamps."))
         .With<LeakyReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", module.negative_slope)))
         .With<PReLU>((context, module, x) => context.PRelu(x, module.weight))
@@ -28,9 +29,12 @@ internal static class ActivationEmitters
         .With<Softplus>(Softplus)
         .With<Softmin>((context, module, x) => context.Softmax(context.Mul(x, -1), (int)module.dim))
         .With<Hardshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", 0f)))
-        .With<Softshrink>((context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", module.lambda)))
+        .With<Softshrink>(
+            (context, module, x) => context.Elementwise("Shrink", x, ("lambd", module.lambda), ("bias", module.lambda)))
         .With<Tanhshrink>((context, _, x) => context.Sub(x, context.Elementwise("Tanh", x)))
-        .With<Threshold>((context, module, x) => context.Node("Where", [Above(context, x, module.threshold), x, context.Scalar(module.value)], x.Shape))
+        .With<Threshold>(
+            (context, module, x) => context.Node(
+                "Where", [Above(context, x, module.threshold), x, context.Scalar(module.value)], x.Shape))
         .With<RReLU>((context, module, x) => context.Elementwise("LeakyRelu", x, ("alpha", (module.lower + module.upper) / 2)))
         .With<Softsign>((context, _, x) => context.Elementwise("Softsign", x))
         .With<Mish>((context, _, x) => context.Mul(x, context.Elementwise("Tanh", context.Elementwise("Softplus", x))))

@@ -11,7 +11,8 @@ internal static class BranchEmitters
     {
         SelectiveKernelOptions options = (SelectiveKernelOptions)module.Options;
         int count = options.KernelSizes.Count, share = options.PathChannels(module.Channels);
-        OnnxValue[] branches = [.. Enumerable.Range(0, count).Select(i => context.Within("paths", () => context.Within($"{i}", () =>
+        OnnxValue[] branches =
+            [.. Enumerable.Range(0, count).Select(i => context.Within("paths", () => context.Within($"{i}", () =>
         {
             OnnxValue input = options.SplitInput ? context.Slice(x, 1, i * share, (i + 1) * share) : x;
             return context.Activate(module.Convolution.Activation, context.Emit("bn", context.Emit("conv", input)));
@@ -40,7 +41,8 @@ internal static class BranchEmitters
         if (radix == 1) return Weighted(context, branches, context.Reshape(context.Sigmoid(logits), x[0], 1, output));
 
         // The logits of a cardinal group lie together, one split after the other.
-        OnnxValue splits = context.Softmax(context.Transpose(context.Reshape(logits, x[0], groups, radix, output / groups), 0, 2, 1, 3), 1);
+        OnnxValue splits = context.Softmax(
+            context.Transpose(context.Reshape(logits, x[0], groups, radix, output / groups), 0, 2, 1, 3), 1);
         return Weighted(context, branches, context.Reshape(splits, x[0], radix, output));
     }
 

@@ -40,7 +40,8 @@ internal static class ChannelEmitters
         if (options.Mlp) squeezed = context.Activate(options.Activation, context.Emit("conv", squeezed));
         long side = options.Padding == ChannelPadding.Circular ? module.KernelSize / 2 : 0;
         squeezed = context.Pad(squeezed, "wrap", [0, 0, side], [0, 0, side]);
-        return context.Reshape(context.Activate(options.Gate, context.Emit(options.Mlp ? "conv2" : "conv", squeezed)), x[0], x[1], 1, 1);
+        return context.Reshape(
+            context.Activate(options.Gate, context.Emit(options.Mlp ? "conv2" : "conv", squeezed)), x[0], x[1], 1, 1);
     }
 
     private static OnnxValue Gate(OnnxContext context, GatedChannelTransformation module, OnnxValue x)
@@ -52,7 +53,8 @@ internal static class ChannelEmitters
         OnnxValue norm = squares
             ? Root(context.Mean(context.Mul(embedding, embedding), 1))
             : context.Add(context.Mean(context.Elementwise("Abs", embedding), 1), options.Epsilon);
-        OnnxValue logits = context.Add(context.Mul(embedding, context.Div(context.Parameter("gamma"), norm)), context.Parameter("beta"));
+        OnnxValue logits = context.Add(
+            context.Mul(embedding, context.Div(context.Parameter("gamma"), norm)), context.Parameter("beta"));
         return context.Add(context.Elementwise("Tanh", logits), 1);
 
         OnnxValue Root(OnnxValue value) => context.Elementwise("Sqrt", context.Add(value, options.Epsilon));
@@ -62,7 +64,9 @@ internal static class ChannelEmitters
     {
         StyleRecalibrationOptions options = (StyleRecalibrationOptions)module.Options;
         OnnxValue mean = context.Mean(x, 2, 3), centred = context.Sub(x, mean), squares = context.Mul(centred, centred);
-        OnnxValue variance = options.Unbiased ? context.Div(context.Sum(squares, 2, 3), context.PositionsLessOne(x)) : context.Mean(squares, 2, 3);
+        OnnxValue variance = options.Unbiased
+            ? context.Div(context.Sum(squares, 2, 3), context.PositionsLessOne(x))
+            : context.Mean(squares, 2, 3);
         OnnxValue deviation = context.Elementwise("Sqrt", context.Add(variance, 1e-5));
         OnnxValue weights = context.Reshape(context.Parameter("cfc"), 1, x[1], 2, 1);
         OnnxValue style = context.Add(

@@ -37,7 +37,8 @@ internal static class LayerEmitters
         .With<LocalResponseNorm>(Write)
         .With<ChannelShuffle>((context, module, x) => context.Reshape(
             context.Transpose(
-                context.Reshape(x, [x[0], module.groups, x[1].Size / module.groups, .. x.Shape.Skip(2)]), [0, 2, 1, .. Enumerable.Range(3, x.Rank - 2)]),
+                context.Reshape(x, [x[0], module.groups, x[1].Size / module.groups, .. x.Shape.Skip(2)]),
+                [0, 2, 1, .. Enumerable.Range(3, x.Rank - 2)]),
             x.Shape));
 
     private static OnnxValue Write(OnnxContext context, Linear module, OnnxValue x)
@@ -71,12 +72,20 @@ internal static class LayerEmitters
         return context.Conv(x, weight, bias, module.stride, first, module.dilation, module.groups);
     }
 
-    /// <summary>What is added on both ends of each axis; an even kernel with "same" padding adds one more at the far end.</summary>
+    /// <summary>
+    /// What is added on both ends of each axis; an even kernel with "same" padding adds one more at the far end.
+    /// </summary>
     private static (long[] First, long[] Last) Pads(Convolution module, int spatial)
     {
         if (module.padding_type == Padding.Valid) return (new long[spatial], new long[spatial]);
-        if (module.padding_type is null) return (OnnxContext.Each(module.padding!, spatial), OnnxContext.Each(module.padding!, spatial));
-        long[] total = [.. OnnxContext.Each(module.kernel_size, spatial).Zip(OnnxContext.Each(module.dilation, spatial), (kernel, dilation) => dilation * (kernel - 1))];
+        if (module.padding_type is null)
+        {
+            return (OnnxContext.Each(module.padding!, spatial), OnnxContext.Each(module.padding!, spatial));
+        }
+
+        long[] total = [
+            .. OnnxContext.Each(module.kernel_size, spatial)
+                .Zip(OnnxContext.Each(module.dilation, spatial), (kernel, dilation) => dilation * (kernel - 1))];
         return ([.. total.Select(pad => pad / 2)], [.. total.Select(pad => pad - pad / 2)]);
     }
 
@@ -94,12 +103,21 @@ internal static class LayerEmitters
         OnnxValue? bias = module.bias is null ? null : context.Parameter(module.bias);
         int spatial = weight.Rank - 2;
         if (x.Rank != spatial + 2) throw context.Unsupported($"its input {x} has no batch axis. Give it one.");
-        long[] kernel = OnnxContext.Each(module.kernel_size, spatial), stride = OnnxContext.Each(module.stride, spatial), pad = OnnxContext.Each(module.padding ?? [0], spatial);
-        long[] extra = OnnxContext.Each(module.output_padding ?? [0], spatial), dilation = OnnxContext.Each(module.dilation, spatial);
-        OnnxLength[] shape = [x[0], weight[1].Size * module.groups, .. Enumerable.Range(0, spatial).Select(
-            i => OnnxContext.After(x[i + 2], size => (size - 1) * stride[i] - 2 * pad[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1))];
+        long[] kernel = OnnxContext.Each(module.kernel_size, spatial), stride = OnnxContext.Each(module.stride, spatial),
+            pad = OnnxContext.Each(module.padding ?? [0], spatial);
+        long[] extra = OnnxContext.Each(module.output_padding ?? [0], spatial),
+            dilation = OnnxContext.Each(module.dilation, spatial);
+        OnnxLength[] shape = [
+            x[0], weight[1].Size * module.groups,
+            .. Enumerable.Range(
+                0,
+                spatial)
+                .Select(
+                    i => OnnxContext.After(
+                        x[i + 2], size => (size - 1) * stride[i] - 2 * pad[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1))];
         return context.Node(
-            "ConvTranspose", [x, weight, bias], shape, ("kernel_shape", kernel), ("strides", stride), ("pads", (long[])[.. pad, .. pad]),
+            "ConvTranspose", [x, weight, bias], shape, ("kernel_shape", kernel), ("strides", stride),
+            ("pads", (long[])[.. pad, .. pad]),
             ("output_padding", extra), ("dilations", dilation), ("group", module.groups));
     }
 
@@ -114,14 +132,17 @@ internal static class LayerEmitters
     private static OnnxValue Write(OnnxContext context, GroupNorm module, OnnxValue x)
     {
         // Groups as channels of an instance norm, then the scale and shift of each channel.
-        OnnxValue rows = x.Rank == 4 ? context.Reshape(x, x[0], module.num_groups, x[1].Size / module.num_groups * x[2], x[3]) : context.Reshape(x, x[0], module.num_groups, x.Shape.Skip(1).Aggregate((a, b) => a * b) is var rest && rest.IsDynamic
+        OnnxValue rows = x.Rank == 4
+            ? context.Reshape(x, x[0], module.num_groups, x[1].Size / module.num_groups * x[2], x[3])
+            : context.Reshape(x, x[0], module.num_groups, x.Shape.Skip(1).Aggregate((a, b) => a * b) is var rest && rest.IsDynamic
             ? Rest(x, module.num_groups)
             : rest.Size / module.num_groups);
         OnnxValue normed = context.Reshape(context.InstanceNorm(rows, null, null, module.eps), x.Shape);
         return context.ScaleAndShift(normed, module.weight, module.bias, 1);
     }
 
-    private static OnnxLength Rest(OnnxValue x, long groups) => x.Shape.Skip(2).Aggregate((OnnxLength)(x[1].Size / groups), (product, length) => product * length);
+    private static OnnxLength Rest(OnnxValue x, long groups)
+        => x.Shape.Skip(2).Aggregate((OnnxLength)(x[1].Size / groups), (product, length) => product * length);
 
     private static OnnxValue Write(OnnxContext context, LayerNorm module, OnnxValue x)
     {
@@ -133,7 +154,9 @@ internal static class LayerEmitters
 
         return context.Node(
             "LayerNormalization",
-            [x, module.weight is null ? context.Ones(shape) : context.Parameter(module.weight), module.bias is null ? null : context.Parameter(module.bias)],
+            [x, module.weight is null ? context.Ones(shape) : context.Parameter(module.weight), module.bias is null
+                ? null
+                : context.Parameter(module.bias)],
             x.Shape, ("axis", (long)(x.Rank - shape.Length)), ("epsilon", module.eps));
     }
 
@@ -142,7 +165,12 @@ internal static class LayerEmitters
         int axis = (int)(module.dim < 0 ? module.dim + x.Rank : module.dim);
         long[] sizes = [.. module.unflattened_size];
         int open = Array.IndexOf(sizes, -1);
-        if (open >= 0) sizes[open] = context.RequireStatic(x[axis], "one of the sizes of Unflatten is -1") / -sizes.Aggregate(1L, (a, b) => a * b);
+        if (open >= 0)
+        {
+            sizes[open] =
+                context.RequireStatic(x[axis], "one of the sizes of Unflatten is -1") / -sizes.Aggregate(1L, (a, b) => a * b);
+        }
+
         return context.Reshape(x, [.. x.Shape.Take(axis), .. sizes.Select(OnnxLength.Of), .. x.Shape.Skip(axis + 1)]);
     }
 
@@ -150,19 +178,31 @@ internal static class LayerEmitters
     {
         // The last axis comes first.
         long[] first = new long[x.Rank], last = new long[x.Rank];
-        for (int i = 0; i < module.padding.Length / 2; i++) (first[^(i + 1)], last[^(i + 1)]) = (module.padding[2 * i], module.padding[2 * i + 1]);
+        for (int i = 0; i < module.padding.Length / 2; i++)
+        {
+            (first[^(i + 1)], last[^(i + 1)]) = (module.padding[2 * i], module.padding[2 * i + 1]);
+        }
+
         return module switch
         {
             ZeroPad2d or ConstantPad1d or ConstantPad2d or ConstantPad3d => context.Pad(x, "constant", first, last, module.value),
             ReflectionPad1d or ReflectionPad2d or ReflectionPad3d => context.Pad(x, "reflect", first, last),
             ReplicationPad1d or ReplicationPad2d or ReplicationPad3d => context.Pad(x, "edge", first, last),
-            _ => throw context.Unsupported("how it pads is unknown. Give its type an emitter, or use ConstantPad, ReflectionPad or ReplicationPad."),
+            _ =>
+                throw context.Unsupported(
+                    "how it pads is unknown. Give its type an emitter, or use ConstantPad, ReflectionPad or ReplicationPad."),
         };
     }
 
     private static OnnxValue Write(OnnxContext context, LocalResponseNorm module, OnnxValue x)
     {
-        if (module.size % 2 == 0) throw context.Unsupported("its size is even, and then the operator's window lies one channel further. Use an odd size.");
-        return context.Elementwise("LRN", x, ("size", module.size), ("alpha", module.alpha), ("beta", module.beta), ("bias", module.k));
+        if (module.size % 2 == 0)
+        {
+            throw context.Unsupported(
+                "its size is even, and then the operator's window lies one channel further. Use an odd size.");
+        }
+
+        return context.Elementwise(
+            "LRN", x, ("size", module.size), ("alpha", module.alpha), ("beta", module.beta), ("bias", module.k));
     }
 }

@@ -16,11 +16,12 @@ internal static class PairwiseProducts
         => context.Transpose(x, [.. Enumerable.Range(0, x.Rank - 2), x.Rank - 1, x.Rank - 2]);
 
     /// <summary>
-    /// softmax(scale · q k + bias) v with q (…, L, d), k (…, d, S) and v (…, S, e). The weights become the module's map, made dense where they are
-    /// of blocks.
+    /// softmax(scale · q k + bias) v with q (…, L, d), k (…, d, S) and v (…, S, e). The weights become the module's map,
+    /// made dense where they are of blocks.
     /// </summary>
     public static OnnxValue Attend(
-        this OnnxContext context, OnnxValue query, OnnxValue key, OnnxValue value, OnnxValue? bias = null, double? scale = null, Func<OnnxValue, OnnxValue>? dense = null)
+        this OnnxContext context, OnnxValue query, OnnxValue key, OnnxValue value, OnnxValue? bias = null, double? scale = null,
+        Func<OnnxValue, OnnxValue>? dense = null)
     {
         OnnxValue logits = context.MatMul(context.Mul(query, scale ?? 1 / Math.Sqrt(query[-1].Size)), key);
         OnnxValue weights = context.Softmax(bias is null ? logits : context.Add(logits, bias), -1);
@@ -36,15 +37,18 @@ internal static class PairwiseProducts
     public static OnnxValue Pick(this OnnxContext context, OnnxValue x, int axis, long[] positions, params long[] shape)
     {
         OnnxLength[] picked = [.. x.Shape.Take(axis), .. shape.Select(OnnxLength.Of), .. x.Shape.Skip(axis + 1)];
-        return context.Node("Gather", [x, context.Constant(positions, shape)], [(picked, x.ElementType)], ("axis", (long)axis))[0];
+        return context.Node(
+            "Gather", [x, context.Constant(positions, shape)], [(picked, x.ElementType)], ("axis", (long)axis))[0];
     }
 
     /// <summary>(n, n), true on the diagonal; n may be dynamic.</summary>
     public static OnnxValue Diagonal(this OnnxContext context, OnnxLength size)
     {
         OnnxValue count = context.Squeeze(context.Lengths(size), 0);
-        OnnxValue places = context.Node("Range", [context.Constant([0L]), count, context.Constant([1L])], [([size], OnnxElementType.Int64)])[0];
-        return context.Node("Equal", [context.Unsqueeze(places, 1), context.Unsqueeze(places, 0)], [([size, size], OnnxElementType.Bool)])[0];
+        OnnxValue places = context.Node(
+            "Range", [context.Constant([0L]), count, context.Constant([1L])], [([size], OnnxElementType.Int64)])[0];
+        return context.Node(
+            "Equal", [context.Unsqueeze(places, 1), context.Unsqueeze(places, 0)], [([size, size], OnnxElementType.Bool)])[0];
     }
 
     /// <summary>Truth values as zeros and ones.</summary>

@@ -27,12 +27,18 @@ internal static class SelfAttentionEmitters
         {
             OnnxValue weights = context.Softmax(context.Reshape(context.Emit("conv_attn", x), x[0], 1, 1, positions), -1);
             context.Map(AttentionMapKind.Pairwise, weights);
-            pooled = context.Reshape(context.MatMul(context.Flatten(x, 2), context.Reshape(weights, x[0], positions, 1)), x[0], x[1], 1, 1);
+            pooled = context.Reshape(
+                context.MatMul(context.Flatten(x, 2), context.Reshape(weights, x[0], positions, 1)), x[0], x[1], 1, 1);
         }
         else
         {
             pooled = context.Mean(x, 2, 3);
-            if (context.WantsMaps) context.Map(AttentionMapKind.Pairwise, context.Expand(context.Div(context.Scalar(1), context.Number(positions)), x[0], 1, 1, positions));
+            if (context.WantsMaps)
+            {
+                context.Map(
+                    AttentionMapKind.Pairwise,
+                    context.Expand(context.Div(context.Scalar(1), context.Number(positions)), x[0], 1, 1, positions));
+            }
         }
 
         if (options.Fusion == GlobalContextFusion.Add) return Bottleneck("mlp_add");
@@ -67,7 +73,8 @@ internal static class SelfAttentionEmitters
 
     private static OnnxValue Context(OnnxContext context, PositionAttention module, OnnxValue x)
     {
-        OnnxValue query = context.Turn(context.Columns(context.Emit("query_conv", x))[0]), key = context.Columns(context.Emit("key_conv", x))[0];
+        OnnxValue query = context.Turn(context.Columns(context.Emit("query_conv", x))[0]), key = context.Columns(
+            context.Emit("key_conv", x))[0];
         OnnxValue value = context.Turn(context.Columns(context.Emit("value_conv", x))[0]);
         return context.Mul(context.ToMap(context.Attend(query, key, value, scale: 1), x), context.Parameter("gamma"));
     }
@@ -76,46 +83,58 @@ internal static class SelfAttentionEmitters
     {
         OnnxValue rows = context.Reshape(x, x[0], 1, x[1], x[2] * x[3]);
         double scale = ((ChannelSelfAttentionOptions)module.Options).NegateSimilarity ? -1 : 1;
-        return context.Mul(context.Reshape(context.Attend(rows, context.Turn(rows), rows, scale: scale), x.Shape), context.Parameter("gamma"));
+        return context.Mul(
+            context.Reshape(context.Attend(rows, context.Turn(rows), rows, scale: scale), x.Shape), context.Parameter("gamma"));
     }
 
     private static OnnxValue Context(OnnxContext context, CrissCrossAttention module, OnnxValue x)
     {
         OnnxValue total = Pass(x, mapped: true);
-        for (int i = 1; i < ((CrissCrossAttentionOptions)module.Options).Recurrence; i++) total = context.Add(total, Pass(context.Add(x, total), mapped: false));
+        for (int i = 1; i < ((CrissCrossAttentionOptions)module.Options).Recurrence; i++)
+        {
+            total = context.Add(total, Pass(context.Add(x, total), mapped: false));
+        }
+
         return total;
 
         OnnxValue Pass(OnnxValue map, bool mapped)
         {
             OnnxValue query = Last("query_conv", map), key = Last("key_conv", map), value = Last("value_conv", map);
-            OnnxValue vertical = context.Transpose(context.MatMul(context.Transpose(query, 0, 2, 1, 3), context.Transpose(key, 0, 2, 3, 1)), 0, 2, 1, 3);
+            OnnxValue vertical = context.Transpose(
+                context.MatMul(context.Transpose(query, 0, 2, 1, 3), context.Transpose(key, 0, 2, 3, 1)), 0, 2, 1, 3);
             OnnxValue itself = context.Unsqueeze(context.Diagonal(x[2]), 0, 2);
             vertical = context.Node("Where", [itself, context.Scalar(double.NegativeInfinity), vertical], vertical.Shape);
             OnnxValue horizontal = context.MatMul(query, context.Turn(key));
 
             // One softmax over both, without laying them side by side.
             OnnxValue most = context.Broadcasting("Max", context.Max(vertical, -1), context.Max(horizontal, -1));
-            OnnxValue column = context.Elementwise("Exp", context.Sub(vertical, most)), row = context.Elementwise("Exp", context.Sub(horizontal, most));
+            OnnxValue column = context.Elementwise("Exp", context.Sub(vertical, most)), row = context.Elementwise(
+                "Exp", context.Sub(horizontal, most));
             OnnxValue sum = context.Add(context.Sum(column, -1), context.Sum(row, -1));
             (column, row) = (context.Div(column, sum), context.Div(row, sum));
             if (mapped && context.WantsMaps) context.Map(AttentionMapKind.Pairwise, Dense(column, row));
-            OnnxValue down = context.Transpose(context.MatMul(context.Transpose(column, 0, 2, 1, 3), context.Transpose(value, 0, 2, 1, 3)), 0, 2, 1, 3);
-            return context.Mul(context.Transpose(context.Add(down, context.MatMul(row, value)), 0, 3, 1, 2), context.Parameter("gamma"));
+            OnnxValue down = context.Transpose(
+                context.MatMul(context.Transpose(column, 0, 2, 1, 3), context.Transpose(value, 0, 2, 1, 3)), 0, 2, 1, 3);
+            return context.Mul(
+                context.Transpose(context.Add(down, context.MatMul(row, value)), 0, 3, 1, 2), context.Parameter("gamma"));
         }
 
         OnnxValue Last(string key, OnnxValue map) => context.Transpose(context.Emit(key, map), 0, 2, 3, 1);
 
         OnnxValue Dense(OnnxValue column, OnnxValue row)
         {
-            OnnxValue down = context.Mul(context.Unsqueeze(column, 4), context.Unsqueeze(context.AsNumbers(context.Diagonal(x[3])), 0, 1, 3));
-            OnnxValue across = context.Mul(context.Unsqueeze(row, 3), context.Unsqueeze(context.AsNumbers(context.Diagonal(x[2])), 0, 2, 4));
+            OnnxValue down = context.Mul(
+                context.Unsqueeze(column, 4), context.Unsqueeze(context.AsNumbers(context.Diagonal(x[3])), 0, 1, 3));
+            OnnxValue across = context.Mul(
+                context.Unsqueeze(row, 3), context.Unsqueeze(context.AsNumbers(context.Diagonal(x[2])), 0, 2, 4));
             return context.Reshape(context.Add(down, across), x[0], 1, x[2] * x[3], x[2] * x[3]);
         }
     }
 
     private static OnnxValue Context(OnnxContext context, LinearAttention module, OnnxValue x)
     {
-        IReadOnlyList<OnnxValue> parts = context.Columns(context.Emit("qkv", x), 3, ((LinearAttentionOptions)module.Options).Heads);
+        IReadOnlyList<OnnxValue> parts = context.Columns(
+            context.Emit("qkv", x), 3, ((LinearAttentionOptions)module.Options).Heads);
         OnnxValue query = Feature(parts[0]), key = Feature(parts[1]), value = parts[2];
         if (context.WantsMaps)
         {
@@ -127,7 +146,8 @@ internal static class SelfAttentionEmitters
         OnnxValue totals = context.MatMul(context.Turn(context.Sum(key, -1)), query);
         return context.Emit("proj", context.Reshape(context.Div(sums, context.Clip(totals, 1e-30)), x.Shape));
 
-        OnnxValue Feature(OnnxValue map) => context.Add(context.Elementwise("Exp", context.Broadcasting("Min", map, context.Scalar(0))), context.Relu(map));
+        OnnxValue Feature(OnnxValue map)
+            => context.Add(context.Elementwise("Exp", context.Broadcasting("Min", map, context.Scalar(0))), context.Relu(map));
     }
 
     private static OnnxValue Context(OnnxContext context, LambdaLayer module, OnnxValue x)
@@ -139,7 +159,8 @@ internal static class SelfAttentionEmitters
         OnnxValue query = context.Turn(context.Reshape(context.Emit("norm_q", parts[0]), x[0], heads, keys, positions));
         OnnxValue key = context.Softmax(context.Reshape(parts[1], x[0], 1, keys, positions), -1);
         OnnxValue map = context.Emit("norm_v", parts[2]);
-        OnnxValue content = context.MatMul(query, context.MatMul(key, context.Turn(context.Reshape(map, x[0], 1, values, positions))));
+        OnnxValue content = context.MatMul(
+            query, context.MatMul(key, context.Turn(context.Reshape(map, x[0], 1, values, positions))));
 
         // Each position's own map from queries to outputs: (N, L, K, V).
         OnnxValue local = context.Within("conv_lambda", () =>
@@ -147,15 +168,18 @@ internal static class SelfAttentionEmitters
             Modules.Conv3d convolution = (Modules.Conv3d)context.Module;
             using Tensor plane = convolution.weight!.squeeze(-1);
             return context.Conv(
-                context.Reshape(map, x[0] * values, 1, x[2], x[3]), context.Parameter(plane, "weight_2d"), context.Parameter("bias"), pads: [size / 2, size / 2]);
+                context.Reshape(map, x[0] * values, 1, x[2], x[3]), context.Parameter(plane, "weight_2d"),
+                context.Parameter("bias"), pads: [size / 2, size / 2]);
         });
         local = context.Transpose(context.Reshape(local, x[0], values, keys, positions), 0, 3, 2, 1);
         OnnxValue position = context.Transpose(context.MatMul(context.Transpose(query, 0, 2, 1, 3), local), 0, 2, 1, 3);
         if (context.WantsMaps)
         {
-            long height = context.RequireStatic(x[2], "weights of pairs are made for one size"), width = context.RequireStatic(x[3], "weights of pairs are made for one size");
+            long height = context.RequireStatic(x[2], "weights of pairs are made for one size"), width = context.RequireStatic(
+                x[3], "weights of pairs are made for one size");
             using Tensor embeddings = module.Embeddings(height, width);
-            OnnxValue near = context.Squeeze(context.MatMul(context.Unsqueeze(query, 3), context.Parameter(embeddings, "embeddings")), 3);
+            OnnxValue near = context.Squeeze(
+                context.MatMul(context.Unsqueeze(query, 3), context.Parameter(embeddings, "embeddings")), 3);
             context.Map(AttentionMapKind.Pairwise, context.Add(context.MatMul(query, key), near));
         }
 
@@ -188,16 +212,23 @@ internal static class SelfAttentionEmitters
 
         OnnxValue query = inputs[0], key = inputs[inputs.Count / 2], value = inputs[^1];
         long heads = module.Options.Heads, width = module.Width / heads;
-        OnnxValue gathered = context.Attend(Part(query, 0, "q_proj_weight"), context.Turn(Part(key, 1, "k_proj_weight")), Part(value, 2, "v_proj_weight"));
+        OnnxValue gathered = context.Attend(
+            Part(query, 0, "q_proj_weight"), context.Turn(Part(key, 1, "k_proj_weight")), Part(value, 2, "v_proj_weight"));
         return context.Emit("out_proj", context.Reshape(context.Transpose(gathered, 0, 2, 1, 3), query.Shape));
 
         OnnxValue Part(OnnxValue sequence, int part, string name)
         {
             context.RequireStatic(sequence[2], "its weight has as many columns");
             using DisposeScope scope = NewDisposeScope();
-            Tensor weight = (context.Tensor("in_proj_weight")?.narrow(0, part * module.Width, module.Width) ?? context.Tensor(name)!).t();
+            Tensor weight =
+                (context.Tensor("in_proj_weight")?.narrow(0, part * module.Width, module.Width) ?? context.Tensor(name)!).t();
             OnnxValue projected = context.MatMul(sequence, context.Parameter(weight.contiguous(), $"{name}_t"));
-            if (context.Tensor("in_proj_bias") is { } bias) projected = context.Add(projected, context.Parameter(bias.narrow(0, part * module.Width, module.Width), $"{name[0]}_bias"));
+            if (context.Tensor("in_proj_bias") is { } bias)
+            {
+                projected = context.Add(
+                    projected, context.Parameter(bias.narrow(0, part * module.Width, module.Width), $"{name[0]}_bias"));
+            }
+
             return context.Transpose(context.Reshape(projected, sequence[0], sequence[1], heads, width), 0, 2, 1, 3);
         }
     }

@@ -26,7 +26,8 @@ internal static class SpatialEmitters
     private static OnnxValue Gate(OnnxContext context, SeparableSpatialAttention module, OnnxValue x)
     {
         SeparableSpatialAttentionOptions options = (SeparableSpatialAttentionOptions)module.Options;
-        OnnxValue logits = context.Emit("conv_pw", context.Emit("conv_h", context.Emit("conv_v", context.Concat(1, context.Mean(x, 1), context.Max(x, 1)))));
+        OnnxValue logits = context.Emit(
+            "conv_pw", context.Emit("conv_h", context.Emit("conv_v", context.Concat(1, context.Mean(x, 1), context.Max(x, 1)))));
         return context.Activate(options.Gate, context.EmitOptional("bn", logits));
     }
 

@@ -41,7 +41,8 @@ internal sealed class ExportAxes
     public void Fix(IReadOnlyCollection<string> symbols) => _dynamic.RemoveAll(axis => symbols.Contains(axis.Symbol));
 
     /// <summary>Gets the symbols whose sizes are those of the example inputs in every check.</summary>
-    public string[] Unseen(List<OnnxCheck> checks) => [.. Symbols().Where(symbol => _dynamic.Where(axis => axis.Symbol == symbol).All(
+    public string[] Unseen(List<OnnxCheck> checks)
+        => [.. Symbols().Where(symbol => _dynamic.Where(axis => axis.Symbol == symbol).All(
         axis => checks.TrueForAll(check => check.InputShapes[axis.Input][axis.Axis] == _examples[axis.Input].size(axis.Axis))))];
 
     /// <summary>Gets the shapes of the example inputs with other sizes of the dynamic axes.</summary>
@@ -63,7 +64,12 @@ internal sealed class ExportAxes
     {
         foreach (OnnxDynamicAxes flag in new[] { OnnxDynamicAxes.Height, OnnxDynamicAxes.Width, OnnxDynamicAxes.Length })
         {
-            if (!_options.DynamicAxes.HasFlag(flag) || _examples.Any(example => AxesOf(example.dim()).Any(axis => axis.Flag == flag))) continue;
+            if (!_options.DynamicAxes.HasFlag(flag)
+                || _examples.Any(example => AxesOf(example.dim()).Any(axis => axis.Flag == flag)))
+            {
+                continue;
+            }
+
             string place = flag switch
             {
                 OnnxDynamicAxes.Height => "axis 2 of (N, C, H, W)",
@@ -74,7 +80,8 @@ internal sealed class ExportAxes
             if (_options.RequireDynamicAxes)
             {
                 throw new ArgumentException(
-                    $"DynamicAxes has {flag}, which is {place}; the example input is {shapes}. Leave it out, or set RequireDynamicAxes to false.",
+                    $"DynamicAxes has {flag}, which is {place}; the example input is {shapes}. " +
+                    "Leave it out, or set RequireDynamicAxes to false.",
                     nameof(OnnxExportOptions.DynamicAxes));
             }
 

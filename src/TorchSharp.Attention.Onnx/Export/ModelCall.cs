@@ -22,9 +22,11 @@ internal static class ModelCall
         (nn.Module<Tensor, (Tensor, Tensor)> pair, [var x]) => Both(pair.call(x)),
         _ => throw new ArgumentException(
             $"{model.GetName()} cannot be compared with its file: {Signature(model)}, and it was given {inputs.Count} " +
-            $"{(inputs.Count == 1 ? "tensor" : "tensors")}. Networks of one to three tensors that return a tensor can, and those of one tensor " +
+            $"{(inputs.Count == 1 ? "tensor" : "tensors")}. Networks of one to three tensors that return a tensor can, and " +
+            "those of one tensor " +
             "that return a pair. " +
-            "Wrap it in a class whose forward returns the tensors that the file is to have, or set Verify to false to export it unseen.", nameof(inputs)),
+            "Wrap it in a class whose forward returns the tensors that the file is to have, or set Verify to false to export " +
+            "it unseen.", nameof(inputs)),
     };
 
     /// <summary>What forward takes and returns, as the module's base class says.</summary>
@@ -41,7 +43,8 @@ internal static class ModelCall
     }
 
     private static string Name(Type type) => !type.IsGenericType ? type.Name
-        : type.Name.StartsWith(nameof(ValueTuple), StringComparison.Ordinal) ? $"({string.Join(", ", type.GetGenericArguments().Select(Name))})"
+        : type.Name.StartsWith(nameof(ValueTuple), StringComparison.Ordinal)
+            ? $"({string.Join(", ", type.GetGenericArguments().Select(Name))})"
         : $"{type.Name.Split('`')[0]}<{string.Join(", ", type.GetGenericArguments().Select(Name))}>";
 
     private static Tensor[] Both((Tensor First, Tensor Second) pair) => [pair.First, pair.Second];

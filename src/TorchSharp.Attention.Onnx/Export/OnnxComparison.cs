@@ -22,7 +22,8 @@ internal static class OnnxComparison
         float[] values = new float[shape.Aggregate(1L, (a, b) => a * b)];
         for (int i = 0; i < values.Length; i++)
         {
-            values[i] = magnitude * (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            values[i] = magnitude
+                * (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
         }
 
         return tensor(values, shape).to(like.dtype, like.device);
@@ -61,7 +62,8 @@ internal static class OnnxComparison
 
         if (expected.numel() == 0) return new OnnxCheck(shapes, output, 0, 0);
 
-        // Not by operations of tensors: their sum and difference make a scalar each, which the finaliser may free before it is read.
+        // Not by operations of tensors: their sum and difference make a scalar each, which the
+        // finaliser may free before it is read.
         double[] exact = expected.cpu().to_type(ScalarType.Float64).contiguous().data<double>().ToArray();
         double[] other = found.to_type(ScalarType.Float64).contiguous().data<double>().ToArray();
         double difference = 0, scale = 0;

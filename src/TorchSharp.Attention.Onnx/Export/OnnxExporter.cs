@@ -5,9 +5,10 @@ namespace TorchSharp.Attention.Onnx;
 
 // One export, in this order:
 //   ExportAxes    finds the axes of the inputs that stay dynamic;
-//   OnnxExporter  writes the graph (OnnxContext calls the emitter of each module), again with a fixed axis where a module needs its size;
+// OnnxExporter writes the graph (OnnxContext calls the emitter of each module), again with a fixed axis where a module needs its
+// size;
 //   OnnxMetadata  adds what the file says of its network;
-//   OnnxVerifier  runs the saved file beside the network and compares both, by the numbers that OnnxComparison makes and measures.
+// OnnxVerifier runs the saved file beside the network and compares both, by the numbers that OnnxComparison makes and measures.
 
 /// <summary>One export: writes the graph, saves it, and has it verified.</summary>
 internal sealed class OnnxExporter(nn.Module model, IReadOnlyList<Tensor> examples, OnnxExportOptions options)
@@ -24,7 +25,8 @@ internal sealed class OnnxExporter(nn.Module model, IReadOnlyList<Tensor> exampl
         _axes.NoteUnfound(_notes);
         WriteGraph();
         OnnxVerifier? verifier = options.Verify ? new(model, examples, options, _axes, _values, _notes) : null;
-        string? data = OnnxModelFile.Save(_graph.Model, path, options.ExternalDataThreshold, verifier is null ? null : verifier.Run);
+        string? data = OnnxModelFile.Save(
+            _graph.Model, path, options.ExternalDataThreshold, verifier is null ? null : verifier.Run);
         return new OnnxExportReport
         {
             Path = path,
@@ -57,7 +59,8 @@ internal sealed class OnnxExporter(nn.Module model, IReadOnlyList<Tensor> exampl
                 if (options.RequireDynamicAxes)
                 {
                     throw new NotSupportedException(
-                        $"{string.Join(" and ", symbols)} cannot stay dynamic: {e.Message}. Leave it out of DynamicAxes, or set RequireDynamicAxes to false.", e);
+                        $"{string.Join(" and ", symbols)} cannot stay dynamic: {e.Message}. " +
+                        "Leave it out of DynamicAxes, or set RequireDynamicAxes to false.", e);
                 }
 
                 _notes.Add($"{string.Join(" and ", symbols)} fixed at the example's size: {e.Message}.");
@@ -77,12 +80,17 @@ internal sealed class OnnxExporter(nn.Module model, IReadOnlyList<Tensor> exampl
         (string Path, nn.Module Module)[] attentions = options.AttentionMaps ? [.. AttentionRecorder.Attentions(model)] : [];
         Reserve(names, results, attentions.Select(entry => entry.Path));
         IReadOnlyList<OnnxValue> inputs = Inputs(names);
-        OnnxContext context = new(_graph, model, options.Emitters, options.ConvertToFloat32, attentions.Select(entry => entry.Module));
+        OnnxContext context = new(
+            _graph, model, options.Emitters, options.ConvertToFloat32, attentions.Select(entry => entry.Module));
         IReadOnlyList<OnnxValue> outputs = context.Emit(model, inputs);
         if (outputs.Count != results.Length)
         {
             // Names are kept free before anything else takes them, and only now it shows how many.
-            if (options.OutputNames is not null) Names(options.OutputNames, "output", outputs.Count, nameof(OnnxExportOptions.OutputNames));
+            if (options.OutputNames is not null)
+            {
+                Names(options.OutputNames, "output", outputs.Count, nameof(OnnxExportOptions.OutputNames));
+            }
+
             _outputCount = outputs.Count;
             TryWriteGraph();
             return;
@@ -107,7 +115,10 @@ internal sealed class OnnxExporter(nn.Module model, IReadOnlyList<Tensor> exampl
         foreach (string name in outputs) _graph.Reserve(name, nameof(OnnxExportOptions.OutputNames));
         foreach (string path in attentions)
         {
-            foreach (AttentionMapKind kind in Enum.GetValues<AttentionMapKind>()) _graph.Reserve(new ExportedMap(path, kind).Output, "an attention map");
+            foreach (AttentionMapKind kind in Enum.GetValues<AttentionMapKind>())
+            {
+                _graph.Reserve(new ExportedMap(path, kind).Output, "an attention map");
+            }
         }
     }
 

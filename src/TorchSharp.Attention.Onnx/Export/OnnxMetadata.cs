@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Writes what a file says of its network: the plan, the attention modules, the class names and what the caller adds.</summary>
+/// <summary>
+/// Writes what a file says of its network: the plan, the attention modules, the class names and what the caller adds.
+/// </summary>
 internal sealed class OnnxMetadata(nn.Module model, OnnxGraph graph, OnnxExportOptions options, List<string> notes)
 {
     /// <summary>Metadata with the paths of all attention modules, as JSON.</summary>
@@ -24,7 +26,8 @@ internal sealed class OnnxMetadata(nn.Module model, OnnxGraph graph, OnnxExportO
         _graph.Metadata("torchsharp_attention.version", OnnxGraph.Version);
         _graph.Metadata("torchsharp_attention.model", _model.GetName());
         if (Plan(_model, "the plan") is { } plan) _graph.Metadata("torchsharp_attention.plan", plan);
-        if (_model is UNet && _model.named_children().FirstOrDefault(child => child.name == "encoder").module is { } encoder && Plan(encoder, "the encoder's plan") is { } own)
+        if (_model is UNet && _model.named_children().FirstOrDefault(child => child.name == "encoder").module is { } encoder
+            && Plan(encoder, "the encoder's plan") is { } own)
         {
             _graph.Metadata("torchsharp_attention.encoder_plan", own);
         }
@@ -35,11 +38,18 @@ internal sealed class OnnxMetadata(nn.Module model, OnnxGraph graph, OnnxExportO
         Dictionary<string, string> kinds = [];
         foreach ((string name, nn.Module module) in AttentionRecorder.Attentions(_model))
         {
-            if (module is IAttentionModule attended && Said(() => attended.Options.Kind(), $"the kind of '{name}'") is { } kind) kinds[name] = kind;
+            if (module is IAttentionModule attended && Said(() => attended.Options.Kind(), $"the kind of '{name}'") is { } kind)
+            {
+                kinds[name] = kind;
+            }
         }
 
         if (kinds.Count > 0) _graph.Metadata(KindsKey, JsonSerializer.Serialize(kinds));
-        if (Insertions() is { Count: > 0 } insertions) _graph.Metadata("torchsharp_attention.insertions", insertions.ToJsonString());
+        if (Insertions() is { Count: > 0 } insertions)
+        {
+            _graph.Metadata("torchsharp_attention.insertions", insertions.ToJsonString());
+        }
+
         if (_options.ClassNames is { } classes) _graph.Metadata("class_names", JsonSerializer.Serialize(classes.ToArray()));
         if (_options.Normalization is { } normalization)
         {

@@ -5,14 +5,16 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Runs an exported file in ONNX Runtime beside its network, in evaluation mode, on random inputs of several shapes and on fixed patterns, and
-/// refuses the file where the outputs differ by more than rounding explains.
+/// Runs an exported file in ONNX Runtime beside its network, in evaluation mode, on random inputs of several shapes and on fixed
+/// patterns, and refuses the file where the outputs differ by more than rounding explains.
 /// </summary>
 internal sealed class OnnxVerifier(
-    nn.Module model, IReadOnlyList<Tensor> examples, OnnxExportOptions options, ExportAxes axes, ExportedValues values, List<string> notes)
+    nn.Module model, IReadOnlyList<Tensor> examples, OnnxExportOptions options, ExportAxes axes, ExportedValues values,
+    List<string> notes)
 {
     private const string NoMap =
-        "In the emitter, pass every map that AttentionRecorder would record to context.Map(...), or set AttentionMaps or Verify to false.";
+        "In the emitter, pass every map that AttentionRecorder would record to context.Map(...), or set AttentionMaps or " +
+        "Verify to false.";
 
     // By how much the input's magnitude differs in one comparison.
     private const float Large = 8;
@@ -56,7 +58,10 @@ internal sealed class OnnxVerifier(
         CompareShapes();
         CompareLarge();
         foreach ((string kind, Func<long, float[]> pattern) in _patterns) ComparePattern(kind, pattern);
-        if (_checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= _tolerance)) throw Different(worst);
+        if (_checks.MaxBy(check => check.RelativeError) is { } worst && !(worst.RelativeError <= _tolerance))
+        {
+            throw Different(worst);
+        }
     }
 
     private void CompareShapes()
@@ -82,7 +87,8 @@ internal sealed class OnnxVerifier(
     private void Compare(long[][] shapes, bool required = false)
     {
         using DisposeScope each = NewDisposeScope();
-        ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>([.. shapes.Select(shape => ValueList.Create<long>(shape))]);
+        ValueList<ValueList<long>> said = ValueList.Create<ValueList<long>>(
+            [.. shapes.Select(shape => ValueList.Create<long>(shape))]);
         if (_checks.Exists(check => check.InputShapes == said) || _skipped.Exists(skipped => skipped.InputShapes == said)) return;
         Tensor[] inputs = [.. shapes.Select((shape, i) => OnnxComparison.Noise(_random, shape, examples[i], 1))];
         if (Expect(inputs, said, required) is not { } expected) return;
@@ -93,10 +99,14 @@ internal sealed class OnnxVerifier(
         }
 
         IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
-        foreach ((string output, Tensor value) in expected) _checks.Add(OnnxComparison.Difference(said, output, value, found[output]));
+        foreach ((string output, Tensor value) in expected)
+        {
+            _checks.Add(OnnxComparison.Difference(said, output, value, found[output]));
+        }
     }
 
-    // Other magnitudes reach other parts of activations. Rounding grows with them, and what overflows says nothing: only gross differences count.
+    // Other magnitudes reach other parts of activations. Rounding grows with them, and what overflows says
+    // nothing: only gross differences count.
     private void CompareLarge()
     {
         using DisposeScope each = NewDisposeScope();
@@ -113,14 +123,15 @@ internal sealed class OnnxVerifier(
         }
     }
 
-    // Even areas, single points and slopes show what random numbers hide: roundings that go the same way, borders, positions. An output may be
-    // nearly zero for them, so the error is measured against what random inputs make of it; and what the network itself does with a few roundings
-    // of its input is no error (a norm of a constant map is rounding alone).
+    // Even areas, single points and slopes show what random numbers hide: roundings that go the same way, borders, positions. An
+    // output may be nearly zero for them, so the error is measured against what random inputs make of it; and what the network
+    // itself does with a few roundings of its input is no error (a norm of a constant map is rounding alone).
     private void ComparePattern(string kind, Func<long, float[]> pattern)
     {
         using DisposeScope each = NewDisposeScope();
         ValueList<ValueList<long>> said = _checks[0].InputShapes;
-        Tensor[] inputs = [.. examples.Select(example => tensor(pattern(example.numel()), example.shape).to(example.dtype, example.device))];
+        Tensor[] inputs = [
+            .. examples.Select(example => tensor(pattern(example.numel()), example.shape).to(example.dtype, example.device))];
         if (Returned(inputs) is not { } expected) return;
         IReadOnlyDictionary<string, Tensor> found = RunFile(inputs, said);
         IReadOnlyList<Tensor>? nudged = null;
@@ -133,7 +144,8 @@ internal sealed class OnnxVerifier(
             check = check with { RelativeError = check.AbsoluteError == 0 ? 0 : check.AbsoluteError / scale };
             if (check.RelativeError <= _tolerance) continue;
             nudged ??= Returned([.. inputs.Select(input => OnnxComparison.Nudged(_random, input))]);
-            if (nudged is null || check.AbsoluteError > NudgedSteps * OnnxComparison.Difference(said, name, expected[i], nudged[i]).AbsoluteError)
+            if (nudged is null || check.AbsoluteError > NudgedSteps
+                * OnnxComparison.Difference(said, name, expected[i], nudged[i]).AbsoluteError)
             {
                 _checks.Add(check);
             }
@@ -157,22 +169,27 @@ internal sealed class OnnxVerifier(
     {
         try
         {
-            return _session.Run([.. inputs.Select((input, i) => (values.Inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
+            return _session.Run(
+                [.. inputs.Select((input, i) => (values.Inputs[i].Name, input.cpu().to_type(ScalarType.Float32)))]);
         }
         catch (OnnxRuntimeException e)
         {
             throw new OnnxVerificationException(
-                $"ONNX Runtime cannot run the file on input {string.Join(", ", shapes)}, which {model.GetName()} takes: {e.Message}", _checks);
+                $"ONNX Runtime cannot run the file on input {string.Join(", ", shapes)}, which {model.GetName()} takes: " +
+                $"{e.Message}", _checks);
         }
     }
 
-    /// <summary>What the network returns, by the names of the file's outputs; null where it refuses a size that is not the example's.</summary>
+    /// <summary>
+    /// What the network returns, by the names of the file's outputs; null where it refuses a size that is not the example's.
+    /// </summary>
     private List<(string Output, Tensor Value)>? Expect(Tensor[] inputs, ValueList<ValueList<long>> shapes, bool required)
     {
         try
         {
             using AttentionRecorder? recorder = values.Maps.Count > 0 ? AttentionRecorder.Attach(model) : null;
-            List<(string, Tensor)> expected = [.. ModelCall.Run(model, inputs).Select((value, i) => (values.Outputs[i].Name, value))];
+            List<(string, Tensor)> expected = [
+                .. ModelCall.Run(model, inputs).Select((value, i) => (values.Outputs[i].Name, value))];
             if (recorder is not null) expected.AddRange(values.Maps.Select(map => (map.Output, Recorded(recorder, map))));
             return expected;
         }
@@ -189,7 +206,8 @@ internal sealed class OnnxVerifier(
         if (!recorder.CallOrder.Contains(exported.Path))
         {
             throw new OnnxVerificationException(
-                $"The map '{exported.Output}' could not be checked: no call of {model.GetName()} reached '{exported.Path}'. " + NoMap, []);
+                $"The map '{exported.Output}' could not be checked: no call of {model.GetName()} reached '{exported.Path}'. " +
+                NoMap, []);
         }
 
         AttentionMaps maps = recorder[exported.Path];
@@ -209,7 +227,8 @@ internal sealed class OnnxVerifier(
     /// <summary>What the options allow, or what a network that computes in 16 bits can keep to.</summary>
     private double Tolerance()
     {
-        ScalarType[] types = [.. examples.Select(example => example.dtype), .. model.parameters().Select(parameter => parameter.dtype)];
+        ScalarType[] types = [
+            .. examples.Select(example => example.dtype), .. model.parameters().Select(parameter => parameter.dtype)];
         ScalarType? coarse = types.Contains(ScalarType.BFloat16) ? ScalarType.BFloat16
             : types.Contains(ScalarType.Float16) ? ScalarType.Float16 : null;
         double least = coarse is { } type ? OnnxComparison.Steps * OnnxComparison.StepOf(type) : 0;
@@ -230,7 +249,8 @@ internal sealed class OnnxVerifier(
         catch (OnnxRuntimeException e)
         {
             throw new OnnxVerificationException(
-                $"ONNX Runtime does not take the file of {model.GetName()}: {e.Message.Replace(file, "the file", StringComparison.Ordinal)} " +
+                $"ONNX Runtime does not take the file of {model.GetName()}: " +
+                $"{e.Message.Replace(file, "the file", StringComparison.Ordinal)} " +
                 "No file was written. An emitter writes a node that its operator does not allow.", []);
         }
     }
@@ -245,7 +265,8 @@ internal sealed class OnnxVerifier(
                     "Mean, Sum and Max of an emitter keep the axes unless keepDims is false, TorchSharp's drop them."
                 : string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{where}differs by {worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where {_tolerance:0.##e+0} is " +
+                    $"{where}differs by {worst.AbsoluteError:0.##e+0}, relative {worst.RelativeError:0.##e+0} where " +
+                    $"{_tolerance:0.##e+0} is " +
                     $"allowed. No file was written. Hooks that change " +
                     $"outputs are not exported; otherwise the emitter of a module is wrong, or the tolerance too strict."),
             _checks);
@@ -260,10 +281,12 @@ internal sealed class OnnxVerifier(
         string why = wrong.Length == 0
             ? "All its parameters and buffers are finite, so it overflows or divides by zero on normally distributed inputs. " +
                 "Set Verify to false to export it unseen."
-            : $"{wrong.Length} of its parameters and buffers hold NaN or infinity, the first of them {string.Join(", ", wrong.Take(3))}. " +
+            : $"{wrong.Length} of its parameters and buffers hold NaN or infinity, the first of them " +
+                $"{string.Join(", ", wrong.Take(3))}. " +
                 "Load or train its weights again; set Verify to false to export it as it is.";
         return new OnnxVerificationException(
-            $"{model.GetName()} itself gives NaN or infinity: its output '{output}' at input {string.Join(", ", shapes)} is not finite, " +
+            $"{model.GetName()} itself gives NaN or infinity: its output '{output}' at input {string.Join(", ", shapes)} is " +
+            "not finite, " +
             $"so the file cannot be compared with it. No file was written. {why}", _checks);
     }
 }

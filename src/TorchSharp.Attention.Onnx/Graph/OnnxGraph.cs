@@ -55,7 +55,11 @@ internal sealed class OnnxGraph
     /// <exception cref="ArgumentException">Another input or output has it.</exception>
     public void Reserve(string name, string what)
     {
-        if (!_names.Add(name)) throw new ArgumentException($"The name '{name}' of {what} is that of another input or output. Give each a name of its own.", nameof(name));
+        if (!_names.Add(name))
+        {
+            throw new ArgumentException(
+                $"The name '{name}' of {what} is that of another input or output. Give each a name of its own.", nameof(name));
+        }
     }
 
     /// <summary>An input, under a reserved name.</summary>
@@ -72,7 +76,8 @@ internal sealed class OnnxGraph
         if (_outputs.TryGetValue(value.Name, out string? other) || Graph.Node.All(node => !node.Output.Contains(value.Name)))
         {
             // Another output, an input or an initialiser: those keep their names.
-            Graph.Node.Add(new NodeProto { OpType = "Identity", Name = name, Input = { other ?? value.Name }, Output = { name } });
+            Graph.Node.Add(
+                new NodeProto { OpType = "Identity", Name = name, Input = { other ?? value.Name }, Output = { name } });
         }
         else
         {
@@ -91,7 +96,8 @@ internal sealed class OnnxGraph
 
     /// <summary>Adds a node; its name is its first output's.</summary>
     public IReadOnlyList<OnnxValue> Node(
-        string op, string name, IReadOnlyList<OnnxValue?> inputs, IReadOnlyList<(IReadOnlyList<OnnxLength> Shape, OnnxElementType Type)> outputs,
+        string op, string name, IReadOnlyList<OnnxValue?> inputs,
+        IReadOnlyList<(IReadOnlyList<OnnxLength> Shape, OnnxElementType Type)> outputs,
         IReadOnlyList<(string Name, object Value)> attributes)
     {
         NodeProto node = new() { OpType = op, Name = Fresh(name) };
@@ -148,7 +154,8 @@ internal sealed class OnnxGraph
         return value;
     }
 
-    public void Metadata(string key, string value) => Model.MetadataProps.Add(new StringStringEntryProto { Key = key, Value = value });
+    public void Metadata(string key, string value)
+        => Model.MetadataProps.Add(new StringStringEntryProto { Key = key, Value = value });
 
     public static ValueInfoProto Describe(OnnxValue value)
     {
@@ -189,7 +196,8 @@ internal sealed class OnnxGraph
                 (attribute.F, attribute.Type) = ((float)number, AttributeProto.Types.AttributeType.Float);
                 break;
             case string text:
-                (attribute.S, attribute.Type) = (ByteString.CopyFrom(text, Encoding.UTF8), AttributeProto.Types.AttributeType.String);
+                (attribute.S, attribute.Type) =
+                    (ByteString.CopyFrom(text, Encoding.UTF8), AttributeProto.Types.AttributeType.String);
                 break;
             case IEnumerable<long> numbers:
                 attribute.Ints.AddRange(numbers);
@@ -205,7 +213,8 @@ internal sealed class OnnxGraph
                 break;
             default:
                 throw new ArgumentException(
-                    $"Attribute '{name}' is a {value.GetType().Name}; give an int, long, bool, float, double, string, or a list of ints, longs or floats.", nameof(value));
+                    $"Attribute '{name}' is a {value.GetType().Name}; give an int, long, bool, float, double, string, or a " +
+                    "list of ints, longs or floats.", nameof(value));
         }
 
         return attribute;

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Length of an axis while a graph is written: a number, or something that the file's user decides (a dynamic axis and what follows from it).
-/// Either way its size for the example input is known. Numbers convert by themselves; lengths multiply.
+/// Length of an axis while a graph is written: a number, or something that the file's user decides (a dynamic axis and what
+/// follows from it). Either way its size for the example input is known. Numbers convert by themselves; lengths multiply.
 /// </summary>
 public sealed class OnnxLength : IEquatable<OnnxLength>
 {
@@ -54,7 +54,8 @@ public sealed class OnnxLength : IEquatable<OnnxLength>
     }
 
     /// <inheritdoc/>
-    public bool Equals(OnnxLength? other) => other is not null && Size == other.Size && Axes == other.Axes && Source == other.Source
+    public bool Equals(OnnxLength? other)
+        => other is not null && Size == other.Size && Axes == other.Axes && Source == other.Source
         && Factors.AsSpan().SequenceEqual(other.Factors);
 
     /// <inheritdoc/>

@@ -16,7 +16,8 @@ public enum OnnxElementType
 /// <summary>A value of a graph that is being written: its name, its shape and the type of its elements.</summary>
 public sealed class OnnxValue
 {
-    internal OnnxValue(string name, IReadOnlyList<OnnxLength> shape, OnnxElementType type) => (Name, Shape, ElementType) = (name, shape, type);
+    internal OnnxValue(string name, IReadOnlyList<OnnxLength> shape, OnnxElementType type)
+        => (Name, Shape, ElementType) = (name, shape, type);
 
     /// <summary>Its name in the graph.</summary>
     public string Name { get; }
@@ -33,7 +34,8 @@ public sealed class OnnxValue
     /// <summary>Length of an axis; negative ones count from the end.</summary>
     /// <param name="axis">The axis, −rank to rank − 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such axis.</exception>
-    public OnnxLength this[int axis] => axis >= -Rank && axis < Rank ? Shape[axis < 0 ? axis + Rank : axis] : throw new ArgumentOutOfRangeException(
+    public OnnxLength this[int axis]
+        => axis >= -Rank && axis < Rank ? Shape[axis < 0 ? axis + Rank : axis] : throw new ArgumentOutOfRangeException(
         nameof(axis), axis, $"axis is {axis}, but {this} has {Rank} axes.");
 
     /// <summary>Name and shape.</summary>

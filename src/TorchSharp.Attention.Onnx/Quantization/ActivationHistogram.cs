@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// What calibration keeps of a value: its extremes, and how often values fell into bins of equal width around zero. Bins have a power of two as width; a value out of reach
-/// doubles it, which joins bins in pairs. So nothing is ever moved into a wrong bin, and the order of the batches does not matter.
+/// What calibration keeps of a value: its extremes, and how often values fell into bins of equal width around zero. Bins have a
+/// power of two as width; a value out of reach doubles it, which joins bins in pairs. So nothing is ever moved into a wrong bin,
+/// and the order of the batches does not matter.
 /// </summary>
 internal sealed class ActivationHistogram(bool bins)
 {
@@ -26,7 +27,9 @@ internal sealed class ActivationHistogram(bool bins)
     /// <summary>How many were exactly zero; counted with the bins.</summary>
     public long Zeros { get; private set; }
 
-    /// <summary>How many were infinite. They are in no bin, and neither in the extremes nor in the count: no range could hold them.</summary>
+    /// <summary>
+    /// How many were infinite. They are in no bin, and neither in the extremes nor in the count: no range could hold them.
+    /// </summary>
     public long Infinities { get; private set; }
 
     /// <summary>Width of a bin; 0 while nothing but zeros was seen.</summary>
@@ -105,10 +108,17 @@ internal sealed class ActivationHistogram(bool bins)
                 off += vector - vector;
             }
 
-            for (int i = 0; i < Vector<float>.Count; i++) (min, max, wrong) = (Math.Min(min, least[i]), Math.Max(max, most[i]), wrong + off[i]);
+            for (int i = 0; i < Vector<float>.Count; i++)
+            {
+                (min, max, wrong) = (Math.Min(min, least[i]), Math.Max(max, most[i]), wrong + off[i]);
+            }
         }
 
-        foreach (float value in values[(vectors.Length * Vector<float>.Count)..]) (min, max, wrong) = (Math.Min(min, value), Math.Max(max, value), wrong + (value - value));
+        foreach (float value in values[(vectors.Length * Vector<float>.Count)..])
+        {
+            (min, max, wrong) = (Math.Min(min, value), Math.Max(max, value), wrong + (value - value));
+        }
+
         return (min, max, wrong == 0);
     }
 }

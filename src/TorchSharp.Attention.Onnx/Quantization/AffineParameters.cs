@@ -1,6 +1,9 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>x ≈ scale · (q − zero point), q a whole number from 0 to 255. Zero is always exact, because padding and closed gates are zeros.</summary>
+/// <summary>
+/// x ≈ scale · (q − zero point), q a whole number from 0 to 255. Zero is always exact, because padding and closed gates are
+/// zeros.
+/// </summary>
 /// <param name="Scale">Size of a step.</param>
 /// <param name="ZeroPoint">The q that stands for zero.</param>
 internal readonly record struct AffineParameters(float Scale, int ZeroPoint)
@@ -28,5 +31,6 @@ internal readonly record struct AffineParameters(float Scale, int ZeroPoint)
     public float Dequantize(int level) => Scale * (level - ZeroPoint);
 
     /// <summary>The nearest multiple of a step, as the number of steps.</summary>
-    public static int Nearest(float value, float scale) => (int)Math.Clamp(MathF.Round(value / scale, MidpointRounding.ToEven), int.MinValue / 2, int.MaxValue / 2);
+    public static int Nearest(float value, float scale)
+        => (int)Math.Clamp(MathF.Round(value / scale, MidpointRounding.ToEven), int.MinValue / 2, int.MaxValue / 2);
 }

@@ -4,8 +4,8 @@ using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Writes linear layers with weights of eight bits and inputs that get theirs while running: y = (s_x · s_w) · Σ (q_x − z_x) (q_w − z_w) + b, in the order of operators that ONNX Runtime
-/// fuses into one.
+/// Writes linear layers with weights of eight bits and inputs that get theirs while running: y = (s_x · s_w) · Σ (q_x − z_x) (q_w
+/// − z_w) + b, in the order of operators that ONNX Runtime fuses into one.
 /// </summary>
 internal static class DynamicWriter
 {
@@ -35,7 +35,9 @@ internal static class DynamicWriter
 
         if (layers == 0)
         {
-            throw new ArgumentException($"'{prepared.Path}' has no linear layer that could be quantized dynamically. Convolutions need static quantization: OnnxQuantizer.Quantize.");
+            throw new ArgumentException(
+                $"'{prepared.Path}' has no linear layer that could be quantized dynamically. " +
+                "Convolutions need static quantization: OnnxQuantizer.Quantize.");
         }
 
         ModelProto model = prepared.Model.Clone();
@@ -50,23 +52,30 @@ internal static class DynamicWriter
             (float[] weights, int rows, int columns) = ByRows(node, graph);
             if (!weights.All(float.IsFinite))
             {
-                throw new ArgumentException($"The weight '{node.Input[1]}' of '{node.Name}' holds NaN or infinity. Mend the model, or keep the layer in float with {nameof(QuantizationOptions.ExcludeNames)}.");
+                throw new ArgumentException(
+                    $"The weight '{node.Input[1]}' of '{node.Name}' holds NaN or infinity. " +
+                    $"Mend the model, or keep the layer in float with {nameof(QuantizationOptions.ExcludeNames)}.");
             }
 
             WeightForm form = WeightForm.Of(options);
             QuantizedWeights quantized = QuantizedWeights.Of(weights, [rows, columns], 1, null, 1, options.PerChannel, form);
             string name = node.Input[1], output = node.Output[0];
             string values = Constant(form.Tensor(graph.Fresh($"{name}_quantized"), quantized.Levels, [rows, columns]));
-            string zero = Constant(form.ZeroPoints(graph.Fresh($"{name}_zero_point"), quantized.Scales.Length, quantized.ScaleDims));
-            string scale = Constant(NodeGraph.Tensor<float>(graph.Fresh($"{name}_scale"), ElementType.Float, quantized.Scales, quantized.ScaleDims));
+            string zero = Constant(
+                form.ZeroPoints(graph.Fresh($"{name}_zero_point"), quantized.Scales.Length, quantized.ScaleDims));
+            string scale = Constant(
+                NodeGraph.Tensor<float>(graph.Fresh($"{name}_scale"), ElementType.Float, quantized.Scales, quantized.ScaleDims));
             if (!inputs.TryGetValue(node.Input[0], out string[]? x))
             {
-                inputs.Add(node.Input[0], x = [.. new[] { "quantized", "scale", "zero_point" }.Select(part => graph.Fresh($"{node.Input[0]}_{part}"))]);
+                inputs.Add(
+                    node.Input[0],
+                    x = [.. new[] { "quantized", "scale", "zero_point" }.Select(part => graph.Fresh($"{node.Input[0]}_{part}"))]);
                 Add("DynamicQuantizeLinear", [node.Input[0]], x);
             }
 
             bool biased = node.OpType == "Gemm" && node.Input.Count > 2 && node.Input[2].Length > 0;
-            string sums = graph.Fresh($"{output}_sums"), floats = graph.Fresh($"{output}_floats"), both = graph.Fresh($"{output}_scale");
+            string sums = graph.Fresh($"{output}_sums"), floats = graph.Fresh($"{output}_floats"), both = graph.Fresh(
+                $"{output}_scale");
             string product = biased ? graph.Fresh($"{output}_product") : output;
             Add("MatMulInteger", [x[0], values, x[2], zero], [sums], node.Name);
             Add("Cast", [sums], [floats]).Attribute.Add(NodeGraph.Int("to", (long)ElementType.Float));
@@ -81,7 +90,8 @@ internal static class DynamicWriter
             if (beta == 1) return node.Input[2];
             TensorProto bias = graph.Constant(node.Input[2])!;
             return Constant(NodeGraph.Tensor<float>(
-                graph.Fresh($"{bias.Name}_scaled"), ElementType.Float, NodeGraph.Floats(bias).Select(value => value * beta).ToArray(), bias.Dims));
+                graph.Fresh($"{bias.Name}_scaled"), ElementType.Float,
+                NodeGraph.Floats(bias).Select(value => value * beta).ToArray(), bias.Dims));
         }
 
         string Constant(TensorProto tensor)

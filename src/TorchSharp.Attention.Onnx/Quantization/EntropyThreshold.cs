@@ -1,15 +1,18 @@
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Cuts |x| where 256 levels tell most about the distribution. For each cut: p is the histogram inside with what lies outside added to its ends; q is the histogram
-/// inside, each run of bins that one level covers replaced by the run's mean over the bins that hold anything. The cut with the smallest Σ p log(p / q) wins.
-/// Exact zeros, often half of what a ReLU hands on, are left out: every range holds them exactly, and as a peak among their neighbours they would make coarse steps look bad.
+/// Cuts |x| where 256 levels tell most about the distribution. For each cut: p is the histogram inside with what lies outside
+/// added to its ends; q is the histogram inside, each run of bins that one level covers replaced by the run's mean over the bins
+/// that hold anything. The cut with the smallest Σ p log(p / q) wins. Exact zeros, often half of what a ReLU hands on, are left
+/// out: every range holds them exactly, and as a peak among their neighbours they would make coarse steps look bad.
 /// </summary>
 internal static class EntropyThreshold
 {
     private const int Candidates = 128;
 
-    /// <summary>Bins that p fills and q leaves empty would make the divergence infinite; this much is moved there instead.</summary>
+    /// <summary>
+    /// Bins that p fills and q leaves empty would make the divergence infinite; this much is moved there instead.
+    /// </summary>
     private const double Smoothing = 1e-4;
 
     public static ValueRange Range(ActivationHistogram seen)
@@ -26,7 +29,8 @@ internal static class EntropyThreshold
         for (int candidate = Candidates; candidate > 0; candidate--)
         {
             int bins = (int)Math.Ceiling((double)reach * candidate / Candidates);
-            int low = Math.Max(first, ActivationHistogram.Side - bins), high = Math.Min(last, ActivationHistogram.Side + bins - 1);
+            int low = Math.Max(first, ActivationHistogram.Side - bins),
+                high = Math.Min(last, ActivationHistogram.Side + bins - 1);
             if (high - low + 1 < ValueRange.Steps + 1) break;
             double divergence = Divergence(counts, low, high, ValueRange.Steps + 1);
             if (divergence < best)

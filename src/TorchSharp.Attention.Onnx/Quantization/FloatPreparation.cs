@@ -2,7 +2,10 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Brings a float model into the form that is calibrated and quantized: constants as initialisers, transposed ones as they are read, batch norms inside the layers before them.</summary>
+/// <summary>
+/// Brings a float model into the form that is calibrated and quantized: constants as initialisers, transposed ones as they are
+/// read, batch norms inside the layers before them.
+/// </summary>
 internal static class FloatPreparation
 {
     /// <summary>Changes the model; its outputs stay the same up to rounding.</summary>
@@ -18,7 +21,9 @@ internal static class FloatPreparation
         return folded;
     }
 
-    /// <summary>Constants of nodes become initialisers, however a Constant says them, and so do their copies by Identity.</summary>
+    /// <summary>
+    /// Constants of nodes become initialisers, however a Constant says them, and so do their copies by Identity.
+    /// </summary>
     internal static void LiftConstants(GraphProto graph)
     {
         HashSet<NodeProto> lifted = new(ReferenceEqualityComparer.Instance);
@@ -28,7 +33,8 @@ internal static class FloatPreparation
         foreach (NodeProto node in graph.Node)
         {
             TensorProto? constant = NodeGraph.Is(node, "Constant") ? ValueOf(node)
-                : NodeGraph.Is(node, "Identity") && !outputs.Contains(node.Output[0]) && constants.TryGetValue(node.Input[0], out TensorProto? copied) ? copied.Clone()
+                : NodeGraph.Is(node, "Identity") && !outputs.Contains(node.Output[0])
+                    && constants.TryGetValue(node.Input[0], out TensorProto? copied) ? copied.Clone()
                 : null;
             if (constant is null) continue;
             constant.Name = node.Output[0];
@@ -52,11 +58,13 @@ internal static class FloatPreparation
                 case "value_float":
                     return NodeGraph.Tensor<float>("", TensorProto.Types.DataType.Float, [attribute.F]);
                 case "value_floats":
-                    return NodeGraph.Tensor<float>("", TensorProto.Types.DataType.Float, [.. attribute.Floats], [attribute.Floats.Count]);
+                    return NodeGraph.Tensor<float>(
+                        "", TensorProto.Types.DataType.Float, [.. attribute.Floats], [attribute.Floats.Count]);
                 case "value_int":
                     return NodeGraph.Tensor<long>("", TensorProto.Types.DataType.Int64, [attribute.I]);
                 case "value_ints":
-                    return NodeGraph.Tensor<long>("", TensorProto.Types.DataType.Int64, [.. attribute.Ints], [attribute.Ints.Count]);
+                    return NodeGraph.Tensor<long>(
+                        "", TensorProto.Types.DataType.Int64, [.. attribute.Ints], [attribute.Ints.Count]);
             }
         }
 
@@ -72,13 +80,22 @@ internal static class FloatPreparation
         HashSet<NodeProto> folded = new(ReferenceEqualityComparer.Instance);
         foreach (NodeProto node in graph.Node)
         {
-            if (!NodeGraph.Is(node, "Transpose") || outputs.Contains(node.Output[0]) || !constants.TryGetValue(node.Input[0], out TensorProto? constant)) continue;
+            if (!NodeGraph.Is(node, "Transpose") || outputs.Contains(node.Output[0])
+                || !constants.TryGetValue(node.Input[0], out TensorProto? constant))
+            {
+                continue;
+            }
+
             if (constant.DataType != (int)TensorProto.Types.DataType.Float) continue;
             int rank = constant.Dims.Count;
-            int[] order = NodeGraph.Attribute(node, "perm") is { } perm ? [.. perm.Ints.Select(axis => (int)axis)] : [.. Enumerable.Range(0, rank).Reverse()];
+            int[] order = NodeGraph.Attribute(node, "perm") is { } perm
+                ? [.. perm.Ints.Select(axis => (int)axis)]
+                : [.. Enumerable.Range(0, rank).Reverse()];
             if (!order.Order().SequenceEqual(Enumerable.Range(0, rank))) continue;
             long[] dims = [.. order.Select(axis => constant.Dims[axis])];
-            TensorProto turned = NodeGraph.Tensor<float>(node.Output[0], TensorProto.Types.DataType.Float, Transposed(NodeGraph.Floats(constant), [.. constant.Dims], order), dims);
+            TensorProto turned = NodeGraph.Tensor<float>(
+                node.Output[0], TensorProto.Types.DataType.Float,
+                Transposed(NodeGraph.Floats(constant), [.. constant.Dims], order), dims);
             graph.Initializer.Add(turned);
             constants[turned.Name] = turned;
             folded.Add(node);
@@ -109,17 +126,39 @@ internal static class FloatPreparation
         return turned;
     }
 
-    /// <summary>γ (W x + b − μ) / √(σ² + ε) + β = (f W) x + f (b − μ) + β with f = γ / √(σ² + ε); in float64, rounded once.</summary>
+    /// <summary>
+    /// γ (W x + b − μ) / √(σ² + ε) + β = (f W) x + f (b − μ) + β with f = γ / √(σ² + ε); in float64, rounded once.
+    /// </summary>
     private static int FoldBatchNorms(NodeGraph graph)
     {
         HashSet<NodeProto> folded = new(ReferenceEqualityComparer.Instance);
         foreach (NodeProto norm in graph.Graph.Node)
         {
-            if (!NodeGraph.Is(norm, "BatchNormalization") || norm.Output.Count(name => name.Length > 0) != 1 || NodeGraph.Int(norm, "training_mode", 0) != 0) continue;
-            if (graph.Producer(norm.Input[0]) is not { } layer || graph.OnlyConsumer(norm.Input[0]) != norm || folded.Contains(layer)) continue;
-            if (OutputAxis(layer) is not { } axis || graph.Constant(layer.Input[1]) is not { } weight || graph.Floats(weight.Name) is not { } weights) continue;
+            if (!NodeGraph.Is(norm, "BatchNormalization") || norm.Output.Count(name => name.Length > 0) != 1
+                || NodeGraph.Int(norm, "training_mode", 0) != 0)
+            {
+                continue;
+            }
+
+            if (graph.Producer(norm.Input[0]) is not { } layer || graph.OnlyConsumer(norm.Input[0]) != norm
+                || folded.Contains(layer))
+            {
+                continue;
+            }
+
+            if (OutputAxis(layer) is not { } axis || graph.Constant(layer.Input[1]) is not { } weight
+                || graph.Floats(weight.Name) is not { } weights)
+            {
+                continue;
+            }
+
             float[]?[] statistics = [.. norm.Input.Skip(1).Take(4).Select(graph.Floats)];
-            if (statistics is not [{ } gamma, { } beta, { } mean, { } variance] || axis >= weight.Dims.Count || gamma.Length != weight.Dims[axis]) continue;
+            if (statistics is not [{ } gamma, { } beta, { } mean, { } variance] || axis >= weight.Dims.Count
+                || gamma.Length != weight.Dims[axis])
+            {
+                continue;
+            }
+
             bool biased = layer.Input.Count > 2 && layer.Input[2].Length > 0;
             if ((biased ? graph.BiasOf(layer, gamma.Length) : new float[gamma.Length]) is not { } bias) continue;
 

@@ -4,8 +4,9 @@ using TorchSharp.Attention.Onnx.Schema;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Values that hold quantities of very different size side by side: pixels of some hundred beside probabilities. Eight bits with one scale would leave the small ones a few of the 256 levels, or one. They begin at a Concat or
-/// a Where and go on through whatever moves, selects or bounds numbers.
+/// Values that hold quantities of very different size side by side: pixels of some hundred beside probabilities. Eight bits with
+/// one scale would leave the small ones a few of the 256 levels, or one. They begin at a Concat or a Where and go on through
+/// whatever moves, selects or bounds numbers.
 /// </summary>
 internal sealed class MixedScales
 {
@@ -14,7 +15,8 @@ internal sealed class MixedScales
 
     private static readonly HashSet<string> _movers =
     [
-        "Cast", "Clip", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "Identity", "LeakyRelu", "MaxPool", "AveragePool", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split",
+        "Cast", "Clip", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "Identity", "LeakyRelu", "MaxPool",
+        "AveragePool", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split",
         "Squeeze", "Transpose", "Unsqueeze",
     ];
 
@@ -52,14 +54,18 @@ internal sealed class MixedScales
         string output = node.Output[0];
         if (!_observed.ContainsKey(output)) return;
         string[] parts = [.. node.Input.Skip(node.OpType == "Where" ? 1 : 0).Where(IsKnown).Distinct()];
-        if (parts.Where(part => Width(RangeOf(part)) > 0).MinBy(part => Steps(part, output)) is { } least && Steps(least, output) < FewestSteps)
+        if (parts.Where(part => Width(RangeOf(part)) > 0).MinBy(part => Steps(part, output)) is { } least
+            && Steps(least, output) < FewestSteps)
         {
             string largest = parts.MaxBy(part => Steps(part, output))!;
             string numbers = string.Create(
                 CultureInfo.InvariantCulture,
-                $"'{least}' spans {Width(RangeOf(least)):g3} beside '{largest}' with {Width(RangeOf(largest)):g3}: one scale would leave it {Steps(least, output):0.##} of {ValueRange.Steps} steps");
+                $"'{least}' spans {Width(RangeOf(least)):g3} beside '{largest}' with {Width(RangeOf(largest)):g3}: " +
+                $"one scale would leave it {Steps(least, output):0.##} of {ValueRange.Steps} steps");
             _reasons[output] = numbers;
-            _warnings.Add($"'{node.Name}' ({node.OpType}) joins quantities of different size, {numbers}. What would read them as integers with one scale stays in float.");
+            _warnings.Add(
+                $"'{node.Name}' ({node.OpType}) joins quantities of different size, {numbers}. " +
+                "What would read them as integers with one scale stays in float.");
         }
         else if (parts.FirstOrDefault(_reasons.ContainsKey) is { } mixed)
         {
@@ -81,7 +87,10 @@ internal sealed class MixedScales
     private bool IsKnown(string value) => _observed.ContainsKey(value) || _graph.Floats(value) is { Length: > 0 };
 
     private ValueRange RangeOf(string value)
-        => _observed.ContainsKey(value) ? _rangeOf(value) : _graph.Floats(value)!.Where(float.IsFinite).DefaultIfEmpty().ToArray() is { } numbers ? new ValueRange(numbers.Min(), numbers.Max()) : default;
+        => _observed.ContainsKey(value)
+            ? _rangeOf(value)
+            : _graph.Floats(value)!.Where(float.IsFinite).DefaultIfEmpty().ToArray() is { } numbers
+                ? new ValueRange(numbers.Min(), numbers.Max()) : default;
 
     /// <summary>From end to end, zero included.</summary>
     private static double Width(ValueRange range) => Math.Max(0, range.High) - Math.Min(0, range.Low);

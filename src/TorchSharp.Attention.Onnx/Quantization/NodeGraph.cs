@@ -22,7 +22,10 @@ internal sealed class NodeGraph
         {
             _names.Add(node.Name);
             foreach (string output in node.Output.Where(output => output.Length > 0)) _producers[output] = node;
-            foreach (string input in node.Input.Where(input => input.Length > 0).Distinct()) ConsumersOf(input, create: true).Add(node);
+            foreach (string input in node.Input.Where(input => input.Length > 0).Distinct())
+            {
+                ConsumersOf(input, create: true).Add(node);
+            }
         }
 
         Outputs = Graph.Output.Select(output => output.Name).ToHashSet();
@@ -48,14 +51,22 @@ internal sealed class NodeGraph
     public TensorProto? Constant(string value) => _constants.GetValueOrDefault(value);
 
     /// <summary>The one node that reads a value; null where there are several, none, or the value is an output.</summary>
-    public NodeProto? OnlyConsumer(string value) => !Outputs.Contains(value) && Consumers(value) is [NodeProto only] && only.Input.Count(input => input == value) == 1 ? only : null;
+    public NodeProto? OnlyConsumer(string value)
+        => !Outputs.Contains(value) && Consumers(value) is [NodeProto only] && only.Input.Count(input => input == value) == 1
+            ? only
+            : null;
 
     /// <summary>The numbers of a float constant; null where the value is something else.</summary>
-    public float[]? Floats(string value) => Constant(value) is { DataType: (int)TensorProto.Types.DataType.Float } constant ? Floats(constant) : null;
+    public float[]? Floats(string value)
+        => Constant(value) is { DataType: (int)TensorProto.Types.DataType.Float } constant ? Floats(constant) : null;
 
-    /// <summary>A layer's constant bias; null where it is none, or not one number for each output: a Gemm's may run along the rows as well.</summary>
+    /// <summary>
+    /// A layer's constant bias; null where it is none, or not one number for each output: a Gemm's may run along the rows as
+    /// well.
+    /// </summary>
     public float[]? BiasOf(NodeProto layer, long outputs)
-        => Floats(layer.Input[2]) is { } bias && bias.Length == outputs && Constant(layer.Input[2])!.Dims is [.., long last] && last == outputs ? bias : null;
+        => Floats(layer.Input[2]) is { } bias && bias.Length == outputs && Constant(layer.Input[2])!.Dims is [.., long last]
+            && last == outputs ? bias : null;
 
     /// <summary>A name that nothing has, near the wish.</summary>
     public string Fresh(string wish)
@@ -69,25 +80,32 @@ internal sealed class NodeGraph
         ? MemoryMarshal.Cast<byte, float>(constant.RawData.Span).ToArray()
         : [.. constant.FloatData];
 
-    public static long[]? Longs(TensorProto? constant) => constant is not { DataType: (int)TensorProto.Types.DataType.Int64 } ? null
+    public static long[]? Longs(TensorProto? constant)
+        => constant is not { DataType: (int)TensorProto.Types.DataType.Int64 } ? null
         : constant.HasRawData ? MemoryMarshal.Cast<byte, long>(constant.RawData.Span).ToArray()
         : [.. constant.Int64Data];
 
-    public static TensorProto Tensor<T>(string name, TensorProto.Types.DataType type, ReadOnlySpan<T> values, params IEnumerable<long> dims)
+    public static TensorProto Tensor<T>(
+        string name, TensorProto.Types.DataType type, ReadOnlySpan<T> values, params IEnumerable<long> dims)
         where T : unmanaged
     {
-        TensorProto tensor = new() { Name = name, DataType = (int)type, RawData = ByteString.CopyFrom(MemoryMarshal.AsBytes(values)) };
+        TensorProto tensor =
+            new() { Name = name, DataType = (int)type, RawData = ByteString.CopyFrom(MemoryMarshal.AsBytes(values)) };
         tensor.Dims.AddRange(dims);
         return tensor;
     }
 
-    public static AttributeProto? Attribute(NodeProto node, string name) => node.Attribute.FirstOrDefault(attribute => attribute.Name == name);
+    public static AttributeProto? Attribute(NodeProto node, string name)
+        => node.Attribute.FirstOrDefault(attribute => attribute.Name == name);
 
-    public static long Int(NodeProto node, string name, long otherwise) => Attribute(node, name) is { } attribute ? attribute.I : otherwise;
+    public static long Int(NodeProto node, string name, long otherwise)
+        => Attribute(node, name) is { } attribute ? attribute.I : otherwise;
 
-    public static float Float(NodeProto node, string name, float otherwise) => Attribute(node, name) is { } attribute ? attribute.F : otherwise;
+    public static float Float(NodeProto node, string name, float otherwise)
+        => Attribute(node, name) is { } attribute ? attribute.F : otherwise;
 
-    public static string Text(NodeProto node, string name, string otherwise) => Attribute(node, name) is { } attribute ? attribute.S.ToStringUtf8() : otherwise;
+    public static string Text(NodeProto node, string name, string otherwise)
+        => Attribute(node, name) is { } attribute ? attribute.S.ToStringUtf8() : otherwise;
 
     public static AttributeProto Ints(string name, params IEnumerable<long> values)
     {
@@ -96,7 +114,8 @@ internal sealed class NodeGraph
         return attribute;
     }
 
-    public static AttributeProto Int(string name, long value) => new() { Name = name, Type = AttributeProto.Types.AttributeType.Int, I = value };
+    public static AttributeProto Int(string name, long value)
+        => new() { Name = name, Type = AttributeProto.Types.AttributeType.Int, I = value };
 
     /// <summary>Whether a node is one of ONNX's own operators of that name.</summary>
     public static bool Is(NodeProto? node, string op) => node is not null && node.OpType == op && node.Domain.Length == 0;
@@ -128,7 +147,8 @@ internal sealed class NodeGraph
         items.AddRange(kept);
     }
 
-    private static IEnumerable<GraphProto> Inner(NodeProto node) => node.Attribute.SelectMany(attribute => attribute.G is null ? attribute.Graphs : [attribute.G, .. attribute.Graphs]);
+    private static IEnumerable<GraphProto> Inner(NodeProto node)
+        => node.Attribute.SelectMany(attribute => attribute.G is null ? attribute.Graphs : [attribute.G, .. attribute.Graphs]);
 
     private List<NodeProto> ConsumersOf(string value, bool create)
     {

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Inputs for one run of a model, to calibrate with or to measure on: float32, with their labels where accuracy is asked for.</summary>
+/// <summary>
+/// Inputs for one run of a model, to calibrate with or to measure on: float32, with their labels where accuracy is asked for.
+/// </summary>
 public sealed class OnnxBatch
 {
     /// <summary>A batch for a model with one input.</summary>
@@ -24,14 +26,22 @@ public sealed class OnnxBatch
     /// <summary>Copies a tensor, and its labels.</summary>
     /// <param name="input">The input; any floating-point type, rounded to float32.</param>
     /// <param name="labels">Class of each row, int64 (N); null without.</param>
-    /// <exception cref="ArgumentException">The input is no floating-point tensor, or the labels are no row of whole numbers.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input is no floating-point tensor, or the labels are no row of whole numbers.
+    /// </exception>
     public static OnnxBatch From(Tensor input, Tensor? labels = null)
     {
         ArgumentNullException.ThrowIfNull(input);
-        if (!input.is_floating_point()) throw new ArgumentException($"input is {input.dtype}; give floating-point values.", nameof(input));
+        if (!input.is_floating_point())
+        {
+            throw new ArgumentException($"input is {input.dtype}; give floating-point values.", nameof(input));
+        }
+
         if (labels is not null && (labels.dim() != 1 || labels.is_floating_point()))
         {
-            throw new ArgumentException($"labels is {labels.dtype} {Check.Shape(labels)}; give the class of each row as a vector of int64.", nameof(labels));
+            throw new ArgumentException(
+                $"labels is {labels.dtype} {Check.Shape(labels)}; give the class of each row as a vector of int64.",
+                nameof(labels));
         }
 
         using DisposeScope scope = NewDisposeScope();
@@ -39,7 +49,9 @@ public sealed class OnnxBatch
         float[] values = MemoryMarshal.Cast<byte, float>(input.cpu().to_type(ScalarType.Float32).contiguous().bytes).ToArray();
         return new OnnxBatch(values, input.shape)
         {
-            Labels = labels is null ? null : MemoryMarshal.Cast<byte, long>(labels.cpu().to_type(ScalarType.Int64).contiguous().bytes).ToArray(),
+            Labels = labels is null
+                ? null
+                : MemoryMarshal.Cast<byte, long>(labels.cpu().to_type(ScalarType.Int64).contiguous().bytes).ToArray(),
         };
     }
 
@@ -63,7 +75,9 @@ public sealed class OnnxBatch
         ArgumentNullException.ThrowIfNull(shape);
         if (shape.Any(length => length < 1))
         {
-            throw new ArgumentException($"shape is ({string.Join(", ", shape)}); no axis may be shorter than 1, since a batch without values shows nothing. Give at least one sample.", nameof(shape));
+            throw new ArgumentException(
+                $"shape is ({string.Join(", ", shape)}); no axis may be shorter than 1, since a batch without values shows " +
+                "nothing. Give at least one sample.", nameof(shape));
         }
 
         if (shape.Aggregate(BigInteger.One, (product, length) => product * length) != values.Length)

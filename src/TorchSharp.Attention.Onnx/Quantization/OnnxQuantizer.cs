@@ -2,28 +2,38 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 9 or later, not only on those of this library.</summary>
+/// <summary>
+/// Writes ONNX models with eight-bit weights and activations. Works on any float32 ONNX file of operator set 9 or
+/// later, not only on those of this library.
+/// </summary>
 public static class OnnxQuantizer
 {
     /// <summary>Metadata that says how a file was quantized.</summary>
     internal const string Key = "torchsharp_attention.quantization";
 
     /// <summary>
-    /// Static quantization: x ≈ s · (q − z) for every value between integer nodes, with scales s and zero points z from calibration (Jacob et al., <i>Quantization and Training of Neural
-    /// Networks for Efficient Integer-Arithmetic-Only Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights have eight bits around zero with a scale an output channel,
-    /// activations have eight bits with one scale a value, biases int32. The file is in quantize–dequantize form and is run by ONNX Runtime with integer kernels; the report counts them.
+    /// Static quantization: x ≈ s · (q − z) for every value between integer nodes, with scales s and zero points z from
+    /// calibration (Jacob et al., <i>Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    /// Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights have eight bits around zero with a scale an output
+    /// channel, activations have eight bits with one scale a value, biases int32. The file is in quantize–dequantize form and is
+    /// run by ONNX Runtime with integer kernels; the report counts them.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
     /// <param name="outputPath">The quantized model; it appears only when it is whole and loads, an old one is replaced.</param>
-    /// <param name="calibration">What typical inputs are: some hundred images, normalised as in training. Read once, one batch in memory at a time.</param>
+    /// <param name="calibration">
+    /// What typical inputs are: some hundred images, normalised as in training. Read once, one batch in memory at a time.
+    /// </param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>What was written.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
     /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
     /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
-    /// <exception cref="ArgumentException">There is no calibration batch, one does not fit, a value in the network is not finite, the operator set is too old, the model is quantized already, the quantized model would replace the float one, or an option
+    /// <exception cref="ArgumentException">
+    /// There is no calibration batch, one does not fit, a value in the network is not finite, the operator set is
+    /// too old, the model is quantized already, the quantized model would replace the float one, or an option
     /// names what the model lacks.</exception>
-    public static QuantizationReport Quantize(string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationOptions? options = null)
+    public static QuantizationReport Quantize(
+        string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationOptions? options = null)
     {
         CheckPaths(inputPath, outputPath);
         ArgumentNullException.ThrowIfNull(calibration);
@@ -33,8 +43,9 @@ public static class OnnxQuantizer
     }
 
     /// <summary>
-    /// Static quantization within a budget: first <see cref="OnnxSensitivity"/> measures what each attention and layer costs, then parts go back to float, the costliest first, until the
-    /// quantized model loses no more than allowed on the given batches.
+    /// Static quantization within a budget: first <see cref="OnnxSensitivity"/> measures what each attention
+    /// and layer costs, then parts go back to float, the costliest first, until the quantized model loses no
+    /// more than allowed on the given batches.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
     /// <param name="outputPath">The quantized model.</param>
@@ -45,9 +56,13 @@ public static class OnnxQuantizer
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
     /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
     /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
-    /// <exception cref="ArgumentException">As without a budget, or accuracy is asked for and batches have no labels, or the float model's outputs on them are not finite.</exception>
+    /// <exception cref="ArgumentException">
+    /// As without a budget, or accuracy is asked for and batches have no labels, or the float
+    /// model's outputs on them are not finite.
+    /// </exception>
     public static QuantizationReport QuantizeWithin(
-        string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationBudget budget, QuantizationOptions? options = null)
+        string inputPath, string outputPath, IEnumerable<OnnxBatch> calibration, QuantizationBudget budget,
+        QuantizationOptions? options = null)
     {
         CheckPaths(inputPath, outputPath);
         ArgumentNullException.ThrowIfNull(calibration);
@@ -57,12 +72,15 @@ public static class OnnxQuantizer
         PreparedModel prepared = PreparedModel.Read(inputPath, options).Calibrate(calibration);
         IReadOnlyList<SensitivityGroup> kept = QuantizationFallback.Choose(prepared, budget, options);
         HashSet<string> nodes = [.. kept.SelectMany(group => group.Nodes)];
-        return Write(prepared, outputPath, options, node => nodes.Contains(node.Name) ? "costs more than the budget" : null, [.. kept.Select(group => group.Name)]);
+        return Write(
+            prepared, outputPath, options, node => nodes.Contains(node.Name) ? "costs more than the budget" : null,
+            [.. kept.Select(group => group.Name)]);
     }
 
     /// <summary>
-    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights have eight bits around zero with a scale an output; each input gets its scale from its own
-    /// extremes while the model runs. No calibration; everything else stays in float. For transformers and other networks whose time goes into matrix products; convolutions are not touched.
+    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights have eight bits around zero with a
+    /// scale an output; each input gets its scale from its own extremes while the model runs. No calibration; everything else
+    /// stays in float. For transformers and other networks whose time goes into matrix products; convolutions are not touched.
     /// Written in standard operators (DynamicQuantizeLinear, MatMulInteger), which ONNX Runtime fuses.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
@@ -72,7 +90,10 @@ public static class OnnxQuantizer
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
     /// <exception cref="DirectoryNotFoundException">The folder of the quantized model does not exist.</exception>
     /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
-    /// <exception cref="ArgumentException">There is no linear layer with constant weights, one's weights are not finite, the operator set is too old, the model is quantized already, the quantized model would replace the float one, or an option names what the model lacks.</exception>
+    /// <exception cref="ArgumentException">
+    /// There is no linear layer with constant weights, one's weights are not finite, the operator set is too old, the model is
+    /// quantized already, the quantized model would replace the float one, or an option names what the model lacks.
+    /// </exception>
     public static QuantizationReport QuantizeDynamic(string inputPath, string outputPath, QuantizationOptions? options = null)
     {
         CheckPaths(inputPath, outputPath);
@@ -89,18 +110,30 @@ public static class OnnxQuantizer
         ArgumentException.ThrowIfNullOrEmpty(inputPath);
         ArgumentException.ThrowIfNullOrEmpty(outputPath);
         string input = Path.GetFullPath(inputPath), output = Path.GetFullPath(outputPath);
-        StringComparison names = OperatingSystem.IsWindows() || OperatingSystem.IsMacOS() ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
+        StringComparison names = OperatingSystem.IsWindows() || OperatingSystem.IsMacOS()
+            ? StringComparison.OrdinalIgnoreCase
+            : StringComparison.Ordinal;
         if (string.Equals(input, output, names))
         {
-            throw new ArgumentException($"outputPath is '{outputPath}', the float model itself, which would be lost; give the quantized model a name of its own.", nameof(outputPath));
+            throw new ArgumentException(
+                $"outputPath is '{outputPath}', the float model itself, which would be lost; " +
+                "give the quantized model a name of its own.", nameof(outputPath));
         }
 
-        if (Directory.Exists(output)) throw new ArgumentException($"outputPath is '{outputPath}', which is a folder; give a file.", nameof(outputPath));
-        if (!Directory.Exists(Path.GetDirectoryName(output))) throw new DirectoryNotFoundException($"The folder of '{outputPath}' does not exist. Create it first.");
+        if (Directory.Exists(output))
+        {
+            throw new ArgumentException($"outputPath is '{outputPath}', which is a folder; give a file.", nameof(outputPath));
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(output)))
+        {
+            throw new DirectoryNotFoundException($"The folder of '{outputPath}' does not exist. Create it first.");
+        }
     }
 
     private static QuantizationReport Write(
-        PreparedModel prepared, string outputPath, QuantizationOptions options, Func<NodeProto, string?>? keep, IReadOnlyList<string> fallenBack)
+        PreparedModel prepared, string outputPath, QuantizationOptions options, Func<NodeProto, string?>? keep,
+        IReadOnlyList<string> fallenBack)
     {
         (QuantizationPlan plan, ModelProto quantized) = prepared.Quantize(keep);
         string weights = plan.IsEmpty ? WeightForm.NoWeights : WeightForm.Of(options).Description;
@@ -114,7 +147,8 @@ public static class OnnxQuantizer
     }
 
     private static QuantizationReport Save(
-        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<FloatNode> kept, IReadOnlyList<string> warnings,
+        PreparedModel prepared, ModelProto quantized, string outputPath, IReadOnlyList<FloatNode> kept,
+        IReadOnlyList<string> warnings,
         IReadOnlyList<string> fallenBack, string how, string weights)
     {
         quantized.MetadataProps.Add(new StringStringEntryProto { Key = Key, Value = how });
@@ -131,7 +165,8 @@ public static class OnnxQuantizer
             IntegerConvolutions = Sum(runtime, "QLinearConv", "ConvInteger", "com.microsoft.QLinearConv"),
             Products = products,
             IntegerProducts = Sum(
-                runtime, "QLinearMatMul", "MatMulInteger", "com.microsoft.QGemm", "com.microsoft.MatMulIntegerToFloat", "com.microsoft.DynamicQuantizeMatMul"),
+                runtime, "QLinearMatMul", "MatMulInteger", "com.microsoft.QGemm", "com.microsoft.MatMulIntegerToFloat",
+                "com.microsoft.DynamicQuantizeMatMul"),
             FloatOperators = RuntimeGraph.Count(prepared.Source),
             Operators = written,
             RuntimeOperators = runtime,
@@ -142,5 +177,6 @@ public static class OnnxQuantizer
         };
     }
 
-    private static int Sum(IReadOnlyDictionary<string, int> operators, params string[] names) => names.Sum(name => operators.GetValueOrDefault(name));
+    private static int Sum(IReadOnlyDictionary<string, int> operators, params string[] names)
+        => names.Sum(name => operators.GetValueOrDefault(name));
 }

@@ -6,20 +6,31 @@ namespace TorchSharp.Attention.Onnx;
 public static class OnnxSensitivity
 {
     /// <summary>
-    /// Quantizes each attention and each layer alone, and everything but it, and compares the outputs with the float model's; then all of it, with each treatment of sigmoids. Attentions are those that
-    /// the file's metadata names, as in files of this library.
+    /// Quantizes each attention and each layer alone, and everything but it, and compares the outputs with the
+    /// float model's; then all of it, with each treatment of sigmoids. Attentions are those that the file's
+    /// metadata names, as in files of this library.
     /// </summary>
     /// <param name="modelPath">The float model.</param>
     /// <param name="calibration">What typical inputs are.</param>
-    /// <param name="evaluation">Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory and run twice a row of the report, five times where a row has sigmoids.</param>
+    /// <param name="evaluation">
+    /// Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory
+    /// and run twice a row of the report, five times where a row has sigmoids.
+    /// </param>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <param name="groups">More groups, by name: a pattern for names of nodes, as in <see cref="QuantizationOptions.ExcludeNames"/>. For files without metadata. Null for none.</param>
+    /// <param name="groups">
+    /// More groups, by name: a pattern for names of nodes, as in <see cref="QuantizationOptions.ExcludeNames"/>. For
+    /// files without metadata. Null for none.
+    /// </param>
     /// <returns>The table.</returns>
     /// <exception cref="FileNotFoundException">There is no such model.</exception>
     /// <exception cref="InvalidDataException">The file is no ONNX model, or ONNX Runtime does not load it.</exception>
-    /// <exception cref="ArgumentException">As <see cref="OnnxQuantizer.Quantize(string, string, IEnumerable{OnnxBatch}, QuantizationOptions?)"/>, a group gets no node, or the float model's outputs are not finite.</exception>
+    /// <exception cref="ArgumentException">
+    /// As <see cref="OnnxQuantizer.Quantize(string, string, IEnumerable{OnnxBatch}, QuantizationOptions?)"/>, a group gets no
+    /// node, or the float model's outputs are not finite.
+    /// </exception>
     public static SensitivityReport Measure(
-        string modelPath, IEnumerable<OnnxBatch> calibration, IEnumerable<OnnxBatch> evaluation, QuantizationOptions? options = null,
+        string modelPath, IEnumerable<OnnxBatch> calibration, IEnumerable<OnnxBatch> evaluation,
+        QuantizationOptions? options = null,
         IReadOnlyDictionary<string, string>? groups = null)
     {
         ArgumentNullException.ThrowIfNull(calibration);
@@ -59,8 +70,12 @@ public static class OnnxSensitivity
     /// <returns>Error of the other file's outputs, agreement, and its accuracy.</returns>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">A file is no ONNX model, or ONNX Runtime does not load it.</exception>
-    /// <exception cref="ArgumentException">There is no batch, one does not fit, the first file's outputs are not finite, or the files' outputs differ in number or size.</exception>
-    public static QuantizationEffect Compare(string modelPath, string otherPath, IEnumerable<OnnxBatch> evaluation, int threads = 0)
+    /// <exception cref="ArgumentException">
+    /// There is no batch, one does not fit, the first file's outputs are not finite, or the files' outputs differ in number or
+    /// size.
+    /// </exception>
+    public static QuantizationEffect Compare(
+        string modelPath, string otherPath, IEnumerable<OnnxBatch> evaluation, int threads = 0)
     {
         ArgumentException.ThrowIfNullOrEmpty(modelPath);
         ArgumentException.ThrowIfNullOrEmpty(otherPath);
@@ -69,13 +84,20 @@ public static class OnnxSensitivity
         return new ModelEvaluation(OnnxModelFile.Load(modelPath), evaluation, threads).Measure(OnnxModelFile.Load(otherPath));
     }
 
-    /// <summary>The effect of one group in eight bits. ReLUs and clips belong to whatever stands before them: they become its range, as in the file that the quantizer writes.</summary>
-    internal static QuantizationEffect Only(PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
+    /// <summary>
+    /// The effect of one group in eight bits. ReLUs and clips belong to whatever stands before them: they become its range, as
+    /// in the file that the quantizer writes.
+    /// </summary>
+    internal static QuantizationEffect Only(
+        PreparedModel prepared, ModelEvaluation measured, SensitivityGroup group, SigmoidQuantization? sigmoid = null)
         => measured.Measure(prepared.Quantize(
-            node => group.Nodes.Contains(node.Name) || QuantizationRules.Bounds(node, prepared.Graph) is not null ? null : "outside", alone: true, sigmoid).Quantized);
+            node => group.Nodes.Contains(node.Name) || QuantizationRules.Bounds(node, prepared.Graph) is not null
+                ? null
+                : "outside", alone: true, sigmoid).Quantized);
 
     private static bool IsSigmoid(NodeProto node) => NodeGraph.Is(node, "Sigmoid");
 
     private static SigmoidEffects Sigmoids(Func<SigmoidQuantization, QuantizationEffect> measure)
-        => new(measure(SigmoidQuantization.FixedRange), measure(SigmoidQuantization.Calibrated), measure(SigmoidQuantization.None));
+        => new(
+            measure(SigmoidQuantization.FixedRange), measure(SigmoidQuantization.Calibrated), measure(SigmoidQuantization.None));
 }

@@ -3,8 +3,9 @@ using TorchSharp.Attention.Onnx.Schema;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Brings a file of operator sets 9 to 12 to set 13, the first with a scale for each channel. Between them settings became inputs (the bounds of a clip, the axes of a sum), softmax got another meaning, and Upsample became Resize;
-/// every other operator that float networks use means the same in both.
+/// Brings a file of operator sets 9 to 12 to set 13, the first with a scale for each channel. Between them settings became inputs
+/// (the bounds of a clip, the axes of a sum), softmax got another meaning, and Upsample became Resize; every other operator that
+/// float networks use means the same in both.
 /// </summary>
 internal sealed class OpsetUpgrade
 {
@@ -13,7 +14,10 @@ internal sealed class OpsetUpgrade
 
     private const long Target = 13;
 
-    /// <summary>Operators whose setting became the input of that place, with what older versions take where it is absent: "" for leaving the input out.</summary>
+    /// <summary>
+    /// Operators whose setting became the input of that place, with what older versions take where it is
+    /// absent: "" for leaving the input out.
+    /// </summary>
     private static readonly Dictionary<string, (string Attribute, int Input)[]> _whole = new()
     {
         ["ReduceSum"] = [("axes", 1)],
@@ -62,7 +66,12 @@ internal sealed class OpsetUpgrade
         List<NodeProto> nodes = [];
         foreach (NodeProto node in graph.Node)
         {
-            foreach (GraphProto inner in node.Attribute.SelectMany(attribute => attribute.G is null ? attribute.Graphs : [attribute.G, .. attribute.Graphs])) Change(inner);
+            foreach (GraphProto inner in node.Attribute.SelectMany(
+                attribute => attribute.G is null ? attribute.Graphs : [attribute.G, .. attribute.Graphs]))
+            {
+                Change(inner);
+            }
+
             if (node.Domain.Length == 0) Change(node, nodes);
             nodes.Add(node);
             if (node.Domain.Length == 0 && node.OpType is "Softmax" or "LogSoftmax" or "Hardmax") Flatten(node, nodes);
@@ -92,17 +101,27 @@ internal sealed class OpsetUpgrade
         {
             if (Take(node, name) is not { } attribute) continue;
             long[] values = attribute.Ints.Count > 0 ? [.. attribute.Ints] : [attribute.I];
-            Read(node, input, Constant(before, NodeGraph.Tensor<long>(Fresh(node, name), TensorProto.Types.DataType.Int64, values, [values.Length])));
+            Read(
+                node, input,
+                Constant(
+                    before,
+                    NodeGraph.Tensor<long>(Fresh(node, name), TensorProto.Types.DataType.Int64, values, [values.Length])));
         }
 
         foreach ((string name, int input) in _real.GetValueOrDefault(node.OpType) ?? [])
         {
-            if (Take(node, name) is { } attribute) Read(node, input, Constant(before, NodeGraph.Tensor<float>(Fresh(node, name), TensorProto.Types.DataType.Float, [attribute.F])));
+            if (Take(node, name) is { } attribute)
+            {
+                Read(
+                    node, input, Constant(
+                        before, NodeGraph.Tensor<float>(Fresh(node, name), TensorProto.Types.DataType.Float, [attribute.F])));
+            }
         }
     }
 
     /// <summary>
-    /// Older softmaxes flatten their input to a matrix at their axis (1 unless said) and run over its rows. Over the last axis that is the same as today; otherwise it is written so.
+    /// Older softmaxes flatten their input to a matrix at their axis (1 unless said) and run over its rows. Over the last axis
+    /// that is the same as today; otherwise it is written so.
     /// </summary>
     private void Flatten(NodeProto node, List<NodeProto> nodes)
     {
@@ -120,13 +139,18 @@ internal sealed class OpsetUpgrade
         nodes.Add(Node("Reshape", Fresh(node, "Reshape"), [result, shape], output));
     }
 
-    /// <summary>Until set 10 a resize takes scales alone and counts positions from the corner: position · 1 / scale, cut down to the nearest.</summary>
+    /// <summary>
+    /// Until set 10 a resize takes scales alone and counts positions from the corner: position · 1 / scale, cut down to the
+    /// nearest.
+    /// </summary>
     private void Resize(NodeProto node)
     {
         if (node.Input.Count < 2 || _names.Floats(node.Input[1]) is not { } scales || scales.Any(scale => scale < 1))
         {
             throw new ArgumentException(
-                $"'{_path}' uses operator set {_from}, and its node '{node.Name}' ({node.OpType}) has scales that are no constants or shrink the map; that has no exact form in operator set {Target}. Export the network with operator set 13 or later.", "inputPath");
+                $"'{_path}' uses operator set {_from}, and its node '{node.Name}' ({node.OpType}) has scales that are no " +
+                $"constants or shrink the map; that has no exact form in operator set {Target}. " +
+                "Export the network with operator set 13 or later.", "inputPath");
         }
 
         node.OpType = "Resize";
@@ -139,7 +163,10 @@ internal sealed class OpsetUpgrade
     /// <summary>A constant written as a node, so that it stands in the branch of an If that reads it.</summary>
     private static string Constant(List<NodeProto> before, TensorProto value)
     {
-        before.Add(Node("Constant", $"{value.Name}/Constant", [], value.Name, new AttributeProto { Name = "value", Type = AttributeProto.Types.AttributeType.Tensor, T = value }));
+        before.Add(
+            Node(
+                "Constant", $"{value.Name}/Constant", [], value.Name,
+                new AttributeProto { Name = "value", Type = AttributeProto.Types.AttributeType.Tensor, T = value }));
         return value.Name;
     }
 
@@ -159,7 +186,12 @@ internal sealed class OpsetUpgrade
     private string Fresh(NodeProto node, string what) => _names.Fresh($"{node.Output[0]}/{what}");
 
     private static AttributeProto Text(string name, string value)
-        => new() { Name = name, Type = AttributeProto.Types.AttributeType.String, S = Google.Protobuf.ByteString.CopyFromUtf8(value) };
+        => new()
+        {
+            Name = name,
+            Type = AttributeProto.Types.AttributeType.String,
+            S = Google.Protobuf.ByteString.CopyFromUtf8(value),
+        };
 
     private static NodeProto Node(string op, string name, string[] inputs, string output, params AttributeProto[] attributes)
     {

@@ -25,7 +25,8 @@ internal sealed class OutputErrors(string name)
         if (shape.Length < 2 || expected.Length == 0) return;
         foreach (int axis in new[] { 1, shape.Length - 1 }.Distinct())
         {
-            int channels = (int)shape[axis], inner = (int)shape.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
+            int channels = (int)shape[axis],
+                inner = (int)shape.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
             if (!_axes.TryGetValue(axis, out Sums[]? sums) || sums.Length < channels)
             {
                 Sums[] more = new Sums[channels];
@@ -51,7 +52,8 @@ internal sealed class OutputErrors(string name)
                 for (to = from; to < order.Length && sums[order[to]].Size * Alike >= largest; to++) group.Add(sums[order[to]]);
                 int[] channels = [.. order[from..to].Order()];
                 if (channels.Length == sums.Length) continue;
-                string which = string.Join(", ", channels.Take(8).Select(channel => channel.ToString(CultureInfo.InvariantCulture)));
+                string which = string.Join(
+                    ", ", channels.Take(8).Select(channel => channel.ToString(CultureInfo.InvariantCulture)));
                 yield return (group.Error, $"'{name}', entries {which}{(channels.Length > 8 ? ", …" : "")} of axis {axis}");
             }
         }
@@ -80,5 +82,6 @@ internal sealed class OutputErrors(string name)
     }
 
     /// <summary>The square root of noise over signal; infinite where something differs from nothing, or is no number.</summary>
-    public static double ErrorOf(double signal, double noise) => noise == 0 ? 0 : signal > 0 && double.IsFinite(noise) ? Math.Sqrt(noise / signal) : double.PositiveInfinity;
+    public static double ErrorOf(double signal, double noise)
+        => noise == 0 ? 0 : signal > 0 && double.IsFinite(noise) ? Math.Sqrt(noise / signal) : double.PositiveInfinity;
 }

@@ -3,20 +3,25 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>A float model that was read, checked, prepared and calibrated: from here any selection of nodes can be quantized.</summary>
+/// <summary>
+/// A float model that was read, checked, prepared and calibrated: from here any selection of nodes can be quantized.
+/// </summary>
 internal sealed class PreparedModel
 {
     /// <summary>Older files are brought to the set that has scales for each channel.</summary>
     private const long OldestOpset = OpsetUpgrade.Oldest;
 
     private static readonly string[] _quantizedOperators =
-        ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+        ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",
+            "QLinearMatMul"];
 
     private readonly QuantizationOptions _options;
     private readonly IReadOnlyDictionary<string, ObservedValue> _observed;
     private readonly Dictionary<string, string> _excluded;
 
-    private PreparedModel(string path, ModelProto source, ModelProto model, int folded, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
+    private PreparedModel(
+        string path, ModelProto source, ModelProto model, int folded, QuantizationOptions options,
+        IReadOnlyDictionary<string, ObservedValue> observed)
     {
         (Path, Source, Model, FoldedBatchNorms, _options, _observed) = (path, source, model, folded, options, observed);
         Graph = new NodeGraph(model);
@@ -64,7 +69,8 @@ internal sealed class PreparedModel
     {
         ArgumentNullException.ThrowIfNull(batches);
         CalibrationSample sample = new();
-        IReadOnlyDictionary<string, ObservedValue> observed = Calibration.Run(Model, sample.Watch(batches), _options.Method != CalibrationMethod.MinMax, _options.Threads);
+        IReadOnlyDictionary<string, ObservedValue> observed = Calibration.Run(
+            Model, sample.Watch(batches), _options.Method != CalibrationMethod.MinMax, _options.Threads);
         return new PreparedModel(Path, Source, Model, FoldedBatchNorms, _options, observed) { Sample = sample.Batches };
     }
 
@@ -75,7 +81,8 @@ internal sealed class PreparedModel
     /// <param name="keep">Why a node stays in float; null where it need not.</param>
     /// <param name="alone">See <see cref="QuantizationPlan"/>.</param>
     /// <param name="sigmoid">Another treatment of sigmoids than the options say.</param>
-    public (QuantizationPlan Plan, ModelProto Quantized) Quantize(Func<NodeProto, string?>? keep = null, bool alone = false, SigmoidQuantization? sigmoid = null)
+    public (QuantizationPlan Plan, ModelProto Quantized) Quantize(
+        Func<NodeProto, string?>? keep = null, bool alone = false, SigmoidQuantization? sigmoid = null)
     {
         QuantizationOptions options = _options with { Sigmoid = sigmoid ?? _options.Sigmoid };
         QuantizationPlan plan = new(Graph, _observed, options, node => ExcludedBy(node) ?? keep?.Invoke(node), alone);
@@ -83,29 +90,42 @@ internal sealed class PreparedModel
         return (plan, plan.IsEmpty ? Source.Clone() : QdqWriter.Write(Model, plan, options, _observed));
     }
 
-    /// <summary>Whether a node lies in a module: its name is the module's path, or goes on with a dot or a slash. The path of the model itself is empty.</summary>
+    /// <summary>
+    /// Whether a node lies in a module: its name is the module's path, or goes on with a dot or a slash.
+    /// The path of the model itself is empty.
+    /// </summary>
     public static bool IsInside(string node, string path)
-        => path.Length == 0 || node.StartsWith(path, StringComparison.Ordinal) && (node.Length == path.Length || node[path.Length] is '.' or '/');
+        => path.Length == 0 || node.StartsWith(path, StringComparison.Ordinal)
+            && (node.Length == path.Length || node[path.Length] is '.' or '/');
 
     private static void Check(ModelProto model, string path)
     {
         long? opset = model.OpsetImport.FirstOrDefault(set => set.Domain is "" or "ai.onnx")?.Version;
         if (opset is null or < OldestOpset)
         {
-            throw new ArgumentException($"'{path}' uses operator set {opset?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}; quantizing needs {OldestOpset} or later. Export it again, or convert it with ONNX's version converter.", nameof(path));
+            throw new ArgumentException(
+                $"'{path}' uses operator set {opset?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "none"}; " +
+                $"quantizing needs {OldestOpset} or later. Export it again, or convert it with ONNX's version converter.",
+                nameof(path));
         }
 
         if (model.Graph.Node.FirstOrDefault(node => _quantizedOperators.Contains(node.OpType)) is { } already)
         {
-            throw new ArgumentException($"'{path}' is quantized already: it has the node '{already.Name}' ({already.OpType}). Give the float model.", nameof(path));
+            throw new ArgumentException(
+                $"'{path}' is quantized already: it has the node '{already.Name}' ({already.OpType}). Give the float model.",
+                nameof(path));
         }
     }
 
     private static string[] AttentionsOf(ModelProto model)
-        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.AttentionsKey) is { } entry ? JsonSerializer.Deserialize<string[]>(entry.Value) ?? [] : [];
+        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.AttentionsKey) is { } entry
+            ? JsonSerializer.Deserialize<string[]>(entry.Value) ?? []
+            : [];
 
     private static Dictionary<string, string> KindsOf(ModelProto model)
-        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.KindsKey) is { } entry ? JsonSerializer.Deserialize<Dictionary<string, string>>(entry.Value) ?? [] : [];
+        => model.MetadataProps.FirstOrDefault(entry => entry.Key == OnnxMetadata.KindsKey) is { } entry
+            ? JsonSerializer.Deserialize<Dictionary<string, string>>(entry.Value) ?? []
+            : [];
 
     private Dictionary<string, string> Excluded()
     {
@@ -117,13 +137,19 @@ internal sealed class PreparedModel
             if (matches.Length == 0)
             {
                 throw new ArgumentException(
-                    $"ExcludeNames has '{pattern}', which no node matches. There are, for example: {string.Join(", ", Model.Graph.Node.Select(node => node.Name).Take(10))}.", nameof(QuantizationOptions.ExcludeNames));
+                    $"ExcludeNames has '{pattern}', which no node matches. There are, for example: " +
+                    $"{string.Join(", ", Model.Graph.Node.Select(node => node.Name).Take(10))}.",
+                    nameof(QuantizationOptions.ExcludeNames));
             }
 
             foreach (string match in matches) excluded.TryAdd(match, $"excluded by '{pattern}'");
         }
 
-        foreach (NodeProto node in Model.Graph.Node.Where(node => _options.ExcludeOperators.Contains(node.OpType))) excluded.TryAdd(node.Name, $"excluded by operator");
+        foreach (NodeProto node in Model.Graph.Node.Where(node => _options.ExcludeOperators.Contains(node.OpType)))
+        {
+            excluded.TryAdd(node.Name, $"excluded by operator");
+        }
+
         Dictionary<string, string> kinds = KindsOf(Model);
         foreach (string kind in _options.ExcludeAttentionKinds)
         {
@@ -131,11 +157,17 @@ internal sealed class PreparedModel
             if (paths.Length == 0)
             {
                 throw new ArgumentException(
-                    $"ExcludeAttentionKinds has '{kind}'; the metadata of '{Path}' " + (kinds.Count == 0 ? "names no kinds. Exclude nodes by name instead." : $"names {string.Join(", ", kinds.Values.Distinct())}."),
+                    $"ExcludeAttentionKinds has '{kind}'; the metadata of '{Path}' " +
+                    (kinds.Count == 0
+                        ? "names no kinds. Exclude nodes by name instead."
+                        : $"names {string.Join(", ", kinds.Values.Distinct())}."),
                     nameof(QuantizationOptions.ExcludeAttentionKinds));
             }
 
-            foreach (NodeProto node in Model.Graph.Node.Where(node => paths.Any(path => IsInside(node.Name, path)))) excluded.TryAdd(node.Name, $"part of '{kind}'");
+            foreach (NodeProto node in Model.Graph.Node.Where(node => paths.Any(path => IsInside(node.Name, path))))
+            {
+                excluded.TryAdd(node.Name, $"part of '{kind}'");
+            }
         }
 
         if (_options.ExcludeAttentions)
@@ -143,10 +175,14 @@ internal sealed class PreparedModel
             if (Attentions.Count == 0)
             {
                 throw new ArgumentException(
-                    $"ExcludeAttentions is set, but the metadata of '{Path}' names no attention. Exclude nodes by name instead.", nameof(QuantizationOptions.ExcludeAttentions));
+                    $"ExcludeAttentions is set, but the metadata of '{Path}' names no attention. Exclude nodes by name instead.",
+                    nameof(QuantizationOptions.ExcludeAttentions));
             }
 
-            foreach (NodeProto node in Model.Graph.Node.Where(node => Attentions.Any(path => IsInside(node.Name, path)))) excluded.TryAdd(node.Name, "part of an attention");
+            foreach (NodeProto node in Model.Graph.Node.Where(node => Attentions.Any(path => IsInside(node.Name, path))))
+            {
+                excluded.TryAdd(node.Name, "part of an attention");
+            }
         }
 
         return excluded;

@@ -4,8 +4,9 @@ using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Writes a plan in quantize–dequantize form: every value that exists as integers goes through QuantizeLinear and DequantizeLinear, weights are constants of eight bits behind a
-/// DequantizeLinear, biases int32. In this form the file says exactly what is computed, in standard operators; runtimes put integer kernels in place of what stands between.
+/// Writes a plan in quantize–dequantize form: every value that exists as integers goes through QuantizeLinear and
+/// DequantizeLinear, weights are constants of eight bits behind a DequantizeLinear, biases int32. In this form the file says
+/// exactly what is computed, in standard operators; runtimes put integer kernels in place of what stands between.
 /// </summary>
 internal sealed class QdqWriter
 {
@@ -21,14 +22,17 @@ internal sealed class QdqWriter
     private readonly Dictionary<string, (string Scale, string Zero)> _parameterNames = [];
     private readonly Dictionary<string, string> _dequantized = [];
 
-    private QdqWriter(NodeGraph graph, QuantizationPlan plan, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
+    private QdqWriter(
+        NodeGraph graph, QuantizationPlan plan, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
     {
         (_graph, _plan, _options, _form, _observed) = (graph, plan, options, WeightForm.Of(options), observed);
         _islands = new FloatIslands(graph, plan, observed);
     }
 
     /// <summary>A new model; the prepared one stays as it is.</summary>
-    public static ModelProto Write(ModelProto prepared, QuantizationPlan plan, QuantizationOptions options, IReadOnlyDictionary<string, ObservedValue> observed)
+    public static ModelProto Write(
+        ModelProto prepared, QuantizationPlan plan, QuantizationOptions options,
+        IReadOnlyDictionary<string, ObservedValue> observed)
     {
         QdqWriter writer = new(new NodeGraph(prepared), plan, options, observed);
         writer.WriteNodes();
@@ -63,7 +67,10 @@ internal sealed class QdqWriter
             for (int i = 0; i < outputs.Length; i++)
             {
                 // An integer value that is the model's output keeps its name at the end of its way.
-                if (_plan.IsInteger(outputs[i]) && _graph.Outputs.Contains(outputs[i])) written.Output[i] = _graph.Fresh($"{outputs[i]}_float");
+                if (_plan.IsInteger(outputs[i]) && _graph.Outputs.Contains(outputs[i]))
+                {
+                    written.Output[i] = _graph.Fresh($"{outputs[i]}_float");
+                }
             }
 
             _nodes.Add(written);
@@ -74,12 +81,16 @@ internal sealed class QdqWriter
         }
     }
 
-    /// <summary>Nodes read the integers' meaning where they must: integer nodes what they compute with, others where the value came as integers.</summary>
+    /// <summary>
+    /// Nodes read the integers' meaning where they must: integer nodes what they compute with,
+    /// others where the value came as integers.
+    /// </summary>
     private string Read(string input, bool integer)
         => _dequantized.TryGetValue(input, out string? dequantized) && (integer || _plan.IsInteger(input)) ? dequantized : input;
 
     /// <summary>
-    /// A copy of a value, made by the maximum of it alone: an operator that no runtime has an integer form of or removes, as it would remove Identity. What reads it is in float to the end.
+    /// A copy of a value, made by the maximum of it alone: an operator that no runtime has an integer form of or removes, as it
+    /// would remove Identity. What reads it is in float to the end.
     /// </summary>
     private string BehindBarrier(string value, string read)
     {
@@ -92,7 +103,8 @@ internal sealed class QdqWriter
     private void QuantizeValue(string value, string source)
     {
         // What only moves numbers takes the parameters along by name, so that a runtime sees that they are the same.
-        string owner = _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.PassThrough && _plan.IsInteger(value)
+        string owner =
+            _graph.Producer(value) is { } producer && _plan.RuleOf(producer) == NodeRule.PassThrough && _plan.IsInteger(value)
             ? producer.Input[0]
             : value;
         if (!_parameterNames.TryGetValue(owner, out (string Scale, string Zero) names))
@@ -134,15 +146,24 @@ internal sealed class QdqWriter
     /// <summary>A mean over positions in the form that runtimes have an integer kernel for.</summary>
     private NodeProto GlobalAverage(NodeProto node)
     {
-        NodeProto pool = new() { OpType = "GlobalAveragePool", Name = node.Name, Input = { node.Input[0] }, Output = { node.Output[0] } };
-        if (NodeGraph.Int(node, "keepdims", 1) == 1) return pool; // Also where a second node, whose place it takes, averages the rows' means.
+        NodeProto pool =
+            new() { OpType = "GlobalAveragePool", Name = node.Name, Input = { node.Input[0] }, Output = { node.Output[0] } };
+        // Also where a second node, whose place it takes, averages the rows' means.
+        if (NodeGraph.Int(node, "keepdims", 1) == 1) return pool;
 
         // The rest of this node is a Flatten, and the pool's own way comes in front of it.
         pool.Output[0] = _graph.Fresh($"{node.Output[0]}_pooled");
         pool.Input[0] = Read(pool.Input[0], integer: true);
         _nodes.Add(pool);
-        string dequantized = AddPair(pool.Output[0], pool.Output[0], AddParameters(pool.Output[0], _plan.ParametersOf(_plan.OutputOf(node))));
-        return new NodeProto { OpType = "Flatten", Name = _graph.Fresh($"{node.Name}/Flatten"), Input = { dequantized }, Output = { node.Output[0] } };
+        string dequantized = AddPair(
+            pool.Output[0], pool.Output[0], AddParameters(pool.Output[0], _plan.ParametersOf(_plan.OutputOf(node))));
+        return new NodeProto
+        {
+            OpType = "Flatten",
+            Name = _graph.Fresh($"{node.Name}/Flatten"),
+            Input = { dequantized },
+            Output = { node.Output[0] },
+        };
     }
 
     private NodeProto ChannelMean(NodeProto node)
@@ -177,20 +198,26 @@ internal sealed class QdqWriter
         QuantizedWeights quantized = QuantizedWeights.Of(weights, dims, axis, bias, inputScale, _options.PerChannel, _form);
         string name = node.Input[1];
         // A weight that two layers share may have two forms, since a bias can stretch its scale.
-        string values = _graph.Fresh($"{name}_quantized"), scale = _graph.Fresh($"{name}_scale"), zero = _graph.Fresh($"{name}_zero_point"), back = _graph.Fresh($"{name}_dequantized");
+        string values = _graph.Fresh($"{name}_quantized"), scale = _graph.Fresh($"{name}_scale"), zero = _graph.Fresh(
+            $"{name}_zero_point"), back = _graph.Fresh($"{name}_dequantized");
         _constants.Add(_form.Tensor(values, quantized.Levels, dims));
         _constants.Add(NodeGraph.Tensor<float>(scale, ElementType.Float, quantized.Scales, quantized.ScaleDims));
         _constants.Add(_form.ZeroPoints(zero, quantized.Scales.Length, quantized.ScaleDims));
-        AddNode("DequantizeLinear", [values, scale, zero], back, quantized.ScaleDims.Length > 0 ? NodeGraph.Int("axis", axis) : null);
+        AddNode(
+            "DequantizeLinear", [values, scale, zero], back, quantized.ScaleDims.Length > 0 ? NodeGraph.Int("axis", axis) : null);
         written.Input[1] = back;
         if (quantized.Bias is null) return written;
 
         string biasName = written.Input[2];
-        string biasValues = _graph.Fresh($"{biasName}_quantized"), biasScale = _graph.Fresh($"{biasName}_scale"), biasZero = _graph.Fresh($"{biasName}_zero_point"), biasBack = _graph.Fresh($"{biasName}_dequantized");
+        string biasValues = _graph.Fresh($"{biasName}_quantized"), biasScale = _graph.Fresh($"{biasName}_scale"),
+            biasZero = _graph.Fresh($"{biasName}_zero_point"), biasBack = _graph.Fresh($"{biasName}_dequantized");
         _constants.Add(NodeGraph.Tensor<int>(biasValues, ElementType.Int32, quantized.Bias, [quantized.Bias.Length]));
         _constants.Add(NodeGraph.Tensor<float>(biasScale, ElementType.Float, quantized.BiasScales, quantized.ScaleDims));
-        _constants.Add(NodeGraph.Tensor<int>(biasZero, ElementType.Int32, new int[quantized.BiasScales.Length], quantized.ScaleDims));
-        AddNode("DequantizeLinear", [biasValues, biasScale, biasZero], biasBack, quantized.ScaleDims.Length > 0 ? NodeGraph.Int("axis", 0) : null);
+        _constants.Add(
+            NodeGraph.Tensor<int>(biasZero, ElementType.Int32, new int[quantized.BiasScales.Length], quantized.ScaleDims));
+        AddNode(
+            "DequantizeLinear", [biasValues, biasScale, biasZero], biasBack,
+            quantized.ScaleDims.Length > 0 ? NodeGraph.Int("axis", 0) : null);
         written.Input[2] = biasBack;
         return written;
     }

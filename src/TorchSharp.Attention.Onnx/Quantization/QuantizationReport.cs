@@ -3,16 +3,6 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>A node that stays in float.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Operator">Its operator.</param>
-/// <param name="Reason">Why.</param>
-public sealed record FloatNode(string Name, string Operator, string Reason)
-{
-    /// <summary>Name, operator, reason.</summary>
-    public override string ToString() => $"{Name} ({Operator}): {Reason}";
-}
-
 /// <summary>What a quantization wrote, and what ONNX Runtime makes of it on this machine.</summary>
 public sealed record QuantizationReport
 {
@@ -50,14 +40,16 @@ public sealed record QuantizationReport
     public required IReadOnlyDictionary<string, int> RuntimeOperators { get; init; }
 
     /// <summary>
-    /// Which eight bits the weights have, and on which processors the file is right: "uint8 weights, right on every processor", or "int8 weights of reduced range, right on every processor" with
-    /// <see cref="QuantizationOptions.ReduceRange"/>. The file's metadata holds the same words.
+    /// Which eight bits the weights have, and on which processors the file is right: "uint8 weights, right on every processor",
+    /// or "int8 weights of reduced range, right on every processor" with <see cref="QuantizationOptions.ReduceRange"/>. The
+    /// file's metadata holds the same words.
     /// </summary>
     public string Weights { get; init; } = "";
 
     /// <summary>
-    /// How far the file's outputs are from the float model's on the first batches of calibration (64 MiB of inputs, one batch at least), measured on this machine. The ranges were made for these
-    /// batches, so that others may have a larger error. Null for dynamic quantization, which has no calibration, and where the float model's outputs are not finite.
+    /// How far the file's outputs are from the float model's on the first batches of calibration (64 MiB of inputs, one batch at
+    /// least), measured on this machine. The ranges were made for these batches, so that others may have a larger error. Null for
+    /// dynamic quantization, which has no calibration, and where the float model's outputs are not finite.
     /// </summary>
     public QuantizationEffect? OnCalibration { get; init; }
 
@@ -67,7 +59,10 @@ public sealed record QuantizationReport
     /// <summary>What the fallback kept in float to stay within the budget; empty without a budget.</summary>
     public IReadOnlyList<string> FallbackParts { get; init; } = [];
 
-    /// <summary>Where quantities of very different size meet in one value, so that one scale would leave little of the small ones: names and numbers. Empty where nothing is to be said.</summary>
+    /// <summary>
+    /// Where quantities of very different size meet in one value, so that one scale would leave little of the small ones: names
+    /// and numbers. Empty where nothing is to be said.
+    /// </summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
     /// <summary>How much smaller the file is than the float one.</summary>
@@ -78,35 +73,50 @@ public sealed record QuantizationReport
     {
         StringBuilder text = new();
         Line($"{Path}: {Bytes / 1024.0:N0} KiB instead of {FloatBytes / 1024.0:N0} ({Compression:0.00} times smaller)");
-        Line($"  integer in ONNX Runtime: {IntegerConvolutions} of {Convolutions} convolutions, {IntegerProducts} of {Products} linear layers and products");
+        Line(
+            $"  integer in ONNX Runtime: {IntegerConvolutions} of {Convolutions} convolutions, {IntegerProducts} of {Products} ",
+            $"linear layers and products");
         if (Weights.Length > 0) Line($"  {Weights}");
-        if (OnCalibration is { } effect) Line($"  error on the calibration data: {effect.Sqnr:0.0} dB, {effect.RelativeError * 100:0.000} %");
+        if (OnCalibration is { } effect)
+        {
+            Line($"  error on the calibration data: {effect.Sqnr:0.0} dB, {effect.RelativeError * 100:0.000} %");
+        }
+
         if (FoldedBatchNorms > 0) Line($"  batch norms folded: {FoldedBatchNorms}");
         Line($"  runs as: {Counts(RuntimeOperators)}");
         foreach (IGrouping<string, FloatNode> group in FloatNodes.GroupBy(node => node.Reason))
         {
-            Line($"  in float, {group.Key}: {string.Join(", ", group.GroupBy(node => node.Operator).Select(own => $"{own.Count()} {own.Key}"))}");
+            Line(
+                $"  in float, {group.Key}: ",
+                $"{string.Join(", ", group.GroupBy(node => node.Operator).Select(own => $"{own.Count()} {own.Key}"))}");
         }
 
         foreach (string warning in Warnings) Line($"  {warning}");
         if (FallbackParts.Count > 0) Line($"  in float for the budget: {string.Join(", ", FallbackParts)}");
         return text.ToString();
 
-        void Line(FormattableString line) => text.AppendLine(line.ToString(CultureInfo.InvariantCulture));
+        void Line(params FormattableString[] parts)
+            => text.AppendJoin("", parts.Select(part => part.ToString(CultureInfo.InvariantCulture))).AppendLine();
     }
 
     /// <summary>The operators before, in the file, and as they run: a table in Markdown.</summary>
     public string ToMarkdown()
     {
         StringBuilder text = new("| operator | float | file | runtime |\n|---|---|---|---|\n");
-        foreach (string name in FloatOperators.Keys.Concat(Operators.Keys).Concat(RuntimeOperators.Keys).Distinct().Order(StringComparer.Ordinal))
+        foreach (string name in FloatOperators.Keys.Concat(Operators.Keys).Concat(RuntimeOperators.Keys).Distinct().Order(
+            StringComparer.Ordinal))
         {
-            text.Append(CultureInfo.InvariantCulture, $"| {name} | {FloatOperators.GetValueOrDefault(name)} | {Operators.GetValueOrDefault(name)} | {RuntimeOperators.GetValueOrDefault(name)} |\n");
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"| {name} | {FloatOperators.GetValueOrDefault(name)} | {Operators.GetValueOrDefault(name)} | " +
+                $"{RuntimeOperators.GetValueOrDefault(name)} |\n");
         }
 
         return text.ToString();
     }
 
     private static string Counts(IReadOnlyDictionary<string, int> operators)
-        => string.Join(", ", operators.OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => $"{entry.Value} {entry.Key.Split('.')[^1]}"));
+        => string.Join(
+            ", ", operators.OrderByDescending(entry => entry.Value).ThenBy(entry => entry.Key, StringComparer.Ordinal).Select(
+                entry => $"{entry.Value} {entry.Key.Split('.')[^1]}"));
 }

@@ -34,7 +34,8 @@ internal enum NodeRule
 internal static class QuantizationRules
 {
     /// <summary>The rule, or why there is none.</summary>
-    public static (NodeRule Rule, string Reason) Of(NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
+    public static (NodeRule Rule, string Reason) Of(
+        NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
     {
         if (node.Domain.Length > 0) return (NodeRule.None, $"operator of '{node.Domain}'");
         return node.OpType switch
@@ -47,14 +48,18 @@ internal static class QuantizationRules
             "AveragePool" when Rank(node, observed) == 4 && IsIntegerPool(node) => (NodeRule.Average, ""),
             "ReduceMean" => Mean(node, graph, observed),
             "MaxPool" when node.Output.Count == 1 => (NodeRule.PassThrough, ""),
-            "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Slice" or "Gather" or "Expand" or "Identity" or "ReduceMax" or "DepthToSpace" or "SpaceToDepth" or "Split" => (NodeRule.PassThrough, ""),
+            "Reshape" or "Flatten" or "Squeeze" or "Unsqueeze" or "Transpose" or "Slice" or "Gather" or "Expand" or "Identity"
+                or "ReduceMax" or "DepthToSpace" or "SpaceToDepth" or "Split" => (NodeRule.PassThrough, ""),
             "Resize" when NodeGraph.Text(node, "mode", "nearest") == "nearest" => (NodeRule.PassThrough, ""),
             "Concat" when node.Input.All(observed.ContainsKey) => (NodeRule.Concat, ""),
             _ => (NodeRule.None, "no integer form"),
         };
     }
 
-    /// <summary>Whether an integer node reads its input of that place as integers. The other places hold constants, shapes, the factors of a resize.</summary>
+    /// <summary>
+    /// Whether an integer node reads its input of that place as integers. The other places hold
+    /// constants, shapes, the factors of a resize.
+    /// </summary>
     public static bool IsInteger(NodeRule rule, int input) => input == 0 || rule is NodeRule.Binary or NodeRule.Concat;
 
     /// <summary>Axes of a reduction, counted from the front; null where they are not constant.</summary>
@@ -88,33 +93,44 @@ internal static class QuantizationRules
         if (WhyNoProduct(node, graph) is { } reason) return (NodeRule.None, reason);
         TensorProto weight = graph.Constant(node.Input[1])!;
         if (node.OpType == "MatMul" || node.Input.Count < 3 || node.Input[2].Length == 0) return (NodeRule.WeightedLayer, "");
-        return graph.BiasOf(node, weight.Dims[OutputAxis(node)]) is null ? (NodeRule.None, "its bias is no constant of one number an output") : (NodeRule.WeightedLayer, "");
+        return graph.BiasOf(node, weight.Dims[OutputAxis(node)]) is null
+            ? (NodeRule.None, "its bias is no constant of one number an output")
+            : (NodeRule.WeightedLayer, "");
     }
 
     /// <summary>The axis of the weight that counts the outputs.</summary>
-    public static int OutputAxis(NodeProto node) => node.OpType == "Conv" || (node.OpType == "Gemm" && NodeGraph.Int(node, "transB", 0) == 1) ? 0 : 1;
+    public static int OutputAxis(NodeProto node)
+        => node.OpType == "Conv" || (node.OpType == "Gemm" && NodeGraph.Int(node, "transB", 0) == 1) ? 0 : 1;
 
     /// <summary>Why a convolution, Gemm or MatMul has no weights that could be quantized; null where it has.</summary>
     public static string? WhyNoProduct(NodeProto node, NodeGraph graph)
         => graph.Floats(node.Input[1]) is null ? "its weight is no float32 constant"
             : node.OpType == "MatMul" && graph.Constant(node.Input[1])!.Dims.Count != 2 ? "its weight is no matrix"
             : node.OpType == "Gemm" && NodeGraph.Int(node, "transA", 0) != 0 ? "its input is transposed"
-            : node.OpType == "Gemm" && NodeGraph.Float(node, "beta", 1) != 1 && node.Input.Count > 2 && node.Input[2].Length > 0 && graph.Floats(node.Input[2]) is null ? "its bias is no constant"
+            : node.OpType == "Gemm" && NodeGraph.Float(node, "beta", 1) != 1 && node.Input.Count > 2 && node.Input[2].Length > 0
+                && graph.Floats(node.Input[2]) is null ? "its bias is no constant"
             : null;
 
     /// <summary>
-    /// Whether the runtime's integer pool divides as the file says. It divides a last window that reaches over the end by its whole size, unless the pads do not count; preparing the model has seen
-    /// to that.
+    /// Whether the runtime's integer pool divides as the file says. It divides a last window that reaches over the end by its
+    /// whole size, unless the pads do not count; preparing the model has seen to that.
     /// </summary>
     private static bool IsIntegerPool(NodeProto node)
-        => NodeGraph.Attribute(node, "dilations")?.Ints.Any(step => step != 1) != true && (NodeGraph.Int(node, "ceil_mode", 0) == 0 || NodeGraph.Int(node, "count_include_pad", 0) == 0);
+        => NodeGraph.Attribute(node, "dilations")?.Ints.Any(step => step != 1) != true
+            && (NodeGraph.Int(node, "ceil_mode", 0) == 0 || NodeGraph.Int(node, "count_include_pad", 0) == 0);
 
-    /// <summary>The second node of a mean over a row that is followed by the mean of the rows' means; null where the node is not the first.</summary>
+    /// <summary>
+    /// The second node of a mean over a row that is followed by the mean of the rows' means; null where the node is not the
+    /// first.
+    /// </summary>
     public static NodeProto? SecondStage(NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
-        => NodeGraph.Is(node, "ReduceMean") && Rank(node, observed) == 4 && Axes(node, graph, 4) is [3] && NodeGraph.Int(node, "keepdims", 1) == 1
-            && graph.OnlyConsumer(node.Output[0]) is { } next && NodeGraph.Is(next, "ReduceMean") && Axes(next, graph, 4) is [2] && NodeGraph.Int(next, "keepdims", 1) == 1 ? next : null;
+        => NodeGraph.Is(node, "ReduceMean") && Rank(node, observed) == 4 && Axes(node, graph, 4) is [3]
+            && NodeGraph.Int(node, "keepdims", 1) == 1
+            && graph.OnlyConsumer(node.Output[0]) is { } next && NodeGraph.Is(next, "ReduceMean") && Axes(next, graph, 4) is [2]
+            && NodeGraph.Int(next, "keepdims", 1) == 1 ? next : null;
 
-    private static (NodeRule Rule, string Reason) Mean(NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
+    private static (NodeRule Rule, string Reason) Mean(
+        NodeProto node, NodeGraph graph, IReadOnlyDictionary<string, ObservedValue> observed)
         => Rank(node, observed) != 4 ? (NodeRule.None, "a mean that is not over a map") : Axes(node, graph, 4) switch
         {
             [2, 3] => (NodeRule.Average, ""),

@@ -1,6 +1,9 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>A layer's weights in levels around zero, and its bias as int32 in steps of input scale · weight scale, so that a kernel adds it to its sums as it is.</summary>
+/// <summary>
+/// A layer's weights in levels around zero, and its bias as int32 in steps of input scale · weight scale, so that a
+/// kernel adds it to its sums as it is.
+/// </summary>
 internal sealed record QuantizedWeights
 {
     /// <summary>Half of what 32 bits hold, so that the sum of products has the other half.</summary>
@@ -29,13 +32,18 @@ internal sealed record QuantizedWeights
     /// <param name="inputScale">Scale of the layer's input.</param>
     /// <param name="perChannel">Whether each output has a scale of its own.</param>
     /// <param name="form">In which eight bits they are stored.</param>
-    public static QuantizedWeights Of(float[] weights, IReadOnlyList<long> dims, int axis, float[]? bias, float inputScale, bool perChannel, WeightForm form)
+    public static QuantizedWeights Of(
+        float[] weights, IReadOnlyList<long> dims, int axis, float[]? bias, float inputScale, bool perChannel, WeightForm form)
     {
         int outputs = (int)dims[axis];
         int inner = (int)dims.Skip(axis + 1).Aggregate(1L, (product, length) => product * length);
-        IEnumerable<WeightReach> reaches = Enumerable.Range(0, outputs).Select(output => WeightReach.Of(OfOutput(weights, outputs, inner, output)));
-        float[] scales = [.. (perChannel ? reaches : [reaches.Aggregate((all, own) => all.With(own))]).Select(reach => (float)form.Scale(reach))];
-        // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones. Without weights the bias alone sets them.
+        IEnumerable<WeightReach> reaches = Enumerable.Range(
+            0, outputs).Select(output => WeightReach.Of(OfOutput(weights, outputs, inner, output)));
+        float[] scales = [
+            .. (perChannel ? reaches : [reaches.Aggregate((all, own) => all.With(own))]).Select(
+                reach => (float)form.Scale(reach))];
+        // A channel of tiny weights makes tiny steps, in which its bias would not fit: its weights then take coarser ones.
+        // Without weights the bias alone sets them.
         for (int i = 0; i < (bias?.Length ?? 0); i++)
         {
             int own = perChannel ? i : 0;
@@ -49,14 +57,20 @@ internal sealed record QuantizedWeights
         }
 
         int[] levels = new int[weights.Length];
-        for (int i = 0; i < levels.Length; i++) levels[i] = WeightForm.Level(weights[i], scales[perChannel ? i / inner % outputs : 0]);
+        for (int i = 0; i < levels.Length; i++)
+        {
+            levels[i] = WeightForm.Level(weights[i], scales[perChannel ? i / inner % outputs : 0]);
+        }
+
         float[] biasScales = bias is null ? [] : [.. scales.Select(scale => scale * inputScale)];
         return new QuantizedWeights
         {
             Levels = levels,
             Scales = scales,
             ScaleDims = perChannel ? [outputs] : [],
-            Bias = bias?.Select((value, i) => (int)Math.Clamp(Math.Round((double)value / biasScales[perChannel ? i : 0]), -LargestBias, LargestBias)).ToArray(),
+            Bias = bias?.Select(
+                (value, i) => (int)Math.Clamp(
+                    Math.Round((double)value / biasScales[perChannel ? i : 0]), -LargestBias, LargestBias)).ToArray(),
             BiasScales = biasScales,
         };
     }

@@ -3,7 +3,9 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>What ONNX Runtime makes of a model: the graph that it runs after fusing, read back from the file that it writes.</summary>
+/// <summary>
+/// What ONNX Runtime makes of a model: the graph that it runs after fusing, read back from the file that it writes.
+/// </summary>
 internal static class RuntimeGraph
 {
     /// <summary>Counts the operators of the graph that a session with default settings runs on this machine.</summary>
@@ -28,6 +30,7 @@ internal static class RuntimeGraph
 
     /// <summary>How often each operator occurs; those outside ONNX's own set with their domain.</summary>
     public static IReadOnlyDictionary<string, int> Count(ModelProto model) => new SortedDictionary<string, int>(
-        model.Graph.Node.GroupBy(node => node.Domain.Length == 0 ? node.OpType : $"{node.Domain}.{node.OpType}").ToDictionary(group => group.Key, group => group.Count()),
+        model.Graph.Node.GroupBy(node => node.Domain.Length == 0 ? node.OpType : $"{node.Domain}.{node.OpType}").ToDictionary(
+            group => group.Key, group => group.Count()),
         StringComparer.Ordinal);
 }

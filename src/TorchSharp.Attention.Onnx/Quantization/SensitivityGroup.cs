@@ -8,18 +8,26 @@ namespace TorchSharp.Attention.Onnx;
 /// <param name="Nodes">Names of the nodes.</param>
 internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<string> Nodes)
 {
-    /// <summary>The caller's groups, then the attentions of the file's metadata, then each convolution, linear layer and concatenation outside of them. A node belongs to the first that has it.</summary>
-    /// <exception cref="ArgumentException">A group's pattern matches no node that can be quantized, or only nodes of earlier groups.</exception>
-    public static IReadOnlyList<SensitivityGroup> Of(PreparedModel prepared, QuantizationPlan plan, IReadOnlyDictionary<string, string>? groups)
+    /// <summary>
+    /// The caller's groups, then the attentions of the file's metadata, then each convolution, linear layer and concatenation
+    /// outside of them. A node belongs to the first that has it.
+    /// </summary>
+    /// <exception cref="ArgumentException">
+    /// A group's pattern matches no node that can be quantized, or only nodes of earlier groups.
+    /// </exception>
+    public static IReadOnlyList<SensitivityGroup> Of(
+        PreparedModel prepared, QuantizationPlan plan, IReadOnlyDictionary<string, string>? groups)
     {
         // In the order of the graph, so that the table reads as the network runs.
         NodeProto[] nodes = [.. prepared.Model.Graph.Node.Where(node => plan.RuleOf(node) != NodeRule.None)];
         Dictionary<string, (string Kind, HashSet<string> Nodes)> found = [];
-        (string Name, NodePattern Pattern)[] own = [.. (groups ?? new Dictionary<string, string>()).Select(entry => (entry.Key, new NodePattern(entry.Value)))];
+        (string Name, NodePattern Pattern)[] own = [
+            .. (groups ?? new Dictionary<string, string>()).Select(entry => (entry.Key, new NodePattern(entry.Value)))];
         foreach (NodeProto node in nodes)
         {
             if (own.FirstOrDefault(group => group.Pattern.IsMatch(node.Name)).Name is { } named) Add(named, "group", node);
-            else if (prepared.Attentions.Where(path => PreparedModel.IsInside(node.Name, path)).MinBy(path => path.Length) is { } attention) Add(attention, "attention", node);
+            else if (prepared.Attentions.Where(path => PreparedModel.IsInside(node.Name, path)).MinBy(
+                path => path.Length) is { } attention) Add(attention, "attention", node);
             else if (plan.RuleOf(node) == NodeRule.WeightedLayer) Add(Path(node.Name), "layer", node);
             else if (plan.RuleOf(node) == NodeRule.Concat) Add(node.Name, "concat", node);
         }
@@ -28,8 +36,10 @@ internal sealed record SensitivityGroup(string Name, string Kind, IReadOnlySet<s
         {
             throw new ArgumentException(
                 nodes.Any(node => empty.Pattern.IsMatch(node.Name))
-                    ? $"The group '{missing}' has the pattern '{groups![missing]}', but earlier groups hold all nodes that match it. Name it before them, or make their patterns narrower."
-                    : $"The group '{missing}' has the pattern '{groups![missing]}', which no node matches that could be quantized.",
+                    ? $"The group '{missing}' has the pattern '{groups![missing]}', but earlier groups hold all nodes that " +
+                        "match it. Name it before them, or make their patterns narrower."
+                    : $"The group '{missing}' has the pattern '{groups![missing]}', which no node matches that could be " +
+                        "quantized.",
                 nameof(groups));
         }
 

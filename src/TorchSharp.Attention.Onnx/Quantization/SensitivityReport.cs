@@ -3,24 +3,12 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>How the error of one part depends on the treatment of its sigmoids.</summary>
-/// <param name="FixedRange">Output in [0, 1], input in [−8, 8].</param>
-/// <param name="Calibrated">Output and input in the ranges that calibration saw.</param>
-/// <param name="Unquantized">Sigmoid and multiplication in float.</param>
-public sealed record SigmoidEffects(QuantizationEffect FixedRange, QuantizationEffect Calibrated, QuantizationEffect Unquantized);
-
-/// <summary>One attention, layer or group.</summary>
-/// <param name="Name">Path of the module, or name of the group.</param>
-/// <param name="Kind">"attention", "layer", "concat" (a concatenation, which gives its parts one scale) or "group".</param>
-/// <param name="Only">With it alone quantized.</param>
-/// <param name="AllBut">With everything else quantized and it in float.</param>
-/// <param name="Sigmoids">With it alone quantized, for each treatment of its sigmoids; null where it has none.</param>
-public sealed record SensitivityRow(string Name, string Kind, QuantizationEffect Only, QuantizationEffect AllBut, SigmoidEffects? Sigmoids);
-
 /// <summary>What quantization costs, part by part.</summary>
 public sealed record SensitivityReport
 {
-    private static readonly string[] _columns = ["part", "kind", "only it: SQNR, dB", "accuracy", "all but it: SQNR, dB", "accuracy", "sigmoid fixed", "calibrated", "float"];
+    private static readonly string[] _columns = [
+        "part", "kind", "only it: SQNR, dB", "accuracy", "all but it: SQNR, dB", "accuracy", "sigmoid fixed", "calibrated",
+        "float"];
 
     /// <summary>Accuracy of the float model; null without labels.</summary>
     public double? FloatAccuracy { get; init; }
@@ -42,7 +30,9 @@ public sealed record SensitivityReport
         StringBuilder text = new();
         foreach (string[] row in cells)
         {
-            text.AppendJoin("  ", row.Select((cell, column) => column < 2 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))).AppendLine();
+            text.AppendJoin(
+                "  ", row.Select((cell, column) => column < 2 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column])))
+                .AppendLine();
         }
 
         return text.ToString();
@@ -55,7 +45,10 @@ public sealed record SensitivityReport
         foreach (string[] row in Cells())
         {
             text.Append("| ").AppendJoin(" | ", row).Append(" |\n");
-            if (ReferenceEquals(row, _columns)) text.Append("|---|---|").Insert(text.Length, "---|", _columns.Length - 2).Append('\n');
+            if (ReferenceEquals(row, _columns))
+            {
+                text.Append("|---|---|").Insert(text.Length, "---|", _columns.Length - 2).Append('\n');
+            }
         }
 
         return text.ToString();
@@ -64,15 +57,22 @@ public sealed record SensitivityReport
     /// <summary>The table with commas, all digits.</summary>
     public string ToCsv()
     {
-        StringBuilder text = new("part,kind,only_relative_error,only_sqnr,only_agreement,only_accuracy,allbut_relative_error,allbut_sqnr,allbut_agreement,allbut_accuracy\n");
+        StringBuilder text = new(
+            "part,kind,only_relative_error,only_sqnr,only_agreement,only_accuracy,allbut_relative_error,allbut_sqnr," +
+            "allbut_agreement,allbut_accuracy\n");
         Row("(all)", "model", All, new QuantizationEffect(0, 1, FloatAccuracy));
         foreach (SensitivityRow row in Rows) Row(row.Name, row.Kind, row.Only, row.AllBut);
         return text.ToString();
 
         void Row(string name, string kind, QuantizationEffect only, QuantizationEffect allBut)
         {
-            string quoted = name.AsSpan().IndexOfAny(",\"\n") < 0 ? name : $"\"{name.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
-            text.Append(CultureInfo.InvariantCulture, $"{quoted},{kind},{only.RelativeError:R},{only.Sqnr:R},{only.Agreement:R},{only.Accuracy:R},{allBut.RelativeError:R},{allBut.Sqnr:R},{allBut.Agreement:R},{allBut.Accuracy:R}\n");
+            string quoted = name.AsSpan().IndexOfAny(",\"\n") < 0
+                ? name
+                : $"\"{name.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"{quoted},{kind},{only.RelativeError:R},{only.Sqnr:R},{only.Agreement:R},{only.Accuracy:R}," +
+                $"{allBut.RelativeError:R},{allBut.Sqnr:R},{allBut.Agreement:R},{allBut.Accuracy:R}\n");
         }
     }
 
@@ -82,14 +82,19 @@ public sealed record SensitivityReport
         yield return ["(all)", "model", Decibel(All), Percent(All.Accuracy), "", Percent(FloatAccuracy), .. Gates(AllBySigmoid)];
         foreach (SensitivityRow row in Rows)
         {
-            yield return [row.Name, row.Kind, Decibel(row.Only), Percent(row.Only.Accuracy), Decibel(row.AllBut), Percent(row.AllBut.Accuracy), .. Gates(row.Sigmoids)];
+            yield return [
+                row.Name, row.Kind, Decibel(row.Only), Percent(row.Only.Accuracy), Decibel(row.AllBut),
+                Percent(row.AllBut.Accuracy), .. Gates(row.Sigmoids)];
         }
     }
 
     private static string[] Gates(SigmoidEffects? effects)
-        => effects is null ? ["", "", ""] : [Decibel(effects.FixedRange), Decibel(effects.Calibrated), Decibel(effects.Unquantized)];
+        => effects is null
+            ? ["", "", ""]
+            : [Decibel(effects.FixedRange), Decibel(effects.Calibrated), Decibel(effects.Unquantized)];
 
     private static string Decibel(QuantizationEffect effect) => effect.Sqnr.ToString("0.0", CultureInfo.InvariantCulture);
 
-    private static string Percent(double? share) => share is { } value ? (value * 100).ToString("0.00", CultureInfo.InvariantCulture) : "";
+    private static string Percent(double? share)
+        => share is { } value ? (value * 100).ToString("0.00", CultureInfo.InvariantCulture) : "";
 }

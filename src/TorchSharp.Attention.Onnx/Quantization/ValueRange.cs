@@ -46,7 +46,11 @@ internal readonly record struct ValueRange(double Low, double High)
         double passed = 0;
         for (int i = 0; i < counts.Length; i++)
         {
-            if (counts[i] > 0 && passed + counts[i] >= below) return (i - ActivationHistogram.Side + ((below - passed) / counts[i])) * seen.Width;
+            if (counts[i] > 0 && passed + counts[i] >= below)
+            {
+                return (i - ActivationHistogram.Side + ((below - passed) / counts[i])) * seen.Width;
+            }
+
             passed += counts[i];
         }
 

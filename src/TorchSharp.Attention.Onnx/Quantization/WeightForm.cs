@@ -4,12 +4,15 @@ using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// In which eight bits weights are stored. On x86 processors without VNNI, ONNX Runtime multiplies bytes by signed bytes and adds two neighbouring products in 16 bits, which saturate beyond
-/// 32767. Both forms avoid that: products of two bytes are added in 32 bits, and reduced signed bytes have no two weights whose products exceed 16 bits.
+/// In which eight bits weights are stored. On x86 processors without VNNI, ONNX Runtime multiplies bytes by signed bytes and adds
+/// two neighbouring products in 16 bits, which saturate beyond 32767. Both forms avoid that: products of two bytes are added in
+/// 32 bits, and reduced signed bytes have no two weights whose products exceed 16 bits.
 /// </summary>
 internal sealed class WeightForm
 {
-    /// <summary>Two products of a byte and a signed byte fit 16 bits as long as the signed bytes add up to 128 at most: 255 · 128 = 32640.</summary>
+    /// <summary>
+    /// Two products of a byte and a signed byte fit 16 bits as long as the signed bytes add up to 128 at most: 255 · 128 = 32640.
+    /// </summary>
     internal const int PairLimit = 128;
 
     /// <summary>Description of a file that is float to the end.</summary>
@@ -35,7 +38,9 @@ internal sealed class WeightForm
         ? "int8 weights of reduced range, right on every processor"
         : "uint8 weights, right on every processor";
 
-    /// <summary>The scale with which an output's weights stay inside this form, and its largest weight is a whole number of steps.</summary>
+    /// <summary>
+    /// The scale with which an output's weights stay inside this form, and its largest weight is a whole number of steps.
+    /// </summary>
     /// <param name="weights">The largest weights of the output.</param>
     public double Scale(WeightReach weights)
     {
@@ -58,28 +63,4 @@ internal sealed class WeightForm
 
     /// <summary>The zero points that belong to scales of a shape.</summary>
     public TensorProto ZeroPoints(string name, int count, params IEnumerable<long> dims) => Tensor(name, new int[count], dims);
-}
-
-/// <summary>How large the weights of an output are.</summary>
-/// <param name="Largest">The largest magnitude.</param>
-/// <param name="LargestPair">The largest magnitude of a sum of two weights of one sign; the single weight where a sign has but one.</param>
-internal readonly record struct WeightReach(double Largest, double LargestPair)
-{
-    /// <summary>Of the weights of one output.</summary>
-    public static WeightReach Of(IEnumerable<float> weights)
-    {
-        double high = 0, nextHigh = 0, low = 0, nextLow = 0;
-        foreach (float weight in weights)
-        {
-            if (weight > high) (high, nextHigh) = (weight, high);
-            else nextHigh = Math.Max(nextHigh, weight);
-            if (weight < low) (low, nextLow) = (weight, low);
-            else nextLow = Math.Min(nextLow, weight);
-        }
-
-        return new WeightReach(Math.Max(high, -low), Math.Max(high + nextHigh, -low - nextLow));
-    }
-
-    /// <summary>What one scale for both outputs has to hold.</summary>
-    public WeightReach With(WeightReach other) => new(Math.Max(Largest, other.Largest), Math.Max(LargestPair, other.LargestPair));
 }

@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A network that classifies images, and whose feature pyramid can serve as the encoder of a <see cref="UNet"/>.</summary>
+/// <summary>
+/// A network that classifies images, and whose feature pyramid can serve as the encoder of a <see cref="UNet"/>.
+/// </summary>
 public abstract class Backbone : FeatureNetwork
 {
     private protected Backbone(string name, bool fused)
@@ -19,8 +21,8 @@ public abstract class Backbone : FeatureNetwork
     internal override AttentionPlan Plan => BaseOptions.Attention;
 
     /// <summary>
-    /// The options of the subclass. An override of <c>Options</c> with a narrower type is not possible: TorchSharp's <c>to(…)</c> throws for a module
-    /// type that has two properties of one name.
+    /// The options of the subclass. An override of <c>Options</c> with a narrower type is not possible: TorchSharp's <c>to(…)</c>
+    /// throws for a module type that has two properties of one name.
     /// </summary>
     internal abstract BackboneOptions BaseOptions { get; }
 
@@ -32,7 +34,9 @@ public abstract class Backbone : FeatureNetwork
     {
     }
 
-    /// <summary>Which channels can be removed together; null where <see cref="BackboneOptions.PruningObstacle"/> says why none can.</summary>
+    /// <summary>
+    /// Which channels can be removed together; null where <see cref="BackboneOptions.PruningObstacle"/> says why none can.
+    /// </summary>
     internal virtual ChannelMap? ToChannelMap() => null;
 
     private protected override Tensor[] ComputeFeatures(Tensor input) => Encode(input, (_, map) => map);

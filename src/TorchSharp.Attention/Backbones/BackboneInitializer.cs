@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>How a backbone's own weights start, as torchvision's; attention modules start as their options say and are left alone.</summary>
+/// <summary>
+/// How a backbone's own weights start, as torchvision's; attention modules start as their options say and are left alone.
+/// </summary>
 internal static class BackboneInitializer
 {
     /// <summary>Convolutions Kaiming normal (fan-out), their biases zero, group norms one and zero.</summary>

@@ -21,21 +21,30 @@ internal static class BackboneJson
     public static string Write(BackboneOptions options, bool indented)
     {
         JsonObject node = new() { [NetworkProperty] = BackboneCatalog.KindOf(options) };
-        foreach ((string name, JsonNode? value) in JsonSerializer.SerializeToNode(options, options.GetType(), Settings)!.AsObject()) node[name] = value?.DeepClone();
+        foreach ((string name, JsonNode? value) in JsonSerializer.SerializeToNode(
+            options, options.GetType(), Settings)!.AsObject())
+        {
+            node[name] = value?.DeepClone();
+        }
+
         return node.ToJsonString(indented ? Pretty : null);
     }
 
     public static BackboneOptions Read(string json)
     {
         ArgumentNullException.ThrowIfNull(json);
-        if (JsonNode.Parse(json) is not JsonObject node || node[NetworkProperty] is not JsonValue name || !name.TryGetValue(out string? network))
+        if (JsonNode.Parse(json) is not JsonObject node || node[NetworkProperty] is not JsonValue name
+            || !name.TryGetValue(out string? network))
         {
-            throw new ArgumentException($"The JSON is no object with a '{NetworkProperty}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.", nameof(json));
+            throw new ArgumentException(
+                $"The JSON is no object with a '{NetworkProperty}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.",
+                nameof(json));
         }
 
         if (BackboneCatalog.Find(network) is not { } type)
         {
-            throw new ArgumentException($"There is no network '{network}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.", nameof(json));
+            throw new ArgumentException(
+                $"There is no network '{network}'. Known networks: {string.Join(", ", BackboneCatalog.Kinds)}.", nameof(json));
         }
 
         node.Remove(NetworkProperty);
@@ -54,6 +63,7 @@ internal static class BackboneJson
         public override AttentionPlan Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
             => AttentionPlan.FromJson(JsonNode.Parse(ref reader)!.ToJsonString());
 
-        public override void Write(Utf8JsonWriter writer, AttentionPlan value, JsonSerializerOptions options) => writer.WriteRawValue(value.ToJson());
+        public override void Write(Utf8JsonWriter writer, AttentionPlan value, JsonSerializerOptions options)
+            => writer.WriteRawValue(value.ToJson());
     }
 }

@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention;
 
-/// <summary>The shape of a <see cref="Backbone"/>: a network that classifies and that can serve as the encoder of a <see cref="UNet"/>.</summary>
+/// <summary>
+/// The shape of a <see cref="Backbone"/>: a network that classifies and that can serve as the encoder of a <see cref="UNet"/>.
+/// </summary>
 public abstract record BackboneOptions
 {
     private protected BackboneOptions()
@@ -33,7 +35,9 @@ public abstract record BackboneOptions
     /// <exception cref="ArgumentException">A setting is out of range, or the plan does not fit.</exception>
     public abstract Backbone Create();
 
-    /// <summary>These options as JSON, every property written: what it takes, beside saved weights, to build the network again.</summary>
+    /// <summary>
+    /// These options as JSON, every property written: what it takes, beside saved weights, to build the network again.
+    /// </summary>
     /// <param name="indented">True for one property a line.</param>
     /// <exception cref="InvalidOperationException">A rule of the plan has a predicate.</exception>
     public string ToJson(bool indented = false) => BackboneJson.Write(this, indented);

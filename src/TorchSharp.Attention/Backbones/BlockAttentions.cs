@@ -38,8 +38,8 @@ internal sealed class BlockAttentions
     }
 
     /// <summary>
-    /// The map refined by the attention at a position; the map itself where there is none. A map that a layer of the block has just made is
-    /// nobody else's and may be written over; the block's input, and with it the shortcut, is the caller's.
+    /// The map refined by the attention at a position; the map itself where there is none. A map that a layer of the block has
+    /// just made is nobody else's and may be written over; the block's input, and with it the shortcut, is the caller's.
     /// </summary>
     public Tensor Refine(AttentionPosition position, Tensor map)
     {
@@ -60,7 +60,8 @@ internal sealed class BlockAttentions
 
     /// <summary>max(attention(map) + shortcut, 0) in one pass over memory where the attention can; otherwise null.</summary>
     public Tensor? TryGateAddRelu(Tensor map, Tensor shortcut)
-        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
+        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention)
+            && attention is GateModule gate
             ? gate.TryGateAddRelu(map, shortcut)
             : null;
 
@@ -76,7 +77,8 @@ internal sealed class BlockAttentions
         => (norm is null ? null : TryFuseAfterNorm(norm, input, null)) ?? Refine(AttentionPosition.BeforeAdd, norm.Norm(input));
 
     private Tensor? TryFuseAfterNorm(Modules.BatchNorm2d norm, Tensor input, Tensor? shortcut)
-        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention) && attention is GateModule gate
+        => _attentions.TryGetValue(AttentionPosition.BeforeAdd, out nn.Module<Tensor, Tensor>? attention)
+            && attention is GateModule gate
             ? gate.TryFuseAfterNorm(norm, input, shortcut)
             : null;
 }

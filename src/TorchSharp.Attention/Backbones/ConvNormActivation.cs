@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A convolution, its batch norm and its activation: δ(norm(conv(x))). Keys <c>0</c> and <c>1</c>, as torchvision. Fused, it has no norm.</summary>
+/// <summary>
+/// A convolution, its batch norm and its activation: δ(norm(conv(x))). Keys <c>0</c> and <c>1</c>,
+/// as torchvision. Fused, it has no norm.
+/// </summary>
 internal sealed class ConvNormActivation : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
     [ComponentName(Name = "0")]
@@ -25,7 +28,8 @@ internal sealed class ConvNormActivation : nn.Module<Tensor, Tensor>, ICountsFun
     /// <param name="groups">Groups of the convolution.</param>
     /// <param name="epsilon">Epsilon of the norm.</param>
     public ConvNormActivation(
-        int input, int output, int kernel, int stride, GateActivation? activation, bool fused, int groups = 1, double epsilon = 1e-5)
+        int input, int output, int kernel, int stride, GateActivation? activation, bool fused, int groups = 1,
+        double epsilon = 1e-5)
         : base($"ConvNorm{activation}")
     {
         _activation = activation;

@@ -3,8 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Stochastic depth: in training, zeroes a residual branch for whole samples with probability p and scales the others by 1 / (1 − p).
-/// Huang et al.: "Deep Networks with Stochastic Depth", 2016, arXiv:1603.09382. The rate grows linearly with depth, as in timm.
+/// Stochastic depth: in training, zeroes a residual branch for whole samples with probability p and scales the
+/// others by 1 / (1 − p). Huang et al.: "Deep Networks with Stochastic Depth", 2016, arXiv:1603.09382. The rate
+/// grows linearly with depth, as in timm.
 /// </summary>
 internal static class DropPath
 {

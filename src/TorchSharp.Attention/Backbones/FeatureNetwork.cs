@@ -16,7 +16,9 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         _place = new ParameterPlace(this);
     }
 
-    /// <summary>Whether this is a copy for inference, without batch norms, as <c>FuseForInference</c> of each network makes it.</summary>
+    /// <summary>
+    /// Whether this is a copy for inference, without batch norms, as <c>FuseForInference</c> of each network makes it.
+    /// </summary>
     public bool IsFused { get; }
 
     /// <summary>Channels of the input image.</summary>
@@ -51,20 +53,24 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>A copy for inference, whose batch norms are folded into convolutions.</summary>
     /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
     /// <exception cref="InvalidOperationException">
-    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
+    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither
+    /// its options nor an insertion put there.
     /// </exception>
     /// <exception cref="ObjectDisposedException">This network was disposed.</exception>
     public abstract FeatureNetwork FuseForInference();
 
     /// <summary>Sets training or evaluation mode.</summary>
     /// <param name="train">True for training mode.</param>
-    /// <exception cref="InvalidOperationException">Training mode is asked for, but <see cref="IsFused"/>: there are no norms left to train with.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// Training mode is asked for, but <see cref="IsFused"/>: there are no norms left to train with.
+    /// </exception>
     public override void train(bool train = true)
     {
         if (train && IsFused)
         {
             throw new InvalidOperationException(
-                $"This {GetName()} was fused for inference and has no batch norms to train with. Train the network that it was made from, and fuse that again.");
+                $"This {GetName()} was fused for inference and has no batch norms to train with. " +
+                "Train the network that it was made from, and fuse that again.");
         }
 
         base.train(train);
@@ -106,8 +112,8 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     }
 
     /// <summary>
-    /// Refuses images of a size that the network cannot take, and a batch that leaves a norm in training a single value per channel, before the
-    /// first norm has counted it.
+    /// Refuses images of a size that the network cannot take, and a batch that leaves a norm in training a single value per
+    /// channel, before the first norm has counted it.
     /// </summary>
     internal virtual void CheckImages(Tensor input)
     {
@@ -116,7 +122,8 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         {
             if (norm is not { training: true } || Math.Max(input.size(2), input.size(3)) > reduction) continue;
             string name = named_modules().First(entry => ReferenceEquals(entry.module, norm)).name;
-            throw NormCalls.SingleValue($"the norm '{name}' of {GetName()}", $"input has shape {Check.Shape(input)}", nameof(input));
+            throw NormCalls.SingleValue(
+                $"the norm '{name}' of {GetName()}", $"input has shape {Check.Shape(input)}", nameof(input));
         }
     }
 }

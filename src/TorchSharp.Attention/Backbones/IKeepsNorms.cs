@@ -2,7 +2,9 @@ using TorchSharp.Modules;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A part of a network that folds norms into its convolutions for inference, and can run one that cannot be folded.</summary>
+/// <summary>
+/// A part of a network that folds norms into its convolutions for inference, and can run one that cannot be folded.
+/// </summary>
 internal interface IKeepsNorms
 {
     /// <summary>Registers and runs a norm that the fused part was built without.</summary>

@@ -5,8 +5,8 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// The copy of a network without its batch norms: each norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and
-/// b′ = (b − μ) · γ / √(σ² + ε) + β for each output channel. Everything else is copied to the last bit. Attention that was inserted is carried along; a norm that
-/// such an attention stands in front of stays a norm.
+/// b′ = (b − μ) · γ / √(σ² + ε) + β for each output channel. Everything else is copied to the last bit. Attention that was
+/// inserted is carried along; a norm that such an attention stands in front of stays a norm.
 /// </summary>
 internal sealed class InferenceCopy
 {
@@ -30,11 +30,15 @@ internal sealed class InferenceCopy
         }
     }
 
-    /// <summary>Builds the copy. The source's weights, statistics, mode and hooks stay as they are, and so do the random numbers that follow.</summary>
+    /// <summary>
+    /// Builds the copy. The source's weights, statistics, mode and hooks stay as they are, and so do the random numbers that
+    /// follow.
+    /// </summary>
     /// <param name="source">The network.</param>
     /// <param name="create">Builds a network of the same shape whose convolutions have biases in place of batch norms.</param>
     /// <exception cref="InvalidOperationException">
-    /// The network is such a copy itself, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
+    /// The network is such a copy itself, its values are of several types or on several devices, or it has a module that neither
+    /// its options nor an insertion put there.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static TNetwork Of<TNetwork>(TNetwork source, Func<TNetwork> create)
@@ -43,7 +47,8 @@ internal sealed class InferenceCopy
         if (source.IsFused)
         {
             throw new InvalidOperationException(
-                $"This {source.GetName()} is fused already: {nameof(FeatureNetwork.IsFused)} is true. Fuse the network that it was made from.");
+                $"This {source.GetName()} is fused already: {nameof(FeatureNetwork.IsFused)} is true. " +
+                "Fuse the network that it was made from.");
         }
 
         (ScalarType type, Device device) = NetworkCopy.Place(source, "fusing");
@@ -126,7 +131,11 @@ internal sealed class InferenceCopy
 
             void Add(AttentionModule attention, InsertionSide side)
             {
-                if (!_attentions.TryGetValue(attention, out AttentionModule? twin)) throw Unknown($"{attention.GetName()}, which was inserted into a network around it,");
+                if (!_attentions.TryGetValue(attention, out AttentionModule? twin))
+                {
+                    throw Unknown($"{attention.GetName()}, which was inserted into a network around it,");
+                }
+
                 HookedModule.Add(copy, inSequence, side, twin, isKept: false);
             }
         }
@@ -180,7 +189,8 @@ internal sealed class InferenceCopy
     }
 
     private InvalidOperationException Unknown(string what) => new(
-        $"This {_network} is not what its options build: {what} would be missing in a fused copy. What {nameof(InsertionExtensions.InsertAttention)} and the options' Attention " +
+        $"This {_network} is not what its options build: {what} would be missing in a fused copy. " +
+        $"What {nameof(InsertionExtensions.InsertAttention)} and the options' Attention " +
         "put into the network is carried along; take other modules out, or fuse first and add them to the copy.");
 
     /// <summary>What belongs to a module itself and not to its children.</summary>
@@ -192,7 +202,9 @@ internal sealed class InferenceCopy
         return values;
     }
 
-    /// <summary>Folds a norm and the convolution that stands before it into the copy's convolution. Computed in float64, rounded once.</summary>
+    /// <summary>
+    /// Folds a norm and the convolution that stands before it into the copy's convolution. Computed in float64, rounded once.
+    /// </summary>
     private static void Fold(BatchNorm2d norm, nn.Module convolution, nn.Module folded)
     {
         Dictionary<string, Tensor> given = Values(convolution), result = Values(folded);

@@ -2,7 +2,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Layers under torchvision's keys: a block calls them one by one, and the group only gives them their names. It is never called itself.</summary>
+/// <summary>
+/// Layers under torchvision's keys: a block calls them one by one, and the group only gives them
+/// their names. It is never called itself.
+/// </summary>
 internal sealed class LayerGroup : nn.Module
 {
     public LayerGroup()

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Layer norm over the channels of each spatial position: y = γ (x − mean) / √(var + ε) + β for a feature map (N, C, H, W). Keys <c>weight</c> and
-/// <c>bias</c>, as torchvision's module of this name.
+/// Layer norm over the channels of each spatial position: y = γ (x − mean) / √(var + ε) + β for a feature map (N, C, H, W). Keys
+/// <c>weight</c> and <c>bias</c>, as torchvision's module of this name.
 /// </summary>
 internal sealed class LayerNorm2d : nn.Module<Tensor, Tensor>, ICountsFunctions
 {

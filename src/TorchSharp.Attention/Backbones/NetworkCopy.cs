@@ -20,7 +20,9 @@ internal static class NetworkCopy
     {
         if (source is IPlaced { Place.IsDisposed: true })
         {
-            throw new ObjectDisposedException(source.GetName(), $"This {source.GetName()} was disposed, and its parameters with it: nothing is left for {purpose}.");
+            throw new ObjectDisposedException(
+                source.GetName(),
+                $"This {source.GetName()} was disposed, and its parameters with it: nothing is left for {purpose}.");
         }
 
         Parameter first = source.parameters().First();
@@ -28,7 +30,8 @@ internal static class NetworkCopy
         {
             if (parameter.dtype == first.dtype && parameter.device.ToString() == first.device.ToString()) continue;
             throw new InvalidOperationException(
-                $"This {source.GetName()} has values of several types or devices: its first parameter is {first.dtype} on {first.device}, '{name}' is " +
+                $"This {source.GetName()} has values of several types or devices: " +
+                $"its first parameter is {first.dtype} on {first.device}, '{name}' is " +
                 $"{parameter.dtype} on {parameter.device}. Bring all to one with .to(…) before {purpose}.");
         }
 

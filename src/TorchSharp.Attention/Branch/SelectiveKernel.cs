@@ -1,6 +1,6 @@
-// Selective kernel. Xiang Li, Wenhai Wang, Xiaolin Hu, Jian Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586.
-// The paper's bottleneck has max(C / r, 32) channels; timm rounds C / r to a multiple of 8 and divides the input among the paths, which
-// keeps the parameters of ungrouped convolutions in check. Both replace the 5×5 kernel by a 3×3 one of dilation 2.
+// Selective kernel. Xiang Li, Wenhai Wang, Xiaolin Hu, Jian Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. The
+// paper's bottleneck has max(C / r, 32) channels; timm rounds C / r to a multiple of 8 and divides the input among the paths,
+// which keeps the parameters of ungrouped convolutions in check. Both replace the 5×5 kernel by a 3×3 one of dilation 2.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -15,7 +15,8 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     public static SelectiveKernelOptions Paper { get; } = new() { Groups = 32 };
 
     /// <summary>timm's: the input is divided among the paths; C / 16 rounded to a multiple of 8, at least 8.</summary>
-    public static SelectiveKernelOptions Timm { get; } = new() { SplitInput = true, RoundingDivisor = 8, MinimumReducedChannels = 8 };
+    public static SelectiveKernelOptions Timm { get; } =
+        new() { SplitInput = true, RoundingDivisor = 8, MinimumReducedChannels = 8 };
 
     /// <summary>Kernel size of each path, odd and at least 3. Default [3, 5].</summary>
     public ValueList<int> KernelSizes { get; init; } = [3, 5];
@@ -46,21 +47,24 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
         ArgumentNullException.ThrowIfNull(KernelSizes);
         if (KernelSizes.Count is < 2 or > 16)
         {
-            throw new ArgumentException($"KernelSizes is {KernelSizes}; give the kernel sizes of 2 to 16 paths.", nameof(KernelSizes));
+            throw new ArgumentException(
+                $"KernelSizes is {KernelSizes}; give the kernel sizes of 2 to 16 paths.", nameof(KernelSizes));
         }
 
         foreach (int size in KernelSizes)
         {
             if (Check.OddKernel(size, nameof(KernelSizes)) < 3)
             {
-                throw new ArgumentOutOfRangeException(nameof(KernelSizes), size, $"KernelSizes is {KernelSizes}; each must be at least 3.");
+                throw new ArgumentOutOfRangeException(
+                    nameof(KernelSizes), size, $"KernelSizes is {KernelSizes}; each must be at least 3.");
             }
         }
 
         if (SplitInput && channels % KernelSizes.Count != 0)
         {
             throw new ArgumentException(
-                $"SplitInput divides {channels} channels among {KernelSizes.Count} paths, which does not come out even. Set it to false, or change KernelSizes.",
+                $"SplitInput divides {channels} channels among {KernelSizes.Count} paths, which does not come out even. " +
+                "Set it to false, or change KernelSizes.",
                 nameof(SplitInput));
         }
 
@@ -70,14 +74,18 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     }
 
     /// <inheritdoc/>
-    public override SelectiveKernel Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
+    public override SelectiveKernel Create(int channels, int? outputChannels = null, int stride = 1)
+        => new(channels, this, outputChannels, stride);
 
     /// <inheritdoc/>
     public override SelectiveKernel Create(ConvolutionSpec convolution) => new(convolution, this);
 
     internal int PathChannels(int channels) => SplitInput ? channels / KernelSizes.Count : channels;
 
-    /// <summary>Groups of a path. Without <see cref="BranchAttentionOptions.Groups"/>, a group has as many input channels as the replaced convolution's.</summary>
+    /// <summary>
+    /// Groups of a path. Without <see cref="BranchAttentionOptions.Groups"/>, a group has as many input
+    /// channels as the replaced convolution's.
+    /// </summary>
     internal int PathGroups(ConvolutionSpec convolution) =>
         Groups ?? (SplitInput ? Math.Max(1, convolution.Groups / KernelSizes.Count) : convolution.Groups);
 
@@ -86,13 +94,15 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
 }
 
 /// <summary>
-/// Selective kernel: y = Σ_m w_m · U_m, U_m = δ(BN(conv_m(x))) with kernels of several sizes, δ the replaced convolution's activation,
-/// w = softmax over m of W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, M, C′, 1, 1).
-/// Keys as timm: <c>paths.0.conv</c>, <c>paths.0.bn</c>, …, <c>attn.fc_reduce</c>, <c>attn.bn</c>, <c>attn.fc_select</c>.
+/// Selective kernel: y = Σ_m w_m · U_m, U_m = δ(BN(conv_m(x))) with kernels of several sizes, δ the replaced convolution's
+/// activation, w = softmax over m of W₂ ReLU(BN(W₁ z)), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉,
+/// ⌈W / stride⌉), weights (N, M, C′, 1, 1). Keys as timm: <c>paths.0.conv</c>, <c>paths.0.bn</c>, …, <c>attn.fc_reduce</c>,
+/// <c>attn.bn</c>, <c>attn.fc_select</c>.
 /// </summary>
 /// <remarks>
-/// Li, Wang, Hu, Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. It contains norm and activation δ of the convolution that it
-/// replaces (ReLU, if not said otherwise); in place of a depthwise convolution its paths are depthwise. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions.
+/// Li, Wang, Hu, Yang: "Selective Kernel Networks", 2019, arXiv:1903.06586. It contains norm and activation δ of the convolution
+/// that it replaces (ReLU, if not said otherwise); in place of a depthwise convolution its paths are depthwise.
+/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions.
 /// </remarks>
 public sealed class SelectiveKernel : BranchModule
 {
@@ -142,7 +152,8 @@ public sealed class SelectiveKernel : BranchModule
     protected override Tensor ComputeBranches(Tensor input)
     {
         int share = _options.PathChannels(Channels);
-        return stack([.. _paths.Select((path, i) => path.call(_options.SplitInput ? input.narrow(1, i * share, share) : input))], 1);
+        return stack(
+            [.. _paths.Select((path, i) => path.call(_options.SplitInput ? input.narrow(1, i * share, share) : input))], 1);
     }
 
     /// <inheritdoc/>

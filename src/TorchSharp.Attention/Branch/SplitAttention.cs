@@ -1,6 +1,6 @@
-// Split attention. Hang Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955.
-// The released code's bottleneck has max(⌊C · radix / 4⌋, 32) channels; timm rounds to a multiple of 8. timm's module alone has no norms,
-// its ResNeSt has both; alone and dilated, timm's module shrinks the map, which its networks prevent as this module does.
+// Split attention. Hang Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. The released code's
+// bottleneck has max(⌊C · radix / 4⌋, 32) channels; timm rounds to a multiple of 8. timm's module alone has no norms, its ResNeSt
+// has both; alone and dilated, timm's module shrinks the map, which its networks prevent as this module does.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -46,15 +46,21 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     {
         base.Validate(convolution);
         (int channels, int outputChannels, _) = convolution;
-        if (Radix is < 1 or > 16) throw new ArgumentOutOfRangeException(nameof(Radix), Radix, $"Radix is {Radix}; it must be 1 to 16.");
+        if (Radix is < 1 or > 16)
+        {
+            throw new ArgumentOutOfRangeException(nameof(Radix), Radix, $"Radix is {Radix}; it must be 1 to 16.");
+        }
+
         Check.OddKernel(KernelSize);
-        CheckGroups(ConvolutionGroups(convolution), channels, "input channels", "Choose Groups and Radix whose product divides them.");
+        CheckGroups(
+            ConvolutionGroups(convolution), channels, "input channels", "Choose Groups and Radix whose product divides them.");
         CheckGroups(Cardinality, outputChannels, "output channels");
         CheckGroups(Cardinality, ReducedWidth(channels), "channels of the bottleneck");
     }
 
     /// <inheritdoc/>
-    public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1) => new(channels, this, outputChannels, stride);
+    public override SplitAttention Create(int channels, int? outputChannels = null, int stride = 1)
+        => new(channels, this, outputChannels, stride);
 
     /// <inheritdoc/>
     public override SplitAttention Create(ConvolutionSpec convolution) => new(convolution, this);
@@ -62,7 +68,9 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
     /// <summary>Cardinal groups of the bottleneck: the paper's where they are set, otherwise one.</summary>
     internal int Cardinality => Groups ?? 1;
 
-    /// <summary>Whether each channel yields its splits by itself, because the replaced convolution is depthwise and nothing else is set.</summary>
+    /// <summary>
+    /// Whether each channel yields its splits by itself, because the replaced convolution is depthwise and nothing else is set.
+    /// </summary>
     internal bool IsDepthwise(ConvolutionSpec convolution) => Groups is null && convolution.IsDepthwise;
 
     /// <summary>Groups of the convolution: each split sees its share of the channels, unless it is depthwise.</summary>
@@ -74,15 +82,16 @@ public sealed record SplitAttentionOptions : BranchAttentionOptions
 }
 
 /// <summary>
-/// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of δ(BN(conv(x))), a convolution to radix · C′ channels in
-/// groups · radix groups, δ the replaced convolution's activation; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix 1), z = mean over positions of Σ_m U_m.
-/// (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, radix, C′, 1, 1).
+/// Split attention: y = Σ_m w_m · U_m, U_1 … U_radix the splits of δ(BN(conv(x))), a convolution to radix · C′ channels in groups
+/// · radix groups, δ the replaced convolution's activation; w = softmax over the splits of W₂ ReLU(BN(W₁ z)) (sigmoid for radix
+/// 1), z = mean over positions of Σ_m U_m. (N, C, H, W) to (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), weights (N, radix, C′, 1, 1).
 /// Keys as timm: <c>conv</c>, <c>bn0</c>, <c>fc1</c>, <c>bn1</c>, <c>fc2</c>.
 /// </summary>
 /// <remarks>
-/// Zhang, Wu, Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. It contains norm and activation δ of the
-/// convolution that it replaces (ReLU, if not said otherwise). In place of a depthwise convolution each channel yields radix candidates by
-/// itself: the outputs of the convolution, C groups, lie together by input channel. <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions, biases zero.
+/// Zhang, Wu, Zhang and others: "ResNeSt: Split-Attention Networks", 2020, arXiv:2004.08955. It contains norm and activation δ of
+/// the convolution that it replaces (ReLU, if not said otherwise). In place of a depthwise convolution each channel yields radix
+/// candidates by itself: the outputs of the convolution, C groups, lie together by input channel.
+/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal convolutions, biases zero.
 /// </remarks>
 public sealed class SplitAttention : BranchModule
 {
@@ -127,7 +136,8 @@ public sealed class SplitAttention : BranchModule
         ReducedChannels = options.ReducedWidth(Channels);
         int inner = OutputChannels * options.Radix;
         _conv = nn.Conv2d(
-            Channels, inner, options.KernelSize, stride: Stride, padding: options.Dilation * (options.KernelSize / 2), dilation: options.Dilation,
+            Channels, inner, options.KernelSize, stride: Stride, padding: options.Dilation * (options.KernelSize / 2),
+            dilation: options.Dilation,
             groups: options.ConvolutionGroups(convolution), bias: options.Bias);
         _fc1 = nn.Conv2d(OutputChannels, ReducedChannels, 1, groups: options.Cardinality);
         _fc2 = nn.Conv2d(ReducedChannels, inner, 1, groups: options.Cardinality);

@@ -59,10 +59,10 @@ public sealed record ChannelAttentionOptions : AttentionOptions
 /// Gate (N, C, 1, 1). Keys <c>fc1</c>, <c>fc2</c> (1×1 convolutions), as timm.
 /// </summary>
 /// <remarks>
-/// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.
-/// Where several positions share a channel's maximum, its gradient is split evenly among them (as timm's <c>amax</c>; the released
-/// code's max-pooling gives all of it to the first).
-/// <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's own start of the weights, biases zero.
+/// Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521. Where several positions
+/// share a channel's maximum, its gradient is split evenly among them (as timm's <c>amax</c>; the released code's
+/// max-pooling gives all of it to the first). <see cref="AttentionInitialization.Paper"/>: as the released code, PyTorch's
+/// own start of the weights, biases zero.
 /// </remarks>
 public sealed class ChannelAttention : GateModule, IChannelGate, IInferenceGate
 {
@@ -110,7 +110,8 @@ public sealed class ChannelAttention : GateModule, IChannelGate, IInferenceGate
     ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | ChannelStatistics.Maximum;
 
     Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
-        => pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) ?? _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
+        => pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate)
+            ?? _options.Gate.Apply(pooled.SumOfBoth(_fc1, _options.Activation, _fc2));
 
     void IInferenceGate.Describe(IInferenceProgram program)
         => program.DenseOfBoth(_fc1, _options.Activation).Dense(_fc2, _options.Gate, ofTwoBranches: true);

@@ -4,8 +4,8 @@ namespace TorchSharp.Attention;
 internal static class ChannelReduction
 {
     /// <summary>
-    /// Without a divisor: ⌊C / r⌋, as papers write it. With one: C / r rounded to the nearest multiple of the divisor, at least the
-    /// divisor, as timm and MobileNets do.
+    /// Without a divisor: ⌊C / r⌋, as papers write it. With one: C / r rounded to the nearest multiple of the divisor, at least
+    /// the divisor, as timm and MobileNets do.
     /// </summary>
     /// <exception cref="ArgumentException">The result would be below 1.</exception>
     public static int Width(int channels, int reduction, int? reducedChannels, int? roundingDivisor)
@@ -13,7 +13,8 @@ internal static class ChannelReduction
         if (reducedChannels is int explicitly)
         {
             return explicitly >= 1 ? explicitly : throw new ArgumentOutOfRangeException(
-                nameof(SqueezeExcitationOptions.ReducedChannels), explicitly, $"ReducedChannels is {explicitly}; it must be at least 1, or null to divide by Reduction.");
+                nameof(SqueezeExcitationOptions.ReducedChannels), explicitly,
+                $"ReducedChannels is {explicitly}; it must be at least 1, or null to divide by Reduction.");
         }
 
         Check.Positive(reduction, nameof(SqueezeExcitationOptions.Reduction));
@@ -27,13 +28,14 @@ internal static class ChannelReduction
         int width = channels / reduction;
         return width >= 1 ? width : throw new ArgumentOutOfRangeException(
             nameof(SqueezeExcitationOptions.Reduction), reduction,
-            $"Reduction is {reduction}, which leaves no channel of {channels}. Use a Reduction of at most {channels}, set ReducedChannels, " +
+            $"Reduction is {reduction}, which leaves no channel of {channels}. " +
+            $"Use a Reduction of at most {channels}, set ReducedChannels, " +
             "or set RoundingDivisor = 1 (at least one channel).");
     }
 
     /// <summary>
-    /// The bottleneck of a branch's selection: C / r, rounded down or (with a divisor) as <see cref="MakeDivisible"/> does, at least the
-    /// minimum.
+    /// The bottleneck of a branch's selection: C / r, rounded down or (with a divisor) as
+    /// <see cref="MakeDivisible"/> does, at least the minimum.
     /// </summary>
     /// <exception cref="ArgumentException">A number is below 1.</exception>
     public static int WidthOfSelection(int channels, int reduction, int? reducedChannels, int minimum, int? roundingDivisor)

@@ -1,6 +1,6 @@
-// Effective squeeze-and-excitation. Youngwan Lee, Jongyoul Park: "CenterMask: Real-Time Anchor-Free Instance Segmentation", 2019,
-// arXiv:1911.06667. One layer of full width instead of a bottleneck. The paper writes a sigmoid; its released code and timm take the hard
-// one.
+// Effective squeeze-and-excitation. Youngwan Lee, Jongyoul Park: "CenterMask: Real-Time Anchor-Free Instance
+// Segmentation", 2019, arXiv:1911.06667. One layer of full width instead of a bottleneck. The paper writes a sigmoid; its
+// released code and timm take the hard one.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -82,7 +82,8 @@ public sealed class EffectiveSqueezeExcitation : GateModule, IChannelGate, IInfe
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
+    ChannelStatistics IChannelGate.Statistics
+        => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {

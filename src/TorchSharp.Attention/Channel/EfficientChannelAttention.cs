@@ -22,8 +22,8 @@ public enum ChannelPadding
 public sealed record EfficientChannelAttentionOptions : AttentionOptions
 {
     /// <summary>
-    /// The paper: kernel from the channels with gamma 2 and beta 1, zero padding. timm's <c>eca</c> is the same, and below 8 channels,
-    /// where the paper's formula gives 1, it is timm's 3.
+    /// The paper: kernel from the channels with gamma 2 and beta 1, zero padding. timm's <c>eca</c> is the same, and below 8
+    /// channels, where the paper's formula gives 1, it is timm's 3.
     /// </summary>
     public static EfficientChannelAttentionOptions Paper { get; } = new();
 
@@ -71,7 +71,9 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
     /// 64 → 3, 128 to 1024 → 5, 2048 → 7.
     /// </summary>
     /// <param name="channels">Number of channels.</param>
-    /// <exception cref="ArgumentException">The channels are below 1, or the formula gives no kernel that an integer can hold.</exception>
+    /// <exception cref="ArgumentException">
+    /// The channels are below 1, or the formula gives no kernel that an integer can hold.
+    /// </exception>
     public int KernelFor(int channels)
     {
         Check.Positive(channels);
@@ -80,7 +82,8 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
         if (!(t < int.MaxValue))
         {
             throw new ArgumentOutOfRangeException(
-                nameof(Gamma), Gamma, $"Gamma is {Gamma} and Beta is {Beta}, which gives a kernel of {t}. Use Gamma 2 and Beta 1, or set KernelSize.");
+                nameof(Gamma), Gamma,
+                $"Gamma is {Gamma} and Beta is {Beta}, which gives a kernel of {t}. Use Gamma 2 and Beta 1, or set KernelSize.");
         }
 
         return Math.Max(3, t % 2 == 1 ? (int)t : (int)t + 1);
@@ -99,7 +102,8 @@ public sealed record EfficientChannelAttentionOptions : AttentionOptions
         if (HiddenWidth is int hiddenWidth) Check.Positive(hiddenWidth, nameof(HiddenWidth));
         if (HiddenWidth is not null && !Mlp)
         {
-            throw new ArgumentException($"HiddenWidth is {HiddenWidth}, but there is no hidden layer. Set Mlp = true.", nameof(HiddenWidth));
+            throw new ArgumentException(
+                $"HiddenWidth is {HiddenWidth}, but there is no hidden layer. Set Mlp = true.", nameof(HiddenWidth));
         }
 
         int kernel = KernelFor(channels);

@@ -127,7 +127,8 @@ public sealed class GatedChannelTransformation : GateModule, IChannelGate
         ? input.Squared().sum([2, 3], keepdim: true).Plus(_epsilon).sqrt()
         : input.abs().sum([2, 3], keepdim: true));
 
-    ChannelStatistics IChannelGate.Statistics => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
+    ChannelStatistics IChannelGate.Statistics
+        => ChannelStatistics.Mean | (_norm == GctNorm.L2 ? ChannelStatistics.Squares : ChannelStatistics.Magnitudes);
 
     Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
         => Embed(_norm == GctNorm.L2 ? pooled.Squares.Plus(_epsilon).sqrt() : pooled.Magnitudes);

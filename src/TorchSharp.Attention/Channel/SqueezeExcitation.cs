@@ -118,11 +118,16 @@ public sealed class SqueezeExcitation : GateModule, IChannelGate, IInferenceGate
     /// <inheritdoc/>
     protected override Tensor ComputeGate(Tensor input) => ChannelSummary.Excite(this, input);
 
-    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
+    ChannelStatistics IChannelGate.Statistics
+        => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
-        if (_bn is null && !_options.MaxPool && pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) is { } gate) return gate;
+        if (_bn is null && !_options.MaxPool && pooled.Bottleneck(_fc1, _options.Activation, _fc2, _options.Gate) is { } gate)
+        {
+            return gate;
+        }
+
         Tensor squeezed = _options.MaxPool ? pooled.Mean.Plus(pooled.Maximum).mul(Half) : pooled.Mean;
         Tensor hidden = pooled.Layer(_fc1, squeezed);
         if (_bn is not null) hidden = _bn.CallAnyBatch(hidden);

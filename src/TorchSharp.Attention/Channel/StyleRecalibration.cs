@@ -1,6 +1,6 @@
 // Style-based recalibration, SRM. HyunJae Lee, Hyo-Eun Kim, Hyeonseob Nam: "SRM: A Style-based Recalibration Module for
-// Convolutional Neural Networks", 2019, arXiv:1903.10829. The paper divides the squares by H·W; the released code takes the unbiased
-// variance, H·W − 1, which a single position does not have.
+// Convolutional Neural Networks", 2019, arXiv:1903.10829. The paper divides the squares by H·W; the released code takes the
+// unbiased variance, H·W − 1, which a single position does not have.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;

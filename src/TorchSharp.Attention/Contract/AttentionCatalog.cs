@@ -2,7 +2,9 @@ using System.Reflection;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Every kind of attention that JSON and command lines can name: the library's own, and those that a program registers.</summary>
+/// <summary>
+/// Every kind of attention that JSON and command lines can name: the library's own, and those that a program registers.
+/// </summary>
 public static class AttentionCatalog
 {
     private static readonly object Gate = new();
@@ -22,7 +24,9 @@ public static class AttentionCatalog
     /// <exception cref="ArgumentException">The kind is unknown; the message lists the known ones.</exception>
     public static AttentionOptions Create(string kind) => (AttentionOptions)Activator.CreateInstance(TypeOf(kind))!;
 
-    /// <summary>Makes a program's own options record known. It needs <see cref="AttentionKindAttribute"/> and a parameterless constructor.</summary>
+    /// <summary>
+    /// Makes a program's own options record known. It needs <see cref="AttentionKindAttribute"/> and a parameterless constructor.
+    /// </summary>
     /// <typeparam name="TOptions">The options record.</typeparam>
     /// <exception cref="ArgumentException">The attribute is missing, or another type has the same kind.</exception>
     public static void Register<TOptions>()
@@ -33,14 +37,16 @@ public static class AttentionCatalog
         {
             if (Types.TryGetValue(kind, out Type? other) && other != typeof(TOptions))
             {
-                throw new ArgumentException($"The kind '{kind}' is {other.FullName} already; give {typeof(TOptions).FullName} another name.");
+                throw new ArgumentException(
+                    $"The kind '{kind}' is {other.FullName} already; give {typeof(TOptions).FullName} another name.");
             }
 
             Types[kind] = typeof(TOptions);
         }
     }
 
-    internal static string KindOf(Type type) => type.GetCustomAttribute<AttentionKindAttribute>()?.Kind ?? throw new ArgumentException(
+    internal static string KindOf(Type type)
+        => type.GetCustomAttribute<AttentionKindAttribute>()?.Kind ?? throw new ArgumentException(
         $"{type.FullName} has no kind; put [AttentionKind(\"name\")] on it.", nameof(type));
 
     internal static Type TypeOf(string kind)

@@ -16,10 +16,10 @@ public enum AttentionInitialization
     Xavier,
 
     /// <summary>
-    /// Identity start: a learnable scalar <c>alpha</c>, 0 at step 0, blends the attention in, so that at first the module returns its
-    /// input to the last bit: the gate becomes 1 + alpha · (gate − 1). A trained network keeps its outputs when such a module is
-    /// inserted. Other weights start as with <see cref="Default"/>. (The zero-scale idea of ReZero, Bachlechner et al., 2020,
-    /// arXiv:2003.04887.)
+    /// Identity start: a learnable scalar <c>alpha</c>, 0 at step 0, blends the attention in, so that at first the module
+    /// returns its input to the last bit: the gate becomes 1 + alpha · (gate − 1). A trained network keeps its outputs when
+    /// such a module is inserted. Other weights start as with <see cref="Default"/>. (The zero-scale idea of ReZero,
+    /// Bachlechner et al., 2020, arXiv:2003.04887.)
     /// </summary>
     Identity,
 }

@@ -31,7 +31,8 @@ internal static class AttentionJson
             if (rule.Predicate is not null)
             {
                 throw new InvalidOperationException(
-                    $"Rule {i + 1} of the plan ({rule}) selects blocks with a predicate, which JSON cannot hold. Use InStages and InBlocks.");
+                    $"Rule {i + 1} of the plan ({rule}) selects blocks with a predicate, which JSON cannot hold. " +
+                    "Use InStages and InBlocks.");
             }
 
             JsonObject node = new()
@@ -71,8 +72,12 @@ internal static class AttentionJson
                 Position = rule["position"] is { } position
                     ? Value<AttentionPosition>(position, $"{where}'s position", $"one of {Names<AttentionPosition>()}")
                     : AttentionPosition.BeforeAdd,
-                Stages = rule["stages"] is { } stages ? Value<ValueList<int>>(stages, $"{where}'s stages", "an array of integers") : null,
-                Blocks = rule["blocks"] is { } blocks ? Value<ValueList<int>>(blocks, $"{where}'s blocks", "an array of integers") : null,
+                Stages = rule["stages"] is { } stages
+                    ? Value<ValueList<int>>(stages, $"{where}'s stages", "an array of integers")
+                    : null,
+                Blocks = rule["blocks"] is { } blocks
+                    ? Value<ValueList<int>>(blocks, $"{where}'s blocks", "an array of integers")
+                    : null,
             });
         }
 
@@ -91,7 +96,8 @@ internal static class AttentionJson
         JsonObject given = Object(node, where);
         if (given[KindProperty] is not JsonValue kind || !kind.TryGetValue(out string? name))
         {
-            throw new ArgumentException($"{where} has no 'kind'. Known kinds: {string.Join(", ", AttentionCatalog.Kinds)}.", KindProperty);
+            throw new ArgumentException(
+                $"{where} has no 'kind'. Known kinds: {string.Join(", ", AttentionCatalog.Kinds)}.", KindProperty);
         }
 
         Type type = AttentionCatalog.TypeOf(name);
@@ -104,12 +110,16 @@ internal static class AttentionJson
             try
             {
                 value.Deserialize(wanted, Settings);
-                if (value is null && wanted.IsValueType && Nullable.GetUnderlyingType(wanted) is null) throw new JsonException("null");
+                if (value is null && wanted.IsValueType && Nullable.GetUnderlyingType(wanted) is null)
+                {
+                    throw new JsonException("null");
+                }
             }
             catch (JsonException e)
             {
                 throw new ArgumentException(
-                    $"{property} of the attention '{name}' is {value?.ToJsonString() ?? "null"}; it must be {Describe(wanted)}.", property, e);
+                    $"{property} of the attention '{name}' is {value?.ToJsonString() ?? "null"}; it must be {Describe(wanted)}.",
+                    property, e);
             }
         }
 
@@ -121,7 +131,8 @@ internal static class AttentionJson
     private static JsonObject ToNode(AttentionOptions options)
     {
         JsonObject node = new() { [KindProperty] = options.Kind() };
-        foreach ((string name, JsonNode? value) in JsonSerializer.SerializeToNode(options, options.GetType(), Settings)!.AsObject())
+        foreach ((string name, JsonNode? value) in JsonSerializer.SerializeToNode(
+            options, options.GetType(), Settings)!.AsObject())
         {
             node[name] = value?.DeepClone();
         }
@@ -130,7 +141,8 @@ internal static class AttentionJson
     }
 
     private static JsonObject Object(JsonNode? node, string where) =>
-        node as JsonObject ?? throw new ArgumentException($"{where} is not a JSON object but {node?.ToJsonString() ?? "missing"}.");
+        node as JsonObject
+            ?? throw new ArgumentException($"{where} is not a JSON object but {node?.ToJsonString() ?? "missing"}.");
 
     private static void RejectUnknown(JsonObject node, string where, IReadOnlyCollection<string> known)
     {
@@ -138,7 +150,8 @@ internal static class AttentionJson
         {
             if (!known.Contains(name))
             {
-                throw new ArgumentException($"{where} has no property '{name}'. Known: {string.Join(", ", known.Order())}.", name);
+                throw new ArgumentException(
+                    $"{where} has no property '{name}'. Known: {string.Join(", ", known.Order())}.", name);
             }
         }
     }
@@ -161,7 +174,8 @@ internal static class AttentionJson
     private static string Describe(Type type)
     {
         Type bare = Nullable.GetUnderlyingType(type) ?? type;
-        string what = bare.IsEnum ? "one of " + string.Join(", ", Enum.GetNames(bare).Select(JsonNamingPolicy.CamelCase.ConvertName))
+        string what =
+            bare.IsEnum ? "one of " + string.Join(", ", Enum.GetNames(bare).Select(JsonNamingPolicy.CamelCase.ConvertName))
             : bare == typeof(int) ? "an integer"
             : bare == typeof(double) ? "a number"
             : bare == typeof(bool) ? "true or false"
@@ -184,6 +198,7 @@ internal static class AttentionJson
         public override AttentionOptions Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
             ToOptions(JsonNode.Parse(ref reader), "An attention inside the attention");
 
-        public override void Write(Utf8JsonWriter writer, AttentionOptions value, JsonSerializerOptions options) => ToNode(value).WriteTo(writer, options);
+        public override void Write(Utf8JsonWriter writer, AttentionOptions value, JsonSerializerOptions options)
+            => ToNode(value).WriteTo(writer, options);
     }
 }

@@ -8,8 +8,8 @@ namespace TorchSharp.Attention;
 /// stochastic attention drop; a subclass writes only the attention itself.
 /// </summary>
 /// <remarks>
-/// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a weighted
-/// sum over positions that is added to the input or replaces it). Derive from those.
+/// Most attentions are a <see cref="GateModule"/> (a tensor that multiplies the input) or a <see cref="ContextModule"/> (a
+/// weighted sum over positions that is added to the input or replaces it). Derive from those.
 /// </remarks>
 public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
@@ -24,7 +24,9 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <param name="ownsIdentityScale">
     /// False where something else makes the identity start, such as the children of a composition.
     /// </param>
-    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, or does not go with <paramref name="channels"/>.
+    /// </exception>
     protected AttentionModule(int channels, AttentionOptions options, bool ownsIdentityScale = true)
         : base(IdentityStart.NameOf(options))
     {
@@ -44,7 +46,9 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     /// <summary>Refines a feature map.</summary>
     /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the same shape, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type or device do not fit; the message says what would.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input)
     {
@@ -66,14 +70,14 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     public override string ToString() => $"{GetName()}({Channels}, {Options})";
 
     /// <summary>
-    /// Where the channels lie in the module's weights, so that pruning (<see cref="GatePruning"/>) can take some away; null where it cannot.
-    /// Default null.
+    /// Where the channels lie in the module's weights, so that pruning (<see cref="GatePruning"/>) can take some
+    /// away; null where it cannot. Default null.
     /// </summary>
     public virtual ChannelLayout? ChannelLayout => null;
 
     /// <summary>
-    /// Called, without gradients, on a module that was just filled with the weights of a larger one: corrects what depends on the number of
-    /// channels, such as the weights of a mean over them.
+    /// Called, without gradients, on a module that was just filled with the weights of a larger one: corrects what depends on the
+    /// number of channels, such as the weights of a mean over them.
     /// </summary>
     /// <param name="channelsBefore">Channels of the larger one.</param>
     protected internal virtual void OnChannelsRemoved(int channelsBefore)

@@ -3,8 +3,8 @@ using System.Text.Json;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The settings of one kind of attention, as an immutable value: comparable, printable, and the same for every stage of a network,
-/// because it carries neither tensors nor a channel count.
+/// The settings of one kind of attention, as an immutable value: comparable, printable, and the same for every stage of a
+/// network, because it carries neither tensors nor a channel count.
 /// </summary>
 /// <remarks>
 /// Every concrete record names its kind with <see cref="AttentionKindAttribute"/>. The kind is what JSON and command lines say;
@@ -16,8 +16,9 @@ public abstract record AttentionOptions
     public AttentionInitialization Initialization { get; init; }
 
     /// <summary>
-    /// Probability, in [0, 1), of zeroing an element of what the attention produced, in training only: of the refined map of a gate,
-    /// of the context (before it is added to the input) of a context module. Survivors are scaled by 1 / (1 − p). Default 0.
+    /// Probability, in [0, 1), of zeroing an element of what the attention produced, in training only: of the
+    /// refined map of a gate, of the context (before it is added to the input) of a context module. Survivors
+    /// are scaled by 1 / (1 − p). Default 0.
     /// </summary>
     public double Dropout { get; init; }
 
@@ -32,7 +33,9 @@ public abstract record AttentionOptions
 
     /// <summary>Checks these settings against a number of channels without building anything.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, or does not go with <paramref name="channels"/>.
+    /// </exception>
     public virtual void Validate(int channels)
     {
         Check.Positive(channels);
@@ -43,12 +46,14 @@ public abstract record AttentionOptions
 
     /// <summary>Builds the module for maps of <paramref name="channels"/> channels.</summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, or does not go with <paramref name="channels"/>.
+    /// </exception>
     public abstract AttentionModule Create(int channels);
 
     /// <summary>
-    /// The same settings with every inner width and kernel that follows from the channels written out as a number, so that a module of fewer
-    /// channels keeps them. An override that has such settings names them; by default there are none.
+    /// The same settings with every inner width and kernel that follows from the channels written out as a number, so that a
+    /// module of fewer channels keeps them. An override that has such settings names them; by default there are none.
     /// </summary>
     /// <param name="channels">Number of channels that they follow from.</param>
     public virtual AttentionOptions WithWidthsOf(int channels) => this;
@@ -59,7 +64,9 @@ public abstract record AttentionOptions
 
     /// <summary>Reads what <see cref="ToJson"/> wrote. Properties that are left out keep their defaults.</summary>
     /// <param name="json">A JSON object with the property <c>kind</c>.</param>
-    /// <exception cref="ArgumentException">The kind or a property is unknown (the message lists the known ones) or has the wrong type.</exception>
+    /// <exception cref="ArgumentException">
+    /// The kind or a property is unknown (the message lists the known ones) or has the wrong type.
+    /// </exception>
     /// <exception cref="JsonException">The text is not JSON.</exception>
     public static AttentionOptions FromJson(string json) => AttentionJson.ReadOptions(json);
 }

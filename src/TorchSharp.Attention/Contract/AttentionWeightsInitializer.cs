@@ -5,8 +5,8 @@ namespace TorchSharp.Attention;
 internal static class AttentionWeightsInitializer
 {
     /// <summary>
-    /// Starts every convolution, linear and norm layer below a module afresh; attentions inside it do so by themselves, as their own
-    /// options say.
+    /// Starts every convolution, linear and norm layer below a module afresh; attentions inside it do so by
+    /// themselves, as their own options say.
     /// </summary>
     public static void Reset(nn.Module module, AttentionInitialization initialization, Action paper)
     {

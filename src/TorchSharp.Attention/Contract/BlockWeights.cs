@@ -14,14 +14,19 @@ internal static class BlockWeights
     {
         long blocks = queries.size(0), places = queries.numel(), heads = weights.size(1), samples = weights.size(0) / blocks;
         (Tensor known, Tensor order) = Places(queries, keys, positions, weights.dtype);
-        Tensor rows = weights.view(samples, blocks, heads, weights.size(2), weights.size(3)).matmul(known.view(1, blocks, 1, keys.size(1), positions));
+        Tensor rows = weights.view(
+            samples, blocks, heads, weights.size(2), weights.size(3)).matmul(known.view(1, blocks, 1, keys.size(1), positions));
         return rows.transpose(1, 2).reshape(samples, heads, places, positions).index_select(2, order);
     }
 
-    /// <summary>One where a block's key is a position, (blocks, keys, L), and for each position the place of its query, block after block, (L).</summary>
+    /// <summary>
+    /// One where a block's key is a position, (blocks, keys, L), and for each position the place of its query, block after block,
+    /// (L).
+    /// </summary>
     public static (Tensor Known, Tensor Order) Places(Tensor queries, Tensor keys, long positions, ScalarType type)
     {
         Tensor known = keys.unsqueeze(-1).eq(TensorCalls.Range(positions, ScalarType.Int64, keys.device)).to_type(type);
-        return (known, queries.reshape(-1).argsort().narrow(0, queries.numel() - positions, positions)); // What lies beyond the map sorts first.
+        // What lies beyond the map sorts first.
+        return (known, queries.reshape(-1).argsort().narrow(0, queries.numel() - positions, positions));
     }
 }

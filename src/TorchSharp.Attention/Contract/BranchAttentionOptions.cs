@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Settings of an attention that weighs competing convolutions and so replaces a convolution instead of refining its output. It may
-/// change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
+/// Settings of an attention that weighs competing convolutions and so replaces a convolution instead of refining its output. It
+/// may change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
 /// </summary>
 /// <remarks>
 /// Nothing can be skipped and nothing is the identity where a convolution is replaced:
@@ -12,8 +12,8 @@ namespace TorchSharp.Attention;
 public abstract record BranchAttentionOptions : AttentionOptions
 {
     /// <summary>
-    /// Groups of the convolutions; they must divide their input and output channels. Default null: as the replaced convolution, so 1 in a
-    /// <see cref="ResNet"/>, and depthwise (each channel alone) in a <see cref="MobileNetV2"/>.
+    /// Groups of the convolutions; they must divide their input and output channels. Default null: as the replaced convolution,
+    /// so 1 in a <see cref="ResNet"/>, and depthwise (each channel alone) in a <see cref="MobileNetV2"/>.
     /// </summary>
     public int? Groups { get; init; }
 
@@ -45,14 +45,16 @@ public abstract record BranchAttentionOptions : AttentionOptions
         {
             throw new ArgumentOutOfRangeException(
                 nameof(Initialization), Initialization,
-                $"Initialization is Identity, but '{Kind()}' replaces a convolution and has no identity to start from. Use Default, Paper, Kaiming or Xavier.");
+                $"Initialization is Identity, but '{Kind()}' replaces a convolution and has no identity to start from. " +
+                "Use Default, Paper, Kaiming or Xavier.");
         }
 
         if (AttentionDropPath != 0)
         {
             throw new ArgumentOutOfRangeException(
                 nameof(AttentionDropPath), AttentionDropPath,
-                $"AttentionDropPath is {AttentionDropPath}, but '{Kind()}' replaces a convolution, which cannot be skipped. Set it to 0.");
+                $"AttentionDropPath is {AttentionDropPath}, but '{Kind()}' replaces a convolution, which cannot be skipped. " +
+                "Set it to 0.");
         }
     }
 
@@ -75,7 +77,8 @@ public abstract record BranchAttentionOptions : AttentionOptions
     public sealed override AttentionModule Create(int channels) => throw new ArgumentException(
         $"'{Kind()}' replaces a convolution, so channels = {channels} alone do not build an attention of the same shape. " +
         $"Call Create(channels, outputChannels, stride) of {nameof(BranchAttentionOptions)}, or place it at " +
-        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)}.", nameof(channels));
+        $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)}.",
+        nameof(channels));
 
     /// <summary>Refuses groups that do not divide a number of channels.</summary>
     private protected void CheckGroups(int groups, int channels, string what, string remedy = "Choose a divisor.")
@@ -83,6 +86,7 @@ public abstract record BranchAttentionOptions : AttentionOptions
         if (channels % groups == 0) return;
         string said = Groups is int own ? $"{own}" : "null (as the replaced convolution)";
         throw new ArgumentOutOfRangeException(
-            nameof(Groups), Groups, $"Groups is {said}, which makes {groups} groups that do not divide the {channels} {what} of '{Kind()}'. {remedy}");
+            nameof(Groups), Groups,
+            $"Groups is {said}, which makes {groups} groups that do not divide the {channels} {what} of '{Kind()}'. {remedy}");
     }
 }

@@ -52,7 +52,9 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     /// <summary>Computes the branches and their weighted sum.</summary>
     /// <param name="input">The map, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <returns>A new tensor (N, C′, ⌈H / stride⌉, ⌈W / stride⌉), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type or device do not fit; the message says what would.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input)
     {
@@ -80,7 +82,8 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
 
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() =>
-        $"{GetName()}({Channels} → {OutputChannels}, stride {Stride}{(Convolution.Groups == 1 ? "" : $", groups {Convolution.Groups}")}, {Options})";
+        $"{GetName()}({Channels} → {OutputChannels}, stride " +
+        $"{Stride}{(Convolution.Groups == 1 ? "" : $", groups {Convolution.Groups}")}, {Options})";
 
     /// <summary>The branches, in the base's dispose scope: (N, M, C′, H′, W′).</summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
@@ -110,14 +113,16 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
     }
 
     /// <summary>
-    /// Counts the functions of <see cref="ComputeBranches"/> and <see cref="ComputeWeights"/>; returns the number of the branches' values, 0
-    /// where nobody says.
+    /// Counts the functions of <see cref="ComputeBranches"/> and <see cref="ComputeWeights"/>; returns the number of the
+    /// branches' values, 0 where nobody says.
     /// </summary>
     /// <param name="count">Adds them up.</param>
     /// <param name="output">Number of values of the module's output.</param>
     private protected virtual long CountBranches(FunctionCount count, long output) => 0;
 
-    /// <summary>Weights as the paper or its released code starts them. Without an override: convolutions Kaiming normal, biases zero.</summary>
+    /// <summary>
+    /// Weights as the paper or its released code starts them. Without an override: convolutions Kaiming normal, biases zero.
+    /// </summary>
     protected virtual void InitializeAsPaper()
     {
         foreach (nn.Module module in modules())

@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Gives a network's buffers back as they were: a forward may write them in evaluation, too, such as a counter of steps.</summary>
+/// <summary>
+/// Gives a network's buffers back as they were: a forward may write them in evaluation, too, such as a counter of steps.
+/// </summary>
 internal sealed class BufferStateScope : IDisposable
 {
     private readonly List<(Tensor Buffer, Tensor Copy)> _buffers = [];

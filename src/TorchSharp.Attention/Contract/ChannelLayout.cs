@@ -1,10 +1,13 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Where the channels of an attention lie in its weights, so that some can be taken away with all that belongs to them. It promises: on a map
-/// whose removed channels are zero, the module returns zero there, and in the other channels what the smaller module returns.
+/// Where the channels of an attention lie in its weights, so that some can be taken away with all that belongs to
+/// them. It promises: on a map whose removed channels are zero, the module returns zero there, and in the other
+/// channels what the smaller module returns.
 /// </summary>
-/// <param name="Dimensions">Every dimension of a parameter or buffer that runs along the channels; what is not named stays whole.</param>
+/// <param name="Dimensions">
+/// Every dimension of a parameter or buffer that runs along the channels; what is not named stays whole.
+/// </param>
 public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
 {
     /// <summary>Where the promise holds not at all or not always, in words; null where it always holds. Default null.</summary>
@@ -13,12 +16,18 @@ public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
     /// <summary>A layout of the named dimensions.</summary>
     /// <param name="dimensions">Keys and dimensions; a key twice for a square matrix.</param>
     public static ChannelLayout Of(params (string Name, int Dimension)[] dimensions)
-        => new(ValueList.Create<ChannelDimension>([.. dimensions.Select(entry => new ChannelDimension(entry.Name, entry.Dimension))]));
+        => new(
+            ValueList.Create<ChannelDimension>(
+                [.. dimensions.Select(entry => new ChannelDimension(entry.Name, entry.Dimension))]));
 
     /// <summary>The layout of a module that holds this one's as a child.</summary>
     /// <param name="child">The child's key.</param>
     public ChannelLayout Within(string child)
-        => this with { Dimensions = ValueList.Create<ChannelDimension>([.. Dimensions.Select(entry => entry with { Name = $"{child}.{entry.Name}" })]) };
+        => this with
+        {
+            Dimensions = ValueList.Create<ChannelDimension>(
+                [.. Dimensions.Select(entry => entry with { Name = $"{child}.{entry.Name}" })]),
+        };
 
     /// <summary>This layout and another one of the same module.</summary>
     /// <param name="other">The other one.</param>
@@ -29,7 +38,8 @@ public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
     }
 
     /// <summary>Two layers over pooled channels: the first one's columns, the second one's rows and bias.</summary>
-    internal static ChannelLayout Bottleneck(string first, bool bias, params string[] seconds) => new(ValueList.Create<ChannelDimension>(
+    internal static ChannelLayout Bottleneck(string first, bool bias, params string[] seconds)
+        => new(ValueList.Create<ChannelDimension>(
     [
         new($"{first}.weight", 1),
         .. seconds.Select(second => new ChannelDimension($"{second}.weight", 0)),

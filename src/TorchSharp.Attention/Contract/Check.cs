@@ -17,7 +17,9 @@ internal static class Check
             : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be a finite number above 0.");
 
     public static double Finite(double value, [CallerArgumentExpression(nameof(value))] string name = "")
-        => double.IsFinite(value) ? value : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be finite.");
+        => double.IsFinite(value)
+            ? value
+            : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must be finite.");
 
     public static double Probability(double value, bool oneAllowed, [CallerArgumentExpression(nameof(value))] string name = "")
         => value >= 0 && (value < 1 || (oneAllowed && value == 1))
@@ -29,7 +31,8 @@ internal static class Check
     public static int Heads(int value, int channels, [CallerArgumentExpression(nameof(value))] string name = "")
         => channels % Positive(value, name) == 0
             ? value
-            : throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}, which does not divide {channels} channels. Choose a divisor.");
+            : throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}, which does not divide {channels} channels. Choose a divisor.");
 
     /// <summary>An odd kernel keeps the map's size with symmetric padding.</summary>
     public static int OddKernel(int value, [CallerArgumentExpression(nameof(value))] string name = "")
@@ -43,14 +46,17 @@ internal static class Check
         => Positive(value, name) >= 1 && channels % value == 0
             ? value
             : throw new ArgumentOutOfRangeException(
-                name, value, $"{name} is {value}, which does not divide {channels} channels. Use a divisor of {channels}, such as 1.");
+                name, value,
+                $"{name} is {value}, which does not divide {channels} channels. Use a divisor of {channels}, such as 1.");
 
     /// <summary>A list of widths, one for each of several things.</summary>
-    public static void Widths(ValueList<int>? widths, int count, string things, [CallerArgumentExpression(nameof(widths))] string name = "")
+    public static void Widths(
+        ValueList<int>? widths, int count, string things, [CallerArgumentExpression(nameof(widths))] string name = "")
     {
         if (widths is null || widths.Count != count)
         {
-            throw new ArgumentException($"{name} is {widths?.ToString() ?? "null"} for {count} {things}; give one number for each.", name);
+            throw new ArgumentException(
+                $"{name} is {widths?.ToString() ?? "null"} for {count} {things}; give one number for each.", name);
         }
 
         foreach (int width in widths) Positive(width, name);
@@ -69,14 +75,20 @@ internal static class Check
         ArgumentNullException.ThrowIfNull(input, name);
         if (!input.IsInvalid) return;
         throw new ObjectDisposedException(
-            name, $"{name} of {module} was disposed. Call with a tensor that is alive: a dispose scope that has ended, or a using, may have disposed it.");
+            name,
+            $"{name} of {module} was disposed. Call with a tensor that is alive: a dispose scope that has ended, or a using, " +
+            "may have disposed it.");
     }
 
     /// <summary>A module that is there and not disposed, as far as it can be known.</summary>
     public static void Alive(torch.nn.Module module, [CallerArgumentExpression(nameof(module))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(module, name);
-        if (module is IPlaced { Place.IsDisposed: true } || TrainingModes.HandleOf(module) is { IsInvalid: true } or { IsClosed: true }) throw Disposed(module.GetType().Name);
+        if (module is IPlaced { Place.IsDisposed: true }
+            || TrainingModes.HandleOf(module) is { IsInvalid: true } or { IsClosed: true })
+        {
+            throw Disposed(module.GetType().Name);
+        }
     }
 
     /// <summary>The exception for a module that was disposed.</summary>
@@ -84,10 +96,11 @@ internal static class Check
         module, $"This {module} was disposed, and its parameters with it. Use it before it is disposed, or build a new one.");
 
     /// <summary>
-    /// A feature map: alive, rank 4, the expected channels, nothing empty but possibly the batch, type and device of the module's parameters, and a floating-point
-    /// type where there are none.
+    /// A feature map: alive, rank 4, the expected channels, nothing empty but possibly the batch, type and device of the module's
+    /// parameters, and a floating-point type where there are none.
     /// </summary>
-    public static void FeatureMap(torch.Tensor input, int channels, ParameterPlace place, [CallerArgumentExpression(nameof(input))] string name = "")
+    public static void FeatureMap(
+        torch.Tensor input, int channels, ParameterPlace place, [CallerArgumentExpression(nameof(input))] string name = "")
     {
         string module = place.Name;
         Alive(input, module, name);
@@ -102,7 +115,9 @@ internal static class Check
         {
             throw new ArgumentException(
                 $"{module} was built for {channels} channels; {name} has {input.size(1)} (shape {Shape(input)})." +
-                (input.size(3) == channels ? $" Its last axis has {channels}: if it is channels last, (N, H, W, C), give {name}.permute(0, 3, 1, 2)." : ""), name);
+                (input.size(3) == channels
+                    ? $" Its last axis has {channels}: if it is channels last, (N, H, W, C), give {name}.permute(0, 3, 1, 2)."
+                    : ""), name);
         }
 
         if (input.size(2) < 1 || input.size(3) < 1)
@@ -113,20 +128,26 @@ internal static class Check
         if (!input.is_floating_point())
         {
             throw new ArgumentException(
-                $"{module} takes floating-point values; {name} is {input.dtype}. Convert it with to_type(ScalarType.Float32).", name);
+                $"{module} takes floating-point values; {name} is {input.dtype}. Convert it with to_type(ScalarType.Float32).",
+                name);
         }
 
         place.Check(input, name);
     }
 
     /// <summary>
-    /// An exception's message to stand within another one, without what .NET adds at the end: "(Parameter 'x')" and "Actual value was …".
+    /// An exception's message to stand within another one, without what .NET adds at the end:
+    /// "(Parameter 'x')" and "Actual value was …".
     /// </summary>
     public static string Text(Exception exception)
     {
         string message = exception.Message;
         if (exception is not ArgumentException { ParamName: { } parameter } argument) return message;
-        if (argument is ArgumentOutOfRangeException { ActualValue: { } value }) message = Without(new ArgumentOutOfRangeException(parameter, value, "."));
+        if (argument is ArgumentOutOfRangeException { ActualValue: { } value })
+        {
+            message = Without(new ArgumentOutOfRangeException(parameter, value, "."));
+        }
+
         return Without(new ArgumentException(".", parameter));
 
         // What .NET adds to a message of one letter, it adds to every message.

@@ -10,18 +10,22 @@ public abstract class ContextModule : AttentionModule
 {
     private readonly bool _residual;
 
-    /// <summary>Validates the settings; a subclass then creates its layers and calls <see cref="AttentionModule.Complete"/>.</summary>
+    /// <summary>
+    /// Validates the settings; a subclass then creates its layers and calls <see cref="AttentionModule.Complete"/>.
+    /// </summary>
     /// <param name="channels">Number of channels of the map to refine.</param>
     /// <param name="options">The settings.</param>
     /// <param name="residual">True to add the context to the input, false to let it replace the input.</param>
     /// <param name="ownsIdentityScale">False where the module has a scale of its own that starts at zero.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, or does not go with <paramref name="channels"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, or does not go with <paramref name="channels"/>.
+    /// </exception>
     protected ContextModule(int channels, AttentionOptions options, bool residual, bool ownsIdentityScale = true)
         : base(channels, options, ownsIdentityScale) => _residual = residual;
 
     /// <summary>
-    /// The attention weights, on demand: the normal path does not return them. Dropout does not apply. In training mode a module with
-    /// batch norms updates their running statistics like a forward pass does.
+    /// The attention weights, on demand: the normal path does not return them. Dropout does not apply. In training mode a module
+    /// with batch norms updates their running statistics like a forward pass does.
     /// </summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
     /// <returns>
@@ -44,7 +48,9 @@ public abstract class ContextModule : AttentionModule
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeWeights(Tensor input);
 
-    /// <summary>Counts the functions of <see cref="ComputeContext"/>; returns the number of the context's values, 0 where nobody says.</summary>
+    /// <summary>
+    /// Counts the functions of <see cref="ComputeContext"/>; returns the number of the context's values, 0 where nobody says.
+    /// </summary>
     private protected virtual long CountContext(FunctionCount count, Tensor input) => 0;
 
     private protected sealed override void CountFunctions(FunctionCount count, Tensor input)
@@ -69,5 +75,6 @@ public abstract class ContextModule : AttentionModule
         return _residual ? input.Plus(context) : context;
     }
 
-    private bool StartsAsIdentity => IdentityScale is not null || (_residual && Options.Initialization == AttentionInitialization.Identity);
+    private bool StartsAsIdentity
+        => IdentityScale is not null || (_residual && Options.Initialization == AttentionInitialization.Identity);
 }

@@ -11,7 +11,9 @@ namespace TorchSharp.Attention;
 /// <param name="Stride">Stride: the output has height ⌈H / stride⌉ and width ⌈W / stride⌉. Default 1.</param>
 public sealed record ConvolutionSpec(int Channels, int OutputChannels, int Stride = 1)
 {
-    /// <summary>Groups, which divide both numbers of channels. As many as input channels: a depthwise convolution. Default 1.</summary>
+    /// <summary>
+    /// Groups, which divide both numbers of channels. As many as input channels: a depthwise convolution. Default 1.
+    /// </summary>
     public int Groups { get; init; } = 1;
 
     /// <summary>The activation after its norm. Default ReLU.</summary>

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Scaled dot-product attention as the context modules use it: fused for the context, materialised for the weights.</summary>
+/// <summary>
+/// Scaled dot-product attention as the context modules use it: fused for the context, materialised for the weights.
+/// </summary>
 internal static class DotProduct
 {
     private static readonly Scalar Masked = double.NegativeInfinity.ToScalar();
@@ -19,15 +21,19 @@ internal static class DotProduct
     /// <param name="bias">Broadcasts to (N, heads, L, S); null for none.</param>
     /// <param name="scale">Null for 1 / √d.</param>
     /// <param name="dropout">Probability of dropping a weight.</param>
-    public static Tensor Context(Tensor query, Tensor key, Tensor value, Tensor? bias = null, double? scale = null, double dropout = 0)
+    public static Tensor Context(
+        Tensor query, Tensor key, Tensor value, Tensor? bias = null, double? scale = null, double dropout = 0)
     {
         double factor = scale ?? 1 / Math.Sqrt(query.size(-1));
         long keyWidth = query.size(-1), valueWidth = value.size(-1), width = Math.Max(keyWidth, valueWidth);
 
-        // The fused operation asks for one width and for heads whose channels lie side by side. Otherwise it silently takes the slow
-        // form, which holds several L × S matrices. Zeros change neither a logit nor a sum.
+        // The fused operation asks for one width and for heads whose channels lie side by side. Otherwise it silently takes the
+        // slow form, which holds several L × S matrices. Zeros change neither a logit nor a sum.
         bool fusible = dropout == 0 && bias is not { requires_grad: true };
-        if (fusible && keyWidth != valueWidth) (query, key, value) = (Widened(query, width), Widened(key, width), Widened(value, width));
+        if (fusible && keyWidth != valueWidth)
+        {
+            (query, key, value) = (Widened(query, width), Widened(key, width), Widened(value, width));
+        }
 
         // It divides by √d itself.
         double own = factor * Math.Sqrt(query.size(-1));
@@ -46,12 +52,14 @@ internal static class DotProduct
     }
 
     /// <summary>
-    /// A 1×1 projection of a map, (N, outputs, H, W), with the channels of a position side by side, as <see cref="Heads"/> and the fused operation
-    /// want them: of a contiguous map a matrix product writes them so at once, where a convolution's result would be copied.
+    /// A 1×1 projection of a map, (N, outputs, H, W), with the channels of a position side by side, as <see cref="Heads"/>
+    /// and the fused operation want them: of a contiguous map a matrix product writes them so at once, where a
+    /// convolution's result would be copied.
     /// </summary>
     public static Tensor Project(Conv2d projection, Tensor map)
     {
-        // Sixteen bits would be rounded once more before the bias; of another type than the weights, a convolution's message is the clearer.
+        // Sixteen bits would be rounded once more before the bias; of another type than the weights, a
+        // convolution's message is the clearer.
         Tensor weight = projection.weight!;
         bool exact = map.dtype is ScalarType.Float32 or ScalarType.Float64 && map.dtype == weight.dtype;
         if (!exact || !map.is_contiguous() || Hooks.Any(projection)) return projection.call(map);
@@ -72,20 +80,24 @@ internal static class DotProduct
         return product.transpose(1, 2).view(samples, outputs, map.size(2), map.size(3));
     }
 
-    /// <summary>The parts of a projected map, (N, parts · heads · d, H, W), as (N, heads, L, d) each, channels side by side.</summary>
+    /// <summary>
+    /// The parts of a projected map, (N, parts · heads · d, H, W), as (N, heads, L, d) each, channels side by side.
+    /// </summary>
     public static Tensor[] Heads(Tensor projected, int parts = 1, int heads = 1)
     {
-        long n = projected.size(0), positions = projected.size(2) * projected.size(3), width = projected.size(1) / (parts * heads);
+        long n = projected.size(
+            0), positions = projected.size(2) * projected.size(3), width = projected.size(1) / (parts * heads);
         return projected.permute(0, 2, 3, 1).reshape(n, positions, parts, heads, width).permute(2, 0, 3, 1, 4).unbind(0);
     }
 
     /// <summary>The way back: (N, heads, L, d) as a map (N, heads · d, H, W).</summary>
     public static Tensor Map(Tensor gathered, long height, long width)
-        => gathered.transpose(1, 2).reshape(gathered.size(0), height, width, gathered.size(1) * gathered.size(3)).permute(0, 3, 1, 2);
+        => gathered.transpose(1, 2).reshape(gathered.size(0), height, width, gathered.size(1) * gathered.size(3)).permute(
+            0, 3, 1, 2);
 
     /// <summary>
-    /// A bias that hides keys, in the parts that it and what it gathered need: a row without any key to see is left open, so that no
-    /// softmax divides zero by zero, neither here nor in a gradient, and is to be emptied by <see cref="Emptied"/>.
+    /// A bias that hides keys, in the parts that it and what it gathered need: a row without any key to see is left open, so that
+    /// no softmax divides zero by zero, neither here nor in a gradient, and is to be emptied by <see cref="Emptied"/>.
     /// </summary>
     /// <param name="bias">−∞ where a query does not see a key.</param>
     public static (Tensor Bias, Tensor Empty) Open(Tensor bias)
@@ -113,9 +125,15 @@ internal static class DotProduct
     public static void CheckPadding(Tensor keyPaddingMask, long samples, long keys, string module)
     {
         Check.Alive(keyPaddingMask, module);
-        if ((keyPaddingMask.dtype == ScalarType.Bool || keyPaddingMask.is_floating_point()) && keyPaddingMask.shape.AsSpan().SequenceEqual([samples, keys])) return;
+        if ((keyPaddingMask.dtype == ScalarType.Bool || keyPaddingMask.is_floating_point())
+            && keyPaddingMask.shape.AsSpan().SequenceEqual([samples, keys]))
+        {
+            return;
+        }
+
         throw new ArgumentException(
-            $"{nameof(keyPaddingMask)} is {keyPaddingMask.dtype} {Check.Shape(keyPaddingMask)}; it must be Bool or floating point, ({samples}, {keys}).",
+            $"{nameof(keyPaddingMask)} is {keyPaddingMask.dtype} {Check.Shape(keyPaddingMask)}; " +
+            $"it must be Bool or floating point, ({samples}, {keys}).",
             nameof(keyPaddingMask));
     }
 
@@ -128,9 +146,12 @@ internal static class DotProduct
     /// <param name="valueWidth">e.</param>
     /// <param name="scale">Null for 1 / √d.</param>
     /// <param name="bias">Number of the bias' values.</param>
-    /// <param name="dense">Whether the channels of queries, keys and values lie side by side; otherwise they are laid out so.</param>
+    /// <param name="dense">
+    /// Whether the channels of queries, keys and values lie side by side; otherwise they are laid out so.
+    /// </param>
     public static long CountContext(
-        FunctionCount count, long rows, long queries, long keys, long keyWidth, long valueWidth, double? scale = null, long bias = 0, bool dense = false)
+        FunctionCount count, long rows, long queries, long keys, long keyWidth, long valueWidth, double? scale = null,
+        long bias = 0, bool dense = false)
     {
         long width = Math.Max(keyWidth, valueWidth), query = rows * queries * width, key = rows * keys * width;
         if (Math.Abs(((scale ?? 1 / Math.Sqrt(keyWidth)) * Math.Sqrt(width)) - 1) > 1e-15) count.Map(query);

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Runs a network for what can be seen on the way, and leaves it as it was: the training mode of every module, libtorch's random numbers and the
-/// network's buffers are put back. Insertion, cost, ONNX export and activation maps run networks in this scope.
+/// Runs a network for what can be seen on the way, and leaves it as it was: the training mode of every module, libtorch's random
+/// numbers and the network's buffers are put back. Insertion, cost, ONNX export and activation maps run networks in this scope.
 /// </summary>
 internal sealed class DryRunScope : IDisposable
 {
@@ -31,7 +31,10 @@ internal sealed class DryRunScope : IDisposable
         }
     }
 
-    /// <summary>Starts a pass, whose tensors are freed when it ends, except those that the network made for later, such as a table of positions.</summary>
+    /// <summary>
+    /// Starts a pass, whose tensors are freed when it ends, except those that the network made for
+    /// later, such as a table of positions.
+    /// </summary>
     public Pass StartPass() => new(_model);
 
     public void Dispose()

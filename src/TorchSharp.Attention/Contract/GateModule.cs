@@ -43,9 +43,9 @@ public abstract class GateModule : AttentionModule
     internal Tensor Composed(Tensor input) => AttendComposed(input);
 
     /// <summary>
-    /// The only way into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the composed
-    /// operations must run. With a norm, in training, the map that is refined is norm(input). With a residual, the result is
-    /// max(refined + residual, 0).
+    /// The only way into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the
+    /// composed operations must run. With a norm, in training, the map that is refined is norm(input). With a residual, the
+    /// result is max(refined + residual, 0).
     /// </summary>
     private Tensor? TryFuse(Tensor input, Tensor? residual = null, Modules.BatchNorm2d? norm = null, bool overwrite = false)
         => FusedGate.TryRun(this, input, overwrite, residual, norm);
@@ -54,8 +54,8 @@ public abstract class GateModule : AttentionModule
     internal Tensor RefineOwned(Tensor input) => TryOwned(input, residual: null) ?? call(input);
 
     /// <summary>
-    /// The end of a residual block, max(refined + residual, 0), in one pass over a map that is nobody else's, which inference writes over; null
-    /// where it takes several.
+    /// The end of a residual block, max(refined + residual, 0), in one pass over a map that is nobody else's, which inference
+    /// writes over; null where it takes several.
     /// </summary>
     internal Tensor? TryGateAddRelu(Tensor input, Tensor residual)
     {
@@ -98,7 +98,9 @@ public abstract class GateModule : AttentionModule
 
     internal Tensor EffectiveGate(Tensor input) => IdentityStart.Blend(ComputeGate(input), IdentityScale);
 
-    /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
+    /// <summary>
+    /// Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.
+    /// </summary>
     private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
 
     /// <summary>Counts the functions of the gate together with the blend of the identity initialization.</summary>

@@ -43,7 +43,9 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <param name="guide">The map that steers, (N, G, h, w). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
-    /// <exception cref="ArgumentException">An input's rank, channels, type or device do not fit; the message says what would.</exception>
+    /// <exception cref="ArgumentException">
+    /// An input's rank, channels, type or device do not fit; the message says what would.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">An input or the module was disposed.</exception>
     public sealed override Tensor forward(Tensor input, Tensor guide)
     {
@@ -114,14 +116,17 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         count.Combine(values, values, gate);
     }
 
-    /// <summary>Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.</summary>
+    /// <summary>
+    /// Counts the functions of <see cref="ComputeGate"/>; returns the number of the gate's values, 0 where nobody says.
+    /// </summary>
     private protected virtual long CountGate(FunctionCount count, Tensor input) => 0;
 
     private Tensor EffectiveGate(Tensor input, Tensor guide)
     {
         Tensor sized = input.size(2) == guide.size(2) && input.size(3) == guide.size(3)
             ? guide
-            : nn.functional.interpolate(guide, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
+            : nn.functional.interpolate(
+                guide, size: [input.size(2), input.size(3)], mode: InterpolationMode.Bilinear, align_corners: false);
         return IdentityStart.Blend(ComputeGate(input, sized), _alpha);
     }
 
@@ -132,7 +137,8 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         if (guide.size(0) != input.size(0))
         {
             throw new ArgumentException(
-                $"{GetName()} got a batch of {input.size(0)} and a guide for {guide.size(0)}; both must have the same batch.", nameof(guide));
+                $"{GetName()} got a batch of {input.size(0)} and a guide for {guide.size(0)}; both must have the same batch.",
+                nameof(guide));
         }
     }
 }

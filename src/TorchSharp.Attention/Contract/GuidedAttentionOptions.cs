@@ -16,7 +16,9 @@ public abstract record GuidedAttentionOptions : AttentionOptions
         Check.Positive(guideChannels);
     }
 
-    /// <summary>Builds the module for maps of <paramref name="channels"/> channels steered by maps of <paramref name="guideChannels"/>.</summary>
+    /// <summary>
+    /// Builds the module for maps of <paramref name="channels"/> channels steered by maps of <paramref name="guideChannels"/>.
+    /// </summary>
     /// <param name="channels">Channels of the map to refine.</param>
     /// <param name="guideChannels">Channels of the map that steers.</param>
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the channels.</exception>
@@ -27,6 +29,7 @@ public abstract record GuidedAttentionOptions : AttentionOptions
     /// <exception cref="ArgumentException">Always, naming the overload and the places that fit.</exception>
     public sealed override AttentionModule Create(int channels) => throw new ArgumentException(
         $"'{Kind()}' is steered by a second map, so channels = {channels} alone do not build it. " +
-        $"Call Create(channels, guideChannels), or place it where a network offers a guide ({nameof(AttentionPosition.Skip)} of {nameof(UNet)}).",
+        $"Call Create(channels, guideChannels), or place it where a network offers a guide ({nameof(AttentionPosition.Skip)} " +
+        $"of {nameof(UNet)}).",
         nameof(channels));
 }

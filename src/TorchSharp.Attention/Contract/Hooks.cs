@@ -12,7 +12,8 @@ internal static class Hooks
 
     private static readonly FieldInfo[] _lists =
     [
-        .. typeof(nn.HookableModule<Func<nn.Module<Tensor, Tensor>, Tensor, Tensor>, Func<nn.Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>)
+        .. typeof(nn.HookableModule<
+                Func<nn.Module<Tensor, Tensor>, Tensor, Tensor>, Func<nn.Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>)
             .GetFields(BindingFlags.Instance | BindingFlags.NonPublic)
             .Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal)),
     ];
@@ -29,11 +30,14 @@ internal static class Hooks
         return false;
     }
 
-    /// <summary>Number of hooks on a module of whatever inputs and outputs; beyond counting where a TorchSharp keeps them elsewhere.</summary>
+    /// <summary>
+    /// Number of hooks on a module of whatever inputs and outputs; beyond counting where a TorchSharp keeps them elsewhere.
+    /// </summary>
     public static int Count(nn.Module module)
     {
         if (_lists.Length == 0) return int.MaxValue;
-        return _listsOf.GetValue(module.GetType(), ListsOf).Sum(list => list.GetValue(module) is ICollection hooks ? hooks.Count : 0);
+        return _listsOf.GetValue(
+            module.GetType(), ListsOf).Sum(list => list.GetValue(module) is ICollection hooks ? hooks.Count : 0);
     }
 
     /// <summary>Whether somebody listens to a module's layers, of whatever depth.</summary>
@@ -48,5 +52,7 @@ internal static class Hooks
     }
 
     private static FieldInfo[] ListsOf(Type module)
-        => [.. ModuleHooks.Hookable(module)?.GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Where(field => field.Name.EndsWith("_hooks", StringComparison.Ordinal)) ?? []];
+        => [
+            .. ModuleHooks.Hookable(module)?.GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Where(
+                field => field.Name.EndsWith("_hooks", StringComparison.Ordinal)) ?? []];
 }

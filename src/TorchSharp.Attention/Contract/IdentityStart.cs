@@ -21,8 +21,8 @@ internal static class IdentityStart
         => alpha is null ? gate : gate.sub(Scalars.One).mul(alpha).Plus(Scalars.One);
 
     /// <summary>
-    /// x + alpha · change, which for alpha = 0 is x to the last bit, also where x is a negative zero: x − (−alpha · change + 0). A sum with zero is a
-    /// positive zero, and taking that away changes nothing; adding a zero of unknown sign could.
+    /// x + alpha · change, which for alpha = 0 is x to the last bit, also where x is a negative zero: x − (−alpha · change + 0).
+    /// A sum with zero is a positive zero, and taking that away changes nothing; adding a zero of unknown sign could.
     /// </summary>
     /// <param name="input">x.</param>
     /// <param name="change">What is added; it broadcasts to x.</param>

@@ -4,14 +4,17 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Tells whether the memory of a tensor has been written since, whatever the values. libtorch counts the writes to a memory, and a backward pass
-/// checks the count of what it needs: a tiny product that needs one element of the tensor is enough to ask.
+/// Tells whether the memory of a tensor has been written since, whatever the values. libtorch counts the writes to a memory, and
+/// a backward pass checks the count of what it needs: a tiny product that needs one element of the tensor is enough to ask.
 /// </summary>
 internal sealed class MemoryStamp : IDisposable
 {
     private readonly Tensor? _product;
 
-    /// <summary>A stamp of now. A tensor that is not of floating point, is empty, or was made in inference mode has no stamp and counts as not written.</summary>
+    /// <summary>
+    /// A stamp of now. A tensor that is not of floating point, is empty, or was made in inference mode
+    /// has no stamp and counts as not written.
+    /// </summary>
     public MemoryStamp(Tensor tensor)
     {
         if (!tensor.is_floating_point() || tensor.numel() == 0 || is_inference_mode_enabled()) return;

@@ -37,31 +37,36 @@ internal static class NormCalls
     /// <param name="shape">What has which shape.</param>
     /// <param name="parameter">The parameter that is wrong.</param>
     public static ArgumentException SingleValue(string norm, string shape, string parameter) => new(
-        $"Expected more than 1 value per channel when training: {norm} would see a single one ({shape}), which has no variance and would make its running variance NaN. " +
-        "Give more than one image a batch (leave out a last batch of one) or larger images, or set the norm to evaluation mode with eval().", parameter);
+        $"Expected more than 1 value per channel when training: {norm} would see a single one ({shape}), which has no variance " +
+        "and would make its running variance NaN. " +
+        "Give more than one image a batch (leave out a last batch of one) or larger images, or set the norm to evaluation mode " +
+        "with eval().", parameter);
 
     private static bool IsSingle(BatchNorm2d norm, Tensor map)
         => norm.training && map.size(0) == 1 && map.size(2) == 1 && map.size(3) == 1;
 
     /// <summary>
-    /// The norm's forward. In training TorchSharp's own counts the batch with an implicit scalar, which the finaliser may free during the call:
-    /// rarely, but then a training ends.
+    /// The norm's forward. In training TorchSharp's own counts the batch with an implicit scalar, which the finaliser may free
+    /// during the call: rarely, but then a training ends.
     /// </summary>
     private static Tensor Counted(BatchNorm2d norm, Tensor input)
     {
-        if (!norm.training || !norm.track_running_stats || norm.momentum is not { } momentum || norm.num_batches_tracked is null || Hooks.Any(norm))
+        if (!norm.training || !norm.track_running_stats || norm.momentum is not { } momentum || norm.num_batches_tracked is null
+            || Hooks.Any(norm))
         {
             return norm.call(input);
         }
 
         norm.num_batches_tracked.Plus_(Scalars.Once);
         return nn.functional.batch_norm(
-            input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: true, momentum: momentum, eps: norm.eps);
+            input, norm.running_mean!, norm.running_var!, norm.weight, norm.bias, training: true, momentum: momentum,
+            eps: norm.eps);
     }
 
     /// <summary>
-    /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took a contiguous batch of
-    /// one and the gradient that comes back has its channels side by side and another stride of the batch than such a map would have.
+    /// The same map, whose gradient arrives contiguous. libtorch 2.10 computes wrong gradients where a batch norm took
+    /// a contiguous batch of one and the gradient that comes back has its channels side by side and another stride of
+    /// the batch than such a map would have.
     /// </summary>
     public static Tensor Flat(Tensor map) => map.size(0) == 1 && map.is_contiguous() ? map.view(-1).view(map.shape) : map;
 
@@ -83,7 +88,8 @@ internal static class NormCalls
         AttentionWeightsInitializer.Zero(norm.bias);
     }
 
-    public static double CheckMomentum(double value, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string name = "")
+    public static double CheckMomentum(
+        double value, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string name = "")
         => value > 0 && value <= 1 ? value : throw new ArgumentOutOfRangeException(
             name, value, $"{name} is {value}; the share of a new batch in the running statistics must lie in (0, 1].");
 }

@@ -3,10 +3,12 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Type and device of a module's parameters. Its inputs must have the same: libtorch's own exception names neither the parameter nor a remedy, and
-/// some operations widen the result in silence.
+/// Type and device of a module's parameters. Its inputs must have the same: libtorch's own exception names neither the parameter
+/// nor a remedy, and some operations widen the result in silence.
 /// </summary>
-/// <remarks>One parameter stands for all. A conversion of the module replaces and disposes it; then it is looked up again.</remarks>
+/// <remarks>
+/// One parameter stands for all. A conversion of the module replaces and disposes it; then it is looked up again.
+/// </remarks>
 internal sealed class ParameterPlace(nn.Module module)
 {
     private Modules.Parameter? _witness;
@@ -41,13 +43,16 @@ internal sealed class ParameterPlace(nn.Module module)
     }
 
     private static bool Matches(Tensor parameter, Tensor input)
-        => parameter.dtype == input.dtype && parameter.device_type == input.device_type && (input.device_type == DeviceType.CPU || parameter.device_index == input.device_index);
+        => parameter.dtype == input.dtype && parameter.device_type == input.device_type
+            && (input.device_type == DeviceType.CPU || parameter.device_index == input.device_index);
 
     private ArgumentException Refusal(Modules.Parameter parameter, Tensor input, string name) => parameter.dtype == input.dtype
         ? new ArgumentException(
-            $"The parameters of {Name} are on {parameter.device}; {name} is on {input.device}. Move the input with {name}.to({DeviceOf(parameter)}), or the module with module.to({DeviceOf(input)}).", name)
+            $"The parameters of {Name} are on {parameter.device}; {name} is on {input.device}. " +
+            $"Move the input with {name}.to({DeviceOf(parameter)}), or the module with module.to({DeviceOf(input)}).", name)
         : new ArgumentException(
-            $"The parameters of {Name} are {parameter.dtype}; {name} is {input.dtype}. Convert the input with {name}.to_type(ScalarType.{parameter.dtype}), " +
+            $"The parameters of {Name} are {parameter.dtype}; {name} is {input.dtype}. " +
+            $"Convert the input with {name}.to_type(ScalarType.{parameter.dtype}), " +
             $"or the module with module.to(ScalarType.{input.dtype}).", name);
 
     private static string DeviceOf(Tensor tensor) => $"device(\"{tensor.device}\")";

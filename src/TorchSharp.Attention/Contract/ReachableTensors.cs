@@ -6,8 +6,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What a network keeps between its calls: parameters, buffers, tensors in fields, collections, objects of its own, closures, and static fields of the classes met. Who runs a network in a dispose scope, or frees
-/// one of its maps, asks here first. Where the search does not come to its end, everything counts as kept.
+/// What a network keeps between its calls: parameters, buffers, tensors in fields, collections, objects of its own, closures, and
+/// static fields of the classes met. Who runs a network in a dispose scope, or frees one of its maps, asks here first. Where the
+/// search does not come to its end, everything counts as kept.
 /// </summary>
 internal sealed class ReachableTensors : IDisposable
 {
@@ -20,7 +21,8 @@ internal sealed class ReachableTensors : IDisposable
     private readonly DisposeScope? _scope = CurrentDisposeScope;
 
     /// <summary>
-    /// When this is disposed, the tensors that the network has made for later meanwhile, such as a table of positions, leave the dispose scope that is open now.
+    /// When this is disposed, the tensors that the network has made for later meanwhile, such as a table of positions,
+    /// leave the dispose scope that is open now.
     /// </summary>
     public ReachableTensors(nn.Module model) => _model = model;
 
@@ -75,24 +77,34 @@ internal sealed class ReachableTensors : IDisposable
     private static bool IsOfUser(Type type)
         => !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly && type.Assembly != typeof(ReachableTensors).Assembly;
 
-    /// <summary>Tensors, modules, collections and tuples of anything but numbers and text, and whatever is no class of the system's or TorchSharp's.</summary>
+    /// <summary>
+    /// Tensors, modules, collections and tuples of anything but numbers and text, and whatever is no
+    /// class of the system's or TorchSharp's.
+    /// </summary>
     private static bool MayHold(Type type)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
         if (typeof(Tensor).IsAssignableFrom(type) || typeof(nn.Module).IsAssignableFrom(type)) return true;
         if (type.IsPrimitive || type.IsEnum || type.IsPointer || type == typeof(string)) return false;
         if (typeof(Delegate).IsAssignableFrom(type)) return true;
-        if (!IsCollection(type) && !typeof(ITuple).IsAssignableFrom(type)) return !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly;
+        if (!IsCollection(type) && !typeof(ITuple).IsAssignableFrom(type))
+        {
+            return !IsOfSystem(type) && type.Assembly != typeof(Tensor).Assembly;
+        }
+
         Type[] parts = type.IsArray ? [type.GetElementType()!] : type.GetGenericArguments();
         return parts.Length == 0 || parts.Any(part => part.IsInterface || part == typeof(object) || MayHold(part));
     }
 
     /// <summary>Whether it holds its elements, as an array or list does; sequences that compute theirs are left alone.</summary>
     private static bool IsCollection(Type type)
-        => type.IsArray || (type.Namespace?.StartsWith("System.Collections", StringComparison.Ordinal) == true && typeof(IEnumerable).IsAssignableFrom(type));
+        => type.IsArray
+            || (type.Namespace?.StartsWith("System.Collections", StringComparison.Ordinal) == true
+                && typeof(IEnumerable).IsAssignableFrom(type));
 
     private static bool IsOfSystem(Type type)
-        => type.IsArray || type.Namespace is "System" || type.Namespace?.StartsWith("System.", StringComparison.Ordinal) == true || type.Namespace?.StartsWith("Microsoft.", StringComparison.Ordinal) == true;
+        => type.IsArray || type.Namespace is "System" || type.Namespace?.StartsWith("System.", StringComparison.Ordinal) == true
+            || type.Namespace?.StartsWith("Microsoft.", StringComparison.Ordinal) == true;
 
     /// <summary>One search through a network.</summary>
     /// <param name="found">Is handed every tensor; true ends the search.</param>

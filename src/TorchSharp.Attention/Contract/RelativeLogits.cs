@@ -34,7 +34,9 @@ internal sealed class RelativeLogits : nn.Module
         nn.init.normal_(_width, 0, deviation);
     }
 
-    /// <summary>Logits (B, heads, a · b, keyHeight · keyWidth) of queries (B, heads, a, b, d), times a scale if there is one.</summary>
+    /// <summary>
+    /// Logits (B, heads, a · b, keyHeight · keyWidth) of queries (B, heads, a, b, d), times a scale if there is one.
+    /// </summary>
     public Tensor For(Tensor query, long keyHeight, long keyWidth, double? scale = null)
     {
         if (scale is double factor)
@@ -45,9 +47,14 @@ internal sealed class RelativeLogits : nn.Module
 
         long batch = query.size(0), heads = query.size(1), height = query.size(2), width = query.size(3);
         Tensor vertical = query.matmul(Resized(_height, keyHeight).t())
-            .gather(4, Offsets(height, keyHeight, query.device).view(1, 1, height, 1, keyHeight).expand(batch, heads, height, width, keyHeight));
+            .gather(
+                4,
+                Offsets(height, keyHeight, query.device).view(1, 1, height, 1, keyHeight)
+                    .expand(batch, heads, height, width, keyHeight));
         Tensor horizontal = query.matmul(Resized(_width, keyWidth).t())
-            .gather(4, Offsets(width, keyWidth, query.device).view(1, 1, 1, width, keyWidth).expand(batch, heads, height, width, keyWidth));
+            .gather(
+                4, Offsets(
+                    width, keyWidth, query.device).view(1, 1, 1, width, keyWidth).expand(batch, heads, height, width, keyWidth));
         return vertical.unsqueeze(5).Plus(horizontal.unsqueeze(4)).view(batch, heads, height * width, keyHeight * keyWidth);
     }
 
@@ -80,7 +87,9 @@ internal sealed class RelativeLogits : nn.Module
     }
 
     /// <summary>key − query + keys − 1 for every pair.</summary>
-    /// <summary>The embedding of each vertical offset from query to key, (queries, keys, d), and of each horizontal one.</summary>
+    /// <summary>
+    /// The embedding of each vertical offset from query to key, (queries, keys, d), and of each horizontal one.
+    /// </summary>
     public (Tensor Height, Tensor Width) Embeddings(long height, long width, long keyHeight, long keyWidth)
     {
         return (Of(_height, height, keyHeight), Of(_width, width, keyWidth));
@@ -96,7 +105,9 @@ internal sealed class RelativeLogits : nn.Module
         return tensor(offsets, device: device);
     }
 
-    /// <summary>The table of 2n − 1 offsets for another n: interpolated linearly, outermost offsets and zero staying what they are.</summary>
+    /// <summary>
+    /// The table of 2n − 1 offsets for another n: interpolated linearly, outermost offsets and zero staying what they are.
+    /// </summary>
     private static Tensor Resized(Tensor table, long size)
     {
         long rows = table.size(0), wanted = (2 * size) - 1;

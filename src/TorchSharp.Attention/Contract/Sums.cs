@@ -2,7 +2,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Sums without the factor that TorchSharp's own <c>add</c> makes for each of them, an implicit scalar: the finaliser was seen to free it during the call.</summary>
+/// <summary>
+/// Sums without the factor that TorchSharp's own <c>add</c> makes for each of them, an implicit scalar: the finaliser
+/// was seen to free it during the call.
+/// </summary>
 internal static class Sums
 {
     public static Tensor Plus(this Tensor left, Tensor right) => left.add(right, Scalars.Once);

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Calls whose short forms in TorchSharp go wrong: they make an implicit scalar, which the finalizer may free during the call, or take the constant 0
-/// for a type. The short forms are errors (<c>eng/analyzers/BannedSymbols.txt</c>).
+/// Calls whose short forms in TorchSharp go wrong: they make an implicit scalar, which the finalizer may free during the call, or
+/// take the constant 0 for a type. The short forms are errors (<c>eng/analyzers/BannedSymbols.txt</c>).
 /// </summary>
 internal static class TensorCalls
 {

@@ -5,12 +5,14 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The training modes of a network's modules, and the way back to exactly these. A network in which one Sequential stands in another is
-/// walked once: TorchSharp's own <c>train</c> visits the children of each Sequential twice, which doubles with every level.
+/// The training modes of a network's modules, and the way back to exactly these. A network in which one
+/// Sequential stands in another is walked once: TorchSharp's own <c>train</c> visits the children of each
+/// Sequential twice, which doubles with every level.
 /// </summary>
 internal sealed class TrainingModes : IDisposable
 {
-    private static readonly FieldInfo? Handle = typeof(nn.Module).GetField("handle", BindingFlags.Instance | BindingFlags.NonPublic);
+    private static readonly FieldInfo? Handle = typeof(nn.Module).GetField(
+        "handle", BindingFlags.Instance | BindingFlags.NonPublic);
 
     private readonly (nn.Module Module, bool Training)[] _modes;
 
@@ -19,7 +21,8 @@ internal sealed class TrainingModes : IDisposable
         => _modes = [.. model.modules().Prepend(model).Distinct().Select(module => (module, module.training))];
 
     /// <summary>Sets the mode of a network as its own <c>train</c> would.</summary>
-    public static void Set(nn.Module model, bool training) => Set(model, training, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance));
+    public static void Set(nn.Module model, bool training)
+        => Set(model, training, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance));
 
     /// <summary>The handle of a module's native part; null where this version of TorchSharp keeps it elsewhere.</summary>
     public static SafeHandle? HandleOf(nn.Module module) => Handle?.GetValue(module) as SafeHandle;
@@ -52,10 +55,17 @@ internal sealed class TrainingModes : IDisposable
         else module.eval();
     }
 
-    /// <summary>Sets the mode without TorchSharp's walk over the children; false where a class has a <c>train</c> of its own, which is then to be called.</summary>
+    /// <summary>
+    /// Sets the mode without TorchSharp's walk over the children; false where a class has a <c>train</c> of
+    /// its own, which is then to be called.
+    /// </summary>
     private static bool SetNative(nn.Module module, bool training)
     {
-        if (!IsOfTorchSharp(module, nameof(nn.Module.train), typeof(bool)) || !IsOfTorchSharp(module, nameof(nn.Module.eval))) return false;
+        if (!IsOfTorchSharp(module, nameof(nn.Module.train), typeof(bool)) || !IsOfTorchSharp(module, nameof(nn.Module.eval)))
+        {
+            return false;
+        }
+
         if (HandleOf(module) is not { IsInvalid: false } handle) return false;
         THSNN_Module_train(handle.DangerousGetHandle(), training);
         GC.KeepAlive(module);

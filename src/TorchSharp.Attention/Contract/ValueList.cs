@@ -4,7 +4,9 @@ using System.Text.Json.Serialization;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A list that never changes and compares by its items, so that records holding it compare by value. Write <c>[3, 4]</c>.</summary>
+/// <summary>
+/// A list that never changes and compares by its items, so that records holding it compare by value. Write <c>[3, 4]</c>.
+/// </summary>
 /// <typeparam name="T">Type of the items.</typeparam>
 [CollectionBuilder(typeof(ValueList), nameof(ValueList.Create))]
 [JsonConverter(typeof(ValueListConverter))]

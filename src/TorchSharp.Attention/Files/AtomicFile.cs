@@ -2,12 +2,16 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Writes files so that each is either the old one or the new one, never half of one. Every file of the packages is written through this.</summary>
+/// <summary>
+/// Writes files so that each is either the old one or the new one, never half of one. Every file of
+/// the packages is written through this.
+/// </summary>
 internal static class AtomicFile
 {
     /// <summary>
-    /// Writes under a temporary name in the same folder, brings it to disk, then renames. On failure the old file stays. An old file keeps its
-    /// access mode, and a symbolic link keeps pointing to its target, which is what is written. Temporary files of dead processes are removed.
+    /// Writes under a temporary name in the same folder, brings it to disk, then renames. On failure the old file stays. An
+    /// old file keeps its access mode, and a symbolic link keeps pointing to its target, which is what is written. Temporary
+    /// files of dead processes are removed.
     /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="write">Writes the content.</param>
@@ -17,7 +21,11 @@ internal static class AtomicFile
     public static void Write(string path, Action<Stream> write, Action<string>? check = null)
     {
         string target = TargetOf(path), folder = FolderOf(target);
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
+        if (!Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"The folder of '{path}' does not exist. Create it first.");
+        }
+
         TemporaryFiles.Collect(folder);
         string temporary = Path.Combine(folder, TemporaryFiles.NewName());
         FileStream? file = null;
@@ -86,7 +94,8 @@ internal static class AtomicFile
         }
         catch (UnauthorizedAccessException e)
         {
-            throw new UnauthorizedAccessException($"'{path}' cannot be written: its folder does not let this user create files.", e);
+            throw new UnauthorizedAccessException(
+                $"'{path}' cannot be written: its folder does not let this user create files.", e);
         }
     }
 }

@@ -6,8 +6,8 @@ using System.Text;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Names of temporary files, which say whose they are: the machine, the process and its run. So those of killed processes are found later. The
-/// names are short, whatever the file is called that they become.
+/// Names of temporary files, which say whose they are: the machine, the process and its run. So those of killed processes are
+/// found later. The names are short, whatever the file is called that they become.
 /// </summary>
 internal static class TemporaryFiles
 {
@@ -37,8 +37,8 @@ internal static class TemporaryFiles
         CultureInfo.InvariantCulture, $"{Start}-{Machine}-{process}-{run}-{RandomNumberGenerator.GetHexString(Digits)}{End}");
 
     /// <summary>
-    /// Deletes the temporary files in a folder that dead processes of this machine left. A file stays if its process runs, if another machine
-    /// made it, or if somebody holds its lock, as its writer does.
+    /// Deletes the temporary files in a folder that dead processes of this machine left. A file stays if its process runs, if
+    /// another machine made it, or if somebody holds its lock, as its writer does.
     /// </summary>
     public static void Collect(string folder)
     {
@@ -58,7 +58,11 @@ internal static class TemporaryFiles
     private static bool IsDead(string name)
     {
         string[] parts = name[..^End.Length].Split('-');
-        if (parts.Length != 5 || !int.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out int process)) return false;
+        if (parts.Length != 5 || !int.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out int process))
+        {
+            return false;
+        }
+
         return process == Environment.ProcessId ? parts[3] != Run : !Runs(process);
     }
 
@@ -73,7 +77,8 @@ internal static class TemporaryFiles
         {
             return false;
         }
-        catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception or PlatformNotSupportedException)
+        catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception
+            or PlatformNotSupportedException)
         {
             // Not known is not dead.
             return true;

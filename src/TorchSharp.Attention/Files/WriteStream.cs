@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Writes on to a file's stream. A file that grows larger than its file system allows is an <see cref="IOException"/>, where .NET throws an
-/// <see cref="ArgumentOutOfRangeException"/>.
+/// Writes on to a file's stream. A file that grows larger than its file system allows is an <see cref="IOException"/>, where .NET
+/// throws an <see cref="ArgumentOutOfRangeException"/>.
 /// </summary>
 /// <param name="inner">The file's stream; its owner disposes it.</param>
 /// <param name="path">The file's name in messages.</param>
@@ -64,5 +64,6 @@ internal sealed class WriteStream(Stream inner, string path) : Stream
     }
 
     private IOException TooLarge(Exception cause) => new(
-        $"'{path}' cannot be written: at {_position} bytes it is larger than its file system, or this user's limit, allows. Write it elsewhere, or in several files.", cause);
+        $"'{path}' cannot be written: at {_position} bytes it is larger than its file system, or this user's limit, allows. " +
+        "Write it elsewhere, or in several files.", cause);
 }

@@ -6,22 +6,25 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Holds inserted attentions where the whole network is a <see cref="Sequential"/>, whose children are its sequence and nothing else. It
-/// is the last of them and passes its input on.
+/// Holds inserted attentions where the whole network is a <see cref="Sequential"/>, whose children are its sequence and nothing
+/// else. It is the last of them and passes its input on.
 /// </summary>
 internal sealed class AttentionContainer : nn.Module<Tensor, Tensor>
 {
     private const string Key = "attention";
 
     // A Sequential can append but not remove.
-    private static readonly FieldInfo? Members = typeof(Sequential).GetField("_modules", BindingFlags.Instance | BindingFlags.NonPublic);
-    private static readonly FieldInfo? Names = typeof(Sequential).GetField("_names", BindingFlags.Instance | BindingFlags.NonPublic);
+    private static readonly FieldInfo? Members = typeof(Sequential).GetField(
+        "_modules", BindingFlags.Instance | BindingFlags.NonPublic);
+    private static readonly FieldInfo? Names = typeof(Sequential).GetField(
+        "_names", BindingFlags.Instance | BindingFlags.NonPublic);
 
     private AttentionContainer()
         : base(nameof(AttentionContainer)) => RegisterComponents();
 
     /// <summary>Whether shelves can be taken away again with this version of TorchSharp.</summary>
-    public static bool Removable(Sequential sequence) => Members?.GetValue(sequence) is IList && Names?.GetValue(sequence) is IList;
+    public static bool Removable(Sequential sequence)
+        => Members?.GetValue(sequence) is IList && Names?.GetValue(sequence) is IList;
 
     /// <summary>The shelf of a sequence, or null, and the key that it has or would have.</summary>
     public static (AttentionContainer? Shelf, string Key) Of(Sequential sequence)

@@ -7,7 +7,8 @@ namespace TorchSharp.Attention;
 internal static class DryForward
 {
     /// <summary>A network's <c>call</c> of so many tensors; null where it has none.</summary>
-    public static MethodInfo? Call(nn.Module model, int inputs) => model.GetType().GetMethod("call", [.. Enumerable.Repeat(typeof(Tensor), inputs)]);
+    public static MethodInfo? Call(nn.Module model, int inputs)
+        => model.GetType().GetMethod("call", [.. Enumerable.Repeat(typeof(Tensor), inputs)]);
 
     /// <summary>Runs a network on a copy of the example.</summary>
     /// <param name="model">The network.</param>
@@ -19,7 +20,8 @@ internal static class DryForward
     {
         string shapes = string.Join(", ", example.Select(Check.Shape));
         MethodInfo call = Call(model, example.Length) ?? throw new ArgumentException(
-            $"{ModuleNode.NameOf(model)} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; give one example for each of its inputs, " +
+            $"{ModuleNode.NameOf(model)} has no call with {example.Length} tensor{(example.Length == 1 ? "" : "s")}; " +
+            "give one example for each of its inputs, " +
             "or none where widths can be read from weights.", nameof(example));
         using DryRunScope dry = new(model, mode.Training);
         using DryRunScope.Pass pass = dry.StartPass();
@@ -38,7 +40,8 @@ internal static class DryForward
         catch (Exception e)
         {
             throw new ArgumentException(
-                $"{ModuleNode.NameOf(model)} does not run on the example of shape {shapes}: {Check.Text(e).Split('\n')[0]} Give an example that it takes in evaluation mode.",
+                $"{ModuleNode.NameOf(model)} does not run on the example of shape {shapes}: " +
+                $"{Check.Text(e).Split('\n')[0]} Give an example that it takes in evaluation mode.",
                 nameof(example), e);
         }
 

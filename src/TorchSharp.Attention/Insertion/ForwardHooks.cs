@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Hooks on modules of one to three tensors that return a tensor, in one shape. Each returns what takes the hook away.</summary>
+/// <summary>
+/// Hooks on modules of one to three tensors that return a tensor, in one shape. Each returns what takes the hook away.
+/// </summary>
 internal static class ForwardHooks
 {
     /// <summary>Number of input tensors; 0 where the module is of another shape and cannot be hooked here.</summary>
@@ -19,11 +21,15 @@ internal static class ForwardHooks
     {
         nn.Module<Tensor, Tensor> one => one.register_forward_hook((_, x, y) => hook([x], y)).remove,
         nn.Module<Tensor, Tensor, Tensor> two => two.register_forward_hook((_, a, b, y) => hook([a, b], y)).remove,
-        nn.Module<Tensor, Tensor, Tensor, Tensor> three => three.register_forward_hook((_, a, b, c, y) => hook([a, b, c], y)).remove,
+        nn.Module<Tensor, Tensor, Tensor, Tensor> three =>
+            three.register_forward_hook((_, a, b, c, y) => hook([a, b, c], y)).remove,
         _ => throw new NotSupportedException($"{module.GetType().Name} cannot be hooked."),
     };
 
-    /// <summary>Sees the input of each call; what it returns replaces the input. <paramref name="end"/> runs after all hooks on the output.</summary>
+    /// <summary>
+    /// Sees the input of each call; what it returns replaces the input. <paramref name="end"/> runs after all hooks on the
+    /// output.
+    /// </summary>
     public static Action Before(nn.Module<Tensor, Tensor> module, Func<Tensor, Tensor> hook, Action end)
     {
         var first = module.register_forward_pre_hook((_, x) => hook(x));
@@ -39,7 +45,8 @@ internal static class ForwardHooks
     public static Action? AfterCall(nn.Module module, Action hook)
     {
         // The hook's type is the same for every number of inputs, the classes that offer it are not.
-        object? remover = module.GetType().GetMethod(nameof(nn.Module<Tensor, Tensor>.register_forward_hook), [typeof(Action<nn.Module>)])?
+        object? remover = module.GetType().GetMethod(
+            nameof(nn.Module<Tensor, Tensor>.register_forward_hook), [typeof(Action<nn.Module>)])?
             .Invoke(module, [(Action<nn.Module>)(_ => hook())]);
         return remover?.GetType().GetMethod("remove", Type.EmptyTypes)?.CreateDelegate<Action>(remover);
     }

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>How many freezes hold each parameter of the networks that are alive, so that freezes may overlap and end in any order.</summary>
+/// <summary>
+/// How many freezes hold each parameter of the networks that are alive, so that freezes may overlap and end in any order.
+/// </summary>
 internal static class FreezeCounts
 {
     private static readonly ConditionalWeakTable<nn.Module, Dictionary<string, int>> Counts = [];
@@ -34,7 +36,8 @@ internal static class FreezeCounts
 
     public static bool IsHeld(OwnedParameter place)
     {
-        lock (Gate) return Counts.TryGetValue(place.Owner, out Dictionary<string, int>? counts) && counts.GetValueOrDefault(place.Name) > 0;
+        lock (Gate) return Counts.TryGetValue(place.Owner, out Dictionary<string, int>? counts)
+            && counts.GetValueOrDefault(place.Name) > 0;
     }
 
     public static void Add(OwnedParameter place, int number)

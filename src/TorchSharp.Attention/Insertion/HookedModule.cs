@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What is inserted around one submodule. All of it shares one pair of hooks, so that attentions act in the order of their insertion
-/// whatever has been removed meanwhile.
+/// What is inserted around one submodule. All of it shares one pair of hooks, so that attentions act in the order of their
+/// insertion whatever has been removed meanwhile.
 /// </summary>
 internal sealed class HookedModule
 {
@@ -35,7 +35,9 @@ internal sealed class HookedModule
 
     /// <summary>Puts an attention at the end of those on one side of a submodule.</summary>
     /// <param name="module">The submodule.</param>
-    /// <param name="inSequence">Whether it is the child of a Sequential, which disposes each map as soon as the next is there.</param>
+    /// <param name="inSequence">
+    /// Whether it is the child of a Sequential, which disposes each map as soon as the next is there.
+    /// </param>
     /// <param name="side">The side.</param>
     /// <param name="attention">The attention.</param>
     /// <param name="isKept">Whether somebody keeps the maps that an attention on this side replaces.</param>
@@ -48,11 +50,17 @@ internal sealed class HookedModule
         if (side == InsertionSide.After) spot._after = [.. spot._after, attention];
         else spot._before = [.. spot._before, attention];
         spot._removeAfter ??= ForwardHooks.After(module, spot.Leave);
-        if (spot._before.Length > 0) spot._removeBefore ??= ForwardHooks.Before((nn.Module<Tensor, Tensor>)module, spot.Enter, spot.End);
+        if (spot._before.Length > 0)
+        {
+            spot._removeBefore ??= ForwardHooks.Before((nn.Module<Tensor, Tensor>)module, spot.Enter, spot.End);
+        }
+
         return spot;
     }
 
-    /// <summary>What stands before and after a submodule, in the order in which it acts; nothing where nothing was inserted.</summary>
+    /// <summary>
+    /// What stands before and after a submodule, in the order in which it acts; nothing where nothing was inserted.
+    /// </summary>
     public static (IReadOnlyList<AttentionModule> Before, IReadOnlyList<AttentionModule> After) Around(nn.Module module)
         => Spots.TryGetValue(module, out HookedModule? spot) ? (spot._before, spot._after) : ([], []);
 
@@ -113,9 +121,10 @@ internal sealed class HookedModule
     }
 
     /// <summary>
-    /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, but a Sequential never
-    /// left it that long. It stays where a dry pass found that somebody keeps it, where the submodule keeps it now (a parameter, a buffer, a field for a later
-    /// skip, a closure, a static field) or where other hooks saw it; without a scope the finaliser has it then, as it had before the insertion.
+    /// Frees a map that the attention has taken the place of, where nobody else would: a dispose scope frees it by itself, but a
+    /// Sequential never left it that long. It stays where a dry pass found that somebody keeps it, where the submodule keeps it
+    /// now (a parameter, a buffer, a field for a later skip, a closure, a static field) or where other hooks saw it; without a
+    /// scope the finaliser has it then, as it had before the insertion.
     /// </summary>
     private void Release(Tensor map)
     {
@@ -126,8 +135,12 @@ internal sealed class HookedModule
     }
 
     /// <summary>Whether hooks of others listen to a submodule or to what is within it.</summary>
-    private static bool IsHeard(nn.Module module) => module.modules().Prepend(module).Any(listened => Hooks.Count(listened) > OwnHooks(listened));
+    private static bool IsHeard(nn.Module module)
+        => module.modules().Prepend(module).Any(listened => Hooks.Count(listened) > OwnHooks(listened));
 
     private static int OwnHooks(nn.Module module)
-        => NormGuard.HooksOn(module) + (Spots.TryGetValue(module, out HookedModule? spot) ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1) : 0);
+        => NormGuard.HooksOn(module)
+            + (Spots.TryGetValue(module, out HookedModule? spot)
+                ? (spot._removeBefore is null ? 0 : 2) + (spot._removeAfter is null ? 0 : 1)
+                : 0);
 }

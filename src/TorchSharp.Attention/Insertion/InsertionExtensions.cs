@@ -6,29 +6,30 @@ namespace TorchSharp.Attention;
 public static class InsertionExtensions
 {
     /// <summary>
-    /// Inserts attentions before and after submodules of any network. They start as the identity, so that the network computes what it did to
-    /// the last bit; they are in its <c>state_dict</c>, <c>parameters</c>, <c>train</c>, <c>eval</c> and <c>to</c>.
+    /// Inserts attentions before and after submodules of any network. They start as the identity, so that the
+    /// network computes what it did to the last bit; they are in its <c>state_dict</c>, <c>parameters</c>,
+    /// <c>train</c>, <c>eval</c> and <c>to</c>.
     /// </summary>
     /// <param name="model">The network. Its submodules must be registered, and run by <c>call</c>.</param>
     /// <param name="plan">Which attention goes where.</param>
     /// <param name="example">
-    /// The network's inputs, one tensor each, for dry passes that find the widths, whether each submodule is called, whether the outputs stay what they
-    /// are, and whether a gradient would reach every attention. They run in evaluation mode, and in training mode only where no gradient arrives in
-    /// evaluation; modes, running statistics, random state, gradients and the example itself stay as they are. Without one, widths are read from
-    /// the submodules' weights, and a <c>call</c> of the network throws an <see cref="InvalidOperationException"/> as long as one of them has
-    /// not been called.
+    /// The network's inputs, one tensor each, for dry passes that find the widths, whether each submodule is called, whether the
+    /// outputs stay what they are, and whether a gradient would reach every attention. They run in evaluation mode, and in
+    /// training mode only where no gradient arrives in evaluation; modes, running statistics, random state, gradients and the
+    /// example itself stay as they are. Without one, widths are read from the submodules' weights, and a <c>call</c> of the
+    /// network throws an <see cref="InvalidOperationException"/> as long as one of them has not been called.
     /// </param>
     /// <returns>The way back; it may be forgotten.</returns>
     /// <remarks>
-    /// Weights are registered with the nearest module above that is no <see cref="Modules.Sequential"/>, as the path from there with
-    /// underscores and <c>_attn</c> or <c>_attn_before</c>: <c>layer3.0.conv2_attn.fc1.weight</c>. A network that is a Sequential from the top
-    /// gets a last child <c>attention</c>, which holds them and passes its input on. Several insertions, at one place too, act in their order.
-    /// Make optimizers afterwards.
+    /// Weights are registered with the nearest module above that is no <see cref="Modules.Sequential"/>, as the path from there
+    /// with underscores and <c>_attn</c> or <c>_attn_before</c>: <c>layer3.0.conv2_attn.fc1.weight</c>. A network that is a
+    /// Sequential from the top gets a last child <c>attention</c>, which holds them and passes its input on. Several insertions,
+    /// at one place too, act in their order. Make optimizers afterwards.
     /// </remarks>
     /// <exception cref="ArgumentException">
-    /// A rule matches nothing or what cannot be hooked, a submodule is run by <c>forward</c>, a map is no (N, C, H, W), settings do not fit, the
-    /// network does not run on the example, an in-place operation would make the outputs others, or no gradient would reach an attention. The network
-    /// is then as it was.
+    /// A rule matches nothing or what cannot be hooked, a submodule is run by <c>forward</c>, a map is no (N, C, H, W), settings
+    /// do not fit, the network does not run on the example, an in-place operation would make the outputs others, or no gradient
+    /// would reach an attention. The network is then as it was.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The network has been disposed.</exception>
     public static InsertionHandle InsertAttention(this nn.Module model, InsertionPlan plan, params Tensor[] example)
@@ -48,7 +49,10 @@ public static class InsertionExtensions
         }
     }
 
-    /// <summary>Parameters that are made in inference mode could never train: the mode is off while this is open. Null where it is off anyway.</summary>
+    /// <summary>
+    /// Parameters that are made in inference mode could never train: the mode is off while this is open. Null where it is off
+    /// anyway.
+    /// </summary>
     internal static IDisposable? OutsideInferenceMode() => is_inference_mode_enabled() ? inference_mode(false) : null;
 
     /// <summary>Stops the training of every parameter but those of the library's attention modules.</summary>
@@ -59,21 +63,24 @@ public static class InsertionExtensions
     public static FrozenParameters FreezeAllButAttention(this nn.Module model)
     {
         Check.Alive(model);
-        nn.Module[] attentions = [.. model.modules().Prepend(model).Where(module => module is IAttentionModule or MultiHeadAttention or CrossAttention)];
+        nn.Module[] attentions = [.. model.modules().Prepend(model).Where(ISequenceAttention.IsAttention)];
         return attentions.Length > 0
             ? new FrozenParameters(model, attentions)
-            : throw new ArgumentException($"{model.GetType().Name} has no attention: nothing would be left to train. Insert some first with InsertAttention.", nameof(model));
+            : throw new ArgumentException(
+                $"{model.GetType().Name} has no attention: nothing would be left to train. " +
+                "Insert some first with InsertAttention.", nameof(model));
     }
 
     /// <summary>
-    /// Checks that an optimizer would train what is to be trained. TorchSharp's optimizers take a network's parameters when they are made: what an
-    /// insertion, a removal or a conversion (<c>to</c>) changes later they do not know. Their <c>step</c> then fails with
-    /// "The given key '…' was not present in the dictionary", or leaves the attention as it is.
+    /// Checks that an optimizer would train what is to be trained. TorchSharp's optimizers take a network's parameters when they
+    /// are made: what an insertion, a removal or a conversion (<c>to</c>) changes later they do not know. Their <c>step</c> then
+    /// fails with "The given key '…' was not present in the dictionary", or leaves the attention as it is.
     /// </summary>
     /// <param name="model">The network.</param>
     /// <param name="optimizer">The optimizer; one of several that share the parameters is refused.</param>
     /// <exception cref="InvalidOperationException">
-    /// The optimizer lacks a parameter of the network whose <c>requires_grad</c> is true, or holds one that has been disposed; the message names them.
+    /// The optimizer lacks a parameter of the network whose <c>requires_grad</c> is true, or holds one that has
+    /// been disposed; the message names them.
     /// </exception>
     public static void CheckOptimizer(this nn.Module model, optim.Optimizer optimizer)
     {

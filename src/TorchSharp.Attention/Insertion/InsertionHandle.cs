@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Attentions that <see cref="InsertionExtensions.InsertAttention"/> has put into a network, and the way back. Forgetting it leaves them there:
-/// they belong to the network, which disposes them.
+/// Attentions that <see cref="InsertionExtensions.InsertAttention"/> has put into a network, and the way back. Forgetting it
+/// leaves them there: they belong to the network, which disposes them.
 /// </summary>
 public sealed class InsertionHandle : IDisposable
 {
@@ -35,7 +35,8 @@ public sealed class InsertionHandle : IDisposable
             if (registered.Find(entry => !known.Contains(entry.Planned.Attention)) is { Planned: { } lost, Host: { } deaf })
             {
                 throw new InvalidOperationException(
-                    $"The network does not list '{lost.Entry.Key}' after it was registered with {deaf.GetType().Name}. Let the named_modules of " +
+                    $"The network does not list '{lost.Entry.Key}' after it was registered with {deaf.GetType().Name}. " +
+                    "Let the named_modules of " +
                     $"{deaf.GetType().Name} list what register_module was given.");
             }
         }
@@ -48,7 +49,9 @@ public sealed class InsertionHandle : IDisposable
 
         foreach ((PlannedInsertion planned, nn.Module host) in registered)
         {
-            _inserted.Add((planned, host, HookedModule.Add(planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention, planned.IsKept)));
+            _inserted.Add(
+                (planned, host, HookedModule.Add(
+                    planned.Node.Module, planned.Node.InSequence, planned.Entry.Side, planned.Attention, planned.IsKept)));
         }
 
         resolution.HandOver();
@@ -63,11 +66,18 @@ public sealed class InsertionHandle : IDisposable
     public IReadOnlyList<AttentionModule> Attentions { get; }
 
     /// <summary>Stops the training of every parameter but those of this insertion's attentions.</summary>
-    /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.</returns>
+    /// <returns>
+    /// What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.
+    /// </returns>
     /// <exception cref="ObjectDisposedException">The attentions have been removed, or the network has been disposed.</exception>
     public FrozenParameters FreezeAllButAttention()
     {
-        if (_removed) throw new ObjectDisposedException(nameof(InsertionHandle), "The attentions have been removed; nothing would be left to train. Insert some again.");
+        if (_removed)
+        {
+            throw new ObjectDisposedException(
+                nameof(InsertionHandle), "The attentions have been removed; nothing would be left to train. Insert some again.");
+        }
+
         Check.Alive(_model);
         if (Attentions.Any(attention => attention is IPlaced { Place.IsDisposed: true }))
         {

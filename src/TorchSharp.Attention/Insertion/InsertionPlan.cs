@@ -13,94 +13,12 @@ public enum InsertionSide
 }
 
 /// <summary>
-/// Which attention is inserted, on which side of which submodules of a network: those that satisfy all of name, type and predicate. A value.
-/// </summary>
-/// <param name="Attention">The attention's settings.</param>
-public sealed record InsertionRule(AttentionOptions Attention)
-{
-    /// <summary>The attention's settings. Kinds that replace a convolution, or that a second map steers, are refused.</summary>
-    public AttentionOptions Attention { get; init; } = Insertable(Attention);
-
-    /// <summary>The side of the submodule. Default <see cref="InsertionSide.After"/>.</summary>
-    public InsertionSide Side { get; init; }
-
-    /// <summary>
-    /// Pattern for the submodule's path, as <c>named_modules</c> gives it. <c>*</c> stands for any characters but a dot, <c>?</c> for one,
-    /// <c>**</c> for any number of levels, none among them: <c>layer3.*.conv2</c>, <c>**.bn</c>. Default null: any path.
-    /// </summary>
-    public string? Name { get; init; }
-
-    /// <summary>Type of the submodule, or a base of it. Default null: any type.</summary>
-    public Type? ModuleType { get; init; }
-
-    /// <summary>A further condition on path and submodule. Default null: none.</summary>
-    public Func<string, nn.Module, bool>? Predicate { get; init; }
-
-    /// <summary>
-    /// True (the default): the attention starts as <see cref="AttentionInitialization.Identity"/>, whatever its settings say, so that the
-    /// network's outputs stay what they are to the last bit. False: it starts as its settings say.
-    /// </summary>
-    public bool IdentityStart { get; init; } = true;
-
-    /// <summary>
-    /// True (the default): an insertion with an example is refused where no gradient from the network's outputs would reach the attention, such as in
-    /// a part that runs under <c>no_grad</c>. False: it is allowed, for inference with trained weights or for a loss beside the outputs.
-    /// </summary>
-    public bool NeedsGradient { get; init; } = true;
-
-    /// <summary>True where the rule chooses the submodule.</summary>
-    /// <param name="path">The submodule's path.</param>
-    /// <param name="module">The submodule.</param>
-    /// <exception cref="ArgumentException"><see cref="Name"/> is empty or has an empty level.</exception>
-    public bool Matches(string path, nn.Module module)
-    {
-        ArgumentNullException.ThrowIfNull(path);
-        ArgumentNullException.ThrowIfNull(module);
-        return (Name is null || ModuleGlob.Of(Name).IsMatch(path))
-            && (ModuleType is null || ModuleType.IsInstanceOfType(module))
-            && (Predicate is null || Predicate(path, module));
-    }
-
-    /// <summary>In one line: <c>cbam after 'layer3.*.conv2'</c>.</summary>
-    public override string ToString() =>
-        $"{Attention.Kind()} {(Side == InsertionSide.After ? "after" : "before")} " +
-        string.Join(", ", new[]
-        {
-            Name is null ? null : $"'{Name}'",
-            ModuleType is null ? null : $"every {ModuleType.Name}",
-            Predicate is null ? null : "where a predicate holds",
-        }.Where(part => part is not null).DefaultIfEmpty("everything"));
-
-    /// <summary>The settings that are built: with the identity start unless the rule says otherwise.</summary>
-    internal AttentionOptions Effective() =>
-        IdentityStart && Attention.Initialization != AttentionInitialization.Identity
-            ? Attention with { Initialization = AttentionInitialization.Identity }
-            : Attention;
-
-    private static AttentionOptions Insertable(AttentionOptions attention)
-    {
-        ArgumentNullException.ThrowIfNull(attention);
-        return attention switch
-        {
-            BranchAttentionOptions => throw new ArgumentException(
-                $"'{attention.Kind()}' replaces a convolution and has no identity start; it cannot be inserted beside a submodule. Place it at " +
-                $"{nameof(AttentionPosition.ReplaceSpatialConv)} of a {BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)} with an {nameof(AttentionPlan)}.",
-                nameof(attention)),
-            GuidedAttentionOptions => throw new ArgumentException(
-                $"'{attention.Kind()}' is steered by a second map, which nothing hands over beside a submodule. Place it at " +
-                $"{nameof(AttentionPosition.Skip)} of a {nameof(UNet)} with an {nameof(AttentionPlan)}.", nameof(attention)),
-            _ => attention,
-        };
-    }
-}
-
-/// <summary>
 /// Which attention goes before or after which submodules of a network that is there already, as an immutable value:
 /// <c>InsertionPlan.After("layer3.*.conv2", new CbamOptions())</c>. Rules that meet at one place act in their order.
 /// </summary>
 /// <remarks>
-/// <see cref="InsertionExtensions.InsertAttention"/> applies it; <see cref="DryRun"/> says what that would do. For networks that are still
-/// to be built by this library there is <see cref="AttentionPlan"/>, which also reaches places that are not modules.
+/// <see cref="InsertionExtensions.InsertAttention"/> applies it; <see cref="DryRun"/> says what that would do. For networks that
+/// are still to be built by this library there is <see cref="AttentionPlan"/>, which also reaches places that are not modules.
 /// </remarks>
 public sealed record InsertionPlan
 {
@@ -129,14 +47,17 @@ public sealed record InsertionPlan
     /// nothing there and writes NaN into the running variance, which shows in evaluation. The norm that refuses stays as it is;
     /// norms that ran before it in the same forward pass have counted the batch. Default false.
     /// </summary>
-    /// <remarks>The library's networks and attentions need no guard: the former refuse such a batch by themselves, the latter work on it.</remarks>
+    /// <remarks>
+    /// The library's networks and attentions need no guard: the former refuse such a batch by themselves, the latter work on it.
+    /// </remarks>
     public bool GuardBatchNorms { get; init; }
 
     /// <summary>A plan of one rule: an attention after every submodule whose path matches.</summary>
     /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
     /// <param name="attention">The attention's settings.</param>
     /// <exception cref="ArgumentException">The pattern is empty, or the kind cannot be inserted.</exception>
-    public static InsertionPlan After(string name, AttentionOptions attention) => new([Named(InsertionSide.After, name, attention)]);
+    public static InsertionPlan After(string name, AttentionOptions attention)
+        => new([Named(InsertionSide.After, name, attention)]);
 
     /// <summary>A plan of one rule: an attention after every submodule of a type.</summary>
     /// <typeparam name="TModule">The submodules' type.</typeparam>
@@ -157,7 +78,8 @@ public sealed record InsertionPlan
     /// <param name="name">The pattern, see <see cref="InsertionRule.Name"/>.</param>
     /// <param name="attention">The attention's settings.</param>
     /// <exception cref="ArgumentException">The pattern is empty, or the kind cannot be inserted.</exception>
-    public static InsertionPlan Before(string name, AttentionOptions attention) => new([Named(InsertionSide.Before, name, attention)]);
+    public static InsertionPlan Before(string name, AttentionOptions attention)
+        => new([Named(InsertionSide.Before, name, attention)]);
 
     /// <summary>A plan of one rule: an attention before every submodule of a type.</summary>
     /// <typeparam name="TModule">The submodules' type.</typeparam>
@@ -217,7 +139,9 @@ public sealed record InsertionPlan
         ArgumentNullException.ThrowIfNull(predicate);
         return ChangeLast(rule => rule with
         {
-            Predicate = rule.Predicate is { } before ? (path, module) => before(path, module) && predicate(path, module) : predicate,
+            Predicate = rule.Predicate is { } before
+                ? (path, module) => before(path, module) && predicate(path, module)
+                : predicate,
         });
     }
 
@@ -225,16 +149,19 @@ public sealed record InsertionPlan
     public InsertionPlan WithoutIdentityStart() => ChangeLast(rule => rule with { IdentityStart = false });
 
     /// <summary>
-    /// Allows that no gradient from the network's outputs reaches the attention of the last rule: for inference with trained weights, or for a loss
-    /// beside the outputs.
+    /// Allows that no gradient from the network's outputs reaches the attention of the last rule: for inference with trained
+    /// weights, or for a loss beside the outputs.
     /// </summary>
     public InsertionPlan WithoutGradient() => ChangeLast(rule => rule with { NeedsGradient = false });
 
-    /// <summary>What <see cref="InsertionExtensions.InsertAttention"/> would do, or the exception that it would throw. It changes nothing.</summary>
+    /// <summary>
+    /// What <see cref="InsertionExtensions.InsertAttention"/> would do, or the exception that it would throw. It changes nothing.
+    /// </summary>
     /// <param name="model">The network.</param>
     /// <param name="example">
-    /// The network's inputs for dry passes, as <see cref="InsertionExtensions.InsertAttention"/> makes them; modes, running statistics, random state, gradients and
-    /// the example itself stay as they are. Without one, widths are read from the submodules' weights and multiply-accumulates are not counted.
+    /// The network's inputs for dry passes, as <see cref="InsertionExtensions.InsertAttention"/> makes them; modes, running
+    /// statistics, random state, gradients and the example itself stay as they are. Without one, widths are read from the
+    /// submodules' weights and multiply-accumulates are not counted.
     /// </param>
     /// <exception cref="ArgumentException">As with <see cref="InsertionExtensions.InsertAttention"/>.</exception>
     public InsertionReport DryRun(nn.Module model, params Tensor[] example)
@@ -250,7 +177,8 @@ public sealed record InsertionPlan
 
     private InsertionPlan And(InsertionRule rule) => new([.. Rules, rule]) { GuardBatchNorms = GuardBatchNorms };
 
-    private InsertionPlan ChangeLast(Func<InsertionRule, InsertionRule> change) => new([.. Rules.SkipLast(1), change(Rules[^1])]) { GuardBatchNorms = GuardBatchNorms };
+    private InsertionPlan ChangeLast(Func<InsertionRule, InsertionRule> change)
+        => new([.. Rules.SkipLast(1), change(Rules[^1])]) { GuardBatchNorms = GuardBatchNorms };
 
     private static InsertionRule Named(InsertionSide side, string name, AttentionOptions attention)
     {
@@ -258,7 +186,8 @@ public sealed record InsertionPlan
         return new InsertionRule(attention) { Side = side, Name = name };
     }
 
-    private static InsertionRule Typed<TModule>(InsertionSide side, AttentionOptions attention) => new(attention) { Side = side, ModuleType = typeof(TModule) };
+    private static InsertionRule Typed<TModule>(InsertionSide side, AttentionOptions attention)
+        => new(attention) { Side = side, ModuleType = typeof(TModule) };
 
     private static InsertionRule Chosen(InsertionSide side, Func<string, nn.Module, bool> predicate, AttentionOptions attention)
     {

@@ -3,36 +3,6 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>One attention of an insertion.</summary>
-/// <param name="Path">The submodule's path, as <c>named_modules</c> gives it.</param>
-/// <param name="ModuleType">Name of the submodule's type.</param>
-/// <param name="Side">The side of the submodule.</param>
-/// <param name="Attention">The settings that are built: with the identity start unless the rule says otherwise.</param>
-/// <param name="Key">Where the attention's weights are in the network's state dictionary: <c>layer3.0.conv2_attn</c>.</param>
-/// <param name="Channels">Channels of the map.</param>
-/// <param name="Parameters">Number of the attention's parameters.</param>
-public sealed record InsertionEntry(
-    string Path, string ModuleType, InsertionSide Side, AttentionOptions Attention, string Key, int Channels, long Parameters)
-{
-    /// <summary>Further paths of the same submodule, where a network has it in several places: the attention acts at each of its calls.</summary>
-    public ValueList<string> OtherPaths { get; init; } = [];
-
-    /// <summary>How often the network called the submodule with the example; null without an example.</summary>
-    public int? Calls { get; init; }
-
-    /// <summary>Shape of the map at the first call with the example, (N, C, H, W); null without an example.</summary>
-    public ValueList<long>? MapShape { get; init; }
-
-    /// <summary>
-    /// The attention's strict multiply-accumulates for the example, the batch and all calls included, counted as
-    /// <see cref="ModelCost"/> does; null without an example.
-    /// </summary>
-    public long? MultiplyAccumulates { get; init; }
-
-    /// <summary>What is worth knowing though it is allowed, in sentences: further attentions at the place, or checks that the network does not admit. Mostly empty.</summary>
-    public ValueList<string> Notes { get; init; } = [];
-}
-
 /// <summary>What an insertion puts where and what it costs; <c>ToString</c> is a table.</summary>
 /// <param name="Network">The network's name.</param>
 /// <param name="NetworkParameters">Number of the network's parameters before the insertion.</param>
@@ -43,7 +13,9 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
     public long Parameters => Entries.Sum(entry => entry.Parameters);
 
     /// <summary>Multiply-accumulates of all attentions for the example; null without an example.</summary>
-    public long? MultiplyAccumulates => Entries.Sum(entry => entry.MultiplyAccumulates ?? 0) is long sum && Entries.All(entry => entry.MultiplyAccumulates is not null) ? sum : null;
+    public long? MultiplyAccumulates
+        => Entries.Sum(entry => entry.MultiplyAccumulates ?? 0) is long sum
+            && Entries.All(entry => entry.MultiplyAccumulates is not null) ? sum : null;
 
     /// <summary>A line for the whole, then a table with a line for each attention, then a line for each note.</summary>
     public override string ToString()
@@ -53,7 +25,8 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
             ["place", "attention", "map", "parameters", "multiply-accumulates", "key"],
             .. Entries.Select(entry => new[]
             {
-                $"{(entry.Side == InsertionSide.After ? "after" : "before")} {string.Join(" = ", entry.OtherPaths.Prepend(entry.Path))} ({entry.ModuleType})" +
+                $"{(entry.Side == InsertionSide.After ? "after" : "before")} " +
+                $"{string.Join(" = ", entry.OtherPaths.Prepend(entry.Path))} ({entry.ModuleType})" +
                 (entry.Calls > 1 ? $", {entry.Calls} calls" : ""),
                 entry.Attention.Kind(),
                 entry.MapShape is { } shape ? string.Join("×", shape) : $"{entry.Channels} channels",
@@ -64,13 +37,21 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
         ];
         StringBuilder text = new();
         text.Append(CultureInfo.InvariantCulture, $"{Network}: {Entries.Count} attention{(Entries.Count == 1 ? "" : "s")}, ")
-            .Append(CultureInfo.InvariantCulture, $"{Count(Parameters)} parameters beside the network's {Count(NetworkParameters)}, ")
-            .Append(MultiplyAccumulates is null ? "multiply-accumulates not counted without an example" : $"{Count(MultiplyAccumulates)} multiply-accumulates for the example");
+            .Append(
+                CultureInfo.InvariantCulture, $"{Count(Parameters)} parameters beside the network's {Count(NetworkParameters)}, ")
+            .Append(
+                MultiplyAccumulates is null
+                    ? "multiply-accumulates not counted without an example"
+                    : $"{Count(MultiplyAccumulates)} multiply-accumulates for the example");
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         foreach (string[] row in rows)
         {
             text.Append("\n ");
-            for (int i = 0; i < row.Length; i++) text.Append(' ').Append(i is 3 or 4 ? row[i].PadLeft(widths[i]) : row[i].PadRight(widths[i])).Append(' ');
+            for (int i = 0; i < row.Length; i++)
+            {
+                text.Append(' ').Append(i is 3 or 4 ? row[i].PadLeft(widths[i]) : row[i].PadRight(widths[i])).Append(' ');
+            }
+
             while (text[^1] == ' ') text.Length--;
         }
 

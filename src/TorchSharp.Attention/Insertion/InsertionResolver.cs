@@ -3,13 +3,6 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>One attention that is built and checked and waits to be put into its place.</summary>
-internal sealed record PlannedInsertion(ModuleNode Node, AttentionModule Attention, InsertionEntry Entry, nn.Module? Host, string Name, bool NeedsGradient)
-{
-    /// <summary>Whether somebody keeps the maps that the attention replaces, as a dry pass has seen.</summary>
-    public bool IsKept { get; init; }
-}
-
 /// <summary>A plan applied to one network: everything is found, checked and built before the network is touched.</summary>
 internal sealed class InsertionResolver : IDisposable
 {
@@ -26,7 +19,8 @@ internal sealed class InsertionResolver : IDisposable
         ArgumentNullException.ThrowIfNull(example);
         if (Array.Exists(example, tensor => tensor is null || tensor.IsInvalid))
         {
-            throw new ArgumentException("example holds a tensor that is null or disposed; give the network's inputs, or none.", nameof(example));
+            throw new ArgumentException(
+                "example holds a tensor that is null or disposed; give the network's inputs, or none.", nameof(example));
         }
 
         Check.Alive(model);
@@ -35,7 +29,11 @@ internal sealed class InsertionResolver : IDisposable
         NetworkParameters = model.parameters().Sum(parameter => parameter.numel());
         ModuleNode[] nodes = [.. ModuleNode.Below(model)];
         List<(InsertionRule Rule, ModuleNode Node)> chosen = [];
-        for (int i = 0; i < plan.Rules.Count; i++) chosen.AddRange(Choose(plan.Rules[i], i, nodes).Select(node => (plan.Rules[i], node)));
+        for (int i = 0; i < plan.Rules.Count; i++)
+        {
+            chosen.AddRange(Choose(plan.Rules[i], i, nodes).Select(node => (plan.Rules[i], node)));
+        }
+
         foreach ((InsertionRule rule, ModuleNode node) in chosen) CheckKind(rule, node);
         using InsertionTrial? trial = example.Length > 0 ? new InsertionTrial(model, example, chosen) : null;
         if (trial is not null)
@@ -83,11 +81,15 @@ internal sealed class InsertionResolver : IDisposable
     /// <summary>What to do about a submodule that hooks do not see.</summary>
     public static string NotReached(ModuleNode node, bool itsPartsRan = false)
     {
-        string parent = node.Parent!.Path.Length == 0 ? $"the network ({node.Parent.Module.GetType().Name})" : node.Parent.Describe();
-        string cure = $"Hooks see calls alone: in the forward of {parent}, write {node.Path.Split('.')[^1]}.call(x) instead of .forward(x).";
+        string parent = node.Parent!.Path.Length == 0
+            ? $"the network ({node.Parent.Module.GetType().Name})"
+            : node.Parent.Describe();
+        string cure = $"Hooks see calls alone: in the forward of {parent}, write {node.Path.Split('.')[^1]}.call(x) instead of " +
+            ".forward(x).";
         return itsPartsRan
             ? $"{node.Describe()} is run by forward, so nothing can be inserted there. {cure}"
-            : $"{node.Describe()} was not called though the network ran, so nothing can be inserted there. {cure} If the network does not use it " +
+            : $"{node.Describe()} was not called though the network ran, so nothing can be inserted there. " +
+                $"{cure} If the network does not use it " +
               "with such an input in evaluation mode, leave it out of the rule, or insert into that part of the network alone.";
     }
 
@@ -101,15 +103,20 @@ internal sealed class InsertionResolver : IDisposable
             string[] others =
             [
                 .. (side == InsertionSide.After ? after : before).Select(attention => attention.Options.Kind()),
-                .. Planned.Take(i).Where(other => ReferenceEquals(other.Node.Module, node.Module) && other.Entry.Side == side).Select(other => other.Entry.Attention.Kind()),
+                .. Planned.Take(i).Where(other => ReferenceEquals(other.Node.Module, node.Module) && other.Entry.Side == side)
+                    .Select(other => other.Entry.Attention.Kind()),
             ];
             if (others.Length == 0) continue;
-            AddNote(i, $"There is an attention {Where(side, node)} already ({string.Join(", ", others)}). All of them act, in the order of their insertion.");
+            AddNote(
+                i,
+                $"There is an attention {Where(side, node)} already ({string.Join(", ", others)}). " +
+                "All of them act, in the order of their insertion.");
         }
     }
 
     private void AddNote(int index, string note)
-        => Planned[index] = Planned[index] with { Entry = Planned[index].Entry with { Notes = [.. Planned[index].Entry.Notes, note] } };
+        => Planned[index] =
+            Planned[index] with { Entry = Planned[index].Entry with { Notes = [.. Planned[index].Entry.Notes, note] } };
 
     private void Try(InsertionTrial trial)
     {
@@ -124,10 +131,13 @@ internal sealed class InsertionResolver : IDisposable
     private static List<ModuleNode> Choose(InsertionRule rule, int index, ModuleNode[] nodes)
     {
         // A module that stands in several places is one module: its first path is the one that it is known by.
-        HashSet<nn.Module> chosen = new(nodes.Where(node => rule.Matches(node.Path, node.Module)).Select(node => node.Module), ReferenceEqualityComparer.Instance);
+        HashSet<nn.Module> chosen = new(
+            nodes.Where(node => rule.Matches(node.Path, node.Module)).Select(node => node.Module),
+            ReferenceEqualityComparer.Instance);
         if (chosen.Count > 0) return [.. nodes.Where(node => chosen.Remove(node.Module))];
         string exists = nodes.Length == 0
-            ? "It has no registered submodule: call RegisterComponents() at the end of its constructor, and hold lists of modules in a ModuleList."
+            ? "It has no registered submodule: call RegisterComponents() at the end of its constructor, and hold lists of " +
+                "modules in a ModuleList."
             : $"It has {string.Join(", ", nodes.Take(30).Select(node => $"{node.Path} ({node.Module.GetType().Name})"))}" +
               (nodes.Length > 30 ? $" and {nodes.Length - 30} more." : ".") + " Attentions and what is in them are not places.";
         throw new ArgumentException($"Rule {index + 1} of the plan ({rule}) matches no submodule. {exists}", "plan");
@@ -139,7 +149,8 @@ internal sealed class InsertionResolver : IDisposable
         if (inputs == 0)
         {
             throw new ArgumentException(
-                $"The rule '{rule}' chooses {node.Describe()}, which is not a module of one to three tensors that returns a tensor. " +
+                $"The rule '{rule}' chooses {node.Describe()}, which is not a module of one to three tensors that returns a " +
+                "tensor. " +
                 "Choose a part of it, or leave it out of the rule with Where.", "plan");
         }
 
@@ -181,7 +192,9 @@ internal sealed class InsertionResolver : IDisposable
 
     private PlannedInsertion Plan(InsertionRule rule, ModuleNode node, ModuleNode[] nodes)
     {
-        Map[] maps = _observed is null ? [] : [.. _observed[node.Module].Maps.Select(pair => rule.Side == InsertionSide.After ? pair.Output : pair.Input)];
+        Map[] maps = _observed is null
+            ? []
+            : [.. _observed[node.Module].Maps.Select(pair => rule.Side == InsertionSide.After ? pair.Output : pair.Input)];
         int channels = _observed is null ? WidthFromWeights(rule, node) : WidthOf(rule, node, maps);
         AttentionOptions options = rule.Effective();
         AttentionModule? attention = null;
@@ -192,13 +205,19 @@ internal sealed class InsertionResolver : IDisposable
             if (dtype != ScalarType.Float32) attention.to(dtype);
             if (device.type != DeviceType.CPU) attention.to(device);
             IdentityStart.Keep(attention);
-            long? products = maps.Length == 0 ? null : maps.GroupBy(map => map.Shape).Sum(same => same.Count() * ModelCost.Measure(attention, [.. same.Key]).MultiplyAccumulates);
+            long? products = maps.Length == 0
+                ? null
+                : maps.GroupBy(map => map.Shape).Sum(
+                    same => same.Count() * ModelCost.Measure(attention, [.. same.Key]).MultiplyAccumulates);
             attention.train(node.Module.training);
             (nn.Module? host, string name, string key) = Name(rule, node);
             InsertionEntry entry = new(
-                node.Path, node.Module.GetType().Name, rule.Side, options, key, channels, attention.parameters().Sum(parameter => parameter.numel()))
+                node.Path, node.Module.GetType().Name, rule.Side, options, key, channels,
+                attention.parameters().Sum(parameter => parameter.numel()))
             {
-                OtherPaths = [.. nodes.Where(other => ReferenceEquals(other.Module, node.Module) && other.Path != node.Path).Select(other => other.Path)],
+                OtherPaths = [
+                    .. nodes.Where(other => ReferenceEquals(other.Module, node.Module) && other.Path != node.Path).Select(
+                        other => other.Path)],
                 Calls = _observed is null ? null : maps.Length,
                 MapShape = maps.Length == 0 ? null : maps[0].Shape,
                 MultiplyAccumulates = products,
@@ -208,7 +227,8 @@ internal sealed class InsertionResolver : IDisposable
         catch (ArgumentException e)
         {
             attention?.Dispose();
-            throw new ArgumentException($"'{options.Kind()}' does not fit {Where(rule, node)} ({channels} channels): {Check.Text(e)}", e.ParamName, e);
+            throw new ArgumentException(
+                $"'{options.Kind()}' does not fit {Where(rule, node)} ({channels} channels): {Check.Text(e)}", e.ParamName, e);
         }
         catch
         {
@@ -224,7 +244,8 @@ internal sealed class InsertionResolver : IDisposable
             if (map.Shape.Count != 4 || !map.Floating || map.Shape.Any(size => size < 1))
             {
                 throw new ArgumentException(
-                    $"{Where(rule, node)} the map is ({string.Join(", ", map.Shape)}) of {map.Dtype}; attention refines floating-point maps (N, C, H, W) " +
+                    $"{Where(rule, node)} the map is ({string.Join(", ", map.Shape)}) of {map.Dtype}; " +
+                    "attention refines floating-point maps (N, C, H, W) " +
                     "that are not empty. Choose a submodule with such a map, or leave this one out of the rule with Where." +
                     (map.Shape.Count == 3 ? " If the example lacks its batch dimension, add it with unsqueeze(0)." : ""), "plan");
             }
@@ -232,7 +253,8 @@ internal sealed class InsertionResolver : IDisposable
             if (map.Shape[1] != maps[0].Shape[1])
             {
                 throw new ArgumentException(
-                    $"{Where(rule, node)} the map has {maps[0].Shape[1]} channels in one call and {map.Shape[1]} in another; an attention has one width. " +
+                    $"{Where(rule, node)} the map has {maps[0].Shape[1]} channels in one call and {map.Shape[1]} in another; " +
+                    "an attention has one width. " +
                     "Insert beside what makes these maps instead.", "plan");
             }
         }
@@ -252,7 +274,8 @@ internal sealed class InsertionResolver : IDisposable
             _ => null,
         };
         return checked((int)(width ?? throw new ArgumentException(
-            $"The width of the map {Where(rule, node)} is not to be read from weights. Give an example: model.InsertAttention(plan, example).", "example")));
+            $"The width of the map {Where(rule, node)} is not to be read from weights. Give an example: " +
+            "model.InsertAttention(plan, example).", "example")));
     }
 
     private (ScalarType Dtype, Device Device) Place(nn.Module module)
@@ -261,7 +284,9 @@ internal sealed class InsertionResolver : IDisposable
         return (first?.dtype ?? ScalarType.Float32, first?.device ?? CPU);
     }
 
-    /// <summary>The module that will own the attention (null: a shelf of the sequence at the top), the name there and the key.</summary>
+    /// <summary>
+    /// The module that will own the attention (null: a shelf of the sequence at the top), the name there and the key.
+    /// </summary>
     private (nn.Module? Host, string Name, string Key) Name(InsertionRule rule, ModuleNode node)
     {
         string path, prefix;
@@ -281,7 +306,8 @@ internal sealed class InsertionResolver : IDisposable
         else
         {
             throw new ArgumentException(
-                $"{_model.GetType().Name} lists its children by itself, so no attention can be registered with it. Wrap it in a class of your own that derives " +
+                $"{_model.GetType().Name} lists its children by itself, so no attention can be registered with it. " +
+                "Wrap it in a class of your own that derives " +
                 "from nn.Module<Tensor, Tensor> and calls it.", "model");
         }
 
@@ -297,7 +323,8 @@ internal sealed class InsertionResolver : IDisposable
 
     private static string Where(InsertionRule rule, ModuleNode node) => Where(rule.Side, node);
 
-    private static string Where(InsertionSide side, ModuleNode node) => $"{(side == InsertionSide.After ? "after" : "before")} {node.Describe()}";
+    private static string Where(InsertionSide side, ModuleNode node)
+        => $"{(side == InsertionSide.After ? "after" : "before")} {node.Describe()}";
 
     private sealed class Observed
     {

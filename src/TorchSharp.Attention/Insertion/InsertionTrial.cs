@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Runs a network with stand-ins at the places of a plan and sees what attentions would do there: whether the outputs stay what they are, whether
-/// a gradient arrives, and whether somebody keeps the maps that they replace.
+/// Runs a network with stand-ins at the places of a plan and sees what attentions would do there: whether the outputs stay what
+/// they are, whether a gradient arrives, and whether somebody keeps the maps that they replace.
 /// </summary>
 internal sealed class InsertionTrial : IDisposable
 {
@@ -31,7 +31,8 @@ internal sealed class InsertionTrial : IDisposable
 
     /// <summary>Watches the plain network at the places until the actions are run.</summary>
     public IEnumerable<Action> Watch()
-        => _places.DistinctBy(place => place.Node.Module, ReferenceEqualityComparer.Instance).Select(place => place.Watch()).OfType<Action>();
+        => _places.DistinctBy(place => place.Node.Module, ReferenceEqualityComparer.Instance).Select(
+            place => place.Watch()).OfType<Action>();
 
     /// <summary>The outputs of the plain network.</summary>
     public void Keep(Tensor[] outputs) => _outputs = Copy(outputs);
@@ -39,21 +40,28 @@ internal sealed class InsertionTrial : IDisposable
     /// <summary>Whether somebody holds on to the maps that an attention at a place replaces.</summary>
     public bool IsKept(ModuleNode node, InsertionSide side) => Find(node, side) is { IsKept: true };
 
-    /// <exception cref="ArgumentException">An attention at one of the places would change the outputs, or never get a gradient.</exception>
+    /// <exception cref="ArgumentException">
+    /// An attention at one of the places would change the outputs, or never get a gradient.
+    /// </exception>
     public void Run()
     {
         if (Changes(_places))
         {
             if (IsRepeatable()) throw Changing();
-            Note = "The network's outputs differ from one run to the next, so that it was not checked whether the insertion leaves them as they are.";
+            Note = "The network's outputs differ from one run to the next, so that it was not checked whether the insertion " +
+                "leaves them as they are.";
         }
 
         TrialPlace[] open = [.. _places.Where(place => place.MayBeKept)];
         if (open.Length > 0) GC.Collect();
         foreach (TrialPlace place in open) place.SeeWhatIsKept();
-        foreach (TrialPlace place in _places.Where(place => !place.NeedsGradient && place is { WritesInput: true, Side: InsertionSide.After }))
+        foreach (TrialPlace place in _places.Where(
+            place => !place.NeedsGradient && place is { WritesInput: true, Side: InsertionSide.After }))
         {
-            if (!Differs(_places.Where(other => other == place).Select(other => other.Spoil()))) throw Refusal(place, Unused(place));
+            if (!Differs(_places.Where(other => other == place).Select(other => other.Spoil())))
+            {
+                throw Refusal(place, Unused(place));
+            }
         }
 
         if (_places.Exists(place => place.NeedsGradient)) CheckGradients();
@@ -117,7 +125,8 @@ internal sealed class InsertionTrial : IDisposable
         {
             if (PlainBackward() is { } own)
             {
-                Note = "It was not checked whether gradients arrive, because the network itself does not take a backward pass in evaluation mode: " +
+                Note = "It was not checked whether gradients arrive, because the network itself does not take a backward pass " +
+                    "in evaluation mode: " +
                     FirstLine(own);
                 return;
             }
@@ -136,7 +145,10 @@ internal sealed class InsertionTrial : IDisposable
             if (_hasDifferentiableOutput) throw Refusal(place, Unused(place));
         }
 
-        if (_places.Exists(IsMissed)) Note = "It was not checked whether gradients arrive, because the network returns no tensor of floating point.";
+        if (_places.Exists(IsMissed))
+        {
+            Note = "It was not checked whether gradients arrive, because the network returns no tensor of floating point.";
+        }
     }
 
     private static bool IsMissed(TrialPlace place) => place is { NeedsGradient: true, HasGradient: false };
@@ -157,7 +169,8 @@ internal sealed class InsertionTrial : IDisposable
     /// <summary>Gradients for these leaves alone: those that parameters hold stay what they are.</summary>
     private static void Backward(Tensor[] outputs, Tensor[] leaves)
     {
-        Tensor[] sums = [.. outputs.Where(output => output.requires_grad && output.is_floating_point()).Select(output => output.Total())];
+        Tensor[] sums = [
+            .. outputs.Where(output => output.requires_grad && output.is_floating_point()).Select(output => output.Total())];
         if (sums.Length > 0 && leaves.Length > 0) autograd.backward(sums, inputs: leaves);
     }
 
@@ -169,7 +182,8 @@ internal sealed class InsertionTrial : IDisposable
             return Refusal(before,
                 $"{before.Node.Describe()} works in place on its input, and the network reads that input again afterwards. " +
                 "An attention before it would hand it another map, so that the input stays as it was and the outputs change. " +
-                $"In the forward of {ParentOf(before.Node)}, go on with what the call returns: write x = {Last(before.Node)}.call(x).");
+                $"In the forward of {ParentOf(before.Node)}, go on with what the call returns: " +
+                $"write x = {Last(before.Node)}.call(x).");
         }
 
         TrialPlace first = guilty.FirstOrDefault() ?? _places[0];
@@ -180,31 +194,40 @@ internal sealed class InsertionTrial : IDisposable
     }
 
     private static ArgumentException Writing(TrialPlace[] written, Exception error) => new(
-        $"The backward pass fails with an attention {(written.Length > 0 ? string.Join(", ", written.Select(place => place.Describe())) : "there")}: {FirstLine(error)} " +
-        "The attention needs the map that it has read, and the network changes this map in place afterwards (add_, relu_, inplace: true). " +
-        "Write x = x.add(y) instead of x.add_(y), or insert at another place. For inference alone, add .WithoutGradient() to the rule.", "plan", error);
+        "The backward pass fails with an attention " +
+        $"{(written.Length > 0 ? string.Join(", ", written.Select(place => place.Describe())) : "there")}: {FirstLine(error)} " +
+        "The attention needs the map that it has read, and the network changes this map in place afterwards (add_, relu_, " +
+        "inplace: true). " +
+        "Write x = x.add(y) instead of x.add_(y), or insert at another place. For inference alone, add .WithoutGradient() to " +
+        "the rule.", "plan", error);
 
     private static string Unused(TrialPlace place) =>
         place is { WritesInput: true, Side: InsertionSide.After }
-            ? $"{place.Node.Describe()} works in place on its input, and the network goes on with that input instead of what the call returns. " +
+            ? $"{place.Node.Describe()} works in place on its input, and the network goes on with that input instead of what " +
+                "the call returns. " +
               $"In the forward of {ParentOf(place.Node)}, write x = {Last(place.Node)}.call(x)."
             : "The network has gradients there, but none comes back from its outputs: " +
-              $"it does not use the map of {Last(place.Node)}.call, or detaches it on the way (detach, no_grad, argmax). Insert where the map is used. " +
+              $"it does not use the map of {Last(place.Node)}.call, or detaches it on the way (detach, no_grad, argmax). " +
+              "Insert where the map is used. " +
               "If the attention serves inference alone or a loss beside the outputs, add .WithoutGradient() to the rule.";
 
     /// <summary>What to do about a submodule that the network runs without gradients.</summary>
     public static string WithoutGradients(ModuleNode node) =>
-        $"{node.Describe()} is run without gradients: no_grad or inference_mode is open around its call, so that the attention would never train. " +
-        $"Freeze the parameters instead (handle.FreezeAllButAttention(), or requires_grad = false) and leave out no_grad around {node.Path}, " +
+        $"{node.Describe()} is run without gradients: no_grad or inference_mode is open around its call, so that the attention " +
+        "would never train. " +
+        "Freeze the parameters instead (handle.FreezeAllButAttention(), or requires_grad = false) and leave out no_grad " +
+        $"around {node.Path}, " +
         "or insert after the part that runs without gradients. For inference alone, add .WithoutGradient() to the rule.";
 
-    private static ArgumentException Refusal(TrialPlace place, string text) => new($"An attention {place.Describe()} would not work. {text}", "plan");
+    private static ArgumentException Refusal(TrialPlace place, string text)
+        => new($"An attention {place.Describe()} would not work. {text}", "plan");
 
     private static string FirstLine(Exception error) => error.Message.Split('\n')[0];
 
     private static string Last(ModuleNode node) => node.Path.Split('.')[^1];
 
-    private static string ParentOf(ModuleNode node) => node.Parent!.Path.Length == 0 ? $"the network ({node.Parent.Module.GetType().Name})" : node.Parent.Describe();
+    private static string ParentOf(ModuleNode node)
+        => node.Parent!.Path.Length == 0 ? $"the network ({node.Parent.Module.GetType().Name})" : node.Parent.Describe();
 
     private static bool Same(Tensor[] expected, Tensor[] actual)
         => expected.Length == actual.Length && expected.Zip(actual).All(pair => Same(pair.First, pair.Second));

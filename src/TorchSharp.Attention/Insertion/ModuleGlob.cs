@@ -3,7 +3,10 @@ using System.Text.RegularExpressions;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A pattern for paths of modules: levels separated by dots, <c>*</c> and <c>?</c> within a level, <c>**</c> for any number of levels.</summary>
+/// <summary>
+/// A pattern for paths of modules: levels separated by dots, <c>*</c> and <c>?</c> within a level, <c>**</c> for any number of
+/// levels.
+/// </summary>
 internal sealed class ModuleGlob
 {
     private readonly Regex _expression;
@@ -20,7 +23,8 @@ internal sealed class ModuleGlob
             if (level.Length == 0)
             {
                 throw new ArgumentException(
-                    $"name is '{pattern}', which has an empty level. Write levels separated by single dots, such as 'layer3.*.conv2'; '**' is everything.",
+                    $"name is '{pattern}', which has an empty level. Write levels separated by single dots, such as " +
+                    "'layer3.*.conv2'; '**' is everything.",
                     "name");
             }
 
@@ -32,11 +36,15 @@ internal sealed class ModuleGlob
             }
 
             text.Append(@"\.");
-            foreach (char letter in level) text.Append(letter switch { '*' => "[^.]*", '?' => "[^.]", _ => Regex.Escape(letter.ToString()) });
+            foreach (char letter in level)
+            {
+                text.Append(letter switch { '*' => "[^.]*", '?' => "[^.]", _ => Regex.Escape(letter.ToString()) });
+            }
         }
 
         // Without backtracking, so that no pattern takes long.
-        return new ModuleGlob(new Regex(text.Append(@"\z").ToString(), RegexOptions.CultureInvariant | RegexOptions.NonBacktracking));
+        return new ModuleGlob(
+            new Regex(text.Append(@"\z").ToString(), RegexOptions.CultureInvariant | RegexOptions.NonBacktracking));
     }
 
     public bool IsMatch(string path) => _expression.IsMatch("." + path);

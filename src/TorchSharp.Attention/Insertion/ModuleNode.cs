@@ -21,7 +21,9 @@ internal sealed record ModuleNode(string Path, nn.Module Module, ModuleNode? Par
     /// <summary>Every submodule below a network in the network's order, but for attentions and what is in them.</summary>
     public static IEnumerable<ModuleNode> Below(nn.Module model) => Below(new ModuleNode("", model, null));
 
-    /// <summary>The nearest module above that can own an attention; null where there is none but a Sequential at the top.</summary>
+    /// <summary>
+    /// The nearest module above that can own an attention; null where there is none but a Sequential at the top.
+    /// </summary>
     public ModuleNode? Host()
     {
         ModuleNode? host = Parent;
@@ -40,7 +42,9 @@ internal sealed record ModuleNode(string Path, nn.Module Module, ModuleNode? Par
         }
     }
 
-    /// <summary>TorchSharp's sequences and scripts list children of their own and do not see what is registered with them.</summary>
+    /// <summary>
+    /// TorchSharp's sequences and scripts list children of their own and do not see what is registered with them.
+    /// </summary>
     private static bool Owns(nn.Module module)
     {
         Type? declaring = module.GetType().GetMethod(nameof(nn.Module.named_modules))?.DeclaringType;

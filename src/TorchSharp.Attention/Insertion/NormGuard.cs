@@ -32,7 +32,8 @@ internal sealed class NormGuard : IDisposable
             {
                 if (norm.training && (batch || norm.track_running_stats) && Values(input, batch) == 1)
                 {
-                    throw NormCalls.SingleValue($"the norm '{name}' of {model.GetName()}", $"its map has shape {Check.Shape(input)}", nameof(input));
+                    throw NormCalls.SingleValue(
+                        $"the norm '{name}' of {model.GetName()}", $"its map has shape {Check.Shape(input)}", nameof(input));
                 }
 
                 return input;

@@ -51,8 +51,9 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
     }
 
     /// <summary>
-    /// Lets a copy of the map stand where the attention would. Where the submodule works in place, the attention before it would leave the submodule's
-    /// own input behind; that one is spoiled after the call, so that the outputs show whether the network reads it again.
+    /// Lets a copy of the map stand where the attention would. Where the submodule works in place, the attention
+    /// before it would leave the submodule's own input behind; that one is spoiled after the call, so that the
+    /// outputs show whether the network reads it again.
     /// </summary>
     public Action StandIn() => Replace(
         map =>
@@ -86,7 +87,9 @@ internal sealed class TrialPlace(ModuleNode node, InsertionSide side, bool needs
     /// <summary>Lets a map that has nothing of the real one stand where the attention would.</summary>
     public Action Spoil() => Replace(map => full_like(map, Scalars.Spoil), _ => { });
 
-    /// <summary>Lets the map times a leaf of one stand where the attention would: the leaf gets a gradient where the attention would.</summary>
+    /// <summary>
+    /// Lets the map times a leaf of one stand where the attention would: the leaf gets a gradient where the attention would.
+    /// </summary>
     public Action Probe() => Replace(Multiply, _ => { });
 
     /// <summary>The leaves of the calls.</summary>

@@ -17,13 +17,15 @@ public enum AttentionMapKind
     /// <summary>Pairs of a query and a key: (N, heads, L, S).</summary>
     Pairwise,
 
-    /// <summary>Branches, or the attentions that a router chooses from: (N, M, C), or (N, M, 1) where all channels share a weight.</summary>
+    /// <summary>
+    /// Branches, or the attentions that a router chooses from: (N, M, C), or (N, M, 1) where all channels share a weight.
+    /// </summary>
     Branch,
 }
 
 /// <summary>
-/// The maps of one attention module in one forward pass, by kind; null for kinds that it does not have. Nothing here is part of a graph. The
-/// tensors belong to this object, and it belongs to its <see cref="AttentionRecorder"/>: clone what shall live longer.
+/// The maps of one attention module in one forward pass, by kind; null for kinds that it does not have. Nothing here is part of a
+/// graph. The tensors belong to this object, and it belongs to its <see cref="AttentionRecorder"/>: clone what shall live longer.
 /// </summary>
 public sealed class AttentionMaps : IDisposable
 {
@@ -32,7 +34,8 @@ public sealed class AttentionMaps : IDisposable
 
     /// <summary>Takes maps into its keeping.</summary>
     internal AttentionMaps(
-        nn.Module module, long samples, SortedDictionary<AttentionMapKind, Tensor> maps, (int Height, int Width)? queryGrid = null, (int Height, int Width)? keyGrid = null)
+        nn.Module module, long samples, SortedDictionary<AttentionMapKind, Tensor> maps,
+        (int Height, int Width)? queryGrid = null, (int Height, int Width)? keyGrid = null)
     {
         _maps = maps;
         (Module, Samples, QueryGrid, KeyGrid) = (module, samples, queryGrid, keyGrid);
@@ -50,14 +53,21 @@ public sealed class AttentionMaps : IDisposable
 
     /// <summary>The map of a kind, or null.</summary>
     /// <param name="kind">The kind.</param>
-    /// <exception cref="ObjectDisposedException">The maps were disposed: with their recorder, by its <see cref="AttentionRecorder.Clear"/>, or by a later pass where it keeps the last one.</exception>
+    /// <exception cref="ObjectDisposedException">
+    /// The maps were disposed: with their recorder, by its <see cref="AttentionRecorder.Clear"/>, or by a
+    /// later pass where it keeps the last one.
+    /// </exception>
     public Tensor? this[AttentionMapKind kind] => !_disposed ? _maps.GetValueOrDefault(kind) : throw new ObjectDisposedException(
-        nameof(AttentionMaps), $"The maps of this {Module.GetName()} were disposed, with their recorder or by a later pass; clone what shall live longer.");
+        nameof(AttentionMaps),
+        $"The maps of this {Module.GetName()} were disposed, with their recorder or by a later pass; " +
+        "clone what shall live longer.");
 
     /// <summary>Factor of each channel, (N, C). Where <see cref="ElementGate"/> is not null, its mean over positions.</summary>
     public Tensor? ChannelGate => this[AttentionMapKind.Channel];
 
-    /// <summary>Factor of each position, (N, H, W). Where <see cref="ElementGate"/> is not null, its mean over channels.</summary>
+    /// <summary>
+    /// Factor of each position, (N, H, W). Where <see cref="ElementGate"/> is not null, its mean over channels.
+    /// </summary>
     public Tensor? SpatialGate => this[AttentionMapKind.Spatial];
 
     /// <summary>The whole gate, (N, C, H, W), where it is no product of a channel gate and a spatial gate.</summary>
@@ -76,8 +86,8 @@ public sealed class AttentionMaps : IDisposable
     public (int Height, int Width)? KeyGrid { get; }
 
     /// <summary>
-    /// Where the module looks, (N, H, W): its spatial gate, or the weight that each position receives, as mean over heads and queries. A new
-    /// tensor, owned by the caller; null for a module that knows no positions.
+    /// Where the module looks, (N, H, W): its spatial gate, or the weight that each position receives, as mean over heads and
+    /// queries. A new tensor, owned by the caller; null for a module that knows no positions.
     /// </summary>
     public Tensor? ToSpatialMap()
     {
@@ -130,7 +140,8 @@ public sealed class AttentionMaps : IDisposable
             if (!map.shape.AsSpan().SequenceEqual(added.shape))
             {
                 throw new InvalidOperationException(
-                    $"The running mean of {Module.GetName()} holds a {kind} map {Check.Shape(map)}, and this pass has {Check.Shape(added)}. " +
+                    $"The running mean of {Module.GetName()} holds a {kind} map {Check.Shape(map)}, and this pass has " +
+                    $"{Check.Shape(added)}. " +
                     "A mean needs maps of one size: feed images of one size, or keep the last or all maps.");
             }
         }

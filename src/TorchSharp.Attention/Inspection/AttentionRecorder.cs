@@ -31,22 +31,24 @@ public sealed record AttentionRecorderOptions
     public bool CopyToCpu { get; init; }
 
     /// <summary>
-    /// How many samples of a batch are recorded, the first ones; null for all, the default. It bounds time and memory: weights of pairs grow with
-    /// the square of the positions. Gates and contexts alone; those whose norms are at work on the batch's own statistics are recorded whole.
+    /// How many samples of a batch are recorded, the first ones; null for all, the default. It bounds time and memory:
+    /// weights of pairs grow with the square of the positions. Gates and contexts alone; those whose norms are at work on the
+    /// batch's own statistics are recorded whole.
     /// </summary>
     public int? Samples { get; init; }
 }
 
 /// <summary>
-/// Records what the attentions of a network compute, until it is disposed: <c>using var maps = AttentionRecorder.Attach(model);</c>, then a
-/// forward pass, then <c>maps["layer3.0.attn"].ChannelGate</c>. Works on every network that contains modules of the library and reaches
-/// them by <c>call</c>.
+/// Records what the attentions of a network compute, until it is disposed:
+/// <c>using var maps = AttentionRecorder.Attach(model);</c>, then a forward pass, then <c>maps["layer3.0.attn"].ChannelGate</c>.
+/// Works on every network that contains modules of the library and reaches them by <c>call</c>.
 /// </summary>
 /// <remarks>
-/// A recorded module computes its maps a second time, after its forward pass, from the same input and in the same mode: results stay what they
-/// were, but for the rounding between fused and composed operations, which may part where a module is listened to. Neither running statistics
-/// nor random numbers nor gradients notice. In training, maps are those of the batch's own statistics. Weights of pairs are held only while they
-/// are recorded. Dropout and stochastic drop do not show. An attention inside a gate, such as CBAM's halves, is part of that gate's maps.
+/// A recorded module computes its maps a second time, after its forward pass, from the same input and in the same mode: results
+/// stay what they were, but for the rounding between fused and composed operations, which may part where a module is listened to.
+/// Neither running statistics nor random numbers nor gradients notice. In training, maps are those of the batch's own statistics.
+/// Weights of pairs are held only while they are recorded. Dropout and stochastic drop do not show. An attention inside a gate,
+/// such as CBAM's halves, is part of that gate's maps.
 /// </remarks>
 public sealed class AttentionRecorder : IDisposable
 {
@@ -64,19 +66,23 @@ public sealed class AttentionRecorder : IDisposable
     public IReadOnlyList<string> Names => _names;
 
     /// <summary>
-    /// Names of the modules that a call has reached since the recorder was attached or cleared, in the order of their last calls: after one forward
-    /// pass, the order in which the network ran them, which need not be the order in which it registered them.
+    /// Names of the modules that a call has reached since the recorder was attached or cleared, in the order of their last calls:
+    /// after one forward pass, the order in which the network ran them, which need not be the order in which it registered them.
     /// </summary>
     public IReadOnlyList<string> CallOrder => [.. _calls.OrderBy(call => call.Value).Select(call => call.Key)];
 
     /// <summary>The maps of a module's last forward pass, or the mean, as the options say.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
-    /// <exception cref="KeyNotFoundException">No such module is recorded, or no call has reached it yet; the message says which.</exception>
+    /// <exception cref="KeyNotFoundException">
+    /// No such module is recorded, or no call has reached it yet; the message says which.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The recorder has been detached, and its maps with it.</exception>
     public AttentionMaps this[string name] => All(name) is [.., { } last] ? last : _removals.Count == 0
-        ? throw new ObjectDisposedException(nameof(AttentionRecorder), "The recorder was detached, which disposed its maps; clone what shall live longer.")
+        ? throw new ObjectDisposedException(
+            nameof(AttentionRecorder), "The recorder was detached, which disposed its maps; clone what shall live longer.")
         : throw new KeyNotFoundException(
-        $"'{name}' is recorded, but no call has reached it yet, or none with a sample where means are kept. Run the network; a parent that runs it by forward() instead of call() hides it from hooks.");
+        $"'{name}' is recorded, but no call has reached it yet, or none with a sample where means are kept. Run the network; " +
+        "a parent that runs it by forward() instead of call() hides it from hooks.");
 
     /// <summary>Every kept set of maps of a module, oldest first; empty before its first call.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
@@ -91,7 +97,9 @@ public sealed class AttentionRecorder : IDisposable
     /// <summary>Starts to record.</summary>
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <exception cref="ArgumentException">The network has no attention, or none that the pattern matches; the message lists what there is.</exception>
+    /// <exception cref="ArgumentException">
+    /// The network has no attention, or none that the pattern matches; the message lists what there is.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static AttentionRecorder Attach(nn.Module model, AttentionRecorderOptions? options = null)
     {
@@ -100,8 +108,11 @@ public sealed class AttentionRecorder : IDisposable
         AttentionRecorder recorder = TryAttach(model, options, out List<string> present);
         if (recorder._names.Count > 0) return recorder;
         throw present.Count == 0
-            ? new ArgumentException($"{model.GetName()} contains no attention of this library, so there is nothing to record.", nameof(model))
-            : new ArgumentException($"Modules is '{options.Modules}', which matches no attention. There are: {string.Join(", ", present)}.", nameof(options));
+            ? new ArgumentException(
+                $"{model.GetName()} contains no attention of this library, so there is nothing to record.", nameof(model))
+            : new ArgumentException(
+                $"Modules is '{options.Modules}', which matches no attention. There are: {string.Join(", ", present)}.",
+                nameof(options));
     }
 
     /// <summary>Starts to record what there is, which may be nothing.</summary>
@@ -120,7 +131,11 @@ public sealed class AttentionRecorder : IDisposable
             present.Add(name);
             if (!patterns.Match(name)) continue;
             List<AttentionMaps> kept = [];
-            if (MapReading.Listen(module, options.Samples, read => recorder.Receive(name, kept, read)) is not { } removal) continue;
+            if (MapReading.Listen(module, options.Samples, read => recorder.Receive(name, kept, read)) is not { } removal)
+            {
+                continue;
+            }
+
             recorder._removals.Add(removal);
             recorder._maps.Add(name, kept);
             recorder._names.Add(name);
@@ -150,7 +165,7 @@ public sealed class AttentionRecorder : IDisposable
         HashSet<nn.Module> parts = [], seen = [];
         foreach ((string name, nn.Module module) in model.named_modules().Prepend(("", model)))
         {
-            if (module is not (IAttentionModule or MultiHeadAttention or CrossAttention) || !seen.Add(module) || parts.Contains(module)) continue;
+            if (!ISequenceAttention.IsAttention(module) || !seen.Add(module) || parts.Contains(module)) continue;
             if (module is GateModule) parts.UnionWith(module.modules());
             yield return (name, module);
         }

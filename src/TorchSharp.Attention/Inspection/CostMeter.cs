@@ -11,7 +11,8 @@ internal static class CostMeter
     public static ModuleCost Run(nn.Module model, Tensor[] inputs, CostOptions options)
     {
         MethodInfo call = DryForward.Call(model, inputs.Length) ?? throw new ArgumentException(
-            $"{model.GetName()} has no call with {inputs.Length} tensor{(inputs.Length == 1 ? "" : "s")}; give one for each of its inputs.", nameof(inputs));
+            $"{model.GetName()} has no call with {inputs.Length} tensor{(inputs.Length == 1 ? "" : "s")}; " +
+            "give one for each of its inputs.", nameof(inputs));
         Node root = new(model, "", null, new HashSet<nn.Module>(ReferenceEqualityComparer.Instance), new HashSet<IntPtr>());
         Node[] nodes = [.. root.All()];
         using (DryRunScope dry = new(model))
@@ -44,10 +45,13 @@ internal static class CostMeter
 
     private static void Count(Node[] nodes, ModuleHooks hooks, Action pass)
     {
-        Dictionary<nn.Module, Node> known = new(nodes.Select(node => KeyValuePair.Create(node.Module, node)), ReferenceEqualityComparer.Instance);
+        Dictionary<nn.Module, Node> known = new(
+            nodes.Select(node => KeyValuePair.Create(node.Module, node)), ReferenceEqualityComparer.Instance);
         foreach (Node node in nodes.Where(node => ModuleHooks.CanWatch(node.Module)))
         {
-            hooks.Around(node.Module, _ => { }, (_, inputs, output) => node.Add(inputs, output, child => known.GetValueOrDefault(child)?.Shape));
+            hooks.Around(
+                node.Module, _ => { },
+                (_, inputs, output) => node.Add(inputs, output, child => known.GetValueOrDefault(child)?.Shape));
         }
 
         pass();
@@ -105,9 +109,13 @@ internal static class CostMeter
             foreach ((string _, Tensor buffer) in module.named_buffers(recurse: false)) _stateBytes += Bytes(buffer);
             foreach ((string name, nn.Module child) in module.named_children())
             {
-                // A submodule that stands elsewhere too is counted there. This module is a class around it all the same, not a layer.
+                // A submodule that stands elsewhere too is counted there. This module is a class around it all the same, not a
+                // layer.
                 _hasSubmodules = true;
-                if (!seen.Contains(child)) _ = new Node(child, path.Length == 0 ? name : $"{path}.{name}", this, seen, parameters);
+                if (!seen.Contains(child))
+                {
+                    _ = new Node(child, path.Length == 0 ? name : $"{path}.{name}", this, seen, parameters);
+                }
             }
         }
 
@@ -169,7 +177,9 @@ internal static class CostMeter
             return new ModuleCost
             {
                 Path = _path,
-                Description = Module is IAttentionModule attention ? $"{Module.GetName()}({attention.Channels})" : ModuleTree.Describe(Module),
+                Description = Module is IAttentionModule attention
+                    ? $"{Module.GetName()}({attention.Channels})"
+                    : ModuleTree.Describe(Module),
                 IsAttention = IsAttention,
                 Coverage = Coverage(isOurs, ours),
                 IsPlain = IsContainer || _isLayer || _calls == 0 || (ours && Module is ICountsFunctions),
@@ -192,14 +202,18 @@ internal static class CostMeter
 
         private static long Bytes(Tensor tensor) => tensor.numel() * tensor.ElementSize;
 
-        private bool IsAttention => Module is IAttentionModule or MultiHeadAttention or CrossAttention or MultiheadAttention;
+        private bool IsAttention => ISequenceAttention.IsAttention(Module) || Module is MultiheadAttention;
 
         private bool IsInPlace => Module.GetType().GetProperty("inplace")?.GetValue(Module) is true;
 
-        private bool IsContainer => Module.GetType() is { IsGenericType: true, Namespace: "TorchSharp.Modules" } || Module.GetType() == typeof(Sequential);
+        private bool IsContainer
+            => Module.GetType() is { IsGenericType: true, Namespace: "TorchSharp.Modules" }
+                || Module.GetType() == typeof(Sequential);
 
         /// <summary>TorchSharp's transformers run past the hooks, even by call.</summary>
-        private bool HidesItsCalls => Module is Transformer or TransformerEncoder or TransformerEncoderLayer or TransformerDecoder or TransformerDecoderLayer;
+        private bool HidesItsCalls
+            => Module is Transformer or TransformerEncoder or TransformerEncoderLayer or TransformerDecoder
+                or TransformerDecoderLayer;
 
         private long? Products(Tensor[] read) => Module switch
         {
@@ -209,7 +223,9 @@ internal static class CostMeter
             _ => null,
         };
 
-        /// <param name="isOurs">Whether a module of the library that ran stands above: it accounts for layers that it does not call.</param>
+        /// <param name="isOurs">
+        /// Whether a module of the library that ran stands above: it accounts for layers that it does not call.
+        /// </param>
         /// <param name="ours">Whether this is a module of the library.</param>
         private CostCoverage Coverage(bool isOurs, bool ours)
         {
@@ -224,7 +240,13 @@ internal static class CostMeter
         /// <summary>The median pass; a list of modules, which nobody calls, takes what is in it takes.</summary>
         private double? Milliseconds(ValueList<ModuleCost> children)
         {
-            if (_calls == 0 || Times.Count == 0) return children.Any(child => child.Milliseconds is not null) ? children.Sum(child => child.Milliseconds ?? 0) : null;
+            if (_calls == 0 || Times.Count == 0)
+            {
+                return children.Any(child => child.Milliseconds is not null)
+                    ? children.Sum(child => child.Milliseconds ?? 0)
+                    : null;
+            }
+
             double[] sorted = [.. Times.Order()];
             return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
         }

@@ -9,7 +9,8 @@ namespace TorchSharp.Attention;
 /// <summary>A network's cost for people (tree, table) and for programs (CSV, JSON). No locale has a say.</summary>
 internal static class CostReport
 {
-    private static readonly JsonSerializerOptions Pretty = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Pretty =
+        new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
     private static readonly JsonSerializerOptions Compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     public static string Tree(ModelCost cost, CostConvention convention, int depth)
@@ -42,17 +43,22 @@ internal static class CostReport
 
         void Add(ModuleCost module)
         {
-            if (module.IsAttention || module.Children.Count == 0) lines.Add(($"{Mark(module)}{module.Path}: {module.Description}", module));
+            if (module.IsAttention || module.Children.Count == 0) lines.Add(
+                ($"{Mark(module)}{module.Path}: {module.Description}", module));
             else foreach (ModuleCost child in module.Children) Add(child);
         }
     }
 
     public static string Csv(ModelCost cost)
     {
-        StringBuilder text = new("path,description,attention,coverage,calls,parameters,strict,thop,fvcore,elementwise,bytesMoved,activationBytes,milliseconds,outputShape\n");
+        StringBuilder text = new(
+            "path,description,attention,coverage,calls,parameters,strict,thop,fvcore,elementwise,bytesMoved,activationBytes," +
+            "milliseconds,outputShape\n");
         foreach (ModuleCost module in cost.Modules)
         {
-            text.AppendJoin(',', Quoted(module.Path), Quoted(module.Description), module.IsAttention ? "true" : "false", module.Coverage, module.Calls, module.Parameters)
+            text.AppendJoin(
+                ',', Quoted(module.Path), Quoted(module.Description), module.IsAttention ? "true" : "false", module.Coverage,
+                module.Calls, module.Parameters)
                 .Append(',').AppendJoin(',', module.Counts)
                 .Append(',').AppendJoin(',', module.ElementwiseOperations, module.BytesMoved, module.ActivationBytes)
                 .Append(',').Append(module.Milliseconds?.ToString("R", CultureInfo.InvariantCulture))
@@ -61,11 +67,17 @@ internal static class CostReport
 
         return text.ToString();
 
-        static string Quoted(string cell) => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
+        static string Quoted(string cell)
+            => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
     }
 
     public static string Json(ModelCost cost, bool indented)
-        => new JsonObject { ["inputShape"] = Shape(cost.InputShape), ["inputShapes"] = new JsonArray([.. cost.InputShapes.Select(Shape)]), ["total"] = Node(cost.Total) }.ToJsonString(indented ? Pretty : Compact);
+        => new JsonObject
+        {
+            ["inputShape"] = Shape(cost.InputShape),
+            ["inputShapes"] = new JsonArray([.. cost.InputShapes.Select(Shape)]),
+            ["total"] = Node(cost.Total),
+        }.ToJsonString(indented ? Pretty : Compact);
 
     private static JsonObject Node(ModuleCost module) => new()
     {
@@ -99,13 +111,16 @@ internal static class CostReport
     {
         Check.Defined(convention);
         bool timed = cost.Total.Milliseconds is not null;
-        string[] heads = ["module", "parameters", convention == CostConvention.Strict ? "multiply-accumulates" : $"{convention} operations", "element-wise", "moved MB", "kept MB"];
+        string[] heads = [
+            "module", "parameters", convention == CostConvention.Strict ? "multiply-accumulates" : $"{convention} operations",
+            "element-wise", "moved MB", "kept MB"];
         List<string[]> rows = [timed ? [.. heads, "ms"] : heads];
         foreach ((string label, ModuleCost module) in lines)
         {
             string[] cells =
             [
-                label, Text("N0", module.Parameters), Text("N0", module.Operations(convention)), Text("N0", module.ElementwiseOperations),
+                label, Text("N0", module.Parameters), Text("N0", module.Operations(convention)),
+                Text("N0", module.ElementwiseOperations),
                 Text("N2", module.BytesMoved / 1e6), Text("N2", module.ActivationBytes / 1e6),
             ];
             rows.Add(timed ? [.. cells, module.Milliseconds is double time ? Text("N3", time) : ""] : cells);
@@ -115,7 +130,9 @@ internal static class CostReport
         StringBuilder text = new();
         foreach (string[] row in rows)
         {
-            text.AppendJoin("  ", row.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column]))).Append('\n');
+            text.AppendJoin(
+                "  ", row.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column])))
+                .Append('\n');
         }
 
         Notes(text, cost);
@@ -129,7 +146,10 @@ internal static class CostReport
         if (cost.Attentions.Any())
         {
             AttentionShare share = cost.AttentionShare;
-            text.Append(CultureInfo.InvariantCulture, $"attention (◆): {share.Parameters:0.###%} of the parameters, {share.MultiplyAccumulates:0.###%} of the multiply-accumulates, ")
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"attention (◆): {share.Parameters:0.###%} of the parameters, {share.MultiplyAccumulates:0.###%} of the " +
+                $"multiply-accumulates, ")
                 .Append(CultureInfo.InvariantCulture, $"{share.BytesMoved:0.###%} of the bytes moved");
             if (share.Milliseconds is double time) text.Append(CultureInfo.InvariantCulture, $", {time:0.###%} of the time");
             text.Append('\n');
@@ -137,16 +157,28 @@ internal static class CostReport
 
         foreach (ModuleCost module in cost.NotCounted)
         {
-            string why = module.Coverage == CostCoverage.NotCounted ? "no formula for what it computes" : "never called, or by forward instead of call";
-            text.Append(CultureInfo.InvariantCulture, $"! not counted: {(module.Path.Length == 0 ? "" : module.Path + ": ")}{module.Description}, {module.Parameters:N0} parameters; {why}\n");
+            string why = module.Coverage == CostCoverage.NotCounted
+                ? "no formula for what it computes"
+                : "never called, or by forward instead of call";
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"! not counted: {(module.Path.Length == 0 ? "" : module.Path + ": ")}{module.Description}, " +
+                $"{module.Parameters:N0} parameters; {why}\n");
         }
 
         if (!cost.Modules.All(module => module.IsPlain))
         {
-            text.Append("element-wise, moved and kept are those of layers and of this library; functions that other forwards call are not seen\n");
+            text.Append(
+                "element-wise, moved and kept are those of layers and of this library; " +
+                "functions that other forwards call are not seen\n");
         }
 
         string[] partly = [.. cost.PartlyCounted.Select(module => module.Description).Distinct()];
-        if (partly.Length > 0) text.Append($"of {string.Join(", ", partly)} only the modules inside are counted: products that forward calls as functions are not seen\n");
+        if (partly.Length > 0)
+        {
+            text.Append(
+                $"of {string.Join(", ", partly)} only the modules inside are counted: " +
+                $"products that forward calls as functions are not seen\n");
+        }
     }
 }

@@ -3,20 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Implemented by modules of the library whose forward calls functions, which hooks do not see: what they cost. Child modules count themselves.
-/// </summary>
-internal interface ICountsFunctions
-{
-    /// <summary>Adds the functions of one call.</summary>
-    /// <param name="count">Adds them up.</param>
-    /// <param name="inputs">The module's inputs; only their shapes matter.</param>
-    void Count(FunctionCount count, Tensor[] inputs);
-}
-
-/// <summary>
-/// Adds up functions of a forward, one call each. Every operand is read once and the result written once, and the result is kept. Views cost
-/// nothing. Whole numbers and masks (indices, tables of places) are no activations and count nothing, nor do values that are parameters made
-/// ready.
+/// Adds up functions of a forward, one call each. Every operand is read once and the result written once, and the result is
+/// kept. Views cost nothing. Whole numbers and masks (indices, tables of places) are no activations and count nothing, nor do
+/// values that are parameters made ready.
 /// </summary>
 /// <param name="outputs">The shape of what a child module returned last; null where it was not called.</param>
 internal sealed class FunctionCount(Func<nn.Module, ValueList<long>?> outputs)
@@ -31,7 +20,8 @@ internal sealed class FunctionCount(Func<nn.Module, ValueList<long>?> outputs)
     public long Kept { get; private set; }
 
     /// <summary>Number of values that a child module returned last.</summary>
-    public long Values(nn.Module child) => outputs(child) is { } shape ? shape.Aggregate(1L, (product, size) => product * size) : 0;
+    public long Values(nn.Module child)
+        => outputs(child) is { } shape ? shape.Aggregate(1L, (product, size) => product * size) : 0;
 
     /// <summary>Shape of what a child module returned last.</summary>
     public ValueList<long> Shape(nn.Module child) => outputs(child) ?? [];
@@ -40,7 +30,8 @@ internal sealed class FunctionCount(Func<nn.Module, ValueList<long>?> outputs)
     public void Map(long values, bool inPlace = false) => Add(values, 2 * values, inPlace ? 0 : values);
 
     /// <summary>An operation of each value with those of further tensors, which broadcast to it.</summary>
-    public void Combine(long values, params ReadOnlySpan<long> operands) => Add(values * (operands.Length - 1), values + Sum(operands), values);
+    public void Combine(long values, params ReadOnlySpan<long> operands)
+        => Add(values * (operands.Length - 1), values + Sum(operands), values);
 
     /// <summary>An operation of each value with those of another tensor, whose result overwrites the first operand.</summary>
     public void CombineInPlace(long values, long operand) => Add(values, (2 * values) + operand, 0);
@@ -66,7 +57,9 @@ internal sealed class FunctionCount(Func<nn.Module, ValueList<long>?> outputs)
     /// <summary>A normalisation by the statistics of the call: 5 operations a value, as a layer of it without scale.</summary>
     public void Normalise(long values) => Add(5 * values, 2 * values, values);
 
-    /// <summary>A matrix product or a convolution called as a function; <see cref="IFunctionalCost"/> has its multiply-accumulates.</summary>
+    /// <summary>
+    /// A matrix product or a convolution called as a function; <see cref="IFunctionalCost"/> has its multiply-accumulates.
+    /// </summary>
     public void Product(long values, params ReadOnlySpan<long> operands) => Add(0, values + Sum(operands), values);
 
     /// <summary>A product with a bias for each of its values.</summary>

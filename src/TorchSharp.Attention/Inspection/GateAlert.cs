@@ -29,7 +29,10 @@ public enum GateAlertKind
     /// <summary>A map holds values that are no finite numbers.</summary>
     NotFinite,
 
-    /// <summary>Nearly all values of a gate are near 0 or near 1, with some at both ends: it switches, and a sigmoid passes hardly any gradient.</summary>
+    /// <summary>
+    /// Nearly all values of a gate are near 0 or near 1, with some at both ends: it switches, and a sigmoid passes hardly any
+    /// gradient.
+    /// </summary>
     Saturated,
 }
 
@@ -43,9 +46,12 @@ public enum GateAlertKind
 /// <param name="Threshold">The option's value that it passed.</param>
 /// <param name="Advice">What to try.</param>
 public sealed record GateAlert(
-    long Step, string Module, AttentionMapKind Map, GateAlertKind Kind, string Statistic, double Value, double Threshold, string Advice)
+    long Step, string Module, AttentionMapKind Map, GateAlertKind Kind, string Statistic, double Value, double Threshold,
+    string Advice)
 {
     /// <summary>One line, as the log has it.</summary>
     public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture, $"step {Step}: ALERT {GateReading.NameOf(Module, Map)}: {Statistic} is {Value:0.####} (threshold {Threshold:0.####}). {Advice}");
+        CultureInfo.InvariantCulture,
+        $"step {Step}: ALERT {GateReading.NameOf(Module, Map)}: {Statistic} is {Value:0.####} (threshold {Threshold:0.####}). " +
+        $"{Advice}");
 }

@@ -4,14 +4,14 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// Watches the attentions of a network while it trains: <c>using GateMonitor monitor = GateMonitor.Attach(model);</c>, and
-/// <c>monitor.Step();</c> at the end of each training step. Every so many steps it reads their maps, writes log lines, CSV and TensorBoard, and raises
-/// alerts that say what is the matter and what usually helps.
+/// <c>monitor.Step();</c> at the end of each training step. Every so many steps it reads their maps, writes log lines, CSV and
+/// TensorBoard, and raises alerts that say what is the matter and what usually helps.
 /// </summary>
 /// <remarks>
-/// The network is listened to only in the steps that are looked at: Step() attaches an <see cref="AttentionRecorder"/> at the end of the step before, and takes
-/// it away again. What is read are the maps of the last forward pass before Step(); results, gradients, statistics and random numbers stay what they were.
-/// An empty batch is not read. Where the attentions have been taken out of the network meanwhile, nothing is read either; the log says so once.
-/// Not for several threads.
+/// The network is listened to only in the steps that are looked at: Step() attaches an <see cref="AttentionRecorder"/> at the end
+/// of the step before, and takes it away again. What is read are the maps of the last forward pass before Step(); results,
+/// gradients, statistics and random numbers stay what they were. An empty batch is not read. Where the attentions have been taken
+/// out of the network meanwhile, nothing is read either; the log says so once. Not for several threads.
 /// </remarks>
 public sealed class GateMonitor : IDisposable
 {
@@ -66,8 +66,12 @@ public sealed class GateMonitor : IDisposable
     /// <summary>Starts to watch.</summary>
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, or the network has no attention that <see cref="GateMonitorOptions.Modules"/> matches.</exception>
-    /// <exception cref="IOException">The CSV file cannot be opened, is another program's, or another monitor writes it.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, or the network has no attention that <see cref="GateMonitorOptions.Modules"/> matches.
+    /// </exception>
+    /// <exception cref="IOException">
+    /// The CSV file cannot be opened, is another program's, or another monitor writes it.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The network was disposed.</exception>
     public static GateMonitor Attach(nn.Module model, GateMonitorOptions? options = null)
     {
@@ -80,7 +84,8 @@ public sealed class GateMonitor : IDisposable
     /// <summary>Ends a training step: after the forward pass, before or after the optimizer's step.</summary>
     /// <exception cref="ObjectDisposedException">The monitor is disposed.</exception>
     /// <exception cref="IOException">
-    /// The CSV or TensorBoard file cannot be written. Who catches it may go on: the CSV file keeps its whole rows, readings and alerts are complete.
+    /// The CSV or TensorBoard file cannot be written. Who catches it may go on: the CSV file keeps its whole
+    /// rows, readings and alerts are complete.
     /// </exception>
     public void Step()
     {
@@ -110,7 +115,11 @@ public sealed class GateMonitor : IDisposable
         if ((Steps + 1) % _options.Every != 0) return;
         _recorder = AttentionRecorder.TryAttach(_model, _recording, out _);
         bool left = _recorder.Names.Count > 0;
-        if (!left && !_saidNothingIsLeft) _options.Log?.Invoke($"step {Steps + 1}: {_model.GetName()} has no attention left to watch");
+        if (!left && !_saidNothingIsLeft)
+        {
+            _options.Log?.Invoke($"step {Steps + 1}: {_model.GetName()} has no attention left to watch");
+        }
+
         _saidNothingIsLeft = !left;
     }
 
@@ -161,7 +170,9 @@ public sealed class GateMonitor : IDisposable
         Raise(seen);
     }
 
-    /// <summary>An alert is raised once its condition has held often enough, and cleared by the first look that does not show it.</summary>
+    /// <summary>
+    /// An alert is raised once its condition has held often enough, and cleared by the first look that does not show it.
+    /// </summary>
     private void Raise(List<GateAlert> seen)
     {
         Dictionary<(string, AttentionMapKind, GateAlertKind), GateAlert> now = [];

@@ -13,8 +13,8 @@ public sealed record GateMonitorOptions
     public string Modules { get; init; } = "*";
 
     /// <summary>
-    /// How many samples of a batch are looked at, the first ones. Default 16. Weights of pairs take Samples · heads · L · S values while they are read:
-    /// leave modules on large maps out by <see cref="Modules"/>, or lower this.
+    /// How many samples of a batch are looked at, the first ones. Default 16. Weights of pairs take Samples · heads · L · S
+    /// values while they are read: leave modules on large maps out by <see cref="Modules"/>, or lower this.
     /// </summary>
     public int Samples { get; init; } = 16;
 
@@ -28,25 +28,31 @@ public sealed record GateMonitorOptions
     /// </summary>
     public string? Csv { get; init; }
 
-    /// <summary>Receives scalars and a histogram for each gate, such as <c>torch.utils.tensorboard.SummaryWriter("runs/cbam")</c>. Default none.</summary>
+    /// <summary>
+    /// Receives scalars and a histogram for each gate, such as
+    /// <c>torch.utils.tensorboard.SummaryWriter("runs/cbam")</c>. Default none.
+    /// </summary>
     public Modules.SummaryWriter? TensorBoard { get; init; }
 
     /// <summary>How many looked-at steps in a row must show the same before an alert is raised. Default 3.</summary>
     public int Patience { get; init; } = 3;
 
     /// <summary>
-    /// Saturated: share of values below <see cref="GateStatistics.Low"/>, above <see cref="GateStatistics.High"/>, or both together, from which on. Default 0.9.
-    /// Told of gates whose values lie from 0 to 1.
+    /// Saturated: share of values below <see cref="GateStatistics.Low"/>, above <see cref="GateStatistics.High"/>, or both
+    /// together, from which on. Default 0.9. Told of gates whose values lie from 0 to 1.
     /// </summary>
     public double SaturatedShare { get; init; } = 0.9;
 
     /// <summary>
-    /// Uniform: standard deviation of a gate's values over channels, positions and samples up to which. Default 0.01. Up to the same distance from 1 a
-    /// gate counts as the identity.
+    /// Uniform: standard deviation of a gate's values over channels, positions and samples up to which. Default 0.01. Up to the
+    /// same distance from 1 a gate counts as the identity.
     /// </summary>
     public double UniformDeviation { get; init; } = 0.01;
 
-    /// <summary>Sparse: share of channels that no looked-at sample opens beyond <see cref="GateStatistics.Low"/>, from which on. Default 0.5.</summary>
+    /// <summary>
+    /// Sparse: share of channels that no looked-at sample opens beyond
+    /// <see cref="GateStatistics.Low"/>, from which on. Default 0.5.
+    /// </summary>
     public double DeadShare { get; init; } = 0.5;
 
     /// <summary>Uniform weights of pairs: entropy over its maximum, mean over heads, from which on. Default 0.99.</summary>
@@ -63,7 +69,12 @@ public sealed record GateMonitorOptions
         Check.Positive(Every);
         Check.Positive(Samples);
         Check.Positive(Patience);
-        if (InitialStep < 0) throw new ArgumentOutOfRangeException(nameof(InitialStep), InitialStep, $"InitialStep is {InitialStep}; it must be at least 0.");
+        if (InitialStep < 0)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(InitialStep), InitialStep, $"InitialStep is {InitialStep}; it must be at least 0.");
+        }
+
         if (Csv is not null) ArgumentException.ThrowIfNullOrWhiteSpace(Csv);
         Share(SaturatedShare, nameof(SaturatedShare));
         Share(UniformDeviation, nameof(UniformDeviation));
@@ -75,6 +86,9 @@ public sealed record GateMonitorOptions
 
     private static void Share(double value, string name)
     {
-        if (!(value is >= 0 and <= 1)) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must lie in [0, 1].");
+        if (!(value is >= 0 and <= 1))
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it must lie in [0, 1].");
+        }
     }
 }

@@ -3,7 +3,9 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a <see cref="GateMonitor"/> saw of one map of one module at one step. Numbers that a kind of map does not have are null.</summary>
+/// <summary>
+/// What a <see cref="GateMonitor"/> saw of one map of one module at one step. Numbers that a kind of map does not have are null.
+/// </summary>
 public sealed record GateReading
 {
     /// <summary>The training step, from 1.</summary>
@@ -12,7 +14,9 @@ public sealed record GateReading
     /// <summary>The module's name, as <c>named_modules</c> has it.</summary>
     public required string Module { get; init; }
 
-    /// <summary>What the map weighs. A gate that is no product of a channel gate and a spatial gate is read element by element.</summary>
+    /// <summary>
+    /// What the map weighs. A gate that is no product of a channel gate and a spatial gate is read element by element.
+    /// </summary>
     public required AttentionMapKind Map { get; init; }
 
     /// <summary>Mean of all values; of branches too. Null for weights of pairs.</summary>
@@ -45,7 +49,9 @@ public sealed record GateReading
     /// <summary>Entropy over its maximum, mean over samples; for weights of pairs over queries and heads too.</summary>
     public double? Entropy { get; init; }
 
-    /// <summary>Weights of pairs: the largest share in a row, mean over rows and heads. Branches: the largest mean weight of a branch.</summary>
+    /// <summary>
+    /// Weights of pairs: the largest share in a row, mean over rows and heads. Branches: the largest mean weight of a branch.
+    /// </summary>
     public double? Peak { get; init; }
 
     /// <summary>Weights of pairs: mean distance from query to key, in positions; null where positions are not known.</summary>
@@ -57,8 +63,10 @@ public sealed record GateReading
     /// <summary>Names and values of the numbers that the map has.</summary>
     internal IEnumerable<(string Name, double? Value)> Numbers =>
     [
-        ("mean", Mean), ("deviation", StandardDeviation), ("deviationOverSamples", StandardDeviationOverSamples), ("minimum", Minimum), ("maximum", Maximum),
-        ("shut", ClosedShare), ("open", OpenShare), ("dead", DeadShare), ("sparsity", Sparsity), ("entropy", Entropy), ("peak", Peak), ("distance", Distance),
+        ("mean", Mean), ("deviation", StandardDeviation), ("deviationOverSamples", StandardDeviationOverSamples),
+        ("minimum", Minimum), ("maximum", Maximum),
+        ("shut", ClosedShare), ("open", OpenShare), ("dead", DeadShare), ("sparsity", Sparsity), ("entropy", Entropy),
+        ("peak", Peak), ("distance", Distance),
         ("notFinite", NotFinite),
     ];
 
@@ -80,7 +88,10 @@ public sealed record GateReading
 
         void Add(string name, double? value, string format)
         {
-            if (value is double number) line.Append(", ").Append(name).Append(' ').Append(number.ToString(format, CultureInfo.InvariantCulture));
+            if (value is double number)
+            {
+                line.Append(", ").Append(name).Append(' ').Append(number.ToString(format, CultureInfo.InvariantCulture));
+            }
         }
     }
 
@@ -88,5 +99,15 @@ public sealed record GateReading
     internal string Name => NameOf(Module, Map);
 
     internal static string NameOf(string module, AttentionMapKind map)
-        => $"{(module.Length == 0 ? "attention" : module)} {map switch { AttentionMapKind.Channel => "channel", AttentionMapKind.Spatial => "spatial", AttentionMapKind.Element => "element", AttentionMapKind.Pairwise => "pairwise", _ => "branch" }}";
+    {
+        string kind = map switch
+        {
+            AttentionMapKind.Channel => "channel",
+            AttentionMapKind.Spatial => "spatial",
+            AttentionMapKind.Element => "element",
+            AttentionMapKind.Pairwise => "pairwise",
+            _ => "branch",
+        };
+        return $"{(module.Length == 0 ? "attention" : module)} {kind}";
+    }
 }

@@ -3,10 +3,12 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Numbers about a gate, gathered batch by batch in one pass: how its values spread, how many are shut or open, which channels are dead, and
-/// how classes differ. A unit is a channel of a channel gate, a position of a spatial gate.
+/// Numbers about a gate, gathered batch by batch in one pass: how its values spread, how many are shut or open, which channels
+/// are dead, and how classes differ. A unit is a channel of a channel gate, a position of a spatial gate.
 /// </summary>
-/// <remarks>Sums are kept in float64 by Welford's method: "Note on a Method for Calculating Corrected Sums of Squares and Products", 1962.</remarks>
+/// <remarks>
+/// Sums are kept in float64 by Welford's method: "Note on a Method for Calculating Corrected Sums of Squares and Products", 1962.
+/// </remarks>
 public sealed class GateStatistics
 {
     /// <summary>Below this a gate counts as shut.</summary>
@@ -28,7 +30,11 @@ public sealed class GateStatistics
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="classes"/> is negative.</exception>
     public GateStatistics(int classes = 0)
     {
-        if (classes < 0) throw new ArgumentOutOfRangeException(nameof(classes), classes, $"classes is {classes}; it must be at least 0.");
+        if (classes < 0)
+        {
+            throw new ArgumentOutOfRangeException(nameof(classes), classes, $"classes is {classes}; it must be at least 0.");
+        }
+
         _classes = classes;
         _classSums = new double[classes][];
         _classCounts = new long[classes][];
@@ -52,14 +58,19 @@ public sealed class GateStatistics
         get
         {
             double mean = Mean;
-            return Values == 0 ? 0 : Enumerable.Range(0, Units).Sum(i => _squares[i] + (_counts[i] * (_means[i] - mean) * (_means[i] - mean))) / Values;
+            return Values == 0
+                ? 0
+                : Enumerable.Range(
+                    0, Units).Sum(i => _squares[i] + (_counts[i] * (_means[i] - mean) * (_means[i] - mean))) / Values;
         }
     }
 
     /// <summary>
-    /// Mean over units of the variance over samples: how much the gate depends on its input. Zero for a gate that is the same for all.
+    /// Mean over units of the variance over samples: how much the gate depends on its input. Zero
+    /// for a gate that is the same for all.
     /// </summary>
-    public double VarianceOverSamples => Units == 0 ? 0 : Enumerable.Range(0, Units).Average(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i]);
+    public double VarianceOverSamples
+        => Units == 0 ? 0 : Enumerable.Range(0, Units).Average(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i]);
 
     /// <summary>Share of values below <see cref="Low"/>.</summary>
     public double ClosedShare => Values == 0 ? 0 : (double)_low / Values;
@@ -68,18 +79,23 @@ public sealed class GateStatistics
     public double OpenShare => Values == 0 ? 0 : (double)_high / Values;
 
     /// <summary>
-    /// Hoyer's sparsity of a sample's gate, mean over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all values are alike, 1 when one is not zero.
+    /// Hoyer's sparsity of a sample's gate, mean over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all
+    /// values are alike, 1 when one is not zero.
     /// </summary>
     public double Sparsity => _measured == 0 ? 0 : _sparsity / _measured;
 
-    /// <summary>Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples with a finite value: 1 when all values are alike.</summary>
+    /// <summary>
+    /// Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples with a finite value: 1 when all values are
+    /// alike.
+    /// </summary>
     public double Entropy => _measured == 0 ? 0 : _entropy / _measured;
 
     /// <summary>Mean of each unit over samples.</summary>
     public IReadOnlyList<double> UnitMeans => _means;
 
     /// <summary>Variance of each unit over samples, over their number.</summary>
-    public IReadOnlyList<double> UnitVariances => [.. Enumerable.Range(0, Units).Select(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i])];
+    public IReadOnlyList<double> UnitVariances
+        => [.. Enumerable.Range(0, Units).Select(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i])];
 
     /// <summary>Units that no sample opened beyond <see cref="Low"/>.</summary>
     public IReadOnlyList<int> Dead => [.. Enumerable.Range(0, Units).Where(i => _counts[i] > 0 && _greatest[i] < Low)];
@@ -91,24 +107,39 @@ public sealed class GateStatistics
     /// <exception cref="ArgumentOutOfRangeException">There is no such class.</exception>
     public IReadOnlyList<double> ClassMeans(int index)
     {
-        if (index < 0 || index >= _classes) throw new ArgumentOutOfRangeException(nameof(index), index, $"index is {index}; there are {_classes} classes.");
+        if (index < 0 || index >= _classes)
+        {
+            throw new ArgumentOutOfRangeException(nameof(index), index, $"index is {index}; there are {_classes} classes.");
+        }
+
         return Units == 0 ? [] : [.. _classSums[index].Zip(_classCounts[index], (sum, count) => count == 0 ? 0 : sum / count)];
     }
 
     /// <summary>Adds a batch.</summary>
-    /// <param name="gate">(N, …): a channel gate (N, C), a spatial gate (N, H, W), or any other; the units must stay as many.</param>
+    /// <param name="gate">
+    /// (N, …): a channel gate (N, C), a spatial gate (N, H, W), or any other; the units must stay as many.
+    /// </param>
     /// <param name="labels">Classes of the samples, (N), integers; null for none.</param>
-    /// <exception cref="ArgumentException">The gate has another number of units than before, or the labels do not fit.</exception>
+    /// <exception cref="ArgumentException">
+    /// The gate has another number of units than before, or the labels do not fit.
+    /// </exception>
     public void Add(Tensor gate, Tensor? labels = null)
     {
         Check.Alive(gate, nameof(GateStatistics));
-        if (gate.dim() < 2) throw new ArgumentException($"gate has shape {Check.Shape(gate)}; it must have the batch and at least one more dimension.", nameof(gate));
+        if (gate.dim() < 2)
+        {
+            throw new ArgumentException(
+                $"gate has shape {Check.Shape(gate)}; it must have the batch and at least one more dimension.", nameof(gate));
+        }
+
         int samples = (int)gate.size(0);
         if (samples == 0) return;
         int units = (int)(gate.numel() / samples);
         if (Samples > 0 && units != Units)
         {
-            throw new ArgumentException($"gate has {units} values per sample (shape {Check.Shape(gate)}); before it had {Units}. Use one GateStatistics per size.", nameof(gate));
+            throw new ArgumentException(
+                $"gate has {units} values per sample (shape {Check.Shape(gate)}); before it had {Units}. " +
+                "Use one GateStatistics per size.", nameof(gate));
         }
 
         long[]? classes = Classes(labels, samples);
@@ -201,16 +232,26 @@ public sealed class GateStatistics
     private long[]? Classes(Tensor? labels, int samples)
     {
         if (labels is null) return null;
-        if (_classes == 0) throw new ArgumentException("labels are given, but the statistics were made for 0 classes. Give their number to the constructor.", nameof(labels));
+        if (_classes == 0)
+        {
+            throw new ArgumentException(
+                "labels are given, but the statistics were made for 0 classes. Give their number to the constructor.",
+                nameof(labels));
+        }
+
         Check.Alive(labels, nameof(GateStatistics));
         if (labels.dim() != 1 || labels.size(0) != samples || labels.is_floating_point())
         {
-            throw new ArgumentException($"labels is {labels.dtype} {Check.Shape(labels)}; it must hold integers, ({samples}).", nameof(labels));
+            throw new ArgumentException(
+                $"labels is {labels.dtype} {Check.Shape(labels)}; it must hold integers, ({samples}).", nameof(labels));
         }
 
         using DisposeScope scope = NewDisposeScope();
         long[] classes = labels.to_type(ScalarType.Int64).cpu().contiguous().data<long>().ToArray();
         int wrong = Array.FindIndex(classes, label => label < 0 || label >= _classes);
-        return wrong < 0 ? classes : throw new ArgumentException($"labels[{wrong}] is {classes[wrong]}; it must be from 0 to {_classes - 1}.", nameof(labels));
+        return wrong < 0
+            ? classes
+            : throw new ArgumentException(
+                $"labels[{wrong}] is {classes[wrong]}; it must be from 0 to {_classes - 1}.", nameof(labels));
     }
 }

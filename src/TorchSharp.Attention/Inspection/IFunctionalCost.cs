@@ -8,7 +8,9 @@ namespace TorchSharp.Attention;
 /// </summary>
 public interface IFunctionalCost
 {
-    /// <summary>Multiply-accumulates of those products for an input, the batch included; child modules count themselves.</summary>
+    /// <summary>
+    /// Multiply-accumulates of those products for an input, the batch included; child modules count themselves.
+    /// </summary>
     /// <param name="input">The module's input; only its shape matters.</param>
     long MultiplyAccumulates(Tensor input);
 }

@@ -4,15 +4,16 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What one call of a layer of TorchSharp costs in each convention; the table of docs/cost.md as code. Verified against the sources of thop
-/// 0.1.1 (basic_hooks.py, calc_func.py) and fvcore 0.1.6 (jit_handles.py, flop_count.py).
+/// What one call of a layer of TorchSharp costs in each convention; the table of docs/cost.md as code. Verified against the
+/// sources of thop 0.1.1 (basic_hooks.py, calc_func.py) and fvcore 0.1.6 (jit_handles.py, flop_count.py).
 /// </summary>
 /// <param name="Strict">Multiply-accumulates.</param>
 /// <param name="Elementwise">Operations on single values.</param>
 /// <param name="Thop">What thop says.</param>
 /// <param name="Fvcore">What fvcore says.</param>
 /// <param name="IsView">The output is the input seen otherwise: nothing moves.</param>
-internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0, long Thop = 0, long Fvcore = 0, bool IsView = false)
+internal readonly record struct LayerCost(
+    long Strict = 0, long Elementwise = 0, long Thop = 0, long Fvcore = 0, bool IsView = false)
 {
     private static readonly LayerCost View = new(IsView: true);
 
@@ -34,7 +35,8 @@ internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0,
 
             case ConvTranspose1d or ConvTranspose2d or ConvTranspose3d:
                 {
-                    // Weight (in, out / groups, kernel): each input value meets all of its row. thop takes the output and in / groups instead.
+                    // Weight (in, out / groups, kernel): each input value meets all of its row. thop
+                    // takes the output and in / groups instead.
                     (Tensor weight, bool hasBias) = Weight((Convolution)layer);
                     long products = inputs * (weight.numel() / weight.size(0)), groups = y.size(1) / weight.size(1);
                     long kernel = weight.numel() / (weight.size(0) * weight.size(1));
@@ -47,13 +49,19 @@ internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0,
                     return new(products, linear.bias is null ? 0 : outputs, products, products);
                 }
 
-            // Running statistics make a norm one scale and one shift for each value; without them it takes the batch's own, also in evaluation.
+            // Running statistics make a norm one scale and one shift for each value; without them it
+            // takes the batch's own, also in evaluation.
             case BatchNorm { track_running_stats: false } norm:
                 return Norm(norm.affine, thop: true);
             case BatchNorm norm:
                 return new(0, 2 * inputs, (norm.affine ? 4 : 2) * inputs, (norm.affine ? 2 : 1) * inputs);
             case InstanceNorm norm:
-                return Norm(norm.affine, thop: true) with { Elementwise = norm.track_running_stats ? 2 * inputs : Norm(norm.affine, true).Elementwise };
+                return Norm(
+                    norm.affine,
+                    thop: true) with
+                    {
+                        Elementwise = norm.track_running_stats ? 2 * inputs : Norm(norm.affine, true).Elementwise,
+                    };
             case LayerNorm norm:
                 return Norm(norm.elementwise_affine, thop: true);
             case GroupNorm norm:
@@ -69,7 +77,8 @@ internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0,
                 return new(0, 3 * inputs);
             case PReLU:
                 return new(0, inputs, inputs);
-            case CELU or ELU or GELU or GLU or Hardshrink or Hardsigmoid or Hardswish or Hardtanh or LeakyReLU or LogSigmoid or Mish or ReLU or ReLU6
+            case CELU or ELU or GELU or GLU or Hardshrink or Hardsigmoid or Hardswish or Hardtanh or LeakyReLU or LogSigmoid
+                or Mish or ReLU or ReLU6
                 or RReLU or SELU or Sigmoid or SiLU or Softplus or Softshrink or Softsign or Tanh or Tanhshrink or Threshold:
                 return new(0, inputs);
 
@@ -103,7 +112,8 @@ internal readonly record struct LayerCost(long Strict = 0, long Elementwise = 0,
                     _ => null,
                 };
 
-            case Identity or Flatten or Unflatten or Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout:
+            case Identity or Flatten or Unflatten or Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout
+                or FeatureAlphaDropout:
                 return View;
             case PadBase or ZeroPad2d or PixelShuffle or PixelUnshuffle or ChannelShuffle or Embedding:
                 return default(LayerCost);

@@ -7,8 +7,8 @@ namespace TorchSharp.Attention;
 internal static class MapReading
 {
     /// <summary>
-    /// Listens to a module's calls. What reads the maps runs after the module, without gradients, and changes neither running statistics nor
-    /// random numbers.
+    /// Listens to a module's calls. What reads the maps runs after the module, without gradients, and changes neither
+    /// running statistics nor random numbers.
     /// </summary>
     /// <param name="module">The module.</param>
     /// <param name="samples">How many samples of a batch are read, the first ones; null for all.</param>
@@ -23,28 +23,35 @@ internal static class MapReading
             case GateModule gate:
                 return gate.register_forward_hook((_, input, output) => Pass(output, () => OfGate(gate, First(input)))).remove;
             case ContextModule context:
-                return context.register_forward_hook((_, input, output) => Pass(output, () => OfContext(context, First(input)))).remove;
+                return context.register_forward_hook(
+                    (_, input, output) => Pass(output, () => OfContext(context, First(input)))).remove;
             case DynamicAttention dynamic:
                 return dynamic.register_forward_hook(
-                    (_, input, output) => Pass(output, () => Of(dynamic, input, AttentionMapKind.Branch, dynamic.Weights(input).unsqueeze(2)))).remove;
+                    (_, input, output) => Pass(
+                        output, () => Of(dynamic, input, AttentionMapKind.Branch, dynamic.Weights(input).unsqueeze(2)))).remove;
             case BranchModule branch:
                 return branch.register_forward_hook(
-                    (_, input, output) => Pass(output, () => Of(branch, input, AttentionMapKind.Branch, branch.Weights(input).flatten(2)))).remove;
+                    (_, input, output) => Pass(
+                        output, () => Of(branch, input, AttentionMapKind.Branch, branch.Weights(input).flatten(2)))).remove;
             case GuidedAttentionModule guided:
                 return guided.register_forward_hook(
                     (_, input, guide, output) => Pass(output, () => OfFactor(guided, input, guided.Gate(input, guide)))).remove;
             case MultiHeadAttention sequences:
                 return sequences.register_forward_hook((_, query, key, _, padding, mask, output) => Pass(
-                    output, () => Of(sequences, query, AttentionMapKind.Pairwise, sequences.Weights(query, key, padding, mask)))).remove;
+                    output,
+                    () => Of(sequences, query, AttentionMapKind.Pairwise, sequences.Weights(query, key, padding, mask)))).remove;
             case CrossAttention cross:
                 return cross.register_forward_hook((_, input, context, padding, output) => Pass(
                     output,
-                    () => Of(cross, input, AttentionMapKind.Pairwise, cross.Weights(input, context, padding), Grid(input), context.dim() == 4 ? Grid(context) : null))).remove;
+                    () => Of(
+                        cross, input, AttentionMapKind.Pairwise, cross.Weights(input, context, padding), Grid(input),
+                        context.dim() == 4 ? Grid(context) : null))).remove;
             default:
                 return null;
         }
 
-        Tensor First(Tensor input) => samples is int most && most < input.size(0) && !UsesBatchStatistics(module) ? input.narrow(0, 0, most) : input;
+        Tensor First(Tensor input)
+            => samples is int most && most < input.size(0) && !UsesBatchStatistics(module) ? input.narrow(0, 0, most) : input;
 
         Tensor Pass(Tensor output, Func<AttentionMaps> read)
         {
@@ -59,7 +66,8 @@ internal static class MapReading
         }
     }
 
-    private static bool UsesBatchStatistics(nn.Module module) => module.modules().Any(child => child is NormBase { training: true });
+    private static bool UsesBatchStatistics(nn.Module module)
+        => module.modules().Any(child => child is NormBase { training: true });
 
     private static AttentionMaps OfGate(GateModule gate, Tensor input)
     {
@@ -80,10 +88,14 @@ internal static class MapReading
         if (gate is Cbam { Options: CbamOptions { Order: not CbamOrder.ChannelFirst } options } cbam)
         {
             bool spatialFirst = options.Order == CbamOrder.SpatialFirst;
-            return spatialFirst ? (cbam.SpatialHalf, cbam.ChannelHalf, true, false) : (cbam.ChannelHalf, cbam.SpatialHalf, false, true);
+            return spatialFirst
+                ? (cbam.SpatialHalf, cbam.ChannelHalf, true, false)
+                : (cbam.ChannelHalf, cbam.SpatialHalf, false, true);
         }
 
-        return GateParts.Of(gate) is { Channel: { } channel, Spatial: { } spatial } ? (channel.Module, spatial.Module, false, false) : null;
+        return GateParts.Of(gate) is { Channel: { } channel, Spatial: { } spatial }
+            ? (channel.Module, spatial.Module, false, false)
+            : null;
     }
 
     /// <summary>A factor that broadcasts to the input, by what it tells apart.</summary>
@@ -122,14 +134,16 @@ internal static class MapReading
     }
 
     private static AttentionMaps Of(
-        nn.Module module, Tensor input, AttentionMapKind kind, Tensor map, (int Height, int Width)? queries = null, (int Height, int Width)? keys = null)
+        nn.Module module, Tensor input, AttentionMapKind kind, Tensor map, (int Height, int Width)? queries = null,
+        (int Height, int Width)? keys = null)
         => new(module, input.size(0), new() { [kind] = map }, queries, keys);
 
     private static (int Height, int Width) Grid(Tensor map) => ((int)map.size(2), (int)map.size(3));
 
     /// <summary>
-    /// Batch norms that go on using a training batch's own statistics, as the forward pass did, but note nothing. A momentum of zero adds
-    /// nothing to the running values and writes no version that a backward pass would object to, unlike a copy put back afterwards.
+    /// Batch norms that go on using a training batch's own statistics, as the forward pass did, but note nothing. A
+    /// momentum of zero adds nothing to the running values and writes no version that a backward pass would object
+    /// to, unlike a copy put back afterwards.
     /// </summary>
     private sealed class FrozenNormStatistics : IDisposable
     {

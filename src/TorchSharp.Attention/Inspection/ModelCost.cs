@@ -2,41 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="ModelCost.Measure(nn.Module{Tensor, Tensor}, CostOptions, long[])"/>.</summary>
-public sealed record CostOptions
-{
-    /// <summary>How many timed forward passes make the latencies. Default 0: nothing is timed.</summary>
-    public int Repetitions { get; init; }
-
-    /// <summary>Passes before them that are not timed. Default 3.</summary>
-    public int WarmUps { get; init; } = 3;
-
-    /// <summary>
-    /// Whether attentions are timed as they run, by fused kernels where these fit; modules inside an attention then have no time of their own. False times
-    /// libtorch's operations, and the modules inside attentions, too. Counts do not depend on it. Default true.
-    /// </summary>
-    public bool FusedKernels { get; init; } = true;
-
-    internal void Validate()
-    {
-        Check.NotNegative(Repetitions);
-        Check.NotNegative(WarmUps);
-    }
-}
-
-/// <summary>The part of attentions in a network's cost, each from 0 to 1; 0 where there is nothing to share.</summary>
-/// <param name="Parameters">Of the parameters.</param>
-/// <param name="MultiplyAccumulates">Of the strict multiply-accumulates.</param>
-/// <param name="ElementwiseOperations">Of the element-wise operations that are seen.</param>
-/// <param name="BytesMoved">Of the bytes moved.</param>
-/// <param name="ActivationBytes">Of the activations.</param>
-/// <param name="Milliseconds">Of the time; null where it was not measured.</param>
-public sealed record AttentionShare(
-    double Parameters, double MultiplyAccumulates, double ElementwiseOperations, double BytesMoved, double ActivationBytes, double? Milliseconds);
-
 /// <summary>
-/// What a network costs for one input, module by module: parameters, multiply-accumulates, element-wise operations, memory and, where asked
-/// for, time. Compares by value; prints as a table.
+/// What a network costs for one input, module by module: parameters, multiply-accumulates, element-wise operations, memory and,
+/// where asked for, time. Compares by value; prints as a table.
 /// </summary>
 public sealed record ModelCost
 {
@@ -59,8 +27,9 @@ public sealed record ModelCost
     public long Parameters => Total.Parameters;
 
     /// <summary>
-    /// Strict count: one for each multiplication of a weight (or of two activations in a matrix product) in convolutions, linear layers and
-    /// <see cref="IFunctionalCost"/> products. Biases, norms, activations, pooling and element-wise products count nothing.
+    /// Strict count: one for each multiplication of a weight (or of two activations in a matrix product) in
+    /// convolutions, linear layers and <see cref="IFunctionalCost"/> products. Biases, norms, activations, pooling and
+    /// element-wise products count nothing.
     /// </summary>
     public long MultiplyAccumulates => Total.MultiplyAccumulates;
 
@@ -70,13 +39,15 @@ public sealed record ModelCost
     /// <summary>The attentions; of those inside each other the outermost.</summary>
     public IEnumerable<ModuleCost> Attentions => Outermost(Total, module => module.IsAttention);
 
-    /// <summary>Modules without a formula or without a call; the counts lack their work. Of those inside each other the outermost.</summary>
+    /// <summary>
+    /// Modules without a formula or without a call; the counts lack their work. Of those inside each other the outermost.
+    /// </summary>
     public IEnumerable<ModuleCost> NotCounted =>
         Outermost(Total, module => module.Coverage is CostCoverage.NotCounted or CostCoverage.NotCalled);
 
     /// <summary>
-    /// Classes of the network's own whose modules are counted, but not what their <c>forward</c> calls as functions: products there are missing unless the
-    /// class declares them (<see cref="IFunctionalCost"/>).
+    /// Classes of the network's own whose modules are counted, but not what their <c>forward</c> calls as functions: products
+    /// there are missing unless the class declares them (<see cref="IFunctionalCost"/>).
     /// </summary>
     public IEnumerable<ModuleCost> PartlyCounted => Modules.Where(module => module.Coverage == CostCoverage.PartlyCounted);
 
@@ -86,7 +57,8 @@ public sealed record ModelCost
         get
         {
             return new(
-                Share(module => module.Parameters), Share(module => module.MultiplyAccumulates), Share(module => module.ElementwiseOperations),
+                Share(module => module.Parameters), Share(module => module.MultiplyAccumulates),
+                Share(module => module.ElementwiseOperations),
                 Share(module => module.BytesMoved), Share(module => module.ActivationBytes),
                 Total.Milliseconds is null ? null : Share(module => module.Milliseconds ?? 0));
 
@@ -98,24 +70,30 @@ public sealed record ModelCost
     /// <param name="path">Its name in <c>named_modules</c>; empty for the network.</param>
     /// <exception cref="ArgumentException">There is no such module.</exception>
     public ModuleCost this[string path] => Modules.FirstOrDefault(module => module.Path == path) ?? throw new ArgumentException(
-        $"There is no module '{path}'. There are: {string.Join(", ", Modules.Skip(1).Take(20).Select(module => module.Path))}{(Modules.Count() > 21 ? ", …" : "")}.",
+        $"There is no module '{path}'. There are: " +
+        $"{string.Join(", ", Modules.Skip(1).Take(20).Select(module => module.Path))}{(Modules.Count() > 21 ? ", …" : "")}.",
         nameof(path));
 
-    /// <summary>Counts by running the network once in evaluation mode on zeros; the mode of each of its modules is restored.</summary>
+    /// <summary>
+    /// Counts by running the network once in evaluation mode on zeros; the mode of each of its modules is restored.
+    /// </summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>.</param>
     /// <exception cref="ArgumentException">The shape is empty or holds a number below 1.</exception>
-    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, params long[] inputShape) => Measure(model, new CostOptions(), inputShape);
+    public static ModelCost Measure(nn.Module<Tensor, Tensor> model, params long[] inputShape)
+        => Measure(model, new CostOptions(), inputShape);
 
     /// <summary>
-    /// Counts by running the network once in evaluation mode on zeros, and times as many further passes as the options say. Modes,
-    /// statistics and the random generator of the CPU are afterwards what they were. While it counts, fused kernels are off in the whole process,
-    /// so that every module runs by itself and no count depends on <see cref="AttentionKernels.Enabled"/>; times are those of
-    /// <see cref="CostOptions.FusedKernels"/>.
+    /// Counts by running the network once in evaluation mode on zeros, and times as many further passes as the options say.
+    /// Modes, statistics and the random generator of the CPU are afterwards what they were. While it counts, fused kernels are
+    /// off in the whole process, so that every module runs by itself and no count depends on
+    /// <see cref="AttentionKernels.Enabled"/>; times are those of <see cref="CostOptions.FusedKernels"/>.
     /// </summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="options">Whether to time it, and how often.</param>
-    /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>. Type and device are those of the first parameter.</param>
+    /// <param name="inputShape">
+    /// Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>. Type and device are those of the first parameter.
+    /// </param>
     /// <exception cref="ArgumentException">The shape is empty or holds a number below 1, or an option is negative.</exception>
     public static ModelCost Measure(nn.Module<Tensor, Tensor> model, CostOptions options, params long[] inputShape)
     {
@@ -125,7 +103,8 @@ public sealed record ModelCost
         if (inputShape.Length == 0 || inputShape.Any(size => size < 1))
         {
             throw new ArgumentException(
-                $"inputShape is [{string.Join(", ", inputShape)}]; give every size of the input, the batch first, each at least 1.", nameof(inputShape));
+                $"inputShape is [{string.Join(", ", inputShape)}]; give every size of the input, the batch first, each at " +
+                "least 1.", nameof(inputShape));
         }
 
         Tensor? first = model.parameters().FirstOrDefault();
@@ -156,9 +135,16 @@ public sealed record ModelCost
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(inputs);
-        if (inputs.Count == 0 || inputs.Any(input => input is null)) throw new ArgumentException("inputs is empty or holds null; give a tensor for each input of the network.", nameof(inputs));
+        if (inputs.Count == 0 || inputs.Any(input => input is null))
+        {
+            throw new ArgumentException(
+                "inputs is empty or holds null; give a tensor for each input of the network.", nameof(inputs));
+        }
+
         options.Validate();
-        return new ModelCost(CostMeter.Run(model, [.. inputs], options), ValueList.Create<ValueList<long>>([.. inputs.Select(input => ValueList.Create<long>(input.shape))]));
+        return new ModelCost(
+            CostMeter.Run(model, [.. inputs], options),
+            ValueList.Create<ValueList<long>>([.. inputs.Select(input => ValueList.Create<long>(input.shape))]));
     }
 
     /// <summary>
@@ -167,7 +153,8 @@ public sealed record ModelCost
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <param name="depth">How many levels below the network to show. Default all.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention, or the depth is negative.</exception>
-    public string ToTree(CostConvention convention = CostConvention.Strict, int depth = int.MaxValue) => CostReport.Tree(this, convention, depth);
+    public string ToTree(CostConvention convention = CostConvention.Strict, int depth = int.MaxValue)
+        => CostReport.Tree(this, convention, depth);
 
     /// <summary>Aligned lines, one per module that has no modules below it (and one per attention), the sum at the end.</summary>
     /// <param name="convention">How to count operations. Default strict.</param>

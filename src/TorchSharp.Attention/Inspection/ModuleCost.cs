@@ -1,6 +1,9 @@
+using System.Globalization;
 namespace TorchSharp.Attention;
 
-/// <summary>What is taken for one operation: every tool counts by rules of its own. <c>docs/cost.md</c> has the formulas of each layer.</summary>
+/// <summary>
+/// What is taken for one operation: every tool counts by rules of its own. <c>docs/cost.md</c> has the formulas of each layer.
+/// </summary>
 public enum CostConvention
 {
     /// <summary>
@@ -10,14 +13,14 @@ public enum CostConvention
     Strict,
 
     /// <summary>
-    /// As <c>thop</c> (pytorch-OpCounter) counts: modules alone, so no product that is a function; norms cost 4 a value, average pooling and
-    /// interpolation count too, and transposed convolutions are counted by their output.
+    /// As <c>thop</c> (pytorch-OpCounter) counts: modules alone, so no product that is a function; norms cost 4 a value, average
+    /// pooling and interpolation count too, and transposed convolutions are counted by their output.
     /// </summary>
     Thop,
 
     /// <summary>
-    /// As <c>fvcore</c> counts (timm's tables): strict, and norms (batch norm 2 a value, others 5), 2-D adaptive average pooling and 2-D
-    /// interpolation. It skips fused attention, which is counted here as its explicit form would be.
+    /// As <c>fvcore</c> counts (timm's tables): strict, and norms (batch norm 2 a value, others 5), 2-D adaptive average pooling
+    /// and 2-D interpolation. It skips fused attention, which is counted here as its explicit form would be.
     /// </summary>
     Fvcore,
 }
@@ -29,15 +32,20 @@ public enum CostCoverage
     Counted,
 
     /// <summary>
-    /// A network's own class: its children are counted; functions that its <c>forward</c> calls (a product, an addition) cannot be seen.
-    /// <see cref="IFunctionalCost"/> declares products.
+    /// A network's own class: its children are counted; functions that its <c>forward</c> calls (a product, an addition) cannot
+    /// be seen. <see cref="IFunctionalCost"/> declares products.
     /// </summary>
     PartlyCounted,
 
-    /// <summary>There is no formula for it: a layer of a user, a recurrent or a transformer layer, or a class that uses parameters of its own.</summary>
+    /// <summary>
+    /// There is no formula for it: a layer of a user, a recurrent or a transformer layer, or a
+    /// class that uses parameters of its own.
+    /// </summary>
     NotCounted,
 
-    /// <summary>It was never called: it takes no part, or its <c>forward</c> is called directly, which nobody can watch; call <c>call</c>.</summary>
+    /// <summary>
+    /// It was never called: it takes no part, or its <c>forward</c> is called directly, which nobody can watch; call <c>call</c>.
+    /// </summary>
     NotCalled,
 }
 
@@ -70,20 +78,21 @@ public sealed record ModuleCost
     public long MultiplyAccumulates => Operations(CostConvention.Strict);
 
     /// <summary>
-    /// Operations on single values: biases, norms, activations, pooling, softmax, interpolation, and the functions of this library's own modules and
-    /// networks (additions of shortcuts, means, applying a gate). Functions in the <c>forward</c> of other classes are not seen.
+    /// Operations on single values: biases, norms, activations, pooling, softmax, interpolation, and the functions of
+    /// this library's own modules and networks (additions of shortcuts, means, applying a gate). Functions in the
+    /// <c>forward</c> of other classes are not seen.
     /// </summary>
     public long ElementwiseOperations { get; internal init; }
 
     /// <summary>
-    /// Bytes that its layers and functions read (inputs, parameters, buffers) and write (outputs), every call from and to memory. Views move nothing,
-    /// nor do indices and masks count. Functions as for <see cref="ElementwiseOperations"/>.
+    /// Bytes that its layers and functions read (inputs, parameters, buffers) and write (outputs), every call from and to memory.
+    /// Views move nothing, nor do indices and masks count. Functions as for <see cref="ElementwiseOperations"/>.
     /// </summary>
     public long BytesMoved { get; internal init; }
 
     /// <summary>
-    /// Bytes of the outputs of its layers and functions, all calls together, but for those written over their input: what a training step keeps for
-    /// its backward pass, about. Functions as for <see cref="ElementwiseOperations"/>.
+    /// Bytes of the outputs of its layers and functions, all calls together, but for those written over their input: what a
+    /// training step keeps for its backward pass, about. Functions as for <see cref="ElementwiseOperations"/>.
     /// </summary>
     public long ActivationBytes { get; internal init; }
 
@@ -91,8 +100,8 @@ public sealed record ModuleCost
     public ValueList<long>? OutputShape { get; internal init; }
 
     /// <summary>
-    /// Milliseconds of one forward pass, all its calls together: the median of <see cref="CostOptions.Repetitions"/>; null where none were asked for,
-    /// and inside an attention that is timed as it runs.
+    /// Milliseconds of one forward pass, all its calls together: the median of <see cref="CostOptions.Repetitions"/>; null where
+    /// none were asked for, and inside an attention that is timed as it runs.
     /// </summary>
     public double? Milliseconds { get; internal init; }
 
@@ -113,6 +122,8 @@ public sealed record ModuleCost
     public IEnumerable<ModuleCost> All() => Children.SelectMany(child => child.All()).Prepend(this);
 
     /// <summary>One line: path, description, parameters and multiply-accumulates.</summary>
-    public override string ToString() => FormattableString.Invariant(
-        $"{(Path.Length == 0 ? "" : Path + ": ")}{Description}, {Parameters:N0} parameters, {MultiplyAccumulates:N0} multiply-accumulates");
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{(Path.Length == 0 ? "" : Path + ": ")}{Description}, {Parameters:N0} parameters, {MultiplyAccumulates:N0} " +
+        $"multiply-accumulates");
 }

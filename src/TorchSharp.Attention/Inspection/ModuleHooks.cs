@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Watches modules of any signature. TorchSharp types a hook by the inputs and the output of its module; here the typed delegate is made from
-/// the module's own type, so that modules of two inputs, of tuples and of users' types are watched alike.
+/// Watches modules of any signature. TorchSharp types a hook by the inputs and the output of its module; here the typed delegate
+/// is made from the module's own type, so that modules of two inputs, of tuples and of users' types are watched alike.
 /// </summary>
 internal sealed class ModuleHooks : IDisposable
 {
@@ -34,8 +34,8 @@ internal sealed class ModuleHooks : IDisposable
     }
 
     /// <summary>
-    /// All tensors in what a module takes or returns: alone, in tuples, in lists, as values of dictionaries. A tensor without a handle is none: TorchSharp's
-    /// <c>nn.MultiheadAttention</c> returns one in place of the weights that nobody asked for.
+    /// All tensors in what a module takes or returns: alone, in tuples, in lists, as values of dictionaries. A tensor without a
+    /// handle is none: TorchSharp's <c>nn.MultiheadAttention</c> returns one in place of the weights that nobody asked for.
     /// </summary>
     public static IEnumerable<Tensor> Tensors(object? value) => value switch
     {
@@ -59,19 +59,25 @@ internal sealed class ModuleHooks : IDisposable
     public static Type? Hookable(Type module)
     {
         Type? type = module;
-        while (type is not null && !(type.IsGenericType && type.GetGenericTypeDefinition() == typeof(nn.HookableModule<,>))) type = type.BaseType;
+        while (type is not null && !(type.IsGenericType && type.GetGenericTypeDefinition() == typeof(nn.HookableModule<,>)))
+        {
+            type = type.BaseType;
+        }
+
         return type;
     }
 
     /// <summary>(module, input…, output) => { after(module, [input…], output); return output; }</summary>
     private static Delegate Typed(Type type, Action<nn.Module, object?[], object?> after)
     {
-        ParameterExpression[] parameters = [.. type.GetMethod("Invoke")!.GetParameters().Select(p => Expression.Parameter(p.ParameterType))];
+        ParameterExpression[] parameters = [
+            .. type.GetMethod("Invoke")!.GetParameters().Select(p => Expression.Parameter(p.ParameterType))];
         ParameterExpression output = parameters[^1];
         Expression inputs = Expression.NewArrayInit(
             typeof(object), parameters[1..^1].Select(parameter => Expression.Convert(parameter, typeof(object))));
         Expression call = Expression.Invoke(
-            Expression.Constant(after), Expression.Convert(parameters[0], typeof(nn.Module)), inputs, Expression.Convert(output, typeof(object)));
+            Expression.Constant(after), Expression.Convert(parameters[0], typeof(nn.Module)), inputs,
+            Expression.Convert(output, typeof(object)));
         return Expression.Lambda(type, Expression.Block(call, output), parameters).Compile(preferInterpretation: true);
     }
 

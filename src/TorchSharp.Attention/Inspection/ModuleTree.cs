@@ -26,7 +26,8 @@ internal static class ModuleTree
             text.Append(indent).Append(last ? "└─ " : "├─ ");
             if (module is IAttentionModule attention)
             {
-                text.Append("◆ ").Append(name).Append(": ").Append(module.GetName()).Append('(').Append(attention.Channels).Append(')')
+                text.Append("◆ ").Append(name).Append(": ").Append(module.GetName()).Append('(').Append(
+                    attention.Channels).Append(')')
                     .Append(Parameters(module)).Append('\n');
                 continue;
             }
@@ -41,7 +42,8 @@ internal static class ModuleTree
         Conv2d { weight: { } w } conv =>
             $"Conv2d({conv.in_channels} → {conv.out_channels}, {w.size(2)}×{w.size(3)}" +
             (w.size(1) == conv.in_channels ? "" : $", groups {conv.in_channels / w.size(1)}") + ")",
-        ConvTranspose2d { weight: { } w } conv => $"ConvTranspose2d({conv.in_channels} → {conv.out_channels}, {w.size(2)}×{w.size(3)})",
+        ConvTranspose2d { weight: { } w } conv =>
+            $"ConvTranspose2d({conv.in_channels} → {conv.out_channels}, {w.size(2)}×{w.size(3)})",
         Linear { weight: { } w } => $"Linear({w.size(1)} → {w.size(0)})",
         BatchNorm2d { running_mean: { } mean } => $"BatchNorm2d({mean.size(0)})",
         _ => module.GetType().Assembly == typeof(ModuleTree).Assembly ? module.GetName() : module.GetType().Name,

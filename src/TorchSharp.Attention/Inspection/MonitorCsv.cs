@@ -4,13 +4,13 @@ using System.Text;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file of readings that grows at its end. All rows of a step are one write, flushed to the system, so that a killed process leaves whole
-/// rows; if the machine itself stops, the last row may be half-written, and is cut off when the file is opened again. What a failed write has left is cut off
-/// before the next one.
+/// A file of readings that grows at its end. All rows of a step are one write, flushed to the system, so that a killed process
+/// leaves whole rows; if the machine itself stops, the last row may be half-written, and is cut off when the file is opened
+/// again. What a failed write has left is cut off before the next one.
 /// </summary>
 /// <remarks>
-/// A second writer is refused by a file beside this one, opened by one alone and deleted with it. On Linux and macOS sharing modes keep no second writer
-/// away that lets others read.
+/// A second writer is refused by a file beside this one, opened by one alone and deleted with it. On Linux and macOS sharing
+/// modes keep no second writer away that lets others read.
 /// </remarks>
 internal sealed class MonitorCsv : IDisposable
 {
@@ -55,7 +55,11 @@ internal sealed class MonitorCsv : IDisposable
         foreach (GateReading reading in readings)
         {
             rows.Append(CultureInfo.InvariantCulture, $"{reading.Step},{Quoted(reading.Module)},{reading.Map}");
-            foreach ((string _, double? value) in reading.Numbers) rows.Append(',').Append(value?.ToString("R", CultureInfo.InvariantCulture));
+            foreach ((string _, double? value) in reading.Numbers)
+            {
+                rows.Append(',').Append(value?.ToString("R", CultureInfo.InvariantCulture));
+            }
+
             rows.Append('\n');
         }
 
@@ -72,12 +76,15 @@ internal sealed class MonitorCsv : IDisposable
     {
         try
         {
-            return new FileStream(path + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 1, FileOptions.DeleteOnClose);
+            return new FileStream(
+                path +
+                ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 1, FileOptions.DeleteOnClose);
         }
         catch (IOException e) when (File.Exists(path + ".lock"))
         {
             throw new IOException(
-                $"{path} is written by another GateMonitor, in this program or another one: {path}.lock is in use. Give each monitor a file of its own, or dispose the other one first.", e);
+                $"{path} is written by another GateMonitor, in this program or another one: {path}.lock is in use. " +
+                "Give each monitor a file of its own, or dispose the other one first.", e);
         }
     }
 
@@ -88,7 +95,9 @@ internal sealed class MonitorCsv : IDisposable
         int read = _file.ReadAtLeast(found, found.Length, throwOnEndOfStream: false);
         if (!found.AsSpan(0, read).SequenceEqual(head.AsSpan(0, read)))
         {
-            throw new IOException($"{path} does not begin as a file of a GateMonitor does, so nothing is added to it. Name another file, or move that one away.");
+            throw new IOException(
+                $"{path} does not begin as a file of a GateMonitor does, so nothing is added to it. " +
+                "Name another file, or move that one away.");
         }
 
         if (read < head.Length)
@@ -143,5 +152,6 @@ internal sealed class MonitorCsv : IDisposable
         _file.Position = _end;
     }
 
-    private static string Quoted(string cell) => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
+    private static string Quoted(string cell)
+        => cell.AsSpan().ContainsAny(",\"\r\n") ? $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : cell;
 }

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Numbers about attention weights, gathered batch by batch: how evenly each head looks, how far, and how hard at its favourite. Rows count as
-/// shares |w| / Σ|w|, so that weights which need not sum to 1 (lambda layers) can be compared.
+/// Numbers about attention weights, gathered batch by batch: how evenly each head looks, how far, and how hard at its favourite.
+/// Rows count as shares |w| / Σ|w|, so that weights which need not sum to 1 (lambda layers) can be compared.
 /// </summary>
 public sealed class PairwiseStatistics
 {
@@ -17,14 +17,18 @@ public sealed class PairwiseStatistics
     /// <summary>Number of heads.</summary>
     public int Heads => _entropy.Length;
 
-    /// <summary>Entropy of each head's rows over log S, mean over queries and samples: 1 when it looks at all keys alike, 0 at a single one.</summary>
+    /// <summary>
+    /// Entropy of each head's rows over log S, mean over queries and samples: 1 when it looks at all keys alike, 0 at a single
+    /// one.
+    /// </summary>
     public IReadOnlyList<double> Entropy => Means(_entropy, _rows);
 
     /// <summary>The largest share in a row, mean over queries and samples.</summary>
     public IReadOnlyList<double> Peak => Means(_peak, _rows);
 
     /// <summary>
-    /// Distance from query to key, weighted by the share, in positions, mean over queries and samples; null where positions are not known.
+    /// Distance from query to key, weighted by the share, in positions, mean over queries and
+    /// samples; null where positions are not known.
     /// </summary>
     public IReadOnlyList<double>? Distance => _placed == 0 ? null : Means(_distance, _placed);
 
@@ -34,27 +38,40 @@ public sealed class PairwiseStatistics
     public void Add(AttentionMaps maps)
     {
         ArgumentNullException.ThrowIfNull(maps);
-        Add(maps.PairwiseWeights ?? throw new ArgumentException($"{maps.Module.GetName()} has no weights of pairs; it has {string.Join(", ", maps.Kinds)}.", nameof(maps)),
+        Add(
+            maps.PairwiseWeights
+                ?? throw new ArgumentException(
+                    $"{maps.Module.GetName()} has no weights of pairs; it has {string.Join(", ", maps.Kinds)}.", nameof(maps)),
             maps.QueryGrid == maps.KeyGrid ? maps.KeyGrid : null);
     }
 
     /// <summary>Adds a batch.</summary>
     /// <param name="weights">(N, heads, L, S).</param>
-    /// <param name="grid">Height and width of the map whose positions both queries and keys are; null where they are none.</param>
+    /// <param name="grid">
+    /// Height and width of the map whose positions both queries and keys are; null where they are none.
+    /// </param>
     /// <exception cref="ArgumentException">The shape does not fit.</exception>
     public void Add(Tensor weights, (int Height, int Width)? grid = null)
     {
         Check.Alive(weights, nameof(PairwiseStatistics));
-        if (weights.dim() != 4) throw new ArgumentException($"weights has shape {Check.Shape(weights)}; it must be (N, heads, L, S).", nameof(weights));
+        if (weights.dim() != 4)
+        {
+            throw new ArgumentException(
+                $"weights has shape {Check.Shape(weights)}; it must be (N, heads, L, S).", nameof(weights));
+        }
+
         if (Samples > 0 && weights.size(1) != Heads)
         {
-            throw new ArgumentException($"weights has {weights.size(1)} heads (shape {Check.Shape(weights)}); before it had {Heads}.", nameof(weights));
+            throw new ArgumentException(
+                $"weights has {weights.size(1)} heads (shape {Check.Shape(weights)}); before it had {Heads}.", nameof(weights));
         }
 
         long positions = grid is { } size ? (long)size.Height * size.Width : 0;
         if (grid is not null && (weights.size(2) != positions || weights.size(3) != positions))
         {
-            throw new ArgumentException($"weights has shape {Check.Shape(weights)}; a map of {grid.Value.Height} × {grid.Value.Width} has {positions} queries and keys.", nameof(weights));
+            throw new ArgumentException(
+                $"weights has shape {Check.Shape(weights)}; a map of {grid.Value.Height} × {grid.Value.Width} has {positions} " +
+                "queries and keys.", nameof(weights));
         }
 
         if (weights.size(0) == 0) return;
@@ -63,7 +80,12 @@ public sealed class PairwiseStatistics
         using Scalar tiny = 1e-300.ToScalar(), least = Math.Max(Math.Log(weights.size(3)), 1e-12).ToScalar();
         Tensor wide = weights.detach().to_type(ScalarType.Float64).abs();
         Tensor shares = wide.div(wide.sum(-1, keepdim: true).clamp_min(tiny));
-        if (Samples == 0) (_entropy, _distance, _peak) = (new double[weights.size(1)], new double[weights.size(1)], new double[weights.size(1)]);
+        if (Samples == 0)
+        {
+            (_entropy, _distance, _peak) =
+                (new double[weights.size(1)], new double[weights.size(1)], new double[weights.size(1)]);
+        }
+
         Sum(_entropy, shares.mul(shares.clamp_min(tiny).log()).sum(-1).neg().div(least));
         Sum(_peak, shares.amax([-1]));
         if (grid is { } map)

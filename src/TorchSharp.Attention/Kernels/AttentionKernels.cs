@@ -8,15 +8,16 @@ namespace TorchSharp.Attention;
 /// rounding.
 /// </summary>
 /// <remarks>
-/// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an exception that speaks of
-/// a variable "modified by an inplace operation"; it is also written to <see cref="System.Diagnostics.Trace"/>.
-/// In inference, a block of our networks may write over the maps between its own layers: a hook there that keeps a map should keep a clone.
+/// A map that was given to a gate must not be changed in place before the backward pass. As with libtorch's operations that is an
+/// exception that speaks of a variable "modified by an inplace operation"; it is also written to
+/// <see cref="System.Diagnostics.Trace"/>. In inference, a block of our networks may write over the maps between its own layers:
+/// a hook there that keeps a map should keep a clone.
 /// </remarks>
 public static class AttentionKernels
 {
     /// <summary>
-    /// The environment variable that is read at the start of a process: <c>0</c> or <c>false</c> turns the kernels off, <c>checked</c> turns
-    /// <see cref="Checked"/> on.
+    /// The environment variable that is read at the start of a process: <c>0</c> or <c>false</c> turns the kernels off,
+    /// <c>checked</c> turns <see cref="Checked"/> on.
     /// </summary>
     public const string EnvironmentVariable = "TORCHSHARP_ATTENTION_KERNELS";
 
@@ -28,8 +29,9 @@ public static class AttentionKernels
 
     /// <summary>
     /// Whether fused kernels may be used; otherwise every module runs libtorch's operations. Default true, unless
-    /// <see cref="EnvironmentVariable"/> says otherwise; false while <see cref="Disable"/> holds. Read at each forward pass; a backward pass follows its
-    /// forward pass. To turn the kernels off for a while, use <see cref="Disable"/>: two threads that save this value and set it back would undo each other.
+    /// <see cref="EnvironmentVariable"/> says otherwise; false while <see cref="Disable"/> holds. Read at each forward pass; a
+    /// backward pass follows its forward pass. To turn the kernels off for a while, use <see cref="Disable"/>: two threads that
+    /// save this value and set it back would undo each other.
     /// </summary>
     public static bool Enabled
     {
@@ -38,11 +40,12 @@ public static class AttentionKernels
     }
 
     /// <summary>
-    /// Whether the kernels check themselves: every refined map and every gradient of a kernel is compared with that of libtorch's operations, and unused
-    /// memory around every buffer must stay as it was. A difference is an <see cref="InvalidOperationException"/> that names the module, the shape,
-    /// layout and type of the feature map, the threads and the size of the difference; in a backward pass TorchSharp throws it as an
-    /// <see cref="System.Runtime.InteropServices.ExternalException"/> with that message. For tests and for finding faults: a gate takes several times as
-    /// long. Default false, unless <see cref="EnvironmentVariable"/> says <c>checked</c>.
+    /// Whether the kernels check themselves: every refined map and every gradient of a kernel is compared with that of libtorch's
+    /// operations, and unused memory around every buffer must stay as it was. A difference is an
+    /// <see cref="InvalidOperationException"/> that names the module, the shape, layout and type of the feature map, the threads
+    /// and the size of the difference; in a backward pass TorchSharp throws it as an
+    /// <see cref="System.Runtime.InteropServices.ExternalException"/> with that message. For tests and for finding faults: a gate
+    /// takes several times as long. Default false, unless <see cref="EnvironmentVariable"/> says <c>checked</c>.
     /// </summary>
     public static bool Checked
     {
@@ -51,8 +54,8 @@ public static class AttentionKernels
     }
 
     /// <summary>
-    /// Turns the kernels off, for the whole process, until the result is disposed. Several may hold at once, in one thread or in many: the kernels are on
-    /// again when all are disposed, if <see cref="Enabled"/> was set to true.
+    /// Turns the kernels off, for the whole process, until the result is disposed. Several may hold at once, in one thread or in
+    /// many: the kernels are on again when all are disposed, if <see cref="Enabled"/> was set to true.
     /// </summary>
     /// <returns>What ends it; disposing it twice does nothing more.</returns>
     public static IDisposable Disable() => new Disabler();

@@ -16,8 +16,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// A gate on the kernels: the map is read once for each pooling and written once. Tiny tensors between the passes (the layers that turn
-/// pooled values into a gate) stay libtorch's, with libtorch's gradients.
+/// A gate on the kernels: the map is read once for each pooling and written once. Tiny tensors between the passes (the layers
+/// that turn pooled values into a gate) stay libtorch's, with libtorch's gradients.
 /// </summary>
 internal static class FusedGate
 {
@@ -31,15 +31,17 @@ internal static class FusedGate
     internal static long SmallestInferred { get; set; } = 12 * 1024;
 
     /// <summary>
-    /// The refined map, or null where the composed operations must do it. With a norm, in training, the refined map is that of norm(input), whose
-    /// output is not written. With a residual, the result is max(refined + residual, 0).
+    /// The refined map, or null where the composed operations must do it. With a norm, in training, the refined map is that of
+    /// norm(input), whose output is not written. With a residual, the result is max(refined + residual, 0).
     /// </summary>
     public static Tensor? TryRun(
         GateModule module, Tensor input, bool overwrite, Tensor? residual = null, Modules.BatchNorm2d? norm = null)
     {
         if (!AttentionKernels.Enabled || module is not IFusableGate) return null;
         if (norm is not null) return TryRunAfterNorm(module, norm, input, residual);
-        return AttentionKernels.Checked ? RunChecked(module, input, overwrite, residual) : Run(module, input, overwrite, residual);
+        return AttentionKernels.Checked
+            ? RunChecked(module, input, overwrite, residual)
+            : Run(module, input, overwrite, residual);
     }
 
     private static Tensor? RunChecked(GateModule module, Tensor input, bool overwrite, Tensor? residual)
@@ -49,14 +51,20 @@ internal static class FusedGate
     {
         if (GateParts.Of(module) is not { } parts)
         {
-            return module is ICombinedGate { IsCombined: true } combined ? CombinedGate.TryRun(combined, input, overwrite, residual) : null;
+            return module is ICombinedGate { IsCombined: true } combined
+                ? CombinedGate.TryRun(combined, input, overwrite, residual)
+                : null;
         }
 
         if (!Fits(module, parts) || !MapView.TryOf(input, out MapView view) || !KeepsType(module, input)) return null;
         if (residual is not null && !view.Matches(residual)) return null;
         GatePass pass = new(parts, view);
         bool learns = Learns(module, input);
-        if (!learns && !(is_grad_enabled() && residual is { requires_grad: true })) return Infer(pass, input, overwrite, residual);
+        if (!learns && !(is_grad_enabled() && residual is { requires_grad: true }))
+        {
+            return Infer(pass, input, overwrite, residual);
+        }
+
         return learns && view.Elements >= SmallestTrained && !Hooks.AnyWithin(module) ? Train(pass, input, residual) : null;
     }
 
@@ -76,7 +84,8 @@ internal static class FusedGate
             : TrainAfterNorm(parts, view, norm, input, residual);
     }
 
-    private static Tensor? CheckedAfterNorm(GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
+    private static Tensor? CheckedAfterNorm(
+        GateModule module, GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
         => KernelCheck.Refined(module, norm, input, residual, () => TrainAfterNorm(parts, view, norm, input, residual));
 
     private static Tensor TrainAfterNorm(GateParts parts, MapView view, Modules.BatchNorm2d norm, Tensor input, Tensor? residual)
@@ -94,17 +103,21 @@ internal static class FusedGate
     }
 
     /// <summary>Whether a backward pass may follow.</summary>
-    public static bool Learns(GateModule module, Tensor input) => is_grad_enabled() && (input.requires_grad || HasGradients(module));
+    public static bool Learns(GateModule module, Tensor input)
+        => is_grad_enabled() && (input.requires_grad || HasGradients(module));
 
     /// <summary>Hooks on a half, and drops of its own, need its own forward.</summary>
-    private static bool Fits(GateModule module, GateParts parts) => FitsHalf(module, parts.Channel?.Module) && FitsHalf(module, parts.Spatial?.Module);
+    private static bool Fits(GateModule module, GateParts parts)
+        => FitsHalf(module, parts.Channel?.Module) && FitsHalf(module, parts.Spatial?.Module);
 
     private static bool FitsHalf(GateModule module, GateModule? half)
-        => half is null || ReferenceEquals(half, module) || (!half.HasHooks && half.Options is { Dropout: 0, AttentionDropPath: 0 });
+        => half is null || ReferenceEquals(half, module)
+            || (!half.HasHooks && half.Options is { Dropout: 0, AttentionDropPath: 0 });
 
     /// <summary>
-    /// Whether the refined map has the type of the map. Parameters of a wider type make libtorch's product wider, which the kernels leave to it. In
-    /// inference of float32 the walk over all parameters would take longer than a small gate; there whoever makes the gate looks at its type.
+    /// Whether the refined map has the type of the map. Parameters of a wider type make libtorch's product wider, which the
+    /// kernels leave to it. In inference of float32 the walk over all parameters would take longer than a small gate; there
+    /// whoever makes the gate looks at its type.
     /// </summary>
     public static bool KeepsType(GateModule module, Tensor input)
     {
@@ -133,8 +146,18 @@ internal static class FusedGate
         if (InferenceGateKernel.TryRun(pass.Parts, pass.View, input, overwrite, residual) is { } output) return output;
         if (pass.View.Elements < SmallestInferred) return null;
         Tensor? channel = null, spatial = null;
-        if (pass.Parts.Channel is { } first && (channel = ChannelGate(first, pass.PoolChannels(input), pass.View)) is null) return null;
-        if (pass.Parts.Spatial is { } second && (spatial = SpatialGate(second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View)) is null) return null;
+        if (pass.Parts.Channel is { } first && (channel = ChannelGate(first, pass.PoolChannels(input), pass.View)) is null)
+        {
+            return null;
+        }
+
+        if (pass.Parts.Spatial is { } second
+            && (spatial = SpatialGate(
+                second, pass.PoolPositions(input, channel, input.size(2), input.size(3)), pass.View)) is null)
+        {
+            return null;
+        }
+
         return pass.Apply(input, channel, spatial, overwrite, residual);
     }
 
@@ -151,9 +174,13 @@ internal static class FusedGate
         }
     }
 
-    /// <summary>Parameters have the map's type, so the gate has it; a gate that does not must not pass for one that does.</summary>
+    /// <summary>
+    /// Parameters have the map's type, so the gate has it; a gate that does not must not pass for one that does.
+    /// </summary>
     private static InvalidOperationException NotKept(GateModule half)
-        => new($"{half.GetName()} made a gate of another type than its map's and its parameters'. Set AttentionKernels.Enabled to false, and report this.");
+        => new(
+            $"{half.GetName()} made a gate of another type than its map's and its parameters'. " +
+            "Set AttentionKernels.Enabled to false, and report this.");
 
     private static Tensor TrainSteps(GatePass pass, Tensor input, Tensor? residual)
     {
@@ -185,5 +212,6 @@ internal static class FusedGate
     private static Tensor? SpatialGate(ISpatialGate half, Tensor pooled, MapView view)
         => Plain(GateParts.Excite(half, view.IsBFloat16 ? pooled.to_type(ScalarType.BFloat16) : pooled), view);
 
-    private static Tensor? Plain(Tensor gate, MapView view) => gate.dtype == view.Type ? gate.to_type(ScalarType.Float32).contiguous() : null;
+    private static Tensor? Plain(Tensor gate, MapView view)
+        => gate.dtype == view.Type ? gate.to_type(ScalarType.Float32).contiguous() : null;
 }

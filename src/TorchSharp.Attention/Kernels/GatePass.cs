@@ -3,9 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// One forward pass of a gate over one map, and what its backward pass hands from step to step. The backward steps run in the opposite
-/// order: <see cref="ApplyFunction"/>, <see cref="PoolPositionsFunction"/>, <see cref="PoolChannelsFunction"/>. The first of the forward
-/// steps writes the input's gradient, all of it, in one pass; the others pass none back.
+/// One forward pass of a gate over one map, and what its backward pass hands from step to step. The backward steps run in the
+/// opposite order: <see cref="ApplyFunction"/>, <see cref="PoolPositionsFunction"/>, <see cref="PoolChannelsFunction"/>. The
+/// first of the forward steps writes the input's gradient, all of it, in one pass; the others pass none back.
 /// </summary>
 internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackwardPass
 {
@@ -13,7 +13,9 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
 
     public MapView View { get; private set; } = view;
 
-    /// <summary>The norm before the gate whose output nobody writes: then the map's values are those of the norm's input.</summary>
+    /// <summary>
+    /// The norm before the gate whose output nobody writes: then the map's values are those of the norm's input.
+    /// </summary>
     public Modules.BatchNorm2d? Norm { get; private set; }
 
     /// <summary>What the kernels need of it, (arrays, N, C); every step saves it, for the view points to it.</summary>
@@ -43,7 +45,10 @@ internal sealed unsafe class GatePass(GateParts parts, MapView view) : IBackward
     public DerivedGradients? Derived { get; set; }
 
     /// <summary>The gate's modules, for messages.</summary>
-    public string Name => string.Join(" and ", new IFusableGate?[] { Parts.Channel, Parts.Spatial }.OfType<IFusableGate>().Select(half => $"{half.Module.GetName()}({half.Module.Channels})"));
+    public string Name
+        => string.Join(
+            " and ", new IFusableGate?[] { Parts.Channel, Parts.Spatial }.OfType<IFusableGate>().Select(
+                half => $"{half.Module.GetName()}({half.Module.Channels})"));
 
     /// <summary>Compares the input's gradient, of all steps together, with what libtorch's operations make of it.</summary>
     public void CheckInputGradient(Tensor map, Tensor? gradient)

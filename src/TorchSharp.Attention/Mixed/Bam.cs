@@ -1,6 +1,6 @@
-// BAM. Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", 2018, arXiv:1807.06514.
-// The paper adds the two logits and normalises each branch's output; the released code multiplies them and normalises the hidden
-// layers. The released code pools square windows of the map's height; this pools the whole map, which is the same for square maps.
+// BAM. Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", 2018, arXiv:1807.06514. The paper adds the two logits and
+// normalises each branch's output; the released code multiplies them and normalises the hidden layers. The released code pools
+// square windows of the map's height; this pools the whole map, which is the same for square maps.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -78,15 +78,15 @@ public sealed record BamOptions : AttentionOptions
 }
 
 /// <summary>
-/// BAM: y = x · (1 + σ(c(x) ∘ s(x))), ∘ addition or multiplication; c: mean over positions, W₁, ReLU, W₂; s: 1×1 to C / r, dilated
-/// 3×3 convolutions, 1×1 to one map. Gate (N, C, H, W) in (1, 2). Keys <c>channel.fc1</c>, <c>channel.bn</c>, <c>channel.fc2</c>,
-/// <c>spatial.reduce</c>, <c>spatial.dilated.0</c>, <c>spatial.final</c>, and their norms <c>….bn</c>.
+/// BAM: y = x · (1 + σ(c(x) ∘ s(x))), ∘ addition or multiplication; c: mean over positions, W₁, ReLU, W₂; s: 1×1 to C / r,
+/// dilated 3×3 convolutions, 1×1 to one map. Gate (N, C, H, W) in (1, 2). Keys <c>channel.fc1</c>, <c>channel.bn</c>,
+/// <c>channel.fc2</c>, <c>spatial.reduce</c>, <c>spatial.dilated.0</c>, <c>spatial.final</c>, and their norms <c>….bn</c>.
 /// </summary>
 /// <remarks>
 /// Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", 2018, arXiv:1807.06514. Meant for the end of stages 1 to 3
-/// (<see cref="AttentionPosition.StageEnd"/>). A training batch of one sample has no variance in the channel branch; its norms then
-/// use the running statistics.
-/// <see cref="AttentionInitialization.Paper"/>: as the released code, Kaiming normal convolutions of the spatial branch.
+/// (<see cref="AttentionPosition.StageEnd"/>). A training batch of one sample has no variance in the channel branch; its
+/// norms then use the running statistics. <see cref="AttentionInitialization.Paper"/>: as the released code, Kaiming
+/// normal convolutions of the spatial branch.
 /// </remarks>
 public sealed class Bam : GateModule, ICombinedGate
 {

@@ -107,8 +107,8 @@ public sealed record CbamOptions : AttentionOptions
 }
 
 /// <summary>
-/// CBAM: x′ = x · c(x), y = x′ · s(x′), c a <see cref="ChannelAttention"/>, s a <see cref="SpatialAttention"/>; or spatial first; or
-/// y = x · c(x) · s(x). Gate (N, C, H, W) as the product of (N, C, 1, 1) and (N, 1, H, W), which the normal path never builds.
+/// CBAM: x′ = x · c(x), y = x′ · s(x′), c a <see cref="ChannelAttention"/>, s a <see cref="SpatialAttention"/>; or spatial first;
+/// or y = x · c(x) · s(x). Gate (N, C, H, W) as the product of (N, C, 1, 1) and (N, 1, H, W), which the normal path never builds.
 /// Keys <c>channel.*</c>, <c>spatial.*</c>, as timm.
 /// </summary>
 /// <remarks>
@@ -124,7 +124,8 @@ public sealed class Cbam : GateModule, IGatePair, ICombinedGate
     [ComponentName(Name = "spatial")]
     private readonly SpatialAttention _spatial;
 
-    private static readonly GateCombination _parallel = new(CombinationKind.Product, ChannelStatistics.Mean | ChannelStatistics.Maximum, Positions: true);
+    private static readonly GateCombination _parallel = new(
+        CombinationKind.Product, ChannelStatistics.Mean | ChannelStatistics.Maximum, Positions: true);
 
     private readonly CbamOrder _order;
 

@@ -95,7 +95,9 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
 
     /// <inheritdoc/>
     public override AttentionOptions WithWidthsOf(int channels)
-        => Parts == ScseParts.Spatial ? this : this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
+        => Parts == ScseParts.Spatial
+            ? this
+            : this with { ReducedChannels = ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor) };
 
     /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new ConcurrentSqueezeExcitation(channels, this);

@@ -44,7 +44,9 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     /// <summary>Function of both gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    /// <summary>
+    /// Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <summary>Width of the bottleneck for a number of channels.</summary>
@@ -126,7 +128,8 @@ public sealed class CoordinateAttention : GateModule, ICombinedGate
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2), columns = channels * input.size(3);
+        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2),
+            columns = channels * input.size(3);
         count.Reduce(values, rows);
         count.Reduce(values, columns);
         count.Copy(rows + columns);

@@ -1,6 +1,6 @@
-// Dynamic attention: a router weighs several attentions for each sample. Ours; its parts are a mixture of experts (Jacobs, Jordan, Nowlan,
-// Hinton: "Adaptive Mixtures of Local Experts", 1991) and the load-balance loss of Fedus, Zoph, Shazeer: "Switch Transformers: Scaling to
-// Trillion Parameter Models with Simple and Efficient Sparsity", 2021, arXiv:2101.03961.
+// Dynamic attention: a router weighs several attentions for each sample. Ours; its parts are a mixture of experts (Jacobs,
+// Jordan, Nowlan, Hinton: "Adaptive Mixtures of Local Experts", 1991) and the load-balance loss of Fedus, Zoph, Shazeer: "Switch
+// Transformers: Scaling to Trillion Parameter Models with Simple and Efficient Sparsity", 2021, arXiv:2101.03961.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -14,11 +14,12 @@ public sealed record DynamicAttentionOptions : AttentionOptions
     private const int LeastRouterWidth = 8;
 
     /// <summary>
-    /// The attentions to choose from, at least two, each with its own settings and initialisation; guided and branch kinds cannot be
-    /// among them. Default squeeze-and-excitation, ECA and spatial attention.
+    /// The attentions to choose from, at least two, each with its own settings and initialisation; guided and branch kinds cannot
+    /// be among them. Default squeeze-and-excitation, ECA and spatial attention.
     /// </summary>
     public ValueList<AttentionOptions> Attentions { get; init; } =
-        [new SqueezeExcitationOptions { RoundingDivisor = 1 }, new EfficientChannelAttentionOptions(), new SpatialAttentionOptions()];
+        [new SqueezeExcitationOptions { RoundingDivisor = 1 }, new EfficientChannelAttentionOptions(),
+            new SpatialAttentionOptions()];
 
     /// <summary>Reduction r of the router: its hidden layer has C / r channels, at least 8. Default 16.</summary>
     public int Reduction { get; init; } = 16;
@@ -33,8 +34,8 @@ public sealed record DynamicAttentionOptions : AttentionOptions
     public double Temperature { get; init; } = 1;
 
     /// <summary>
-    /// In evaluation, runs for each sample only the attention of the greatest weight, with weight 1. Training always mixes. The cost then
-    /// depends on the input: <see cref="ModelCost"/> counts the attention that zeros choose. Default false.
+    /// In evaluation, runs for each sample only the attention of the greatest weight, with weight 1. Training always mixes. The
+    /// cost then depends on the input: <see cref="ModelCost"/> counts the attention that zeros choose. Default false.
     /// </summary>
     public bool HardRouting { get; init; }
 
@@ -47,7 +48,8 @@ public sealed record DynamicAttentionOptions : AttentionOptions
         ArgumentNullException.ThrowIfNull(Attentions);
         if (Attentions.Count is < 2 or > 16)
         {
-            throw new ArgumentException($"Attentions has {Attentions.Count} members; a router chooses among 2 to 16.", nameof(Attentions));
+            throw new ArgumentException(
+                $"Attentions has {Attentions.Count} members; a router chooses among 2 to 16.", nameof(Attentions));
         }
 
         foreach (AttentionOptions attention in Attentions)
@@ -56,7 +58,8 @@ public sealed record DynamicAttentionOptions : AttentionOptions
             if (attention is GuidedAttentionOptions or BranchAttentionOptions)
             {
                 throw new ArgumentException(
-                    $"Attentions holds '{attention.Kind()}', which does not refine one map to the same shape; choose gates and contexts.", nameof(Attentions));
+                    $"Attentions holds '{attention.Kind()}', which does not refine one map to the same shape; " +
+                    "choose gates and contexts.", nameof(Attentions));
             }
 
             attention.Validate(channels);
@@ -66,19 +69,21 @@ public sealed record DynamicAttentionOptions : AttentionOptions
     /// <inheritdoc/>
     public override AttentionModule Create(int channels) => new DynamicAttention(channels, this);
 
-    internal int RouterWidth(int channels) => ChannelReduction.WidthOfSelection(channels, Reduction, ReducedChannels, LeastRouterWidth, null);
+    internal int RouterWidth(int channels)
+        => ChannelReduction.WidthOfSelection(channels, Reduction, ReducedChannels, LeastRouterWidth, null);
 }
 
 /// <summary>
-/// Dynamic attention: y = Σ_k w_k · A_k(x), w = softmax((W₂ ReLU(W₁ z)) / T) for each sample, z = mean of x over positions, A_k any
-/// attentions. With <see cref="DynamicAttentionOptions.HardRouting"/>, in evaluation y = A_k(x) with the k of the greatest weight, and
-/// only the chosen attentions run, each on the samples that chose it: the cost follows the input. Weights (N, K), on demand.
-/// Keys <c>router.fc1</c>, <c>router.fc2</c> (1×1 convolutions), <c>attentions.0.*</c>, ….
+/// Dynamic attention: y = Σ_k w_k · A_k(x), w = softmax((W₂ ReLU(W₁ z)) / T) for each sample, z = mean of x over positions, A_k
+/// any attentions. With <see cref="DynamicAttentionOptions.HardRouting"/>, in evaluation y = A_k(x) with the k of the greatest
+/// weight, and only the chosen attentions run, each on the samples that chose it: the cost follows the input. Weights (N, K), on
+/// demand. Keys <c>router.fc1</c>, <c>router.fc2</c> (1×1 convolutions), <c>attentions.0.*</c>, ….
 /// </summary>
 /// <remarks>
-/// Ours, from parts: Jacobs and others: "Adaptive Mixtures of Local Experts", 1991; the load-balance loss of Fedus, Zoph, Shazeer:
-/// "Switch Transformers", 2021, arXiv:2101.03961. Each attention starts as its own options say; <see cref="AttentionOptions.Initialization"/>
-/// is the router's. <see cref="AttentionInitialization.Paper"/>: as <see cref="AttentionInitialization.Default"/>.
+/// Ours, from parts: Jacobs and others: "Adaptive Mixtures of Local Experts", 1991; the load-balance loss of Fedus, Zoph,
+/// Shazeer: "Switch Transformers", 2021, arXiv:2101.03961. Each attention starts as its own options say;
+/// <see cref="AttentionOptions.Initialization"/> is the router's. <see cref="AttentionInitialization.Paper"/>: as
+/// <see cref="AttentionInitialization.Default"/>.
 /// </remarks>
 public sealed class DynamicAttention : AttentionModule
 {
@@ -106,7 +111,10 @@ public sealed class DynamicAttention : AttentionModule
         Complete();
     }
 
-    /// <summary>What the router's logits are divided by; at first <see cref="DynamicAttentionOptions.Temperature"/>. Not part of the state.</summary>
+    /// <summary>
+    /// What the router's logits are divided by; at first
+    /// <see cref="DynamicAttentionOptions.Temperature"/>. Not part of the state.
+    /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is not a finite number above 0.</exception>
     public double Temperature
     {
@@ -126,17 +134,20 @@ public sealed class DynamicAttention : AttentionModule
     }
 
     /// <summary>
-    /// Hands over the load-balance loss of the last forward pass in training: K · Σ_k f_k · P_k, f_k the share of samples whose greatest
-    /// weight is k's, P_k the mean of w_k; 1 when evenly spread, up to K when one attention takes all. Its gradient reaches the router
-    /// through P. Add it to the training loss with a small factor (0.01 in the paper) before calling <c>backward</c>.
+    /// Hands over the load-balance loss of the last forward pass in training: K · Σ_k f_k · P_k, f_k the share of
+    /// samples whose greatest weight is k's, P_k the mean of w_k; 1 when evenly spread, up to K when one attention
+    /// takes all. Its gradient reaches the router through P. Add it to the training loss with a small factor (0.01 in
+    /// the paper) before calling <c>backward</c>.
     /// </summary>
     /// <returns>
-    /// A scalar, owned by the caller (it joins the caller's dispose scope), or null where there was no forward pass in training since the
-    /// last call. A loss that nobody takes is disposed by the next forward pass in training or with the module.
+    /// A scalar, owned by the caller (it joins the caller's dispose scope), or null where there was no forward pass in training
+    /// since the last call. A loss that nobody takes is disposed by the next forward pass in training or with the module.
     /// </returns>
     public Tensor? TakeLoadBalanceLoss() => _loss.Take();
 
-    /// <summary>The sum of <see cref="TakeLoadBalanceLoss()"/> over all dynamic attentions of a network; null where none has a loss.</summary>
+    /// <summary>
+    /// The sum of <see cref="TakeLoadBalanceLoss()"/> over all dynamic attentions of a network; null where none has a loss.
+    /// </summary>
     /// <param name="network">The network.</param>
     public static Tensor? TakeLoadBalanceLoss(nn.Module network)
     {
@@ -264,7 +275,9 @@ public sealed class DynamicAttention : AttentionModule
         }
     }
 
-    /// <summary>One tensor outside all dispose scopes. A class of its own, because a module takes fields of tensors for buffers.</summary>
+    /// <summary>
+    /// One tensor outside all dispose scopes. A class of its own, because a module takes fields of tensors for buffers.
+    /// </summary>
     private sealed class Held
     {
         private Tensor? _tensor;

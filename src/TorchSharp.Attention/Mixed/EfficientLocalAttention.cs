@@ -45,7 +45,9 @@ public sealed record EfficientLocalAttentionOptions : AttentionOptions
     /// <summary>Function of both gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    /// <summary>
+    /// Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>

@@ -1,7 +1,7 @@
 // Gather-excite. Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Andrea Vedaldi: "Gather-Excite: Exploiting Feature Context in
 // Convolutional Neural Networks", 2018, arXiv:1810.12348. The released Caffe code holds a part of it; timm has all of it and
-// always excites through an MLP by default. timm pads the convolution over the whole map, so that its result is a map, not the paper's
-// single position: see PadWholeMap.
+// always excites through an MLP by default. timm pads the convolution over the whole map, so that its result is a map, not the
+// paper's single position: see PadWholeMap.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -25,7 +25,8 @@ public sealed record GatherExciteOptions : AttentionOptions
     public static GatherExciteOptions Timm { get; } = new() { Mlp = true, RoundingDivisor = 1 };
 
     /// <summary>
-    /// timm's <c>ge</c> with <c>extra_params</c> over the whole map: a padded convolution of the map's size gathers, a bottleneck excites.
+    /// timm's <c>ge</c> with <c>extra_params</c> over the whole map: a padded convolution of the
+    /// map's size gathers, a bottleneck excites.
     /// </summary>
     /// <param name="mapHeight">Height of the maps, timm's <c>feat_size[0]</c>.</param>
     /// <param name="mapWidth">Width of the maps, timm's <c>feat_size[1]</c>.</param>
@@ -51,8 +52,8 @@ public sealed record GatherExciteOptions : AttentionOptions
     public int? MapWidth { get; init; }
 
     /// <summary>
-    /// Whether the convolution over the whole map is padded with zeros by half its size, as timm's: every position then gathers what the
-    /// kernel around it covers, and maps of any size fit. Default false: the paper's, one value per channel.
+    /// Whether the convolution over the whole map is padded with zeros by half its size, as timm's: every position then gathers
+    /// what the kernel around it covers, and maps of any size fit. Default false: the paper's, one value per channel.
     /// </summary>
     public bool PadWholeMap { get; init; }
 
@@ -93,7 +94,8 @@ public sealed record GatherExciteOptions : AttentionOptions
         if (GatherParameters && Extent > 0 && !int.IsPow2(Extent))
         {
             throw new ArgumentOutOfRangeException(
-                nameof(Extent), Extent, $"Extent is {Extent}; gathering with parameters halves the map, so it must be a power of two, or 0.");
+                nameof(Extent), Extent,
+                $"Extent is {Extent}; gathering with parameters halves the map, so it must be a power of two, or 0.");
         }
 
         bool needsSize = GatherParameters && Extent == 0;
@@ -102,13 +104,15 @@ public sealed record GatherExciteOptions : AttentionOptions
         if (PadWholeMap && !needsSize)
         {
             throw new ArgumentException(
-                "PadWholeMap is true, but no convolution gathers the whole map. Set it to false, or GatherParameters = true and Extent = 0.",
+                "PadWholeMap is true, but no convolution gathers the whole map. Set it to false, or GatherParameters = true " +
+                "and Extent = 0.",
                 nameof(PadWholeMap));
         }
 
         if (MaxPool && GatherParameters)
         {
-            throw new ArgumentException("MaxPool is true, but convolutions gather. Set GatherParameters = false.", nameof(MaxPool));
+            throw new ArgumentException(
+                "MaxPool is true, but convolutions gather. Set GatherParameters = false.", nameof(MaxPool));
         }
 
         if (Mlp) ChannelReduction.Width(channels, Reduction, ReducedChannels, RoundingDivisor);
@@ -124,13 +128,15 @@ public sealed record GatherExciteOptions : AttentionOptions
         if (needed && size is null)
         {
             throw new ArgumentException(
-                $"{name} is null; gathering the whole map with parameters takes a kernel of the map's size. Set it, or an Extent.", name);
+                $"{name} is null; gathering the whole map with parameters takes a kernel of the map's size. " +
+                "Set it, or an Extent.", name);
         }
 
         if (!needed && size is not null)
         {
             throw new ArgumentException(
-                $"{name} is {size}, but only gathering the whole map with parameters depends on the map's size. Leave it null.", name);
+                $"{name} is {size}, but only gathering the whole map with parameters depends on the map's size. Leave it null.",
+                name);
         }
 
         if (size is int given) Check.Positive(given, name);
@@ -145,11 +151,11 @@ public sealed record GatherExciteOptions : AttentionOptions
 /// </summary>
 /// <remarks>
 /// Hu, Shen, Albanie, Sun, Vedaldi: "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", 2018,
-/// arXiv:1810.12348. Means count positions of the map alone, not the padding. A module that gathers the whole map with parameters
-/// takes maps of <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and refuses others, unless
-/// <see cref="GatherExciteOptions.PadWholeMap"/>: then its gate is (N, C, H, W), and an even kernel leaves a row and a column less, which
-/// nearest places stretch again.
-/// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start of a convolution.
+/// arXiv:1810.12348. Means count positions of the map alone, not the padding. A module that gathers the whole map with
+/// parameters takes maps of <see cref="GatherExciteOptions.MapHeight"/> × <see cref="GatherExciteOptions.MapWidth"/> and
+/// refuses others, unless <see cref="GatherExciteOptions.PadWholeMap"/>: then its gate is (N, C, H, W), and an even kernel
+/// leaves a row and a column less, which nearest places stretch again. <see cref="AttentionInitialization.Paper"/> is
+/// PyTorch's own start of a convolution.
 /// </remarks>
 public sealed class GatherExcite : GateModule, IChannelGate
 {
@@ -186,7 +192,9 @@ public sealed class GatherExcite : GateModule, IChannelGate
         else
         {
             long stride = Math.Max(1, _options.Extent), window = (2 * stride) - 1;
-            gathered = _options.Extent == 0 ? channels : channels * ((input.size(2) + stride - 1) / stride) * ((input.size(3) + stride - 1) / stride);
+            gathered = _options.Extent == 0
+                ? channels
+                : channels * ((input.size(2) + stride - 1) / stride) * ((input.size(3) + stride - 1) / stride);
             for (int pool = 0; pool < (_options.MaxPool ? 2 : 1); pool++)
             {
                 if (_options.Extent == 0) count.Reduce(values, gathered);
@@ -211,14 +219,19 @@ public sealed class GatherExcite : GateModule, IChannelGate
     {
         Tensor gathered = _gather is null ? Pool(input) : Gather(_gather, input);
         if (_mlp is not null) gathered = _mlp.call(gathered);
-        if (_options.Extent > 0 || _options.PadWholeMap) gathered = nn.functional.interpolate(gathered, [input.size(2), input.size(3)]);
+        if (_options.Extent > 0 || _options.PadWholeMap)
+        {
+            gathered = nn.functional.interpolate(gathered, [input.size(2), input.size(3)]);
+        }
+
         return _options.Gate.Apply(gathered);
     }
 
     /// <summary>Over the whole map and without parameters, gathering is pooling.</summary>
     bool IChannelGate.IsChannelGate => _gather is null && _options.Extent == 0;
 
-    ChannelStatistics IChannelGate.Statistics => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
+    ChannelStatistics IChannelGate.Statistics
+        => _options.MaxPool ? ChannelStatistics.Mean | ChannelStatistics.Maximum : ChannelStatistics.Mean;
 
     Tensor IChannelGate.ExciteChannels(ChannelSummary pooled)
     {
@@ -230,15 +243,18 @@ public sealed class GatherExcite : GateModule, IChannelGate
     {
         if (_options.PadWholeMap)
         {
-            bool reached = (_options.MapHeight % 2 == 1 || input.size(2) > 1) && (_options.MapWidth % 2 == 1 || input.size(3) > 1);
+            bool reached = (_options.MapHeight % 2 == 1 || input.size(2) > 1)
+                && (_options.MapWidth % 2 == 1 || input.size(3) > 1);
             return reached ? gather.call(input) : throw new ArgumentException(
-                $"{GetName()} has an even kernel, {_options.MapHeight}×{_options.MapWidth}, whose padding leaves nothing of a single row or " +
+                $"{GetName()} has an even kernel, {_options.MapHeight}×{_options.MapWidth}, whose padding leaves nothing of a " +
+                "single row or " +
                 $"column; input has shape {Check.Shape(input)}. Use odd MapHeight and MapWidth, or larger maps.", nameof(input));
         }
 
         bool fits = _options.Extent > 0 || (input.size(2) == _options.MapHeight && input.size(3) == _options.MapWidth);
         return fits ? gather.call(input) : throw new ArgumentException(
-            $"{GetName()} gathers whole maps of {_options.MapHeight}×{_options.MapWidth} positions with parameters; input has shape " +
+            $"{GetName()} gathers whole maps of {_options.MapHeight}×{_options.MapWidth} positions with parameters; " +
+            "input has shape " +
             $"{Check.Shape(input)}. Set an Extent for maps of any size.", nameof(input));
     }
 

@@ -1,7 +1,7 @@
 // Polarized self-attention, PSA. Huajun Liu, Fuqiang Liu, Xinyi Fan, Dong Huang: "Polarized Self-Attention: Towards High-quality
-// Pixel-wise Regression", 2021, arXiv:2107.00782. It gates, so it is no context: each branch collapses one of channels and positions
-// and keeps the other. The released code has two classes that differ from the paper and from each other in two places, see the
-// presets: what the spatial branch's softmax acts on, and what stands behind the channel branch's product.
+// Pixel-wise Regression", 2021, arXiv:2107.00782. It gates, so it is no context: each branch collapses one of channels and
+// positions and keeps the other. The released code has two classes that differ from the paper and from each other in two places,
+// see the presets: what the spatial branch's softmax acts on, and what stands behind the channel branch's product.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -25,8 +25,8 @@ public enum PolarizedSoftmax
     Query,
 
     /// <summary>
-    /// The product, over the positions, as the released parallel code. The shares of L positions add up to 1, so on a large map all
-    /// gates are close to σ(0).
+    /// The product, over the positions, as the released parallel code. The shares of L positions add up to 1, so on a
+    /// large map all gates are close to σ(0).
     /// </summary>
     Product,
 
@@ -44,8 +44,8 @@ public enum PolarizedExcitation
     Plain,
 
     /// <summary>
-    /// 1×1 convolution to a quarter of the reduced width, layer norm, ReLU, 1×1 convolution, with biases, as the released sequential
-    /// code.
+    /// 1×1 convolution to a quarter of the reduced width, layer norm, ReLU, 1×1 convolution, with
+    /// biases, as the released sequential code.
     /// </summary>
     Bottleneck,
 }
@@ -64,7 +64,9 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
     public static PolarizedSelfAttentionOptions Official { get; } =
         new() { SpatialSoftmax = PolarizedSoftmax.Product, Excitation = PolarizedExcitation.Plain };
 
-    /// <summary>The released sequential code: softmax of the values, a bottleneck with layer norm in the channel branch.</summary>
+    /// <summary>
+    /// The released sequential code: softmax of the values, a bottleneck with layer norm in the channel branch.
+    /// </summary>
     public static PolarizedSelfAttentionOptions OfficialSequential { get; } = new()
     {
         Layout = PolarizedLayout.Sequential,
@@ -106,7 +108,8 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
         {
             throw new ArgumentOutOfRangeException(
                 nameof(ReducedChannels), width,
-                $"ReducedChannels is {width}; a quarter of it is the bottleneck, whose layer norm needs at least 2 channels. Use at least " +
+                $"ReducedChannels is {width}; a quarter of it is the bottleneck, whose layer norm needs at least 2 channels. " +
+                "Use at least " +
                 $"{2 * PolarizedSelfAttention.BottleneckReduction}, or another Excitation.");
         }
     }
@@ -116,9 +119,9 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Polarized self-attention: y = x · (c(x) + s(x)), or x′ = x · c(x) and y = x′ · s(x′); c(x) = σ(LN(W_z V softmax(q))), q = w_q x
-/// one value per position, V = W_v x; s(x) = σ(softmax(W_q z) · W_v′ x), z = mean of x over positions. Gate (N, C, H, W), the sum
-/// or the product of (N, C, 1, 1) and (N, 1, H, W). The cost grows with H · W, not with its square. Keys <c>conv_q_right</c>,
+/// Polarized self-attention: y = x · (c(x) + s(x)), or x′ = x · c(x) and y = x′ · s(x′); c(x) = σ(LN(W_z V softmax(q))), q = w_q
+/// x one value per position, V = W_v x; s(x) = σ(softmax(W_q z) · W_v′ x), z = mean of x over positions. Gate (N, C, H, W), the
+/// sum or the product of (N, C, 1, 1) and (N, 1, H, W). The cost grows with H · W, not with its square. Keys <c>conv_q_right</c>,
 /// <c>conv_v_right</c>, <c>conv_up</c> (channel), <c>conv_q_left</c>, <c>conv_v_left</c> (spatial), as the released code; with a
 /// norm <c>conv_up.0</c> and <c>conv_up.1</c>, as a bottleneck also <c>conv_up.3</c>.
 /// </summary>
@@ -180,7 +183,8 @@ public sealed class PolarizedSelfAttention : GateModule, ICombinedGate, IFunctio
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), samples = input.size(0), channels = samples * Channels, positions = samples * input.size(2) * input.size(3);
+        long values = input.numel(), samples = input.size(0), channels = samples * Channels,
+            positions = samples * input.size(2) * input.size(3);
         long reduced = samples * ReducedChannels, projected = positions * ReducedChannels;
         count.Softmax(positions);
         count.Product(reduced, projected, positions);
@@ -225,7 +229,8 @@ public sealed class PolarizedSelfAttention : GateModule, ICombinedGate, IFunctio
             case PolarizedExcitation.Bottleneck:
                 int narrow = width / BottleneckReduction;
                 return nn.Sequential(
-                    ("0", nn.Conv2d(width, narrow, 1)), ("1", nn.LayerNorm([narrow, 1, 1])), ("2", nn.ReLU()), ("3", nn.Conv2d(narrow, channels, 1)));
+                    ("0", nn.Conv2d(width, narrow, 1)), ("1", nn.LayerNorm([narrow, 1, 1])), ("2", nn.ReLU()),
+                    ("3", nn.Conv2d(narrow, channels, 1)));
             default:
                 return nn.Sequential(("0", nn.Conv2d(width, channels, 1, bias: false)), ("1", nn.LayerNorm([channels, 1, 1])));
         }

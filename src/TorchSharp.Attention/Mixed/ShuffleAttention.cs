@@ -50,7 +50,8 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
         if (Shuffle && AttentionDropPath > 0)
         {
             throw new ArgumentException(
-                $"AttentionDropPath is {AttentionDropPath}, but a sample that skips the attention would keep its channels' order while the others " +
+                $"AttentionDropPath is {AttentionDropPath}, but a sample that skips the attention would keep its channels' " +
+                "order while the others " +
                 "are shuffled. Set Shuffle = false, or AttentionDropPath = 0.", nameof(AttentionDropPath));
         }
     }
@@ -117,7 +118,8 @@ public sealed class ShuffleAttention : GateModule
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), part = values / 2, channels = input.size(0) * Channels / 2, half = Channels / (2 * _options.Groups);
+        long values = input.numel(), part = values / 2, channels = input.size(0) * Channels / 2,
+            half = Channels / (2 * _options.Groups);
         count.Reduce(part, channels);
         count.Combine(channels, channels, half);
         count.Combine(channels, channels, half);

@@ -38,7 +38,8 @@ public sealed record SimAmOptions : AttentionOptions
 public sealed class SimAm : GateModule, ICombinedGate
 {
     private static readonly Scalar Half = 0.5.ToScalar();
-    private static readonly GateCombination _mix = new(CombinationKind.Energy, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations);
+    private static readonly GateCombination _mix = new(
+        CombinationKind.Energy, ChannelStatistics.Mean | ChannelStatistics.SquaredDeviations);
 
     private readonly Scalar _fourLambda;
 

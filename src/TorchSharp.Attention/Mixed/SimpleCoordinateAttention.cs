@@ -31,7 +31,9 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    /// <summary>
+    /// Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>

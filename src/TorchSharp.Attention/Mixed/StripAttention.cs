@@ -29,7 +29,9 @@ public sealed record StripAttentionOptions : AttentionOptions
     /// <summary>Function of the gate. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.</summary>
+    /// <summary>
+    /// Whether the input is added, y = x + x · g, which makes the gate 1 + g; timm's <c>has_skip</c>. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>
@@ -40,7 +42,8 @@ public sealed record StripAttentionOptions : AttentionOptions
         Check.Defined(Gate);
         if (Bias && !Convolution)
         {
-            throw new ArgumentException("Bias is true, but there is no convolution to have one. Set Convolution = true.", nameof(Bias));
+            throw new ArgumentException(
+                "Bias is true, but there is no convolution to have one. Set Convolution = true.", nameof(Bias));
         }
     }
 
@@ -88,7 +91,8 @@ public sealed class StripAttention : GateModule, ICombinedGate
 
     private protected override long CountGate(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2), columns = channels * input.size(3);
+        long values = input.numel(), channels = input.size(0) * Channels, rows = channels * input.size(2),
+            columns = channels * input.size(3);
         count.Reduce(values, rows);
         count.Reduce(values, columns);
         count.Combine(values, rows, columns);
@@ -110,5 +114,7 @@ public sealed class StripAttention : GateModule, ICombinedGate
     GateCombination ICombinedGate.Combination => _mix;
 
     CombinationFactors ICombinedGate.ComputeFactors(PooledMap pooled)
-        => new(_convH is null ? pooled.Rows : _convH.call(pooled.Rows), _convW is null ? pooled.Columns : _convW.call(pooled.Columns));
+        => new(
+            _convH is null ? pooled.Rows : _convH.call(pooled.Rows),
+            _convW is null ? pooled.Columns : _convW.call(pooled.Columns));
 }

@@ -67,7 +67,8 @@ public sealed class TripletAttention : GateModule, ICombinedGate
     private static readonly Scalar Half = 0.5.ToScalar();
     private static readonly Scalar Third = (1.0 / 3).ToScalar();
     private static readonly GateCombination _two = new(CombinationKind.Sum, Strips: StripReads.MeansAndMaxima);
-    private static readonly GateCombination _three = new(CombinationKind.SumOfThree, Strips: StripReads.MeansAndMaxima, Positions: true);
+    private static readonly GateCombination _three = new(
+        CombinationKind.SumOfThree, Strips: StripReads.MeansAndMaxima, Positions: true);
 
     [ComponentName(Name = "cw")]
     private readonly SpatialAttention _cw;

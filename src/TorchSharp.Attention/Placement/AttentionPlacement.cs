@@ -8,7 +8,8 @@ namespace TorchSharp.Attention;
 /// </summary>
 public sealed class AttentionPlacement
 {
-    private readonly Dictionary<(AttentionPosition Position, int Stage, int Block), (AttentionSite Site, List<AttentionOptions> Attentions)> _placed = [];
+    private readonly Dictionary<
+        (AttentionPosition Position, int Stage, int Block), (AttentionSite Site, List<AttentionOptions> Attentions)> _placed = [];
 
     internal AttentionPlacement(AttentionPlan plan, string network, IReadOnlyCollection<AttentionSite> sites)
     {
@@ -30,7 +31,8 @@ public sealed class AttentionPlacement
                 if (site.OutputChannels is not null && entry.Attentions.Count > 0)
                 {
                     throw new ArgumentException(
-                        $"Rule {i + 1} of the plan ({rule}) replaces a convolution of {network} at {site} that '{entry.Attentions[0].Kind()}' replaces " +
+                        $"Rule {i + 1} of the plan ({rule}) replaces a convolution of {network} at {site} that " +
+                        $"'{entry.Attentions[0].Kind()}' replaces " +
                         "already; restrict one of the rules with InStages, InBlocks or Where.", nameof(plan));
                 }
 
@@ -47,23 +49,29 @@ public sealed class AttentionPlacement
         _placed.Values.Select(entry => (entry.Site, (IReadOnlyList<AttentionOptions>)entry.Attentions));
 
     /// <summary>
-    /// The attention for a place: null where the plan puts none, the module where it puts one, and a <see cref="Modules.Sequential"/>
-    /// of them in order of the rules where it puts several.
+    /// The attention for a place: null where the plan puts none, the module where it puts one, and a
+    /// <see cref="Modules.Sequential"/> of them in order of the rules where it puts several.
     /// </summary>
     /// <param name="position">The kind of place.</param>
     /// <param name="stage">Stage or level, from 1.</param>
     /// <param name="block">Block within the stage, from 0.</param>
     public nn.Module<Tensor, Tensor>? Create(AttentionPosition position, int stage, int block = 0)
     {
-        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)) return null;
+        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry))
+        {
+            return null;
+        }
+
         if (entry.Attentions.FirstOrDefault(attention => attention is GuidedAttentionOptions) is { } guided)
         {
-            throw new InvalidOperationException($"'{guided.Kind()}' at {entry.Site} is steered by a second map; call CreateGuided there.");
+            throw new InvalidOperationException(
+                $"'{guided.Kind()}' at {entry.Site} is steered by a second map; call CreateGuided there.");
         }
 
         if (entry.Attentions.Exists(attention => attention is BranchAttentionOptions))
         {
-            throw new InvalidOperationException($"'{entry.Attentions[0].Kind()}' at {entry.Site} replaces a convolution; call {nameof(CreateBranch)} there.");
+            throw new InvalidOperationException(
+                $"'{entry.Attentions[0].Kind()}' at {entry.Site} replaces a convolution; call {nameof(CreateBranch)} there.");
         }
 
         AttentionModule[] modules = [.. entry.Attentions.Select(attention => attention.Create(entry.Site.Channels))];
@@ -76,7 +84,11 @@ public sealed class AttentionPlacement
     /// <param name="block">Block within the stage, from 0.</param>
     public nn.Module<Tensor, Tensor, Tensor>? CreateGuided(AttentionPosition position, int stage, int block = 0)
     {
-        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)) return null;
+        if (!_placed.TryGetValue((position, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry))
+        {
+            return null;
+        }
+
         nn.Module[] modules =
         [
             .. entry.Attentions.Select(nn.Module (attention) => attention is GuidedAttentionOptions guided
@@ -86,11 +98,15 @@ public sealed class AttentionPlacement
         return modules is [nn.Module<Tensor, Tensor, Tensor> alone] ? alone : new GuidedSequence(modules);
     }
 
-    /// <summary>What replaces the spatial convolution of a block, its norm and its activation; null where the plan leaves it.</summary>
+    /// <summary>
+    /// What replaces the spatial convolution of a block, its norm and its activation; null where the plan leaves it.
+    /// </summary>
     /// <param name="stage">Stage, from 1.</param>
     /// <param name="block">Block within the stage, from 0.</param>
     public BranchModule? CreateBranch(int stage, int block) =>
-        _placed.TryGetValue((AttentionPosition.ReplaceSpatialConv, stage, block), out (AttentionSite Site, List<AttentionOptions> Attentions) entry)
+        _placed.TryGetValue(
+            (AttentionPosition.ReplaceSpatialConv, stage, block),
+            out (AttentionSite Site, List<AttentionOptions> Attentions) entry)
             ? ((BranchAttentionOptions)entry.Attentions[0]).Create(entry.Site.Convolution!)
             : null;
 
@@ -101,7 +117,8 @@ public sealed class AttentionPlacement
             if (attention is BranchAttentionOptions branch)
             {
                 branch.Validate(site.Convolution ?? throw new ArgumentException(
-                    $"it replaces a convolution, which this place does not; place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a " +
+                    "it replaces a convolution, which this place does not; " +
+                    $"place it at {nameof(AttentionPosition.ReplaceSpatialConv)} of a " +
                     $"{BackboneCatalog.With(AttentionPosition.ReplaceSpatialConv)}."));
             }
             else if (site.OutputChannels is not null)
@@ -123,12 +140,14 @@ public sealed class AttentionPlacement
             else
             {
                 throw new ArgumentException(
-                    $"it is steered by a second map, which this place does not offer; place it at {nameof(AttentionPosition.Skip)} of a {nameof(UNet)}.");
+                    "it is steered by a second map, which this place does not offer; " +
+                    $"place it at {nameof(AttentionPosition.Skip)} of a {nameof(UNet)}.");
             }
         }
         catch (ArgumentException e)
         {
-            throw new ArgumentException($"'{attention.Kind()}' does not fit {network} at {site}: {Check.Text(e)}", e.ParamName, e);
+            throw new ArgumentException(
+                $"'{attention.Kind()}' does not fit {network} at {site}: {Check.Text(e)}", e.ParamName, e);
         }
     }
 
@@ -138,14 +157,16 @@ public sealed class AttentionPlacement
         List<AttentionSite> same = [.. sites.Where(site => site.Position == rule.Position)];
         if (same.Count == 0)
         {
-            return $"{there} It has no position {rule.Position}; its positions are {string.Join(", ", sites.Select(site => site.Position).Distinct())}.";
+            return $"{there} It has no position {rule.Position}; " +
+                $"its positions are {string.Join(", ", sites.Select(site => site.Position).Distinct())}.";
         }
 
         return $"{there} {WhatExists(same)}";
     }
 
     /// <summary>A stage or block that the rule names but that is not there is a slip, even where the others match.</summary>
-    private static void CheckEveryNumberExists(int index, AttentionRule rule, string network, IReadOnlyCollection<AttentionSite> sites)
+    private static void CheckEveryNumberExists(
+        int index, AttentionRule rule, string network, IReadOnlyCollection<AttentionSite> sites)
     {
         List<AttentionSite> same = [.. sites.Where(site => site.Position == rule.Position)];
         foreach (int stage in rule.Stages ?? [])
@@ -160,7 +181,8 @@ public sealed class AttentionPlacement
         }
 
         ArgumentException Missing(string what) => new(
-            $"Rule {index + 1} of the plan ({rule}) names {what}, which {network} does not have there. {WhatExists(same)}", "plan");
+            $"Rule {index + 1} of the plan ({rule}) names {what}, which {network} does not have there. {WhatExists(same)}",
+            "plan");
     }
 
     private static string WhatExists(List<AttentionSite> same)
@@ -170,5 +192,6 @@ public sealed class AttentionPlacement
         return $"{same[0].Position} exists in stages {string.Join("; ", stages)}.";
     }
 
-    private static (AttentionPosition Position, int Stage, int Block) Key(AttentionSite site) => (site.Position, site.Stage, site.Block);
+    private static (AttentionPosition Position, int Stage, int Block) Key(AttentionSite site)
+        => (site.Position, site.Stage, site.Block);
 }

@@ -41,8 +41,8 @@ public sealed record AttentionRule(AttentionOptions Attention)
 }
 
 /// <summary>
-/// Which attention goes where: an ordered list of rules, as an immutable value. Builders ask the plan; rules that meet at one place
-/// act in their order. <c>AttentionPlan.Of(new CbamOptions()).InStages(3, 4)</c>.
+/// Which attention goes where: an ordered list of rules, as an immutable value. Builders ask the plan; rules that meet at one
+/// place act in their order. <c>AttentionPlan.Of(new CbamOptions()).InStages(3, 4)</c>.
 /// </summary>
 public sealed class AttentionPlan : IEquatable<AttentionPlan>
 {
@@ -81,13 +81,15 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     /// <param name="stages">Stages (levels), from 1: <c>InStages(3, 4)</c> is <c>layer3</c> and <c>layer4</c>.</param>
     /// <exception cref="InvalidOperationException">The plan has no rule yet.</exception>
     /// <exception cref="ArgumentException">No stage is given, or one is below 1.</exception>
-    public AttentionPlan InStages(params int[] stages) => ChangeLast(rule => rule with { Stages = ValueList.Create<int>(stages) });
+    public AttentionPlan InStages(params int[] stages)
+        => ChangeLast(rule => rule with { Stages = ValueList.Create<int>(stages) });
 
     /// <summary>Restricts the last rule to blocks of their stage.</summary>
     /// <param name="blocks">Blocks, from 0: <c>InBlocks(0)</c> is the first block of every stage.</param>
     /// <exception cref="InvalidOperationException">The plan has no rule yet.</exception>
     /// <exception cref="ArgumentException">No block is given, or one is below 0.</exception>
-    public AttentionPlan InBlocks(params int[] blocks) => ChangeLast(rule => rule with { Blocks = ValueList.Create<int>(blocks) });
+    public AttentionPlan InBlocks(params int[] blocks)
+        => ChangeLast(rule => rule with { Blocks = ValueList.Create<int>(blocks) });
 
     /// <summary>Restricts the last rule to places that satisfy a condition; several conditions must all hold.</summary>
     /// <param name="predicate">The condition. A plan with one cannot be written as JSON.</param>
@@ -101,7 +103,9 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
         });
     }
 
-    /// <summary>The plan as JSON: <c>{"rules":[{"attention":{"kind":"cbam",…},"position":"beforeAdd","stages":[3,4]}]}</c>.</summary>
+    /// <summary>
+    /// The plan as JSON: <c>{"rules":[{"attention":{"kind":"cbam",…},"position":"beforeAdd","stages":[3,4]}]}</c>.
+    /// </summary>
     /// <param name="indented">True for one property a line.</param>
     /// <exception cref="InvalidOperationException">A rule has a predicate.</exception>
     public string ToJson(bool indented = false) => AttentionJson.Write(this, indented);
@@ -113,12 +117,15 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     public static AttentionPlan FromJson(string json) => AttentionJson.ReadPlan(json);
 
     /// <summary>
-    /// Reads the short form of command lines: <c>kind[:property=value,…][@position[:stage,…]]</c>, rules separated by <c>;</c>. Names
-    /// ignore case and hyphens and may be cut short while they stay unique: <c>cbam:reduction=8,kernel=3@before-add:3,4</c>. Lists are
-    /// written with plus signs: <c>selective-kernel:kernel-sizes=3+5+7</c>, <c>dynamic:attentions=se+eca</c> (each with its defaults).
+    /// Reads the short form of command lines: <c>kind[:property=value,…][@position[:stage,…]]</c>, rules separated by <c>;</c>.
+    /// Names ignore case and hyphens and may be cut short while they stay unique:
+    /// <c>cbam:reduction=8,kernel=3@before-add:3,4</c>. Lists are written with plus signs:
+    /// <c>selective-kernel:kernel-sizes=3+5+7</c>, <c>dynamic:attentions=se+eca</c> (each with its defaults).
     /// </summary>
     /// <param name="text">The short form.</param>
-    /// <exception cref="ArgumentException">A name or a value is unknown or ambiguous; the message lists the known ones.</exception>
+    /// <exception cref="ArgumentException">
+    /// A name or a value is unknown or ambiguous; the message lists the known ones.
+    /// </exception>
     public static AttentionPlan Parse(string text) => AttentionPlanParser.Parse(text);
 
     /// <summary>Which attentions stand at which of a network's places.</summary>
@@ -154,10 +161,17 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
         static void Numbers(ValueList<int>? numbers, int first, string name)
         {
             if (numbers is null) return;
-            if (numbers.Count == 0) throw new ArgumentException($"The list of {name} is empty; name at least one, or leave it out for all.", name);
+            if (numbers.Count == 0)
+            {
+                throw new ArgumentException($"The list of {name} is empty; name at least one, or leave it out for all.", name);
+            }
+
             foreach (int number in numbers)
             {
-                if (number < first) throw new ArgumentOutOfRangeException(name, number, $"{name} holds {number}; {name} count from {first}.");
+                if (number < first)
+                {
+                    throw new ArgumentOutOfRangeException(name, number, $"{name} holds {number}; {name} count from {first}.");
+                }
             }
         }
     }

@@ -15,7 +15,8 @@ internal static class AttentionPlanParser
         {
             if (part.Length == 0)
             {
-                throw new ArgumentException($"'{text}' has an empty rule; write kind[:property=value,…][@position[:stage,…]].", nameof(text));
+                throw new ArgumentException(
+                    $"'{text}' has an empty rule; write kind[:property=value,…][@position[:stage,…]].", nameof(text));
             }
 
             rules.Add(ParseRule(part));
@@ -70,17 +71,27 @@ internal static class AttentionPlanParser
     {
         Type bare = Nullable.GetUnderlyingType(type) ?? type;
         if (bare != type && string.Equals(text, "null", StringComparison.OrdinalIgnoreCase)) return null;
-        if (bare == typeof(ValueList<int>)) return new JsonArray([.. text.Split('+', StringSplitOptions.TrimEntries).Select(item => Value(item, typeof(int)))]);
+        if (bare == typeof(ValueList<int>))
+        {
+            return new JsonArray([.. text.Split('+', StringSplitOptions.TrimEntries).Select(item => Value(item, typeof(int)))]);
+        }
+
         if (bare == typeof(ValueList<AttentionOptions>))
         {
             return new JsonArray([.. text.Split('+', StringSplitOptions.TrimEntries)
                 .Select(item => new JsonObject { ["kind"] = Match(item, AttentionCatalog.Kinds, "attention") })]);
         }
 
-        if (bare.IsEnum) return Match(text, [.. Enum.GetNames(bare).Select(System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName)], bare.Name);
+        if (bare.IsEnum)
+        {
+            return Match(
+                text, [.. Enum.GetNames(bare).Select(System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName)], bare.Name);
+        }
+
         if (bool.TryParse(text, out bool flag)) return flag;
         if (long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long whole)) return whole;
-        return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number) ? number : text;
+        return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+            && double.IsFinite(number) ? number : text;
     }
 
     /// <summary>The one name that equals the text, or else begins with it, regardless of case and hyphens.</summary>
@@ -89,7 +100,9 @@ internal static class AttentionPlanParser
         string sought = Bare(text);
         List<string> all = [.. names];
         if (all.Find(name => Bare(name) == sought) is { } exact) return exact;
-        List<string> begin = sought.Length == 0 ? [] : all.FindAll(name => Bare(name).StartsWith(sought, StringComparison.Ordinal));
+        List<string> begin = sought.Length == 0
+            ? []
+            : all.FindAll(name => Bare(name).StartsWith(sought, StringComparison.Ordinal));
         return begin.Count switch
         {
             1 => begin[0],

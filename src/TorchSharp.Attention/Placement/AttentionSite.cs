@@ -17,7 +17,9 @@ public sealed record AttentionSite(AttentionPosition Position, int Stage, int Bl
     /// <summary>Stride of the convolution that is replaced here; 1 elsewhere.</summary>
     public int Stride { get; init; } = 1;
 
-    /// <summary>Groups of the convolution that is replaced here; as many as channels where it is depthwise. 1 elsewhere.</summary>
+    /// <summary>
+    /// Groups of the convolution that is replaced here; as many as channels where it is depthwise. 1 elsewhere.
+    /// </summary>
     public int Groups { get; init; } = 1;
 
     /// <summary>Activation after the convolution that is replaced here and its norm. Default ReLU.</summary>

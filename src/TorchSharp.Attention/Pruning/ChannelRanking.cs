@@ -10,14 +10,16 @@ public enum ChannelCriterion
     Gate,
 
     /// <summary>
-    /// The sum of the absolute weights of its filter, over that of the convolution's mean filter, mean over the convolutions of its group. (Li,
-    /// Kadav, Durdanovic, Samet, Graf: "Pruning Filters for Efficient ConvNets", 2016, arXiv:1608.08710.)
+    /// The sum of the absolute weights of its filter, over that of the convolution's mean filter, mean over the convolutions of
+    /// its group. (Li, Kadav, Durdanovic, Samet, Graf: "Pruning Filters for Efficient ConvNets", 2016, arXiv:1608.08710.)
     /// </summary>
     WeightNorm,
 }
 
 /// <summary>Channels that stand or fall together: those of one map, and of every map that is added to it.</summary>
-/// <param name="Name">Its name: <c>stem</c>, <c>layer2</c> or <c>stage3</c> for maps that blocks add to, otherwise the block or layer.</param>
+/// <param name="Name">
+/// Its name: <c>stem</c>, <c>layer2</c> or <c>stage3</c> for maps that blocks add to, otherwise the block or layer.
+/// </param>
 /// <param name="Channels">How many there are.</param>
 /// <param name="Convolutions">The convolutions whose output they are.</param>
 /// <param name="Gates">The attentions on them that have a channel gate.</param>
@@ -25,7 +27,8 @@ public enum ChannelCriterion
 /// <param name="Scores">One for each channel; channels of low scores go first. Empty where the group is an obstacle's.</param>
 /// <param name="Obstacle">Why none can be removed; null where they can.</param>
 public sealed record ChannelGroup(
-    string Name, int Channels, ValueList<string> Convolutions, ValueList<string> Gates, ChannelCriterion Criterion, ValueList<double> Scores, string? Obstacle);
+    string Name, int Channels, ValueList<string> Convolutions, ValueList<string> Gates, ChannelCriterion Criterion,
+    ValueList<double> Scores, string? Obstacle);
 
 /// <summary>How a network's channels compare. It holds no tensor, and stays as it is when the network changes.</summary>
 public sealed class ChannelRanking
@@ -33,7 +36,8 @@ public sealed class ChannelRanking
     private readonly ChannelMap _map;
     private readonly ChannelCriterion _criterion;
 
-    internal ChannelRanking(ChannelMap map, ChannelCriterion criterion, IReadOnlyList<ChannelGroup> groups, long samples, ValueList<long> inputShape)
+    internal ChannelRanking(
+        ChannelMap map, ChannelCriterion criterion, IReadOnlyList<ChannelGroup> groups, long samples, ValueList<long> inputShape)
     {
         _map = map;
         _criterion = criterion;
@@ -63,12 +67,16 @@ public sealed class ChannelRanking
     /// </summary>
     /// <param name="fraction">The share, in [0, 1).</param>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <exception cref="ArgumentException">A setting is out of range, a pattern matches nothing, or there is no channel that may go; the message says why.</exception>
+    /// <exception cref="ArgumentException">
+    /// A setting is out of range, a pattern matches nothing, or there is no channel that may go; the message says why.
+    /// </exception>
     public PruningPlan PlanRemoval(double fraction, PruningOptions? options = null)
     {
         if (!(fraction is >= 0 and < 1))
         {
-            throw new ArgumentOutOfRangeException(nameof(fraction), fraction, $"fraction is {fraction}; it is the share of channels to remove and must lie in [0, 1).");
+            throw new ArgumentOutOfRangeException(
+                nameof(fraction), fraction,
+                $"fraction is {fraction}; it is the share of channels to remove and must lie in [0, 1).");
         }
 
         options ??= new PruningOptions();
@@ -88,7 +96,8 @@ public sealed class ChannelRanking
                 ? [group.Name, $"{group.Channels}", "", "", "", "", group.Obstacle]
                 :
                 [
-                    group.Name, $"{group.Channels}", group.Criterion == ChannelCriterion.Gate ? "gate" : "weights", Number(group.Scores.Min()), Number(group.Scores.Average()),
+                    group.Name, $"{group.Channels}", group.Criterion == ChannelCriterion.Gate ? "gate" : "weights",
+                    Number(group.Scores.Min()), Number(group.Scores.Average()),
                     Number(group.Scores.Max()), string.Join(", ", group.Gates),
                 ]);
         }
@@ -105,7 +114,8 @@ public sealed class ChannelRanking
         StringBuilder text = new();
         foreach (string[] row in rows)
         {
-            IEnumerable<string> cells = row.Select((cell, i) => i == 0 || i == row.Length - 1 ? cell.PadRight(widths[i]) : cell.PadLeft(widths[i]));
+            IEnumerable<string> cells = row.Select(
+                (cell, i) => i == 0 || i == row.Length - 1 ? cell.PadRight(widths[i]) : cell.PadLeft(widths[i]));
             text.Append(string.Join("  ", cells).TrimEnd()).Append('\n');
         }
 

@@ -15,7 +15,8 @@ internal static class ChannelSelection
         (int Group, int Channel)[] ascending =
         [
             .. Enumerable.Range(0, groups.Count).Where(g => reasons[g] is null)
-                .SelectMany(g => Relative(groups[g].Scores).Select((score, channel) => (Group: g, Channel: channel, Score: score)))
+                .SelectMany(
+                    g => Relative(groups[g].Scores).Select((score, channel) => (Group: g, Channel: channel, Score: score)))
                 .OrderBy(entry => entry.Score).ThenBy(entry => entry.Group).ThenBy(entry => entry.Channel)
                 .Select(entry => (entry.Group, entry.Channel)),
         ];
@@ -24,7 +25,9 @@ internal static class ChannelSelection
         List<int>[] removed = [.. groups.Select(_ => new List<int>())];
         foreach ((int group, int channel) in ascending)
         {
-            int allowed = options.Scope == PruningScope.Group ? Math.Min(most[group], Whole(fraction * groups[group].Channels)) : most[group];
+            int allowed = options.Scope == PruningScope.Group
+                ? Math.Min(most[group], Whole(fraction * groups[group].Channels))
+                : most[group];
             if (removed[group].Count == allowed || (options.Scope == PruningScope.Global && total == 0)) continue;
             removed[group].Add(channel);
             total--;
@@ -50,7 +53,8 @@ internal static class ChannelSelection
 
     private static string?[] Reasons(IReadOnlyList<ChannelGroup> groups, ChannelCriterion criterion, PruningOptions options)
     {
-        NamePatterns meant = Patterns(options.Groups, nameof(PruningOptions.Groups)), spared = Patterns(options.Exclude, nameof(PruningOptions.Exclude));
+        NamePatterns meant = Patterns(options.Groups, nameof(PruningOptions.Groups)),
+            spared = Patterns(options.Exclude, nameof(PruningOptions.Exclude));
         return
         [
             .. groups.Select(group => Any(group, spared) || !Any(group, meant) ? LeftOut
@@ -61,7 +65,8 @@ internal static class ChannelSelection
         {
             NamePatterns patterns = NamePatterns.Of(text);
             return patterns.Idle([.. groups.SelectMany(Names)]) is not { } idle ? patterns : throw new ArgumentException(
-                $"{name} is '{text}', of which '{idle}' matches no group. There are: {string.Join(", ", groups.Select(group => group.Name))}.", name);
+                $"{name} is '{text}', of which '{idle}' matches no group. There are: " +
+                $"{string.Join(", ", groups.Select(group => group.Name))}.", name);
         }
 
         static bool Any(ChannelGroup group, NamePatterns patterns) => Names(group).Any(patterns.Match);
@@ -75,22 +80,29 @@ internal static class ChannelSelection
         return scores.Select(score => mean > 0 ? score / mean : score);
     }
 
-    /// <summary>So many of the lowest that a multiple is left; the channels were added in ascending order of their scores.</summary>
+    /// <summary>
+    /// So many of the lowest that a multiple is left; the channels were added in ascending order of their scores.
+    /// </summary>
     private static int[] Rounded(List<int> removed, int channels, int multiple)
     {
         int left = channels - removed.Count, rounded = Math.Min(channels, (left + multiple - 1) / multiple * multiple);
         return [.. removed.Take(channels - rounded).Order()];
     }
 
-    private static ArgumentException Nothing(IReadOnlyList<ChannelGroup> groups, string?[] reasons, ChannelCriterion criterion, PruningOptions options)
+    private static ArgumentException Nothing(
+        IReadOnlyList<ChannelGroup> groups, string?[] reasons, ChannelCriterion criterion, PruningOptions options)
     {
-        bool ungated = criterion == ChannelCriterion.Gate && !options.IncludeUngated && groups.All(group => group.Criterion != ChannelCriterion.Gate || group.Obstacle is not null);
+        bool ungated = criterion == ChannelCriterion.Gate && !options.IncludeUngated
+            && groups.All(group => group.Criterion != ChannelCriterion.Gate || group.Obstacle is not null);
         string remedy = ungated
-            ? $" No channel gate stands on channels that can go: set {nameof(PruningOptions.IncludeUngated)} = true, or rank by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}."
+            ? $" No channel gate stands on channels that can go: set {nameof(PruningOptions.IncludeUngated)} = true, or rank " +
+                $"by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}."
             : Array.TrueForAll(reasons, reason => reason == LeftOut)
-                ? $" {nameof(PruningOptions.Groups)} '{options.Groups}' and {nameof(PruningOptions.Exclude)} '{options.Exclude}' leave all groups out; '*' and '' leave none out."
+                ? $" {nameof(PruningOptions.Groups)} '{options.Groups}' and {nameof(PruningOptions.Exclude)} " +
+                    $"'{options.Exclude}' leave all groups out; '*' and '' leave none out."
             : "";
         return new ArgumentException(
-            $"No channel may be removed.{remedy} {string.Join("; ", groups.Select((group, g) => $"{group.Name}: {reasons[g]}"))}.", nameof(options));
+            $"No channel may be removed.{remedy} " +
+            $"{string.Join("; ", groups.Select((group, g) => $"{group.Name}: {reasons[g]}"))}.", nameof(options));
     }
 }

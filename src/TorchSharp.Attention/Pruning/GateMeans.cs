@@ -10,7 +10,8 @@ internal static class GateMeans
         FeatureNetwork network, ChannelMap map, IEnumerable<Tensor> batches)
     {
         (string Name, int Channels)[] candidates =
-            [.. map.Axes.Where(axis => axis.Obstacles.Count == 0).SelectMany(axis => axis.Attentions.Select(name => (name, axis.Width)))];
+            [.. map.Axes.Where(axis => axis.Obstacles.Count == 0).SelectMany(
+                axis => axis.Attentions.Select(name => (name, axis.Width)))];
         if (candidates.Length == 0) throw NoGates(network, map);
         Dictionary<string, GateStatistics> gates = [];
         ValueList<long>? shape = null;
@@ -19,7 +20,8 @@ internal static class GateMeans
             // Not a dry run: the batches may be drawn while this runs, and their random numbers count.
             TrainingModes.Set(network, training: false);
             using AttentionRecorder recorder = AttentionRecorder.Attach(
-                network, new AttentionRecorderOptions { Modules = string.Join(',', candidates.Select(candidate => candidate.Name)) });
+                network,
+                new AttentionRecorderOptions { Modules = string.Join(',', candidates.Select(candidate => candidate.Name)) });
             foreach (Tensor images in batches)
             {
                 ArgumentNullException.ThrowIfNull(images, nameof(batches));
@@ -31,7 +33,11 @@ internal static class GateMeans
             }
         }
 
-        if (shape is null) throw new ArgumentException("batches holds no image; give some hundred images of the data set.", nameof(batches));
+        if (shape is null)
+        {
+            throw new ArgumentException("batches holds no image; give some hundred images of the data set.", nameof(batches));
+        }
+
         if (gates.Count == 0) throw NoGates(network, map);
         return (gates, shape);
 
@@ -41,7 +47,8 @@ internal static class GateMeans
             if (!gates.TryGetValue(name, out GateStatistics? statistics)) gates.Add(name, statistics = new GateStatistics());
             statistics.Add(gate);
             if (statistics.NotFinite == 0) return;
-            throw new InvalidOperationException($"The gate of {name} has values that are not finite; check the network's weights and the images.");
+            throw new InvalidOperationException(
+                $"The gate of {name} has values that are not finite; check the network's weights and the images.");
         }
     }
 
@@ -49,8 +56,11 @@ internal static class GateMeans
     {
         string obstacles = string.Join("; ", map.Axes.SelectMany(axis => axis.Obstacles).Distinct());
         return new ArgumentException(
-            $"This {network.GetName()} has no channel gate on channels that can go. Build it with one, such as AttentionPlan.Of(new SqueezeExcitationOptions()), and train it, " +
-            $"or rank by weights with {nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}.{(obstacles.Length > 0 ? $" {obstacles}." : "")}", nameof(network));
+            $"This {network.GetName()} has no channel gate on channels that can go. " +
+            "Build it with one, such as AttentionPlan.Of(new SqueezeExcitationOptions()), and train it, " +
+            "or rank by weights with " +
+            $"{nameof(GatePruning)}.{nameof(GatePruning.RankByNorm)}.{(obstacles.Length > 0 ? $" {obstacles}." : "")}",
+            nameof(network));
     }
 }
 
@@ -65,7 +75,9 @@ internal static class FilterNorms
         double[] norms = weight.detach().cpu().to_type(ScalarType.Float64).flatten(1).abs().sum(1).data<double>().ToArray();
         if (!Array.TrueForAll(norms, double.IsFinite))
         {
-            throw new InvalidOperationException($"The weight of {convolution} has values that are not finite, so its filters cannot be ranked; check the network's weights.");
+            throw new InvalidOperationException(
+                $"The weight of {convolution} has values that are not finite, so its filters cannot be ranked; " +
+                "check the network's weights.");
         }
 
         double mean = norms.Average();

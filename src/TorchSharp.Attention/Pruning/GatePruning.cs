@@ -8,17 +8,17 @@ namespace TorchSharp.Attention;
 /// using ResNet smaller = network.Prune(plan);</c>, then train on for a while.
 /// </summary>
 /// <remarks>
-/// A channel goes with everything that belongs to it: the rows of the convolutions that make it, its norms with their statistics, its depthwise
-/// kernels, its part of each attention, and the columns of what reads it. Maps that are added share their channels. The smaller network computes
-/// what this one would with the removed channels at zero, on every map of their group (after norm and activation); attentions that promise less
-/// are named in the plan.
+/// A channel goes with everything that belongs to it: the rows of the convolutions that make it, its norms with their statistics,
+/// its depthwise kernels, its part of each attention, and the columns of what reads it. Maps that are added share their channels.
+/// The smaller network computes what this one would with the removed channels at zero, on every map of their group (after norm
+/// and activation); attentions that promise less are named in the plan.
 /// </remarks>
 public static class GatePruning
 {
     /// <summary>
-    /// Ranks channels by the mean of their gates over a data set, in evaluation mode, batch by batch. Channels that no gate sees have the norms
-    /// of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes, statistics and weights
-    /// stay as they are.
+    /// Ranks channels by the mean of their gates over a data set, in evaluation mode, batch by batch. Channels that no gate
+    /// sees have the norms of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes,
+    /// statistics and weights stay as they are.
     /// </summary>
     /// <param name="network">A network with attentions that have a channel gate.</param>
     /// <param name="batches">Images, (N, channels, H, W) each. They are read once and not disposed.</param>
@@ -35,18 +35,21 @@ public static class GatePruning
     }
 
     /// <summary>
-    /// Ranks all channels by the weights of their filters: the usual yardstick for what gates know, and the way for networks without channel
-    /// gates.
+    /// Ranks all channels by the weights of their filters: the usual yardstick for what gates know, and the
+    /// way for networks without channel gates.
     /// </summary>
     /// <param name="network">The network.</param>
     /// <param name="inputShape">Shape of an input, the batch included, for the cost of plans: <c>1, 3, 224, 224</c>.</param>
-    /// <exception cref="ArgumentException">The network is of a kind that is not pruned, or the shape is none of its inputs.</exception>
+    /// <exception cref="ArgumentException">
+    /// The network is of a kind that is not pruned, or the shape is none of its inputs.
+    /// </exception>
     /// <exception cref="InvalidOperationException">The network is fused, or a weight is not finite.</exception>
     public static ChannelRanking RankByNorm(FeatureNetwork network, params long[] inputShape)
     {
         ChannelMap map = Pruner.MapOf(network);
         ValueList<long> shape = Shape(network, inputShape);
-        return new ChannelRanking(map, ChannelCriterion.WeightNorm, Groups(network, map, new Dictionary<string, GateStatistics>()), 0, shape);
+        return new ChannelRanking(
+            map, ChannelCriterion.WeightNorm, Groups(network, map, new Dictionary<string, GateStatistics>()), 0, shape);
     }
 
     /// <summary>Plans to remove channels of one's own choice.</summary>
@@ -54,11 +57,12 @@ public static class GatePruning
     /// <param name="channels">Indices to remove, from 0, by the name of their group (<see cref="ChannelGroup.Name"/>).</param>
     /// <param name="inputShape">Shape of an input, the batch included, for the cost of the plan: <c>1, 3, 224, 224</c>.</param>
     /// <exception cref="ArgumentException">
-    /// A group or channel does not exist, a group would lose its last channel, or an attention on it cannot give channels away; the message
-    /// names it.
+    /// A group or channel does not exist, a group would lose its last channel, or an attention on it cannot give
+    /// channels away; the message names it.
     /// </exception>
     /// <exception cref="InvalidOperationException">The network is fused.</exception>
-    public static PruningPlan PlanRemoval(FeatureNetwork network, IReadOnlyDictionary<string, IReadOnlyList<int>> channels, params long[] inputShape)
+    public static PruningPlan PlanRemoval(
+        FeatureNetwork network, IReadOnlyDictionary<string, IReadOnlyList<int>> channels, params long[] inputShape)
     {
         ChannelMap map = Pruner.MapOf(network);
         ArgumentNullException.ThrowIfNull(channels);
@@ -66,15 +70,20 @@ public static class GatePruning
         if (channels.Keys.FirstOrDefault(name => map.Axes.All(axis => axis.Name != name)) is { } unknown)
         {
             throw new ArgumentException(
-                $"channels names '{unknown}', which is no group of {network.GetName()}. There are: {string.Join(", ", map.Axes.Select(axis => axis.Name))}.", nameof(channels));
+                $"channels names '{unknown}', which is no group of {network.GetName()}. There are: " +
+                $"{string.Join(", ", map.Axes.Select(axis => axis.Name))}.", nameof(channels));
         }
 
-        return new PruningPlan(map, [.. map.Axes.Select(axis => (channels.TryGetValue(axis.Name, out IReadOnlyList<int>? own) ? Checked(axis, own) : [], (string?)null))], shape);
+        return new PruningPlan(
+            map,
+            [.. map.Axes.Select(
+                axis => (channels.TryGetValue(axis.Name, out IReadOnlyList<int>? own) ? Checked(axis, own) : [], (string?)null))],
+                shape);
     }
 
     /// <summary>
-    /// The smaller network: of the same class, with the weights that stay, in this network's mode, type and device; it trains on. This network
-    /// stays as it is, and random numbers do not notice. Hooks are not copied. Make optimizers anew.
+    /// The smaller network: of the same class, with the weights that stay, in this network's mode, type and device; it trains on.
+    /// This network stays as it is, and random numbers do not notice. Hooks are not copied. Make optimizers anew.
     /// </summary>
     /// <typeparam name="TNetwork">The network's class.</typeparam>
     /// <param name="network">The network that the plan was made for, or another one of equal options.</param>
@@ -93,9 +102,11 @@ public static class GatePruning
             $"The plan is for another network: it was made for {plan.Original}, and this one is {map.Options}.", nameof(plan));
     }
 
-    private static List<ChannelGroup> Groups(FeatureNetwork network, ChannelMap map, IReadOnlyDictionary<string, GateStatistics> gates)
+    private static List<ChannelGroup> Groups(
+        FeatureNetwork network, ChannelMap map, IReadOnlyDictionary<string, GateStatistics> gates)
     {
-        Dictionary<string, Tensor> weights = network.named_parameters().ToDictionary(entry => entry.name, Tensor (entry) => entry.parameter);
+        Dictionary<string, Tensor> weights =
+            network.named_parameters().ToDictionary(entry => entry.name, Tensor (entry) => entry.parameter);
         return [.. map.Axes.Select(Group)];
 
         ChannelGroup Group(ChannelAxis axis)
@@ -121,11 +132,17 @@ public static class GatePruning
     {
         int[] removed = [.. channels.Distinct().Order()];
         if (removed.Length == 0) return removed;
-        if (axis.Obstacles.Count > 0) throw new ArgumentException($"channels names '{axis.Name}', but {string.Join("; ", axis.Obstacles)}.", nameof(channels));
+        if (axis.Obstacles.Count > 0)
+        {
+            throw new ArgumentException(
+                $"channels names '{axis.Name}', but {string.Join("; ", axis.Obstacles)}.", nameof(channels));
+        }
+
         if (removed[0] < 0 || removed[^1] >= axis.Width)
         {
             throw new ArgumentException(
-                $"channels names channel {(removed[0] < 0 ? removed[0] : removed[^1])} of '{axis.Name}', which has 0 to {axis.Width - 1}.", nameof(channels));
+                $"channels names channel {(removed[0] < 0 ? removed[0] : removed[^1])} of '{axis.Name}', which has 0 to " +
+                $"{axis.Width - 1}.", nameof(channels));
         }
 
         return removed.Length < axis.Width ? removed : throw new ArgumentException(
@@ -138,7 +155,8 @@ public static class GatePruning
         return inputShape.Length == 4 && inputShape[1] == network.InputChannels && inputShape.All(size => size > 0)
             ? ValueList.Create<long>([1, .. inputShape[1..]])
             : throw new ArgumentException(
-                $"inputShape is [{string.Join(", ", inputShape)}]; give batch, channels, height and width of images with {network.InputChannels} channels, " +
+                $"inputShape is [{string.Join(", ", inputShape)}]; give batch, channels, height and width of images with " +
+                $"{network.InputChannels} channels, " +
                 $"such as 1, {network.InputChannels}, 224, 224.", nameof(inputShape));
     }
 }

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A plan for a network with fewer channels: where a place lost channels, settings that followed from their number are written out, so that
-/// inner widths and kernels stay as they were trained.
+/// A plan for a network with fewer channels: where a place lost channels, settings that followed from their number are written
+/// out, so that inner widths and kernels stay as they were trained.
 /// </summary>
 internal static class NarrowedPlan
 {
@@ -13,12 +13,16 @@ internal static class NarrowedPlan
     public static AttentionPlan Of(AttentionPlan plan, IReadOnlyList<AttentionSite> before, IReadOnlyList<AttentionSite> after)
         => new(plan.Rules.SelectMany(rule => Rules(rule, before, after)));
 
-    private static IEnumerable<AttentionRule> Rules(AttentionRule rule, IReadOnlyList<AttentionSite> before, IReadOnlyList<AttentionSite> after)
+    private static IEnumerable<AttentionRule> Rules(
+        AttentionRule rule, IReadOnlyList<AttentionSite> before, IReadOnlyList<AttentionSite> after)
     {
         List<(AttentionSite Site, AttentionOptions Attention)> places =
         [
             .. Enumerable.Range(0, before.Count).Where(i => rule.Matches(before[i]))
-                .Select(i => (before[i], before[i].Channels == after[i].Channels ? rule.Attention : rule.Attention.WithWidthsOf(before[i].Channels))),
+                .Select(
+                    i => (before[i], before[i].Channels == after[i].Channels
+                        ? rule.Attention
+                        : rule.Attention.WithWidthsOf(before[i].Channels))),
         ];
         if (rule.Predicate is null && places.TrueForAll(place => place.Attention.Equals(rule.Attention))) return [rule];
 

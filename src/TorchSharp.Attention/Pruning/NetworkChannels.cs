@@ -5,7 +5,8 @@ namespace TorchSharp.Attention;
 /// <summary>The groups of channels of a network under construction.</summary>
 internal sealed class NetworkChannels(FeatureNetwork network)
 {
-    private readonly Dictionary<string, nn.Module> _modules = network.named_modules().ToDictionary(entry => entry.name, entry => entry.module);
+    private readonly Dictionary<string, nn.Module> _modules =
+        network.named_modules().ToDictionary(entry => entry.name, entry => entry.module);
 
     /// <summary>The groups so far.</summary>
     public List<ChannelAxis> Axes { get; } = [];

@@ -14,18 +14,22 @@ internal static class Pruner
         ArgumentNullException.ThrowIfNull(network);
         if (network.IsFused)
         {
-            throw new InvalidOperationException($"This {network.GetName()} was fused for inference. Prune the network that it was made from, and fuse the smaller one.");
+            throw new InvalidOperationException(
+                $"This {network.GetName()} was fused for inference. Prune the network that it was made from, and fuse the " +
+                "smaller one.");
         }
 
         if (network is not Backbone backbone)
         {
             throw new ArgumentException(
-                $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. Prune its encoder as a classifier first, and hand its Options to the {network.GetName()}.",
+                $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. " +
+                $"Prune its encoder as a classifier first, and hand its Options to the {network.GetName()}.",
                 nameof(network));
         }
 
         return backbone.ToChannelMap() ?? throw new ArgumentException(
-            $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. In it, {backbone.BaseOptions.PruningObstacle}. Choose a network with fewer channels instead.",
+            $"{network.GetName()} cannot be pruned; {BackboneCatalog.Prunable()} can. " +
+            $"In it, {backbone.BaseOptions.PruningObstacle}. Choose a network with fewer channels instead.",
             nameof(network));
     }
 
@@ -44,7 +48,8 @@ internal static class Pruner
             CheckModules(copy, network);
             Fill(copy, network, plan);
             Correct(copy, plan);
-            Dictionary<string, nn.Module> twins = network.named_modules().ToDictionary(entry => entry.name, entry => entry.module);
+            Dictionary<string, nn.Module> twins =
+                network.named_modules().ToDictionary(entry => entry.name, entry => entry.module);
             copy.train(network.training);
             foreach ((string name, nn.Module module) in copy.named_modules()) module.train(twins[name].training);
             IdentityStart.Keep(copy);
@@ -59,16 +64,19 @@ internal static class Pruner
 
     private static void CheckModules(FeatureNetwork copy, FeatureNetwork network)
     {
-        string[] own = [.. copy.named_modules().Select(entry => entry.name)], there = [.. network.named_modules().Select(entry => entry.name)];
+        string[] own = [.. copy.named_modules().Select(entry => entry.name)], there = [
+            .. network.named_modules().Select(entry => entry.name)];
         if (there.Except(own).Concat(own.Except(there)).FirstOrDefault() is not { } odd) return;
         throw new InvalidOperationException(
-            $"This {network.GetName()} is not what its options build: '{odd}' is in one and not in the other. Modules that were inserted would be lost; take them out, " +
+            $"This {network.GetName()} is not what its options build: '{odd}' is in one and not in the other. " +
+            "Modules that were inserted would be lost; take them out, " +
             "or name them in the options' Attention and train that network.");
     }
 
     private static void Fill(FeatureNetwork copy, FeatureNetwork network, PruningPlan plan)
     {
-        ILookup<string, (int Dimension, ValueList<int> Kept)> cuts = plan.Map.Axes.SelectMany((axis, i) => axis.Dimensions.Select(entry => (entry, plan.Groups[i].Kept)))
+        ILookup<string, (int Dimension, ValueList<int> Kept)> cuts = plan.Map.Axes.SelectMany(
+            (axis, i) => axis.Dimensions.Select(entry => (entry, plan.Groups[i].Kept)))
             .ToLookup(cut => cut.entry.Name, cut => (cut.entry.Dimension, cut.Kept));
         Dictionary<string, Tensor> target = Values(copy);
         foreach ((string name, Tensor source) in Values(network))
@@ -84,8 +92,10 @@ internal static class Pruner
             if (!own.shape.AsSpan().SequenceEqual(value.shape))
             {
                 throw new InvalidOperationException(
-                    $"'{name}' is {Check.Shape(value)} after the removal, and the smaller network has {Check.Shape(own)}. An attention of your own names every dimension along its channels in " +
-                    $"{nameof(AttentionModule.ChannelLayout)}, and every width that follows from them in {nameof(AttentionOptions)}.{nameof(AttentionOptions.WithWidthsOf)}.");
+                    $"'{name}' is {Check.Shape(value)} after the removal, and the smaller network has {Check.Shape(own)}. " +
+                    "An attention of your own names every dimension along its channels in " +
+                    $"{nameof(AttentionModule.ChannelLayout)}, and every width that follows from them in " +
+                    $"{nameof(AttentionOptions)}.{nameof(AttentionOptions.WithWidthsOf)}.");
             }
 
             own.copy_(value);
@@ -101,11 +111,15 @@ internal static class Pruner
         {
             PrunedGroup group = plan.Groups[i];
             if (group.Kept.Count == group.Channels) continue;
-            foreach (string path in plan.Map.Axes[i].Attentions) ((AttentionModule)modules[path]).OnChannelsRemoved(group.Channels);
+            foreach (string path in plan.Map.Axes[i].Attentions)
+            {
+                ((AttentionModule)modules[path]).OnChannelsRemoved(group.Channels);
+            }
         }
     }
 
     private static Dictionary<string, Tensor> Values(FeatureNetwork network) =>
-        network.named_parameters().Select(entry => (entry.name, Value: (Tensor)entry.parameter)).Concat(network.named_buffers().Select(entry => (entry.name, Value: entry.buffer)))
+        network.named_parameters().Select(entry => (entry.name, Value: (Tensor)entry.parameter)).Concat(
+            network.named_buffers().Select(entry => (entry.name, Value: entry.buffer)))
             .ToDictionary(entry => entry.name, entry => entry.Value);
 }

@@ -4,8 +4,8 @@ namespace TorchSharp.Attention;
 public enum PruningScope
 {
     /// <summary>
-    /// Among all groups together: layers lose more or less. A score counts as a multiple of its group's mean, so that groups of different gates
-    /// compare.
+    /// Among all groups together: layers lose more or less. A score counts as a multiple of its group's mean, so
+    /// that groups of different gates compare.
     /// </summary>
     Global,
 
@@ -23,13 +23,14 @@ public sealed record PruningOptions
     public int MinimumChannels { get; init; } = 8;
 
     /// <summary>
-    /// What is left of a group is rounded up to a multiple of this, never beyond what it had; hardware likes multiples of 8. Default 1.
+    /// What is left of a group is rounded up to a multiple of this, never beyond what it had;
+    /// hardware likes multiples of 8. Default 1.
     /// </summary>
     public int RoundTo { get; init; } = 1;
 
     /// <summary>
-    /// Which groups, by their name or a convolution's: <c>*</c> stands for any characters, dots among them, and commas part several patterns, as
-    /// in <c>layer3.*, layer4</c>. Default: all.
+    /// Which groups, by their name or a convolution's: <c>*</c> stands for any characters, dots among them, and commas part
+    /// several patterns, as in <c>layer3.*, layer4</c>. Default: all.
     /// </summary>
     public string Groups { get; init; } = "*";
 
@@ -37,8 +38,8 @@ public sealed record PruningOptions
     public string Exclude { get; init; } = "";
 
     /// <summary>
-    /// Whether a ranking by gates may also remove channels that no gate sees, by their weights. Default false: they stay. A ranking by
-    /// weights ranks all channels anyway.
+    /// Whether a ranking by gates may also remove channels that no gate sees, by their weights. Default false: they stay. A
+    /// ranking by weights ranks all channels anyway.
     /// </summary>
     public bool IncludeUngated { get; init; }
 

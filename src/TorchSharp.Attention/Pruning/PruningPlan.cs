@@ -18,8 +18,8 @@ public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept,
 }
 
 /// <summary>
-/// Which channels of a network go, what is left, and what that saves. A plan changes nothing; <see cref="GatePruning.Prune"/> makes the smaller
-/// network.
+/// Which channels of a network go, what is left, and what that saves. A plan changes nothing;
+/// <see cref="GatePruning.Prune"/> makes the smaller network.
 /// </summary>
 public sealed class PruningPlan
 {
@@ -31,7 +31,8 @@ public sealed class PruningPlan
         Groups =
         [
             .. map.Axes.Select((axis, i) => new PrunedGroup(
-                axis.Name, axis.Width, ValueList.Create<int>([.. Enumerable.Range(0, axis.Width).Except(chosen[i].Removed)]), chosen[i].Whole)),
+                axis.Name, axis.Width, ValueList.Create<int>([.. Enumerable.Range(0, axis.Width).Except(chosen[i].Removed)]),
+                chosen[i].Whole)),
         ];
         Dictionary<ChannelAxis, int> kept = map.Axes.Select((axis, i) => (axis, Groups[i].Kept.Count)).ToDictionary();
         Original = map.Options;
@@ -72,14 +73,19 @@ public sealed class PruningPlan
             rows.Add([group.Name, $"{group.Channels}", $"{group.Kept.Count}", Listed(group.Removed)]);
         }
 
-        rows.Add(["all", $"{Groups.Sum(group => group.Channels)}", $"{Groups.Sum(group => group.Kept.Count)}", $"{RemovedChannels} channels"]);
+        rows.Add(
+            ["all", $"{Groups.Sum(group => group.Channels)}", $"{Groups.Sum(group => group.Kept.Count)}",
+                $"{RemovedChannels} channels"]);
         List<string> lines = [ChannelRanking.Aligned(rows)];
-        foreach (IGrouping<string, PrunedGroup> whole in Groups.Where(group => group.KeptReason is not null).GroupBy(group => group.KeptReason!))
+        foreach (IGrouping<string, PrunedGroup> whole in Groups.Where(group => group.KeptReason is not null).GroupBy(
+            group => group.KeptReason!))
         {
             lines.Add($"whole, {whole.Key}: {string.Join(", ", whole.Select(group => group.Name))}");
         }
 
-        lines.AddRange(Map.Axes.Where((_, i) => Groups[i].Kept.Count < Groups[i].Channels).SelectMany(axis => axis.Caveats).Select(caveat => $"note, {caveat}"));
+        lines.AddRange(
+            Map.Axes.Where((_, i) => Groups[i].Kept.Count < Groups[i].Channels).SelectMany(axis => axis.Caveats).Select(
+                caveat => $"note, {caveat}"));
         lines.Add(Change("parameters", Before.Parameters, After.Parameters));
         lines.Add(Change("multiply-accumulates", Before.MultiplyAccumulates, After.MultiplyAccumulates));
         return string.Join('\n', lines);
@@ -94,7 +100,9 @@ public sealed class PruningPlan
     }
 
     private static string Change(string what, long before, long after)
-        => string.Create(CultureInfo.InvariantCulture, $"{what}: {before:N0} to {after:N0} ({(after - before) / (double)before:+0.0%;-0.0%;0.0%})");
+        => string.Create(
+            CultureInfo.InvariantCulture,
+            $"{what}: {before:N0} to {after:N0} ({(after - before) / (double)before:+0.0%;-0.0%;0.0%})");
 
     private static string Listed(ValueList<int> channels)
         => channels.Count <= 12 ? string.Join(", ", channels) : $"{string.Join(", ", channels.Take(10))}, … ({channels.Count})";

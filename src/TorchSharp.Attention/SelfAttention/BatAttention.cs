@@ -1,6 +1,6 @@
-// Bilinear attentional transform of rows and columns. Chi, Yuan, Mu, Mei: "Non-Local Neural Networks with Grouped Bilinear Attentional
-// Transforms", CVPR 2020 (no arXiv version is known to us). As timm's "bat"; maps that the block does not divide are padded with zeros
-// behind the reduction.
+// Bilinear attentional transform of rows and columns. Chi, Yuan, Mu, Mei: "Non-Local Neural Networks with Grouped Bilinear
+// Attentional Transforms", CVPR 2020 (no arXiv version is known to us). As timm's "bat"; maps that the block does not divide are
+// padded with zeros behind the reduction.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -30,7 +30,8 @@ public sealed record BatAttentionOptions : AttentionOptions
     public int? RoundingDivisor { get; init; } = 8;
 
     /// <summary>
-    /// Probability, in [0, 1), of zeroing a whole channel of the context in training; survivors are scaled by 1 / (1 − p). Default 0.
+    /// Probability, in [0, 1), of zeroing a whole channel of the context in training; survivors are scaled by 1 / (1 − p).
+    /// Default 0.
     /// </summary>
     public double ChannelDropout { get; init; }
 
@@ -45,7 +46,9 @@ public sealed record BatAttentionOptions : AttentionOptions
         if (width % Groups != 0)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(Groups), Groups, $"Groups is {Groups}, which does not divide the reduced width {width}. Choose a divisor, or set ReducedChannels.");
+                nameof(Groups), Groups,
+                $"Groups is {Groups}, which does not divide the reduced width {width}. " +
+                "Choose a divisor, or set ReducedChannels.");
         }
     }
 
@@ -54,15 +57,16 @@ public sealed record BatAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Grouped bilinear attentional transform: y = x + f₂(g(P X Q)), X = f₁(x), f and g 1×1 convolution, batch norm and ReLU. P and Q are
-/// b × b and computed from maxima over the rows' and columns' blocks; each row of P and column of Q sums to 1. P X Q mixes places
-/// that stand alike in their block. Weights (N, groups, L, L) are the products P[y, y′] · Q[x′, x]. Keys as timm: <c>conv1</c>,
-/// <c>ba.conv1</c>, <c>ba.conv_p</c>, <c>ba.conv_q</c>, <c>ba.conv2</c>, <c>conv2</c>, with <c>conv</c> and <c>bn</c>.
+/// Grouped bilinear attentional transform: y = x + f₂(g(P X Q)), X = f₁(x), f and g 1×1 convolution, batch norm and
+/// ReLU. P and Q are b × b and computed from maxima over the rows' and columns' blocks; each row of P and column of Q
+/// sums to 1. P X Q mixes places that stand alike in their block. Weights (N, groups, L, L) are the products P[y, y′] ·
+/// Q[x′, x]. Keys as timm: <c>conv1</c>, <c>ba.conv1</c>, <c>ba.conv_p</c>, <c>ba.conv_q</c>, <c>ba.conv2</c>,
+/// <c>conv2</c>, with <c>conv</c> and <c>bn</c>.
 /// </summary>
 /// <remarks>
-/// Chi et al.: "Non-Local Neural Networks with Grouped Bilinear Attentional Transforms", CVPR 2020. Where b does not divide the map,
-/// zeros are added at its bottom and right, and rows of the weights may sum to less than 1. A maximum that several positions share
-/// splits its gradient. <see cref="AttentionInitialization.Paper"/>: as <see cref="AttentionInitialization.Default"/>.
+/// Chi et al.: "Non-Local Neural Networks with Grouped Bilinear Attentional Transforms", CVPR 2020. Where b does not divide the
+/// map, zeros are added at its bottom and right, and rows of the weights may sum to less than 1. A maximum that several positions
+/// share splits its gradient. <see cref="AttentionInitialization.Paper"/>: as <see cref="AttentionInitialization.Default"/>.
 /// </remarks>
 public sealed class BatAttention : ContextModule, IFunctionalCost
 {
@@ -181,7 +185,8 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
             Tensor rows = p.unsqueeze(2).expand(n, _count, share, Blocks, Blocks).reshape(n, channels, Blocks, Blocks);
             Tensor columns = q.unsqueeze(2).expand(n, _count, share, Blocks, Blocks).reshape(n, channels, 1, Blocks, Blocks);
             Tensor y = rows.matmul(Pad(input).reshape(n, channels, Blocks, height / Blocks * width));
-            y = columns.transpose(3, 4).matmul(y.view(n, channels, height, Blocks, width / Blocks)).view(n, channels, height, width);
+            y = columns.transpose(
+                3, 4).matmul(y.view(n, channels, height, Blocks, width / Blocks)).view(n, channels, height, width);
             return _out.call(y.narrow(2, 0, input.size(2)).narrow(3, 0, input.size(3))).MoveToOuterDisposeScope();
         }
 
@@ -190,8 +195,10 @@ public sealed class BatAttention : ContextModule, IFunctionalCost
         {
             Tensor input = inputs[0];
             (long height, long width) = Padded(input);
-            long samples = input.size(0), channels = input.size(1), values = samples * channels * height * width, groups = samples * _count * height * width;
-            long matrix = samples * _count * Blocks * Blocks, rows = matrix / Blocks, spread = samples * channels * Blocks * Blocks;
+            long samples = input.size(0), channels = input.size(1), values = samples * channels * height * width,
+                groups = samples * _count * height * width;
+            long matrix = samples * _count * Blocks * Blocks, rows = matrix / Blocks,
+                spread = samples * channels * Blocks * Blocks;
             bool padded = height != input.size(2) || width != input.size(3);
             if (padded) count.Pad(count.Values(_groups), groups);
             count.Reduce(groups, rows);

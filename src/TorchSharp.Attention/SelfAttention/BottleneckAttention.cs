@@ -1,6 +1,7 @@
-// Bottleneck attention. Srinivas, Lin, Parmar, Shlens, Abbeel, Vaswani: "Bottleneck Transformers for Visual Recognition", 2021,
-// arXiv:2101.11605. The authors' code divides queries by √d before both products, timm only the products with keys. Published modules
-// hold for one map size; here the tables of offsets are interpolated for others. timm's stride is left to a pooling behind the module.
+// Bottleneck attention. Srinivas, Lin, Parmar, Shlens, Abbeel, Vaswani: "Bottleneck Transformers for Visual
+// Recognition", 2021, arXiv:2101.11605. The authors' code divides queries by √d before both products, timm only the
+// products with keys. Published modules hold for one map size; here the tables of offsets are interpolated for others.
+// timm's stride is left to a pooling behind the module.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -8,8 +9,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Settings of <see cref="BottleneckAttention"/>. Defaults: timm's, which its published weights were trained with: four heads, and
-/// ResNet's last stage at 224 × 224 without stride.
+/// Settings of <see cref="BottleneckAttention"/>. Defaults: timm's, which its published weights were trained with: four heads,
+/// and ResNet's last stage at 224 × 224 without stride.
 /// </summary>
 [AttentionKind("bottleneck")]
 public sealed record BottleneckAttentionOptions : AttentionOptions
@@ -24,8 +25,8 @@ public sealed record BottleneckAttentionOptions : AttentionOptions
     public int Heads { get; init; } = 4;
 
     /// <summary>
-    /// Channels d of each head's queries and keys; values always have C / heads. Default null: C / heads. (timm's <c>dim_head</c>; timm
-    /// without it rounds C to a multiple of 8 first.)
+    /// Channels d of each head's queries and keys; values always have C / heads. Default null: C / heads. (timm's
+    /// <c>dim_head</c>; timm without it rounds C to a multiple of 8 first.)
     /// </summary>
     public int? KeyWidth { get; init; }
 
@@ -41,7 +42,9 @@ public sealed record BottleneckAttentionOptions : AttentionOptions
     /// <summary>Whether queries, keys and values have biases. Default false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary>True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.</summary>
+    /// <summary>
+    /// True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>
@@ -59,14 +62,14 @@ public sealed record BottleneckAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-head self-attention with learnt 2-D relative positions: c = concat over heads of softmax(q kᵀ / √d + q · r) v, or q · r / √d, r
-/// the sum of an embedding of the vertical and one of the horizontal offset; y = c, or y = x + c. At another size than the one the embeddings
-/// are made for, they are interpolated linearly from outermost offset to outermost offset. Weights (N, heads, L, L). Keys as timm:
-/// <c>qkv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
+/// Multi-head self-attention with learnt 2-D relative positions: c = concat over heads of softmax(q kᵀ / √d + q · r) v, or q · r
+/// / √d, r the sum of an embedding of the vertical and one of the horizontal offset; y = c, or y = x + c. At another size than
+/// the one the embeddings are made for, they are interpolated linearly from outermost offset to outermost offset. Weights (N,
+/// heads, L, L). Keys as timm: <c>qkv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
 /// </summary>
 /// <remarks>
-/// Srinivas et al.: "Bottleneck Transformers for Visual Recognition", 2021, arXiv:2101.11605. Memory grows with L². Embeddings start
-/// normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
+/// Srinivas et al.: "Bottleneck Transformers for Visual Recognition", 2021, arXiv:2101.11605. Memory grows with L². Embeddings
+/// start normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
 /// </remarks>
 public sealed class BottleneckAttention : ContextModule, IFunctionalCost
 {
@@ -97,7 +100,8 @@ public sealed class BottleneckAttention : ContextModule, IFunctionalCost
     {
         long height = input.size(2), width = input.size(3), rows = input.size(0) * _heads;
         long bias = _positions.CountFor(count, rows * height * width, height, width, _positionScale is not null);
-        long valueWidth = Channels / _heads, values = DotProduct.CountContext(count, rows, height * width, height * width, _keyWidth, valueWidth, bias: bias);
+        long valueWidth = Channels / _heads,
+            values = DotProduct.CountContext(count, rows, height * width, height * width, _keyWidth, valueWidth, bias: bias);
         DotProduct.CountMap(count, values, _heads);
         return values;
     }
@@ -143,7 +147,8 @@ public sealed class BottleneckAttention : ContextModule, IFunctionalCost
         long height = input.size(2), width = input.size(3), keys = _heads * _keyWidth;
         Tensor projected = _qkv.call(input);
         Tensor query = Part(0, keys), key = Part(keys, keys), value = Part(2 * keys, Channels);
-        Tensor bias = _positions.For(query.reshape(input.size(0), _heads, height, width, _keyWidth), height, width, _positionScale);
+        Tensor bias = _positions.For(
+            query.reshape(input.size(0), _heads, height, width, _keyWidth), height, width, _positionScale);
         return (query, key, value, bias);
 
         Tensor Part(long from, long count) => DotProduct.Heads(projected.narrow(1, from, count), heads: _heads)[0];

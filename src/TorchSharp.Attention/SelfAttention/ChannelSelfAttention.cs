@@ -1,6 +1,7 @@
-// Channel self-attention. Fu, Liu, Tian, Li, Bao, Fang, Lu: "Dual Attention Network for Scene Segmentation", 2018, arXiv:1809.02983.
-// The paper writes softmax(X Xᵀ); the released code takes the softmax of the row's maximum minus the energy, which favours channels
-// that are unlike. Both are here; the default is the released code's, which is what published weights were trained with.
+// Channel self-attention. Fu, Liu, Tian, Li, Bao, Fang, Lu: "Dual Attention Network for Scene Segmentation", 2018,
+// arXiv:1809.02983. The paper writes softmax(X Xᵀ); the released code takes the softmax of the row's maximum minus
+// the energy, which favours channels that are unlike. Both are here; the default is the released code's, which is
+// what published weights were trained with.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -29,8 +30,9 @@ public sealed record ChannelSelfAttentionOptions : AttentionOptions
 /// (N, 1, C, C): channels, not positions. Key <c>gamma</c>.
 /// </summary>
 /// <remarks>
-/// Fu et al.: "Dual Attention Network for Scene Segmentation", 2018, arXiv:1809.02983. The energy is a sum over positions, without
-/// a scale: the larger the map, the harder the softmax. The identity at the start with every initialisation; there is no <c>alpha</c>.
+/// Fu et al.: "Dual Attention Network for Scene Segmentation", 2018, arXiv:1809.02983. The energy is a sum over
+/// positions, without a scale: the larger the map, the harder the softmax. The identity at the start with every
+/// initialisation; there is no <c>alpha</c>.
 /// </remarks>
 public sealed class ChannelSelfAttention : ContextModule, IFunctionalCost
 {

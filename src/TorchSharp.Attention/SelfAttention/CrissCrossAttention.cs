@@ -39,12 +39,12 @@ public sealed record CrissCrossAttentionOptions : AttentionOptions
 
 /// <summary>
 /// Criss-cross attention: each position attends to the H + W − 1 positions of its column and row, z ↦ z + gamma · softmax(qᵀ k) v
-/// without a scale, once or several times with the same weights; gamma starts at 0. Weights (N, 1, L, L) of the first pass, zero off
-/// the cross. Keys as the released code: <c>query_conv</c>, <c>key_conv</c>, <c>value_conv</c>, <c>gamma</c>.
+/// without a scale, once or several times with the same weights; gamma starts at 0. Weights (N, 1, L, L) of the first pass, zero
+/// off the cross. Keys as the released code: <c>query_conv</c>, <c>key_conv</c>, <c>value_conv</c>, <c>gamma</c>.
 /// </summary>
 /// <remarks>
-/// Huang et al.: "CCNet: Criss-Cross Attention for Semantic Segmentation", 2018, arXiv:1811.11721. Memory grows with L · (H + W). The
-/// identity at the start with every initialisation, because gamma is zero then; so there is no <c>alpha</c>.
+/// Huang et al.: "CCNet: Criss-Cross Attention for Semantic Segmentation", 2018, arXiv:1811.11721. Memory grows with L · (H + W).
+/// The identity at the start with every initialisation, because gamma is zero then; so there is no <c>alpha</c>.
 /// </remarks>
 public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
 {
@@ -84,7 +84,8 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
         long values = input.numel(), samples = input.size(0), height = input.size(2), width = input.size(3);
-        long queries = samples * height * width * _width, down = samples * height * width * height, across = samples * height * width * width;
+        long queries = samples * height * width * _width, down = samples * height * width * height,
+            across = samples * height * width * width;
         for (int pass = 0; pass < _recurrence; pass++)
         {
             if (pass > 0) count.Combine(values, values, values);
@@ -119,7 +120,8 @@ public sealed class CrissCrossAttention : ContextModule, IFunctionalCost
 
         // (N, H, W, H′, W′): the column's weights where W′ = W, the row's where H′ = H.
         Tensor down = column.unsqueeze(-1).mul(eye(width, dtype: input.dtype, device: input.device).view(1, 1, width, 1, width));
-        Tensor across = row.unsqueeze(-2).mul(eye(height, dtype: input.dtype, device: input.device).view(1, height, 1, height, 1));
+        Tensor across = row.unsqueeze(
+            -2).mul(eye(height, dtype: input.dtype, device: input.device).view(1, height, 1, height, 1));
         return down.Plus(across).view(n, 1, height * width, height * width);
     }
 

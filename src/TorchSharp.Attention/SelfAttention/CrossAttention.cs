@@ -1,6 +1,6 @@
-// Cross-attention from a map to another map or to a sequence. Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762, its
-// encoder-decoder attention; from maps to sequences as in Rombach et al.: "High-Resolution Image Synthesis with Latent Diffusion Models",
-// 2021, arXiv:2112.10752. A position that may see no key gets a zero sum, where PyTorch gives NaN.
+// Cross-attention from a map to another map or to a sequence. Vaswani et al.: "Attention Is All You Need", 2017,
+// arXiv:1706.03762, its encoder-decoder attention; from maps to sequences as in Rombach et al.: "High-Resolution Image Synthesis
+// with Latent Diffusion Models", 2021, arXiv:2112.10752. A position that may see no key gets a zero sum, where PyTorch gives NaN.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -31,7 +31,9 @@ public sealed record CrossAttentionOptions
     /// <summary>Probability, in [0, 1), of dropping an attention weight in training. Default 0.</summary>
     public double AttentionDropout { get; init; }
 
-    /// <summary>Probability, in [0, 1), of zeroing an element of c in training; survivors are scaled by 1 / (1 − p). Default 0.</summary>
+    /// <summary>
+    /// Probability, in [0, 1), of zeroing an element of c in training; survivors are scaled by 1 / (1 − p). Default 0.
+    /// </summary>
     public double Dropout { get; init; }
 
     /// <summary>Checks these settings against both widths without building anything.</summary>
@@ -50,23 +52,24 @@ public sealed record CrossAttentionOptions
         if (ZeroInitScale && !Residual)
         {
             throw new ArgumentException(
-                "ZeroInitScale is true and Residual false: the output would be zero everywhere. Set Residual = true.", nameof(ZeroInitScale));
+                "ZeroInitScale is true and Residual false: the output would be zero everywhere. Set Residual = true.",
+                nameof(ZeroInitScale));
         }
     }
 }
 
 /// <summary>
-/// Multi-head attention from the L = H · W positions of a map x, (N, C, H, W), to a context: the S = h · w positions of a second map,
-/// (N, G, h, w) of any size, or a sequence, (N, S, G). c = W_o · concat over heads of softmax(q kᵀ / √d) v, with q a projection of x,
-/// k and v projections of the context, d the head width; y = x + c, y = x + gamma · c, or y = c. Weights (N, heads, L, S), on demand
-/// only. Keys <c>q</c>, <c>kv</c>, <c>proj</c>, <c>gamma</c>.
+/// Multi-head attention from the L = H · W positions of a map x, (N, C, H, W), to a context: the S = h · w positions of a second
+/// map, (N, G, h, w) of any size, or a sequence, (N, S, G). c = W_o · concat over heads of softmax(q kᵀ / √d) v, with q a
+/// projection of x, k and v projections of the context, d the head width; y = x + c, y = x + gamma · c, or y = c. Weights (N,
+/// heads, L, S), on demand only. Keys <c>q</c>, <c>kv</c>, <c>proj</c>, <c>gamma</c>.
 /// </summary>
 /// <remarks>
-/// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762; from maps to sequences: Rombach et al.: "High-Resolution Image
-/// Synthesis with Latent Diffusion Models", 2021, arXiv:2112.10752. The forward path is fused and never holds the weights. Layers start
-/// as PyTorch's.
+/// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762; from maps to sequences: Rombach et al.:
+/// "High-Resolution Image Synthesis with Latent Diffusion Models", 2021, arXiv:2112.10752. The forward path is fused and never
+/// holds the weights. Layers start as PyTorch's.
 /// </remarks>
-public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ICountsFunctions, IPlaced
+public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>, ISequenceAttention, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "q")]
     private readonly Linear _query;
@@ -127,8 +130,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
     /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <param name="context">A map, (N, G, h, w), or a sequence, (N, S, G). It is neither changed nor disposed.</param>
     /// <param name="keyPaddingMask">
-    /// (N, S): boolean, true where a place of the context is padding and not attended to; or floating point, added to its logits. Null
-    /// for none. A sample without any place to attend to gathers zeros.
+    /// (N, S): boolean, true where a place of the context is padding and not attended to; or floating point, added to its logits.
+    /// Null for none. A sample without any place to attend to gathers zeros.
     /// </param>
     /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
     /// <exception cref="ArgumentException">A shape or type does not fit; the message says what would.</exception>
@@ -141,7 +144,8 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         (Tensor? bias, Tensor? empty) = Mask(input, keyPaddingMask);
         Tensor gathered = DotProduct.Context(
             Queries(input), keyValue[0], keyValue[1], bias, dropout: training ? Options.AttentionDropout : 0);
-        Tensor change = _proj.call(DotProduct.Emptied(gathered, empty).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(input.shape);
+        Tensor change = _proj.call(
+            DotProduct.Emptied(gathered, empty).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(input.shape);
         if (_gamma is not null) change = change.mul(_gamma);
         if (training && Options.Dropout > 0) change = nn.functional.dropout(change, Options.Dropout, training: true);
         return (Options.Residual ? input.Plus(change) : change).MoveToOuterDisposeScope();
@@ -149,7 +153,9 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
 
     /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>
     /// <inheritdoc cref="forward"/>
-    /// <returns>(N, heads, H · W, S), each row summing to 1, or zero where a sample has no place to attend to; owned by the caller.</returns>
+    /// <returns>
+    /// (N, heads, H · W, S), each row summing to 1, or zero where a sample has no place to attend to; owned by the caller.
+    /// </returns>
     public Tensor Weights(Tensor input, Tensor context, Tensor? keyPaddingMask = null)
     {
         CheckInputs(input, context, keyPaddingMask);
@@ -204,9 +210,12 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
 
     /// <summary>(N, S, parts · heads · d) to parts of (N, heads, S, d).</summary>
     private Tensor[] Split(Tensor projected, int parts)
-        => projected.reshape(projected.size(0), projected.size(1), parts, Options.Heads, HeadWidth).permute(2, 0, 3, 1, 4).unbind(0);
+        => projected.reshape(projected.size(0), projected.size(1), parts, Options.Heads, HeadWidth).permute(2, 0, 3, 1, 4).unbind(
+            0);
 
-    /// <summary>What to add to the logits, (N, 1, 1, S), as every query sees the same keys, and which samples have none, (N, 1, 1, 1).</summary>
+    /// <summary>
+    /// What to add to the logits, (N, 1, 1, S), as every query sees the same keys, and which samples have none, (N, 1, 1, 1).
+    /// </summary>
     private static (Tensor? Bias, Tensor? Empty) Mask(Tensor input, Tensor? padding)
         => padding is null ? (null, null) : DotProduct.Open(DotProduct.Padding(padding, input.dtype));
 
@@ -221,14 +230,16 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         else if (context.dim() != 3 || context.size(1) < 1 || context.size(2) != ContextChannels || !context.is_floating_point())
         {
             throw new ArgumentException(
-                $"{GetName()} takes as context a floating-point map (N, {ContextChannels}, h, w) or sequence (N, length, {ContextChannels}); " +
+                $"{GetName()} takes as context a floating-point map (N, {ContextChannels}, h, w) or sequence (N, length, " +
+                $"{ContextChannels}); " +
                 $"{nameof(context)} is {context.dtype} {Check.Shape(context)}.", nameof(context));
         }
 
         if (context.size(0) != input.size(0) || context.dtype != input.dtype)
         {
             throw new ArgumentException(
-                $"{GetName()} got {input.dtype} input of batch {input.size(0)} and {context.dtype} context of batch {context.size(0)}; both " +
+                $"{GetName()} got {input.dtype} input of batch {input.size(0)} and {context.dtype} context of batch " +
+                $"{context.size(0)}; both " +
                 "must have the same batch and type.", nameof(context));
         }
 

@@ -27,7 +27,9 @@ public sealed record GlobalContextOptions : AttentionOptions
     /// <summary>The paper: added, r = 16, layer norm with ε = 1e-5.</summary>
     public static GlobalContextOptions Paper { get; } = new();
 
-    /// <summary>timm's "gc": a gate, r = 8, C / r rounded to the nearest integer, ε = 1e-6. With <c>Fusion = Add</c>, its "gca".</summary>
+    /// <summary>
+    /// timm's "gc": a gate, r = 8, C / r rounded to the nearest integer, ε = 1e-6. With <c>Fusion = Add</c>, its "gca".
+    /// </summary>
     public static GlobalContextOptions Timm { get; } =
         new() { Fusion = GlobalContextFusion.Scale, Reduction = 8, RoundingDivisor = 1, NormEpsilon = 1e-6 };
 
@@ -77,8 +79,8 @@ public sealed record GlobalContextOptions : AttentionOptions
 /// </summary>
 /// <remarks>
 /// Cao et al.: "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", 2019, arXiv:1904.11492.
-/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal (fan-in) for <c>conv_attn</c>, zero for the last layer of each bottleneck, so
-/// that an added context starts as the identity and a gate as σ(0).
+/// <see cref="AttentionInitialization.Paper"/>: Kaiming normal (fan-in) for <c>conv_attn</c>, zero for the last layer of each
+/// bottleneck, so that an added context starts as the identity and a gate as σ(0).
 /// </remarks>
 public sealed class GlobalContext : ContextModule, IFunctionalCost
 {
@@ -110,7 +112,8 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
 
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), samples = input.size(0), channels = samples * Channels, positions = samples * input.size(2) * input.size(3);
+        long values = input.numel(), samples = input.size(0), channels = samples * Channels,
+            positions = samples * input.size(2) * input.size(3);
         if (_attention is null)
         {
             count.Reduce(values, channels);
@@ -153,7 +156,8 @@ public sealed class GlobalContext : ContextModule, IFunctionalCost
     {
         if (_attention is not null)
         {
-            nn.init.kaiming_normal_(_attention.weight!, mode: nn.init.FanInOut.FanIn, nonlinearity: nn.init.NonlinearityType.ReLU);
+            nn.init.kaiming_normal_(
+                _attention.weight!, mode: nn.init.FanInOut.FanIn, nonlinearity: nn.init.NonlinearityType.ReLU);
             AttentionWeightsInitializer.Zero(_attention.bias);
         }
 

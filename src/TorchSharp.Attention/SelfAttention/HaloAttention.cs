@@ -1,6 +1,6 @@
-// Halo attention. Vaswani, Ramachandran, Srinivas, Parmar, Hechtman, Shlens: "Scaling Local Self-Attention for Parameter Efficient
-// Visual Backbones", 2021, arXiv:2103.12731. As in timm, zeros beyond the map's border take part as keys. Maps that the block does
-// not divide are padded to it with the same zeros. timm's strided queries are left to a pooling behind the module.
+// Halo attention. Vaswani, Ramachandran, Srinivas, Parmar, Hechtman, Shlens: "Scaling Local Self-Attention for Parameter
+// Efficient Visual Backbones", 2021, arXiv:2103.12731. As in timm, zeros beyond the map's border take part as keys. Maps that the
+// block does not divide are padded to it with the same zeros. timm's strided queries are left to a pooling behind the module.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -15,8 +15,8 @@ public sealed record HaloAttentionOptions : AttentionOptions
     public int Heads { get; init; } = 8;
 
     /// <summary>
-    /// Channels d of each head's queries and keys; values always have C / heads. Default null: C / heads. (timm's <c>dim_head</c>; timm
-    /// without it rounds C to a multiple of 8 first.)
+    /// Channels d of each head's queries and keys; values always have C / heads. Default null: C / heads. (timm's
+    /// <c>dim_head</c>; timm without it rounds C to a multiple of 8 first.)
     /// </summary>
     public int? KeyWidth { get; init; }
 
@@ -32,7 +32,9 @@ public sealed record HaloAttentionOptions : AttentionOptions
     /// <summary>Whether queries, keys and values have biases. Default false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary>True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.</summary>
+    /// <summary>
+    /// True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>
@@ -50,15 +52,15 @@ public sealed record HaloAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-head attention of the b × b queries of a block to the (b + 2h) × (b + 2h) keys around it, with learnt 2-D relative positions:
-/// c = softmax(q kᵀ / √d + q · r) v, or q · r / √d, r by the offset from the query's place in its block to the key's place in the
-/// window; y = c, or y = x + c. Keys and values beyond the map are zeros that take part. Weights
-/// (N, heads, L, L), zero beyond a block's window; rows of border blocks sum to less than 1, the rest being on those zeros. Keys as
-/// timm: <c>q</c>, <c>kv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
+/// Multi-head attention of the b × b queries of a block to the (b + 2h) × (b + 2h) keys around it, with learnt 2-D relative
+/// positions: c = softmax(q kᵀ / √d + q · r) v, or q · r / √d, r by the offset from the query's place in its block to the key's
+/// place in the window; y = c, or y = x + c. Keys and values beyond the map are zeros that take part. Weights (N, heads, L, L),
+/// zero beyond a block's window; rows of border blocks sum to less than 1, the rest being on those zeros. Keys as timm: <c>q</c>,
+/// <c>kv</c>, <c>pos_embed.height_rel</c>, <c>pos_embed.width_rel</c>.
 /// </summary>
 /// <remarks>
-/// Vaswani et al.: "Scaling Local Self-Attention for Parameter Efficient Visual Backbones", 2021, arXiv:2103.12731. Embeddings start
-/// normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
+/// Vaswani et al.: "Scaling Local Self-Attention for Parameter Efficient Visual Backbones", 2021, arXiv:2103.12731. Embeddings
+/// start normal with σ = 1 / √d. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C.
 /// </remarks>
 public sealed class HaloAttention : ContextModule, IFunctionalCost
 {
@@ -107,7 +109,8 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
         void CountCut(Conv2d layer, long around)
         {
             long size = _block + (2 * around), channels = layer.out_channels;
-            count.Pad(count.Values(layer), samples * channels * ((down * _block) + (2 * around)) * ((across * _block) + (2 * around)));
+            count.Pad(
+                count.Values(layer), samples * channels * ((down * _block) + (2 * around)) * ((across * _block) + (2 * around)));
             if (apart) count.Copy(blocks * channels * size * size);
         }
     }
@@ -162,20 +165,26 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
         return queries * ((_window * _window * (keys + Channels)) + (keys * 2 * ((2 * _window) - 1)));
     }
 
-    private (long Down, long Across) Blocks(Tensor input) => ((input.size(2) + _block - 1) / _block, (input.size(3) + _block - 1) / _block);
+    private (long Down, long Across) Blocks(Tensor input)
+        => ((input.size(2) + _block - 1) / _block, (input.size(3) + _block - 1) / _block);
 
-    /// <summary>(N, C, H, W) to (N · B, C, n, n): every block with so many positions around it; beyond the map stands the padding.</summary>
+    /// <summary>
+    /// (N, C, H, W) to (N · B, C, n, n): every block with so many positions around it; beyond the map stands the padding.
+    /// </summary>
     private Tensor Cut(Tensor map, int around, double padding = 0)
     {
         (long down, long across) = Blocks(map);
         long size = _block + (2 * around);
         Tensor padded = nn.functional.pad(
-            map, [around, (across * _block) - map.size(3) + around, around, (down * _block) - map.size(2) + around], value: padding);
+            map, [around, (across * _block) - map.size(3) + around, around, (down * _block) - map.size(2) + around],
+            value: padding);
         return padded.unfold(2, size, _block).unfold(3, size, _block).permute(0, 2, 3, 1, 4, 5)
             .reshape(map.size(0) * down * across, map.size(1), size, size);
     }
 
-    /// <summary>Queries (N · B, heads, b², d), keys (…, window², d), values (…, window², C / heads), and the logits of the offsets.</summary>
+    /// <summary>
+    /// Queries (N · B, heads, b², d), keys (…, window², d), values (…, window², C / heads), and the logits of the offsets.
+    /// </summary>
     private (Tensor Query, Tensor Key, Tensor Value, Tensor Bias) Project(Tensor input)
     {
         long width = Channels / _heads;
@@ -185,6 +194,7 @@ public sealed class HaloAttention : ContextModule, IFunctionalCost
         around = around.reshape(around.size(0), _heads, _keyWidth + width, _window * _window).transpose(2, 3);
         Tensor bias = _positions.For(query, _window, _window, _positionScale);
         return (
-            query.reshape(query.size(0), _heads, _block * _block, _keyWidth), around.narrow(3, 0, _keyWidth), around.narrow(3, _keyWidth, width), bias);
+            query.reshape(query.size(0), _heads, _block * _block, _keyWidth), around.narrow(3, 0, _keyWidth),
+            around.narrow(3, _keyWidth, width), bias);
     }
 }

@@ -1,6 +1,6 @@
 // Lambda layer. Bello: "LambdaNetworks: Modeling Long-Range Interactions Without Attention", 2021, arXiv:2102.08602, with local
-// position lambdas as a convolution (as timm; the paper's r is 23, timm's default 9). timm's other form, an embedding of every offset on
-// a map of one size (its r = None), is not here: the local form takes any size.
+// position lambdas as a convolution (as timm; the paper's r is 23, timm's default 9). timm's other form, an embedding of every
+// offset on a map of one size (its r = None), is not here: the local form takes any size.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -29,7 +29,9 @@ public sealed record LambdaLayerOptions : AttentionOptions
     /// <summary>Whether queries, keys and values have biases. Default false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary>True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.</summary>
+    /// <summary>
+    /// True: y = x + context; false: y = context, as in the paper, where it replaces a convolution. Default false.
+    /// </summary>
     public bool Residual { get; init; }
 
     /// <inheritdoc/>
@@ -46,15 +48,15 @@ public sealed record LambdaLayerOptions : AttentionOptions
 }
 
 /// <summary>
-/// Lambda layer: the keys' softmax over positions and the values make a linear map that is applied to each query,
-/// c_n = q_nᵀ (Σ_m σ(k)_m v_mᵀ + Σ_m E_{m−n} v_mᵀ + b), with batch norm on q and v and E a learnt r × r neighbourhood; y = c, or
-/// y = x + c. Weights (N, heads, L, L) are the effective factors of v, q_nᵀ (σ(k)_m + E_{m−n}): of either sign, and no row sums to 1.
-/// Keys as timm: <c>qkv</c>, <c>norm_q</c>, <c>norm_v</c>, <c>conv_lambda</c>.
+/// Lambda layer: the keys' softmax over positions and the values make a linear map that is applied to each query, c_n = q_nᵀ (Σ_m
+/// σ(k)_m v_mᵀ + Σ_m E_{m−n} v_mᵀ + b), with batch norm on q and v and E a learnt r × r neighbourhood; y = c, or y = x + c.
+/// Weights (N, heads, L, L) are the effective factors of v, q_nᵀ (σ(k)_m + E_{m−n}): of either sign, and no row sums to 1. Keys
+/// as timm: <c>qkv</c>, <c>norm_q</c>, <c>norm_v</c>, <c>conv_lambda</c>.
 /// </summary>
 /// <remarks>
 /// Bello: "LambdaNetworks: Modeling Long-Range Interactions Without Attention", 2021, arXiv:2102.08602. Single-value batches are
-/// normalised with the running statistics. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C, of the
-/// queries 1 / √(K C), and unit normal E with b = 0.
+/// normalised with the running statistics. <see cref="AttentionInitialization.Paper"/>: normal projections with σ = 1 / √C, of
+/// the queries 1 / √(K C), and unit normal E with b = 0.
 /// </remarks>
 public sealed class LambdaLayer : ContextModule, IFunctionalCost
 {
@@ -93,7 +95,8 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
         long samples = input.size(0), positions = input.size(2) * input.size(3), values = input.numel();
-        long keys = samples * _keyWidth * positions, queries = keys * _heads, projected = samples * _valueWidth * positions, state = samples * _keyWidth * _valueWidth;
+        long keys = samples * _keyWidth * positions, queries = keys * _heads, projected = samples * _valueWidth * positions,
+            state = samples * _keyWidth * _valueWidth;
         count.Softmax(keys);
         count.Product(state, keys, projected);
         count.Product(values, queries, state);
@@ -112,11 +115,12 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
         Tensor value = map.view(n, _valueWidth, positions).transpose(1, 2);
         Tensor content = query.matmul(key.matmul(value).unsqueeze(1));
 
-        // The 3-D convolution is one of each value channel apart. As a 2-D convolution of a batch of channels, (N · V, K, H, W), it is
-        // faster, and free of the wrong gradients that libtorch 2.10's conv3d gave for a batch of one. Then (N, L, K, V): each
-        // position's own map from queries to outputs, which all its heads share.
+        // The 3-D convolution is one of each value channel apart. As a 2-D convolution of a batch of channels, (N · V, K, H, W),
+        // it is faster, and free of the wrong gradients that libtorch 2.10's conv3d gave for a batch of one. Then (N, L, K, V):
+        // each position's own map from queries to outputs, which all its heads share.
         Tensor local = nn.functional.conv2d(
-                map.view(n * _valueWidth, 1, height, width), _local.weight!.squeeze(-1), _local.bias, padding: [_options.KernelSize / 2, _options.KernelSize / 2])
+                map.view(n * _valueWidth, 1, height, width), _local.weight!.squeeze(-1), _local.bias,
+                padding: [_options.KernelSize / 2, _options.KernelSize / 2])
             .view(n, _valueWidth, _keyWidth, positions).permute(0, 3, 2, 1);
         Tensor position = query.transpose(1, 2).matmul(local).transpose(1, 2);
         return content.Plus(position).transpose(2, 3).reshape(input.shape);
@@ -169,7 +173,8 @@ public sealed class LambdaLayer : ContextModule, IFunctionalCost
     {
         long n = input.size(0), positions = input.size(2) * input.size(3), queries = _heads * _keyWidth;
         Tensor projected = _qkv.call(input);
-        Tensor query = _queryNorm.CallAnyBatch(projected.narrow(1, 0, queries)).reshape(n, _heads, _keyWidth, positions).transpose(2, 3);
+        Tensor query = _queryNorm.CallAnyBatch(
+            projected.narrow(1, 0, queries)).reshape(n, _heads, _keyWidth, positions).transpose(2, 3);
         Tensor key = projected.narrow(1, queries, _keyWidth).reshape(n, _keyWidth, positions).softmax(-1);
         Tensor value = _valueNorm.CallAnyBatch(projected.narrow(1, queries + _keyWidth, _valueWidth)).contiguous();
         return (query, key, value);

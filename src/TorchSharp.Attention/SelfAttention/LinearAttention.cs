@@ -31,14 +31,16 @@ public sealed record LinearAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Attention without a softmax, whose time and memory grow with the number L = H · W of positions and not with its square:
-/// c_i = W_o · concat over heads of φ(q_i)ᵀ (Σ_j φ(k_j) v_jᵀ) / φ(q_i)ᵀ Σ_j φ(k_j), with φ(x) = elu(x) + 1 and q, k, v 1×1 projections
-/// of x; y = x + c or y = c. Weights φ(q_i)ᵀ φ(k_j) / Σ_j φ(q_i)ᵀ φ(k_j), (N, heads, L, L), on demand only. Keys <c>qkv</c>, <c>proj</c>.
+/// Attention without a softmax, whose time and memory grow with the number L = H · W of positions and not with its
+/// square: c_i = W_o · concat over heads of φ(q_i)ᵀ (Σ_j φ(k_j) v_jᵀ) / φ(q_i)ᵀ Σ_j φ(k_j), with φ(x) = elu(x) + 1 and q,
+/// k, v 1×1 projections of x; y = x + c or y = c. Weights φ(q_i)ᵀ φ(k_j) / Σ_j φ(q_i)ᵀ φ(k_j), (N, heads, L, L), on
+/// demand only. Keys <c>qkv</c>, <c>proj</c>.
 /// </summary>
 /// <remarks>
-/// Katharopoulos et al.: "Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention", 2020, arXiv:2006.16236. Sums are
-/// taken in float32 where the map is in a smaller type, and φ is computed as exp(min(x, 0)) + max(x, 0), which does not round to zero; a
-/// denominator below 1e-30 counts as 1e-30. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
+/// Katharopoulos et al.: "Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention", 2020,
+/// arXiv:2006.16236. Sums are taken in float32 where the map is in a smaller type, and φ is computed as exp(min(x, 0)) + max(x,
+/// 0), which does not round to zero; a denominator below 1e-30 counts as 1e-30. <see cref="AttentionInitialization.Paper"/>:
+/// Xavier uniform weights, zero biases.
 /// </remarks>
 public sealed class LinearAttention : ContextModule, IFunctionalCost
 {
@@ -68,7 +70,8 @@ public sealed class LinearAttention : ContextModule, IFunctionalCost
 
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
-        long values = input.numel(), rows = input.size(0) * _heads, width = Channels / _heads, totals = rows * input.size(2) * input.size(3);
+        long values = input.numel(), rows = input.size(0) * _heads, width = Channels / _heads,
+            totals = rows * input.size(2) * input.size(3);
         long state = rows * width * width;
         for (int part = 0; part < 2; part++)
         {

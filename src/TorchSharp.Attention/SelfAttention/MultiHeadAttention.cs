@@ -1,6 +1,6 @@
-// Multi-head attention over sequences. Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. Names, shapes, start and masks
-// as torch.nn.MultiheadAttention with batch_first; its add_bias_kv and add_zero_attn are not here. A query that may see no key gets
-// a zero context, where PyTorch gives NaN.
+// Multi-head attention over sequences. Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. Names, shapes, start
+// and masks as torch.nn.MultiheadAttention with batch_first; its add_bias_kv and add_zero_attn are not here. A query that may see
+// no key gets a zero context, where PyTorch gives NaN.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -34,7 +34,8 @@ public sealed record MultiHeadAttentionOptions
         Check.Positive(Heads);
         if (width % Heads != 0)
         {
-            throw new ArgumentOutOfRangeException(nameof(Heads), Heads, $"Heads is {Heads}, which does not divide the width {width}. Choose a divisor.");
+            throw new ArgumentOutOfRangeException(
+                nameof(Heads), Heads, $"Heads is {Heads}, which does not divide the width {width}. Choose a divisor.");
         }
 
         if (KeyWidth is int key) Check.Positive(key, nameof(KeyWidth));
@@ -49,10 +50,12 @@ public sealed record MultiHeadAttentionOptions
 /// <c>q_proj_weight</c>, <c>k_proj_weight</c> and <c>v_proj_weight</c> where widths differ, <c>in_proj_bias</c>, <c>out_proj</c>.
 /// </summary>
 /// <remarks>
-/// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. The forward path is fused and never holds the weights. A query
-/// that may see no key gets a zero context. Starts with Xavier uniform projections, zero biases, and the output layer's own start.
+/// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762. The forward path is fused and never holds
+/// the weights. A query that may see no key gets a zero context. Starts with Xavier uniform projections, zero
+/// biases, and the output layer's own start.
 /// </remarks>
-public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ICountsFunctions, IPlaced
+public sealed class MultiHeadAttention
+    : nn.Module<Tensor, Tensor, Tensor, Tensor?, Tensor?, Tensor>, ISequenceAttention, ICountsFunctions, IPlaced
 {
     [ComponentName(Name = "in_proj_weight")]
     private readonly Parameter? _in;
@@ -133,7 +136,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// (N, S): boolean, true where a key is padding and not attended to; or floating point, added to its logits. Null for none.
     /// </param>
     /// <param name="attentionMask">
-    /// (L, S) or (N · heads, L, S): boolean, true where a query must not see a key; or floating point, added to the logits. Null for none.
+    /// (L, S) or (N · heads, L, S): boolean, true where a query must not see a key; or floating
+    /// point, added to the logits. Null for none.
     /// </param>
     /// <returns>(N, L, E), owned by the caller.</returns>
     /// <exception cref="ArgumentException">A shape or type does not fit; the message says what would.</exception>
@@ -150,8 +154,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
     /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>
     /// <inheritdoc cref="forward"/>
     /// <returns>
-    /// (N, heads, L, S), each row summing to 1, or zero where a query may see no key; owned by the caller. PyTorch averages them over the
-    /// heads unless told otherwise: <c>weights.mean([1])</c>.
+    /// (N, heads, L, S), each row summing to 1, or zero where a query may see no key; owned by the caller. PyTorch averages them
+    /// over the heads unless told otherwise: <c>weights.mean([1])</c>.
     /// </returns>
     public Tensor Weights(Tensor query, Tensor key, Tensor? keyPaddingMask = null, Tensor? attentionMask = null)
     {
@@ -162,7 +166,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         return DotProduct.Emptied(weights, empty).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Multiply-accumulates of the three projections and the two products; the output projection counts itself.</summary>
+    /// <summary>
+    /// Multiply-accumulates of the three projections and the two products; the output projection counts itself.
+    /// </summary>
     internal long MultiplyAccumulates(Tensor query, Tensor key, Tensor value)
     {
         long products = 2 * query.size(0) * query.size(1) * key.size(1) * Width;
@@ -213,12 +219,16 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
 
     private Tensor Project(Tensor sequence, int part)
     {
-        Tensor weight = _in is null ? (part == 0 ? _queryWeight! : part == 1 ? _keyWeight! : _valueWeight!) : _in.narrow(0, part * Width, Width);
+        Tensor weight = _in is null
+            ? (part == 0 ? _queryWeight! : part == 1 ? _keyWeight! : _valueWeight!)
+            : _in.narrow(0, part * Width, Width);
         Tensor projected = nn.functional.linear(sequence, weight, _bias?.narrow(0, part * Width, Width));
         return projected.view(sequence.size(0), sequence.size(1), Options.Heads, Width / Options.Heads).transpose(1, 2);
     }
 
-    /// <summary>What to add to the logits, (N or 1, heads or 1, L or 1, S), and which queries see no key; null for nothing.</summary>
+    /// <summary>
+    /// What to add to the logits, (N or 1, heads or 1, L or 1, S), and which queries see no key; null for nothing.
+    /// </summary>
     private (Tensor? Bias, Tensor? Empty) Mask(Tensor query, Tensor key, Tensor? padding, Tensor? attention)
     {
         if (padding is null && attention is null) return (null, null);
@@ -226,7 +236,9 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         if (attention is not null)
         {
             Tensor hidden = DotProduct.Hidden(attention, query.dtype);
-            Tensor shaped = hidden.dim() == 2 ? hidden.view(1, 1, query.size(1), key.size(1)) : hidden.view(-1, Options.Heads, query.size(1), key.size(1));
+            Tensor shaped = hidden.dim() == 2
+                ? hidden.view(1, 1, query.size(1), key.size(1))
+                : hidden.view(-1, Options.Heads, query.size(1), key.size(1));
             bias = bias is null ? shaped : shaped.Plus(bias);
         }
 
@@ -253,7 +265,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         if (!fits || !(attention.dtype == ScalarType.Bool || attention.is_floating_point()))
         {
             throw new ArgumentException(
-                $"attentionMask is {attention.dtype} {Check.Shape(attention)}; it must be Bool or floating point, ({each[1]}, {each[2]}) or " +
+                $"attentionMask is {attention.dtype} {Check.Shape(attention)}; it must be Bool or floating point, ({each[1]}, " +
+                $"{each[2]}) or " +
                 $"({each[0]}, {each[1]}, {each[2]}).", "attentionMask");
         }
 
@@ -262,7 +275,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
             if (sequence.size(0) != query.size(0) || sequence.size(1) != length)
             {
                 throw new ArgumentException(
-                    $"{name} has shape {Check.Shape(sequence)}; with a batch of {query.size(0)} queries and {length} keys it must start " +
+                    $"{name} has shape {Check.Shape(sequence)}; with a batch of {query.size(0)} queries and {length} keys it " +
+                    "must start " +
                     $"with ({query.size(0)}, {length}).", name);
             }
         }
@@ -274,7 +288,8 @@ public sealed class MultiHeadAttention : nn.Module<Tensor, Tensor, Tensor, Tenso
         if (sequence.dim() != 3 || sequence.size(1) < 1 || sequence.size(2) != width || !sequence.is_floating_point())
         {
             throw new ArgumentException(
-                $"{GetName()} takes floating-point sequences (N, length, {width}) here; {name} is {sequence.dtype} {Check.Shape(sequence)}.", name);
+                $"{GetName()} takes floating-point sequences (N, length, {width}) here; " +
+                $"{name} is {sequence.dtype} {Check.Shape(sequence)}.", name);
         }
 
         _place.Check(sequence, name);

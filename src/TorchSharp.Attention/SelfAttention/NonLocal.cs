@@ -1,6 +1,7 @@
-// Non-local block. Wang, Girshick, Gupta, He: "Non-local Neural Networks", 2017, arXiv:1711.07971, embedded Gaussian (softmax) and dot
-// product (1 / L) forms, without sub-sampling. The paper's equation does not scale the logits; its released code divides them by the root
-// of the projections' width, timm by √C. timm takes C / 8 rounded to a multiple of 8. The released code max-pools keys and values 2 × 2 besides.
+// Non-local block. Wang, Girshick, Gupta, He: "Non-local Neural Networks", 2017, arXiv:1711.07971, embedded Gaussian (softmax)
+// and dot product (1 / L) forms, without sub-sampling. The paper's equation does not scale the logits; its released code divides
+// them by the root of the projections' width, timm by √C. timm takes C / 8 rounded to a multiple of 8. The released code
+// max-pools keys and values 2 × 2 besides.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -37,7 +38,9 @@ public sealed record NonLocalOptions : AttentionOptions
     /// <summary>The paper: embedded Gaussian, inner width C / 2, no scale.</summary>
     public static NonLocalOptions Paper { get; } = new();
 
-    /// <summary>The released code, but for its max-pooling of keys and values: as the paper, logits divided by √(C / 2).</summary>
+    /// <summary>
+    /// The released code, but for its max-pooling of keys and values: as the paper, logits divided by √(C / 2).
+    /// </summary>
     public static NonLocalOptions Official { get; } = new() { Scale = NonLocalScale.Width };
 
     /// <summary>timm's "nl": inner width C / 8 rounded to a multiple of 8, logits divided by √C.</summary>
@@ -72,13 +75,14 @@ public sealed record NonLocalOptions : AttentionOptions
 }
 
 /// <summary>
-/// Non-local block: y = x + BN(z(A g(x))), A = softmax(s · t(x)ᵀ p(x)) or t(x)ᵀ p(x) / L over the L = H · W positions, with t, p, g, z
-/// 1×1 convolutions. Weights (N, 1, L, L); with <see cref="NonLocalPairwise.DotProduct"/> their rows do not sum to 1. Keys as timm:
-/// <c>t</c>, <c>p</c>, <c>g</c>, <c>z</c>, <c>norm</c>.
+/// Non-local block: y = x + BN(z(A g(x))), A = softmax(s · t(x)ᵀ p(x)) or t(x)ᵀ p(x) / L over the L = H · W positions, with t, p,
+/// g, z 1×1 convolutions. Weights (N, 1, L, L); with <see cref="NonLocalPairwise.DotProduct"/> their rows do not sum to 1. Keys
+/// as timm: <c>t</c>, <c>p</c>, <c>g</c>, <c>z</c>, <c>norm</c>.
 /// </summary>
 /// <remarks>
-/// Wang et al.: "Non-local Neural Networks", 2017, arXiv:1711.07971. Memory grows with L; with L² where the weights are asked for. Single-value batches are normalised with the running statistics.
-/// <see cref="AttentionInitialization.Paper"/>: the norm's weight zero, so that the block starts as the identity.
+/// Wang et al.: "Non-local Neural Networks", 2017, arXiv:1711.07971. Memory grows with L; with L² where the weights are asked
+/// for. Single-value batches are normalised with the running statistics. <see cref="AttentionInitialization.Paper"/>: the norm's
+/// weight zero, so that the block starts as the identity.
 /// </remarks>
 public sealed class NonLocal : ContextModule, IFunctionalCost
 {
@@ -176,5 +180,6 @@ public sealed class NonLocal : ContextModule, IFunctionalCost
     }
 
     /// <summary>(N, 1, L, width).</summary>
-    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(DotProduct.Project(projection, input))[0];
+    private static Tensor Positions(Conv2d projection, Tensor input)
+        => DotProduct.Heads(DotProduct.Project(projection, input))[0];
 }

@@ -81,12 +81,14 @@ public sealed class PositionAttention : ContextModule, IFunctionalCost
     /// <inheritdoc/>
     protected override Tensor ComputeContext(Tensor input)
     {
-        Tensor gathered = DotProduct.Context(Positions(_query, input), Positions(_key, input), Positions(_value, input), scale: 1);
+        Tensor gathered = DotProduct.Context(
+            Positions(_query, input), Positions(_key, input), Positions(_value, input), scale: 1);
         return DotProduct.Map(gathered, input.size(2), input.size(3)).mul(_gamma);
     }
 
     /// <inheritdoc/>
-    protected override Tensor ComputeWeights(Tensor input) => DotProduct.Weights(Positions(_query, input), Positions(_key, input), scale: 1);
+    protected override Tensor ComputeWeights(Tensor input)
+        => DotProduct.Weights(Positions(_query, input), Positions(_key, input), scale: 1);
 
     /// <inheritdoc/>
     protected override void ResetScales()
@@ -102,5 +104,6 @@ public sealed class PositionAttention : ContextModule, IFunctionalCost
     }
 
     /// <summary>(N, 1, L, width).</summary>
-    private static Tensor Positions(Conv2d projection, Tensor input) => DotProduct.Heads(DotProduct.Project(projection, input))[0];
+    private static Tensor Positions(Conv2d projection, Tensor input)
+        => DotProduct.Heads(DotProduct.Project(projection, input))[0];
 }

@@ -1,6 +1,6 @@
 // Multi-head self-attention over the positions of a feature map. Vaswani et al.: "Attention Is All You Need", 2017,
-// arXiv:1706.03762; on feature maps with a zero-initialised scale: Zhang et al.: "Self-Attention Generative Adversarial Networks",
-// 2018, arXiv:1805.08318; position bias from an MLP over log-spaced offsets: Liu et al.: "Swin Transformer V2", 2021,
+// arXiv:1706.03762; on feature maps with a zero-initialised scale: Zhang et al.: "Self-Attention Generative Adversarial
+// Networks", 2018, arXiv:1805.08318; position bias from an MLP over log-spaced offsets: Liu et al.: "Swin Transformer V2", 2021,
 // arXiv:2111.09883 (in the form without window size and without bound, so that any map size works).
 using TorchSharp.Modules;
 using TorchSharp.Utils;
@@ -30,8 +30,8 @@ public sealed record SelfAttention2dOptions : AttentionOptions
     public bool Residual { get; init; } = true;
 
     /// <summary>
-    /// Multiplies the context with a learnable scalar <c>gamma</c> that starts at 0, so that the module starts as the identity. Needs
-    /// <see cref="Residual"/>. Default false.
+    /// Multiplies the context with a learnable scalar <c>gamma</c> that starts at 0, so that the module starts as the identity.
+    /// Needs <see cref="Residual"/>. Default false.
     /// </summary>
     public bool ZeroInitScale { get; init; }
 
@@ -58,21 +58,24 @@ public sealed record SelfAttention2dOptions : AttentionOptions
         if (Heads is null && HeadWidth is int w && channels % w != 0)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(HeadWidth), w, $"HeadWidth is {w}, which does not divide {channels} channels. Choose a divisor, or set Heads too.");
+                nameof(HeadWidth), w,
+                $"HeadWidth is {w}, which does not divide {channels} channels. Choose a divisor, or set Heads too.");
         }
 
         if (HeadWidth is null && channels % HeadsFor(channels) != 0)
         {
             throw new ArgumentOutOfRangeException(
                 nameof(Heads), HeadsFor(channels),
-                $"Heads is {HeadsFor(channels)}, which does not divide {channels} channels. Choose a divisor, or set HeadWidth too.");
+                $"Heads is {HeadsFor(channels)}, which does not divide {channels} channels. " +
+                "Choose a divisor, or set HeadWidth too.");
         }
 
         Check.Probability(AttentionDropout, oneAllowed: false);
         if (ZeroInitScale && !Residual)
         {
             throw new ArgumentException(
-                "ZeroInitScale is true and Residual false: the output would be zero everywhere. Set Residual = true.", nameof(ZeroInitScale));
+                "ZeroInitScale is true and Residual false: the output would be zero everywhere. Set Residual = true.",
+                nameof(ZeroInitScale));
         }
     }
 
@@ -81,14 +84,15 @@ public sealed record SelfAttention2dOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-head self-attention over the L = H · W positions of a map: c = W_o · concat over heads of softmax(q kᵀ / √d + b) v, with
-/// q, k, v 1×1 projections of x, d the head width and b an optional relative position bias; y = x + c, y = x + gamma · c, or y = c.
-/// Weights (N, heads, L, L), on demand only. Keys <c>qkv</c>, <c>proj</c>, <c>gamma</c>, <c>rel_pos.fc1</c>, <c>rel_pos.fc2</c>.
+/// Multi-head self-attention over the L = H · W positions of a map: c = W_o · concat over heads of softmax(q kᵀ / √d + b)
+/// v, with q, k, v 1×1 projections of x, d the head width and b an optional relative position bias; y = x + c, y = x +
+/// gamma · c, or y = c. Weights (N, heads, L, L), on demand only. Keys <c>qkv</c>, <c>proj</c>, <c>gamma</c>,
+/// <c>rel_pos.fc1</c>, <c>rel_pos.fc2</c>.
 /// </summary>
 /// <remarks>
 /// Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762; Zhang et al.: "Self-Attention Generative Adversarial
-/// Networks", 2018, arXiv:1805.08318. Memory grows with L; with L² where a position bias is used, attention weights are
-/// dropped in training, or the weights are asked for. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
+/// Networks", 2018, arXiv:1805.08318. Memory grows with L; with L² where a position bias is used, attention weights are dropped
+/// in training, or the weights are asked for. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
 /// </remarks>
 public sealed class SelfAttention2d : ContextModule, IFunctionalCost
 {
@@ -145,7 +149,8 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
     {
         Tensor[] parts = Project(input);
         Tensor? bias = PositionBias(input.size(2), input.size(3));
-        Tensor gathered = DotProduct.Context(parts[0], parts[1], parts[2], bias, dropout: training ? _options.AttentionDropout : 0);
+        Tensor gathered = DotProduct.Context(
+            parts[0], parts[1], parts[2], bias, dropout: training ? _options.AttentionDropout : 0);
         Tensor context = _proj.call(DotProduct.Map(gathered, input.size(2), input.size(3)));
         return _gamma is null ? context : context.mul(_gamma);
     }
@@ -238,7 +243,8 @@ public sealed class SelfAttention2d : ContextModule, IFunctionalCost
             Tensor row = Differences(height, weight.device).mul(rowLength).view(height, 1, height, 1);
             Tensor column = Differences(width, weight.device).view(1, width, 1, width);
             Tensor index = row.Plus(column).view(-1);
-            return table.index_select(0, index).view(positions, positions, -1).permute(2, 0, 1).unsqueeze(0).MoveToOuterDisposeScope();
+            return table.index_select(
+                0, index).view(positions, positions, -1).permute(2, 0, 1).unsqueeze(0).MoveToOuterDisposeScope();
         }
 
         /// <summary>sgn Δ · ln(1 + |Δ|) for Δ = −reach … reach.</summary>

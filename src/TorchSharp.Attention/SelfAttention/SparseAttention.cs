@@ -1,7 +1,7 @@
 // Sparse attention. Strided: Child, Gray, Radford, Sutskever: "Generating Long Sequences with Sparse Transformers", 2019,
-// arXiv:1904.10509, without the causal mask, the two patterns merged in every head. Top-k: Zhao, Lin, Zhang, Ren, Su, Sun: "Explicit
-// Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637. Neither holds the L × L matrix: the
-// strided pattern multiplies blocks with blocks, and top-k looks for its keys some queries at a time.
+// arXiv:1904.10509, without the causal mask, the two patterns merged in every head. Top-k: Zhao, Lin, Zhang, Ren, Su, Sun:
+// "Explicit Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637. Neither holds the L ×
+// L matrix: the strided pattern multiplies blocks with blocks, and top-k looks for its keys some queries at a time.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -11,7 +11,9 @@ namespace TorchSharp.Attention;
 /// <summary>Which positions a query of <see cref="SparseAttention"/> sees.</summary>
 public enum SparsePattern
 {
-    /// <summary>The block of l row-major positions that it lies in, and every l-th position from it, in both directions.</summary>
+    /// <summary>
+    /// The block of l row-major positions that it lies in, and every l-th position from it, in both directions.
+    /// </summary>
     Strided,
 
     /// <summary>The k positions with the largest logits, for each head and query.</summary>
@@ -30,7 +32,9 @@ public sealed record SparseAttentionOptions : AttentionOptions
     /// <summary>Number of heads; must divide the channels. Default 4.</summary>
     public int Heads { get; init; } = 4;
 
-    /// <summary>Length l of a block and stride of <see cref="SparsePattern.Strided"/>. Default null: ⌈√(H · W)⌉, as the paper advises.</summary>
+    /// <summary>
+    /// Length l of a block and stride of <see cref="SparsePattern.Strided"/>. Default null: ⌈√(H · W)⌉, as the paper advises.
+    /// </summary>
     public int? BlockLength { get; init; }
 
     /// <summary>
@@ -63,15 +67,16 @@ public sealed record SparseAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-head attention where a query sees a part of the L = H · W positions: c_i = W_o · concat over heads of
-/// softmax over j in S_i of (q_i · k_j / √d) v_j; y = x + c or y = c. Strided: S_i = {j : ⌊j / l⌋ = ⌊i / l⌋ or l divides i − j}, positions
-/// row by row, in time and memory of L · (l + L / l). Top-k: S_i holds the k keys with the largest logits, in time of L² and memory of L · k. Weights
-/// (N, heads, L, L), exactly zero outside S_i. Keys <c>qkv</c>, <c>proj</c>.
+/// Multi-head attention where a query sees a part of the L = H · W positions: c_i = W_o · concat over heads of softmax over j in
+/// S_i of (q_i · k_j / √d) v_j; y = x + c or y = c. Strided: S_i = {j : ⌊j / l⌋ = ⌊i / l⌋ or l divides i − j}, positions row by
+/// row, in time and memory of L · (l + L / l). Top-k: S_i holds the k keys with the largest logits, in time of L² and memory of L
+/// · k. Weights (N, heads, L, L), exactly zero outside S_i. Keys <c>qkv</c>, <c>proj</c>.
 /// </summary>
 /// <remarks>
-/// Child et al.: "Generating Long Sequences with Sparse Transformers", 2019, arXiv:1904.10509, without its causal mask; Zhao et al.:
-/// "Explicit Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637. Of keys with equal logits at
-/// the edge of the k largest, some are kept. <see cref="AttentionInitialization.Paper"/>: Xavier uniform weights, zero biases.
+/// Child et al.: "Generating Long Sequences with Sparse Transformers", 2019, arXiv:1904.10509, without its causal mask;
+/// Zhao et al.: "Explicit Sparse Transformer: Concentrated Attention Through Explicit Selection", 2019, arXiv:1912.11637.
+/// Of keys with equal logits at the edge of the k largest, some are kept. <see cref="AttentionInitialization.Paper"/>:
+/// Xavier uniform weights, zero biases.
 /// </remarks>
 public sealed class SparseAttention : ContextModule, IFunctionalCost
 {
@@ -158,7 +163,8 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         (long blocks, long length, long positions) = Grid(query.size(2));
         Tensor weights = StridedWeights(Cut(query, blocks, length), Cut(key, blocks, length), positions).flatten(2, 3);
         Tensor places = Keys(blocks, length, input.device).view(1, 1, blocks * length, length + blocks).expand(weights.shape);
-        Tensor dense = zeros([weights.size(0), weights.size(1), blocks * length, blocks * length], dtype: input.dtype, device: input.device)
+        Tensor dense = zeros(
+            [weights.size(0), weights.size(1), blocks * length, blocks * length], dtype: input.dtype, device: input.device)
             .scatter_add(-1, places, weights);
         return dense.narrow(2, 0, positions).narrow(3, 0, positions);
     }
@@ -189,13 +195,15 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
     private Tensor TopWeights(Tensor query, Tensor key)
     {
         (Tensor weights, Tensor places) = TopKeys(query, key.transpose(2, 3));
-        return zeros([query.size(0), query.size(1), query.size(2), key.size(2)], dtype: query.dtype, device: query.device).scatter(-1, places, weights);
+        return zeros([query.size(0), query.size(1), query.size(2), key.size(2)], dtype: query.dtype, device: query.device)
+            .scatter(-1, places, weights);
     }
 
     /// <summary>The weights of each query's k keys and which they are, both (N, heads, queries, k).</summary>
     private (Tensor Weights, Tensor Places) TopKeys(Tensor query, Tensor transposedKey)
     {
-        (Tensor values, Tensor places) = query.matmul(transposedKey).topk((int)Math.Min(_options.TopKeys, transposedKey.size(-1)), -1);
+        (Tensor values, Tensor places) = query.matmul(
+            transposedKey).topk((int)Math.Min(_options.TopKeys, transposedKey.size(-1)), -1);
         return (values.softmax(-1), places);
     }
 
@@ -212,7 +220,8 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         {
             using DisposeScope scope = NewDisposeScope();
             (Tensor weights, Tensor places) = TopKeys(query.narrow(2, from, Math.Min(atOnce, length - from)), keys);
-            Tensor chosen = values.index_select(0, places.Plus(first).view(-1)).view(n, heads, places.size(2), places.size(3), width);
+            Tensor chosen = values.index_select(
+                0, places.Plus(first).view(-1)).view(n, heads, places.size(2), places.size(3), width);
             parts.Add(Dropped(weights).unsqueeze(3).matmul(chosen).squeeze(3).MoveToOuterDisposeScope());
         }
 
@@ -244,7 +253,9 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         return sequence.reshape(sequence.size(0), sequence.size(1), blocks, length, sequence.size(3));
     }
 
-    /// <summary>(N, heads, B, l, l + B): of the query's block, then of the same place in every block, its own block apart.</summary>
+    /// <summary>
+    /// (N, heads, B, l, l + B): of the query's block, then of the same place in every block, its own block apart.
+    /// </summary>
     private static Tensor StridedWeights(Tensor query, Tensor key, long positions)
     {
         (long blocks, long length) = (query.size(2), query.size(3));
@@ -255,7 +266,9 @@ public sealed class SparseAttention : ContextModule, IFunctionalCost
         return cat([near, far], -1).masked_fill(Hidden(blocks, length, positions, query.device), Masked).softmax(-1);
     }
 
-    /// <summary>The keys of <see cref="Keys"/> that lie beyond the map or come a second time, (blocks, length, length + blocks).</summary>
+    /// <summary>
+    /// The keys of <see cref="Keys"/> that lie beyond the map or come a second time, (blocks, length, length + blocks).
+    /// </summary>
     internal static Tensor Hidden(long blocks, long length, long positions, Device device)
     {
         using Scalar end = positions.ToScalar();

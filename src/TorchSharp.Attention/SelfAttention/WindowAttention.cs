@@ -1,8 +1,8 @@
-// Window attention. Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
-// 2021, arXiv:2103.14030. Where the window does not divide the map, the released code and timm pad with zeros that then take part as keys
-// (WindowAttentionOptions.Official); by default padded keys are masked out here, so that a border window sees the map alone. What the
-// shift wraps around is masked by −∞, where they add −100. They shrink a window that is larger than the map, and with it the table of
-// offsets; here such a map is padded and masked, which is the same for the table's inner part.
+// Window attention. Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo: "Swin Transformer: Hierarchical Vision Transformer using Shifted
+// Windows", 2021, arXiv:2103.14030. Where the window does not divide the map, the released code and timm pad with zeros that then
+// take part as keys (WindowAttentionOptions.Official); by default padded keys are masked out here, so that a border window sees
+// the map alone. What the shift wraps around is masked by −∞, where they add −100. They shrink a window that is larger than the
+// map, and with it the table of offsets; here such a map is padded and masked, which is the same for the table's inner part.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -23,14 +23,14 @@ public sealed record WindowAttentionOptions : AttentionOptions
     public int WindowSize { get; init; } = 7;
 
     /// <summary>
-    /// Shift of the windows in positions, below the window's size; the paper alternates 0 and half a window. An axis with a single
-    /// window is not shifted. Default 0.
+    /// Shift of the windows in positions, below the window's size; the paper alternates 0 and half a window. An axis with a
+    /// single window is not shifted. Default 0.
     /// </summary>
     public int Shift { get; init; }
 
     /// <summary>
-    /// Whether keys that were added to fill the last windows are hidden. False: zeros take part, whose keys and values are the biases.
-    /// Default true.
+    /// Whether keys that were added to fill the last windows are hidden. False: zeros take part, whose keys and
+    /// values are the biases. Default true.
     /// </summary>
     public bool MaskPadding { get; init; } = true;
 
@@ -62,14 +62,16 @@ public sealed record WindowAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Multi-head self-attention within windows of M × M positions, shifted cyclically by s: c = W_o · concat over heads of
-/// softmax(q kᵀ / √d + b) v, b a learnt table of the (2M − 1)² offsets; y = x + c or y = c. Any map size: the map is padded to whole
-/// windows, and neither padding (unless <see cref="WindowAttentionOptions.MaskPadding"/> is false) nor what the cyclic shift brings across
-/// the border is attended to. Weights (N, heads, L, L), zero outside a position's window; what falls on padding is missing in a row. Keys as timm: <c>qkv</c>, <c>proj</c>, <c>relative_position_bias_table</c>.
+/// Multi-head self-attention within windows of M × M positions, shifted cyclically by s: c = W_o · concat over heads of softmax(q
+/// kᵀ / √d + b) v, b a learnt table of the (2M − 1)² offsets; y = x + c or y = c. Any map size: the map is padded to whole
+/// windows, and neither padding (unless <see cref="WindowAttentionOptions.MaskPadding"/> is false) nor what the cyclic shift
+/// brings across the border is attended to. Weights (N, heads, L, L), zero outside a position's window; what falls on padding is
+/// missing in a row. Keys as timm: <c>qkv</c>, <c>proj</c>, <c>relative_position_bias_table</c>.
 /// </summary>
 /// <remarks>
-/// Liu et al.: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", 2021, arXiv:2103.14030.
-/// <see cref="AttentionInitialization.Paper"/>: normal weights with σ = 0.02, zero biases. The table starts normal with σ = 0.02 always.
+/// Liu et al.: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", 2021,
+/// arXiv:2103.14030. <see cref="AttentionInitialization.Paper"/>: normal weights with σ = 0.02, zero biases.
+/// The table starts normal with σ = 0.02 always.
 /// </remarks>
 public sealed class WindowAttention : ContextModule, IFunctionalCost
 {
@@ -118,7 +120,9 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
 
     private int Slots => Window * Window;
 
-    /// <summary>The attention on windows that were cut out already, as Swin's own module takes them: no padding, no shift, no residual.</summary>
+    /// <summary>
+    /// The attention on windows that were cut out already, as Swin's own module takes them: no padding, no shift, no residual.
+    /// </summary>
     /// <param name="windows">(windows, M², C), positions row by row.</param>
     /// <returns>The context, of the same shape, owned by the caller.</returns>
     /// <exception cref="ArgumentException">The shape is another.</exception>
@@ -128,7 +132,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         if (windows.dim() != 3 || windows.size(1) != Slots || windows.size(2) != Channels)
         {
             throw new ArgumentException(
-                $"{GetName()} takes windows of shape (windows, {Slots}, {Channels}); {nameof(windows)} has shape {Check.Shape(windows)}.", nameof(windows));
+                $"{GetName()} takes windows of shape (windows, {Slots}, {Channels}); " +
+                $"{nameof(windows)} has shape {Check.Shape(windows)}.", nameof(windows));
         }
 
         using DisposeScope scope = NewDisposeScope();
@@ -138,7 +143,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     private protected override long CountContext(FunctionCount count, Tensor input)
     {
         Grid grid = new(input.size(2), input.size(3), _options);
-        long samples = input.size(0), heads = _options.Heads, pairs = Slots * Slots * heads, blocks = grid.IsPlain ? 1 : grid.Windows;
+        long samples = input.size(
+            0), heads = _options.Heads, pairs = Slots * Slots * heads, blocks = grid.IsPlain ? 1 : grid.Windows;
         grid.CountCut(count, input);
         count.Copy(pairs);
         if (!grid.IsPlain) count.Map(blocks * pairs);
@@ -166,7 +172,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         (Tensor query, Tensor key, _) = Project(grid.Cut(input.permute(0, 2, 3, 1)), bias.size(0));
         Tensor weights = DotProduct.Weights(query, key, Merged(bias));
         Tensor places = Places(grid, input);
-        return BlockWeights.Dense(weights.reshape(-1, _options.Heads, Slots, Slots), places, places, input.size(2) * input.size(3));
+        return BlockWeights.Dense(
+            weights.reshape(-1, _options.Heads, Slots, Slots), places, places, input.size(2) * input.size(3));
     }
 
     /// <inheritdoc/>
@@ -197,7 +204,9 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     {
         (Tensor query, Tensor key, Tensor value) = Project(windows, bias.size(0));
         Tensor gathered = DotProduct.Context(query, key, value, Merged(bias), dropout: training ? _options.AttentionDropout : 0);
-        return _proj.call(gathered.view(windows.size(0), _options.Heads, Slots, Channels / _options.Heads).transpose(1, 2).reshape(windows.shape));
+        return _proj.call(
+            gathered.view(
+                windows.size(0), _options.Heads, Slots, Channels / _options.Heads).transpose(1, 2).reshape(windows.shape));
     }
 
     /// <summary>Queries, keys and values, each (N, B · heads, M², d), so that a bias of a window serves all samples.</summary>
@@ -212,7 +221,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     internal Tensor Merged(Tensor bias) => bias.reshape(1, bias.size(0) * _options.Heads, Slots, Slots);
 
     /// <summary>(1, heads, M², M²): the learnt bias of the offsets.</summary>
-    private Tensor Bias() => _table.index_select(0, tensor(_offsets, device: _table.device)).view(Slots, Slots, -1).permute(2, 0, 1).unsqueeze(0);
+    private Tensor Bias()
+        => _table.index_select(0, tensor(_offsets, device: _table.device)).view(Slots, Slots, -1).permute(2, 0, 1).unsqueeze(0);
 
     /// <summary>The bias, for each window apart where a shift or padding masks keys: (1 or B, heads, M², M²).</summary>
     internal Tensor Logits(Grid grid, Tensor input)
@@ -224,7 +234,11 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
 
         // A padded query may see padded keys: its row must not be empty, and nobody reads it.
         Tensor visible = regions.unsqueeze(2).eq(regions.unsqueeze(1));
-        if (_options.MaskPadding) visible = visible.logical_and(places.unsqueeze(1).ge(Zero).logical_or(places.unsqueeze(2).lt(Zero)));
+        if (_options.MaskPadding)
+        {
+            visible = visible.logical_and(places.unsqueeze(1).ge(Zero).logical_or(places.unsqueeze(2).lt(Zero)));
+        }
+
         return bias.expand(grid.Windows, -1, -1, -1).masked_fill(visible.logical_not().unsqueeze(1), Masked);
     }
 
@@ -299,7 +313,8 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
         public Tensor Join(Tensor windows)
         {
             long n = windows.size(0) / Windows, channels = windows.size(2);
-            Tensor map = windows.view(n, Height / _window, Width / _window, _window, _window, channels).transpose(2, 3).reshape(n, Height, Width, channels);
+            Tensor map = windows.view(n, Height / _window, Width / _window, _window, _window, channels).transpose(2, 3)
+                .reshape(n, Height, Width, channels);
             if (Down > 0 || Across > 0) map = map.roll([Down, Across], [1, 2]);
             return map.narrow(1, 0, _mapHeight).narrow(2, 0, _mapWidth);
         }

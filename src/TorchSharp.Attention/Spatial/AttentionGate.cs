@@ -1,7 +1,8 @@
 // The attention gate of Attention U-Net. Oktay et al.: "Attention U-Net: Learning Where to Look for the Pancreas", 2018,
-// arXiv:1804.03999. This is the widely used 2-D form (also MONAI's): each 1×1 convolution normalised, gated at the skip's resolution.
-// The paper and its released code gate on the guide's coarser grid: a strided convolution brings the skip down to it, no norms, the
-// gate is resized up, and a last 1×1 convolution with batch norm transforms the result, which is no gate any more. Not offered here.
+// arXiv:1804.03999. This is the widely used 2-D form (also MONAI's): each 1×1 convolution normalised, gated at the skip's
+// resolution. The paper and its released code gate on the guide's coarser grid: a strided convolution brings the skip
+// down to it, no norms, the gate is resized up, and a last 1×1 convolution with batch norm transforms the result, which
+// is no gate any more. Not offered here.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -26,7 +27,8 @@ public sealed record AttentionGateOptions : GuidedAttentionOptions
     }
 
     /// <inheritdoc/>
-    public override GuidedAttentionModule Create(int channels, int guideChannels) => new AttentionGate(channels, guideChannels, this);
+    public override GuidedAttentionModule Create(int channels, int guideChannels)
+        => new AttentionGate(channels, guideChannels, this);
 }
 
 /// <summary>
@@ -34,8 +36,8 @@ public sealed record AttentionGateOptions : GuidedAttentionOptions
 /// Gate (N, 1, H, W). Keys <c>W_g.0</c>, <c>W_g.1</c>, <c>W_x.0</c>, <c>W_x.1</c>, <c>psi.0</c>, <c>psi.1</c>.
 /// </summary>
 /// <remarks>
-/// Oktay et al.: "Attention U-Net: Learning Where to Look for the Pancreas", 2018, arXiv:1804.03999. In the form that MONAI has; the
-/// paper's own computes the gate on the guide's coarser grid, without norms, and transforms the gated map once more.
+/// Oktay et al.: "Attention U-Net: Learning Where to Look for the Pancreas", 2018, arXiv:1804.03999. In the form that MONAI has;
+/// the paper's own computes the gate on the guide's coarser grid, without norms, and transforms the gated map once more.
 /// <see cref="AttentionInitialization.Paper"/> is PyTorch's own start.
 /// </remarks>
 public sealed class AttentionGate : GuidedAttentionModule

@@ -15,8 +15,8 @@ public sealed record LargeKernelAttentionOptions : AttentionOptions
     public static LargeKernelAttentionOptions Paper { get; } = new();
 
     /// <summary>
-    /// LSKA of the same size, 23: each kernel a row and a column. Its other sizes by kernel, dilated kernel and dilation: 7 is 3, 3, 2;
-    /// 11 is 3, 5, 2; 35 is 5, 11, 3; 41 is 5, 13, 3; 53 is 5, 17, 3.
+    /// LSKA of the same size, 23: each kernel a row and a column. Its other sizes by kernel, dilated kernel and dilation: 7 is 3,
+    /// 3, 2; 11 is 3, 5, 2; 35 is 5, 11, 3; 41 is 5, 13, 3; 53 is 5, 17, 3.
     /// </summary>
     public static LargeKernelAttentionOptions Separable { get; } = new() { SeparableKernels = true };
 
@@ -112,7 +112,8 @@ public sealed class LargeKernelAttention : GateModule
         Complete();
 
         Conv2d Depthwise(long height, long width, long dilation) => nn.Conv2d(
-            channels, channels, (height, width), padding: (height / 2 * dilation, width / 2 * dilation), dilation: (dilation, dilation),
+            channels, channels, (height, width), padding: (height / 2 * dilation, width / 2 * dilation),
+            dilation: (dilation, dilation),
             groups: channels, bias: options.Bias);
     }
 

@@ -32,7 +32,8 @@ public sealed record MultiScaleSpatialAttentionOptions : AttentionOptions
         ArgumentNullException.ThrowIfNull(KernelSizes);
         if (KernelSizes.Count == 0)
         {
-            throw new ArgumentException("KernelSizes is empty; it needs a kernel a scale, for example [3, 5, 7].", nameof(KernelSizes));
+            throw new ArgumentException(
+                "KernelSizes is empty; it needs a kernel a scale, for example [3, 5, 7].", nameof(KernelSizes));
         }
 
         foreach (int kernel in KernelSizes) Check.OddKernel(kernel, nameof(KernelSizes));
@@ -40,7 +41,8 @@ public sealed record MultiScaleSpatialAttentionOptions : AttentionOptions
         if (Dilations is not null && Dilations.Count != KernelSizes.Count)
         {
             throw new ArgumentException(
-                $"Dilations is {Dilations} and KernelSizes is {KernelSizes}; there must be as many, or leave Dilations null.", nameof(Dilations));
+                $"Dilations is {Dilations} and KernelSizes is {KernelSizes}; there must be as many, or leave Dilations null.",
+                nameof(Dilations));
         }
 
         NormCalls.CheckMomentum(NormMomentum);

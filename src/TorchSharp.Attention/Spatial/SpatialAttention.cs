@@ -103,7 +103,8 @@ public sealed class SpatialAttention : GateModule, ISpatialGate, IInferenceGate
     /// <inheritdoc/>
     public override ChannelLayout? ChannelLayout => _options.MapOrder == SpatialMapOrder.Average ? null : ChannelLayout.Of() with
     {
-        Caveat = "exact if, at every position, at least one remaining channel is ≥ 0 (always true after a ReLU); otherwise a removed zero could have been the channel maximum",
+        Caveat = "exact if, at every position, at least one remaining channel is ≥ 0 (always true after a ReLU); " +
+            "otherwise a removed zero could have been the channel maximum",
     };
 
     /// <inheritdoc/>

@@ -7,7 +7,9 @@ internal static class SpatialPooling
 {
     public static Tensor Of(Tensor map) => cat([map.mean([1], keepdim: true), map.amax([1], keepdim: true)], 1);
 
-    /// <summary>The gate of a map, (N, 1, H, W), by libtorch's operations, before the blend of the identity initialization.</summary>
+    /// <summary>
+    /// The gate of a map, (N, 1, H, W), by libtorch's operations, before the blend of the identity initialization.
+    /// </summary>
     public static Tensor Excite(ISpatialGate gate, Tensor map) => gate.ExcitePositions(Of(map));
 
     /// <summary>Its functions; returns the number of positions.</summary>

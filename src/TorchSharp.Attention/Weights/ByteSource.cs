@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file's bytes at positions: read with system calls, or out of a memory map where the caller asks for one. Both copy into what the caller
-/// gives, so that nothing outlives the file.
+/// A file's bytes at positions: read with system calls, or out of a memory map where the caller asks for one. Both copy into what
+/// the caller gives, so that nothing outlives the file.
 /// </summary>
 internal sealed class ByteSource : IDisposable
 {
@@ -32,13 +32,19 @@ internal sealed class ByteSource : IDisposable
 
             // Nothing cannot be mapped.
             if (!memoryMap || Length == 0) return;
-            _map = MemoryMappedFile.CreateFromFile(_file, mapName: null, Length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+            _map = MemoryMappedFile.CreateFromFile(
+                _file, mapName: null, Length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
             _view = _map.CreateViewAccessor(0, Length, MemoryMappedFileAccess.Read);
         }
         catch (Exception e)
         {
             Dispose();
-            if (e is NotSupportedException) throw new IOException($"'{path}' is a pipe or a device; weights are read at positions, which only files have.", e);
+            if (e is NotSupportedException)
+            {
+                throw new IOException(
+                    $"'{path}' is a pipe or a device; weights are read at positions, which only files have.", e);
+            }
+
             if (e is ArgumentException) throw Wrong("the file became shorter while it was opened.", e);
             throw;
         }
@@ -64,7 +70,9 @@ internal sealed class ByteSource : IDisposable
     {
         if (offset < 0 || count < 0 || count > Length - offset || count > Array.MaxLength)
         {
-            throw Wrong($"{count} bytes at byte {offset} are needed; the file has {Length} bytes. It is cut off or damaged: fetch it again.");
+            throw Wrong(
+                $"{count} bytes at byte {offset} are needed; the file has {Length} bytes. It is cut off or damaged: " +
+                "fetch it again.");
         }
 
         byte[] bytes = new byte[count];

@@ -5,13 +5,13 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A type of values that the safetensors format has and TorchSharp lacks: unsigned integers, and floating-point numbers of eight bits and fewer.
-/// They are read as a wider type that has every one of their values.
+/// A type of values that the safetensors format has and TorchSharp lacks: unsigned integers, and floating-point numbers of eight
+/// bits and fewer. They are read as a wider type that has every one of their values.
 /// </summary>
 /// <remarks>
-/// Sources: the Dtype list of the safetensors reference implementation 0.8; FP8 Formats for Deep Learning (2022, arXiv:2209.05433) for E4M3 and
-/// E5M2; 8-bit Numerical Formats for Deep Neural Networks (2022, arXiv:2206.02915) for the FNUZ kinds; the OCP Microscaling Formats (MX)
-/// Specification 1.0 for E8M0, FP6 and FP4.
+/// Sources: the Dtype list of the safetensors reference implementation 0.8; FP8 Formats for Deep Learning (2022,
+/// arXiv:2209.05433) for E4M3 and E5M2; 8-bit Numerical Formats for Deep Neural Networks (2022, arXiv:2206.02915) for the FNUZ
+/// kinds; the OCP Microscaling Formats (MX) Specification 1.0 for E8M0, FP6 and FP4.
 /// </remarks>
 internal sealed class ForeignType
 {
@@ -20,10 +20,18 @@ internal sealed class ForeignType
         new("U16", 16, ScalarType.Int32),
         new("U32", 32, ScalarType.Int64),
         new("U64", 64, ScalarType.Int64),
-        new("F8_E4M3", 8, ScalarType.Float32, Table(8, code => Float(code, exponentBits: 4, mantissaBits: 3, bias: 7, code is 0x7f or 0xff ? float.NaN : null))),
-        new("F8_E5M2", 8, ScalarType.Float32, Table(8, code => Float(code, exponentBits: 5, mantissaBits: 2, bias: 15, OfIeee(code)))),
-        new("F8_E4M3FNUZ", 8, ScalarType.Float32, Table(8, code => Float(code, exponentBits: 4, mantissaBits: 3, bias: 8, code == 0x80 ? float.NaN : null))),
-        new("F8_E5M2FNUZ", 8, ScalarType.Float32, Table(8, code => Float(code, exponentBits: 5, mantissaBits: 2, bias: 16, code == 0x80 ? float.NaN : null))),
+        new(
+            "F8_E4M3", 8, ScalarType.Float32,
+            Table(8, code => Float(code, exponentBits: 4, mantissaBits: 3, bias: 7, code is 0x7f or 0xff ? float.NaN : null))),
+        new(
+            "F8_E5M2", 8, ScalarType.Float32,
+            Table(8, code => Float(code, exponentBits: 5, mantissaBits: 2, bias: 15, OfIeee(code)))),
+        new(
+            "F8_E4M3FNUZ", 8, ScalarType.Float32,
+            Table(8, code => Float(code, exponentBits: 4, mantissaBits: 3, bias: 8, code == 0x80 ? float.NaN : null))),
+        new(
+            "F8_E5M2FNUZ", 8, ScalarType.Float32,
+            Table(8, code => Float(code, exponentBits: 5, mantissaBits: 2, bias: 16, code == 0x80 ? float.NaN : null))),
         new("F8_E8M0", 8, ScalarType.Float32, Table(8, code => code == 0xff ? float.NaN : MathF.ScaleB(1, code - 127))),
         new("F4", 4, ScalarType.Float32, Table(4, code => Float(code, exponentBits: 2, mantissaBits: 1, bias: 1, special: null))),
 
@@ -52,11 +60,13 @@ internal sealed class ForeignType
     public ScalarType? Widened { get; }
 
     /// <summary>The type of a name; one without size for a name that nobody knows.</summary>
-    public static ForeignType Of(string name) => Known.TryGetValue(name, out ForeignType? type) ? type : new ForeignType(name, 0, null);
+    public static ForeignType Of(string name)
+        => Known.TryGetValue(name, out ForeignType? type) ? type : new ForeignType(name, 0, null);
 
     /// <summary>Why values cannot be read, and what would do.</summary>
     public string Unreadable() => Bits > 0
-        ? $"is {Name}; no specification says how such values lie in bytes, so they are not read. Convert it in Python, or leave it out with KeyMap.Drop"
+        ? $"is {Name}; no specification says how such values lie in bytes, so they are not read. " +
+            "Convert it in Python, or leave it out with KeyMap.Drop"
         : $"is {Listing.Short(Name)}, a type that is unknown here. Convert it in Python, or leave it out with KeyMap.Drop";
 
     /// <summary>Widens the values of a file into a tensor.</summary>
@@ -99,7 +109,11 @@ internal sealed class ForeignType
         {
             case 16:
                 Span<int> integers = MemoryMarshal.Cast<byte, int>(bytes);
-                for (int i = 0; i < integers.Length; i++) integers[i] = BinaryPrimitives.ReadUInt16LittleEndian(raw.AsSpan(2 * i));
+                for (int i = 0; i < integers.Length; i++)
+                {
+                    integers[i] = BinaryPrimitives.ReadUInt16LittleEndian(raw.AsSpan(2 * i));
+                }
+
                 break;
             case 32:
                 Span<long> longs = MemoryMarshal.Cast<byte, long>(bytes);
@@ -110,7 +124,9 @@ internal sealed class ForeignType
                 int large = MemoryMarshal.Cast<byte, long>(bytes).IndexOfAnyInRange(long.MinValue, -1);
                 if (large < 0) break;
                 ulong value = BinaryPrimitives.ReadUInt64LittleEndian(raw.AsSpan(8 * large));
-                throw source.Wrong($"a value of type {Name} is {value}; the widest integer of TorchSharp ends at {long.MaxValue}. Leave the tensor out with KeyMap.Drop.");
+                throw source.Wrong(
+                    $"a value of type {Name} is {value}; the widest integer of TorchSharp ends at {long.MaxValue}. " +
+                    "Leave the tensor out with KeyMap.Drop.");
         }
     }
 

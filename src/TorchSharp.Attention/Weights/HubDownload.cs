@@ -24,25 +24,35 @@ internal sealed partial class HubDownload : IDisposable
     /// <param name="progress">Hears how far it has come.</param>
     /// <param name="cancellation">Ends it.</param>
     public HubDownload(
-        string name, string folder, string model, HubDownloadOptions options, IProgress<HubDownloadProgress>? progress, CancellationToken cancellation)
+        string name, string folder, string model, HubDownloadOptions options, IProgress<HubDownloadProgress>? progress,
+        CancellationToken cancellation)
     {
         (_name, _folder, _model, _options, _progress, _cancellation) = (name, folder, model, options, progress, cancellation);
-        _ = options.Endpoint ?? throw new ArgumentNullException(nameof(options), "Endpoint is null; its default is https://huggingface.co.");
+        _ = options.Endpoint
+            ?? throw new ArgumentNullException(nameof(options), "Endpoint is null; its default is https://huggingface.co.");
         if (!options.Endpoint.IsAbsoluteUri || !IsAllowed(options.Endpoint, from: null))
         {
             throw new ArgumentException(
-                $"Endpoint is '{options.Endpoint}'; weights are fetched by https, by plain http only from this machine. Write https://… instead.", nameof(options));
+                $"Endpoint is '{options.Endpoint}'; weights are fetched by https, by plain http only from this machine. " +
+                "Write https://… instead.", nameof(options));
         }
 
         if (options.Token is { } token && (token.Length == 0 || token.Any(letter => letter is <= ' ' or > '~')))
         {
-            throw new ArgumentException("Token is empty or has blanks or letters that no token has; trim it, or leave it null.", nameof(options));
+            throw new ArgumentException(
+                "Token is empty or has blanks or letters that no token has; trim it, or leave it null.", nameof(options));
         }
 
-        if (options.MaximumBytes <= 0) throw new ArgumentException($"MaximumBytes is {options.MaximumBytes}; it must be positive.", nameof(options));
-        if ((options.Timeout <= TimeSpan.Zero && options.Timeout != Timeout.InfiniteTimeSpan) || options.Timeout.TotalMilliseconds > int.MaxValue)
+        if (options.MaximumBytes <= 0)
         {
-            throw new ArgumentException($"Timeout is {options.Timeout}; it must be positive, or Timeout.InfiniteTimeSpan.", nameof(options));
+            throw new ArgumentException($"MaximumBytes is {options.MaximumBytes}; it must be positive.", nameof(options));
+        }
+
+        if ((options.Timeout <= TimeSpan.Zero && options.Timeout != Timeout.InfiniteTimeSpan)
+            || options.Timeout.TotalMilliseconds > int.MaxValue)
+        {
+            throw new ArgumentException(
+                $"Timeout is {options.Timeout}; it must be positive, or Timeout.InfiniteTimeSpan.", nameof(options));
         }
 
         // Plain http stays on this machine: no proxy sees it.
@@ -81,15 +91,21 @@ internal sealed partial class HubDownload : IDisposable
         using IncrementalHash hash = IncrementalHash.CreateHash(git ? HashAlgorithmName.SHA1 : HashAlgorithmName.SHA256);
         if (git) hash.AppendData(Encoding.ASCII.GetBytes($"blob {stream.Length}\0"));
         byte[] buffer = new byte[BufferBytes];
-        for (int read; (read = await stream.ReadAsync(buffer, cancellation).ConfigureAwait(false)) > 0;) hash.AppendData(buffer, 0, read);
+        for (int read; (read = await stream.ReadAsync(buffer, cancellation).ConfigureAwait(false)) > 0;)
+        {
+            hash.AppendData(buffer, 0, read);
+        }
+
         return Convert.ToHexString(hash.GetHashAndReset()).ToLowerInvariant();
     }
 
     private static bool IsAllowed(Uri uri, Uri? from) =>
-        uri.Scheme == Uri.UriSchemeHttps || (uri.Scheme == Uri.UriSchemeHttp && uri.IsLoopback && from?.Scheme != Uri.UriSchemeHttps);
+        uri.Scheme == Uri.UriSchemeHttps
+            || (uri.Scheme == Uri.UriSchemeHttp && uri.IsLoopback && from?.Scheme != Uri.UriSchemeHttps);
 
     /// <summary>An address without what may be secret in it.</summary>
-    private static string Show(Uri uri) => $"'{uri.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped)}'";
+    private static string Show(Uri uri)
+        => $"'{uri.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped)}'";
 
     private static string? Header(HttpResponseMessage response, string name) =>
         response.Headers.TryGetValues(name, out IEnumerable<string>? values) ? values.FirstOrDefault() : null;
@@ -140,12 +156,18 @@ internal sealed partial class HubDownload : IDisposable
         if (isDamaged || HubFiles.LengthOf(snapshot) != announced.Size) Place(blob, snapshot);
     }
 
-    /// <summary>Whether a file is what its blob is named after; null where the blob's name is no checksum, or the file is a copy.</summary>
+    /// <summary>
+    /// Whether a file is what its blob is named after; null where the blob's name is no checksum, or the file is a copy.
+    /// </summary>
     private async Task<bool?> IsWholeAsync(string path)
     {
         if (File.ResolveLinkTarget(path, returnFinalTarget: true) is not { } blob || !Tag().IsMatch(blob.Name)) return null;
-        using FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1, FileOptions.Asynchronous | FileOptions.SequentialScan);
-        return string.Equals(await ChecksumAsync(stream, blob.Name.Length, _cancellation).ConfigureAwait(false), blob.Name, StringComparison.OrdinalIgnoreCase);
+        using FileStream stream = new(
+            path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1,
+            FileOptions.Asynchronous | FileOptions.SequentialScan);
+        return string.Equals(
+            await ChecksumAsync(stream, blob.Name.Length, _cancellation).ConfigureAwait(false), blob.Name,
+            StringComparison.OrdinalIgnoreCase);
     }
 
     /// <summary>Notes which commit the revision is, where that is not noted yet.</summary>
@@ -165,8 +187,11 @@ internal sealed partial class HubDownload : IDisposable
         }
     }
 
-    private Uri AddressOf(string file, string revision) =>
-        new($"{_options.Endpoint.GetLeftPart(UriPartial.Path).TrimEnd('/')}/{_name}/resolve/{Uri.EscapeDataString(revision)}/{file}");
+    private Uri AddressOf(string file, string revision)
+    {
+        string endpoint = _options.Endpoint.GetLeftPart(UriPartial.Path).TrimEnd('/');
+        return new($"{endpoint}/{_name}/resolve/{Uri.EscapeDataString(revision)}/{file}");
+    }
 
     /// <summary>What the server says about a file, without its contents.</summary>
     private async Task<Announced> AskAsync(Uri uri)
@@ -175,13 +200,25 @@ internal sealed partial class HubDownload : IDisposable
         long? size = null;
         using HttpResponseMessage response = await FollowAsync(HttpMethod.Head, uri, 0, Collect).ConfigureAwait(false);
         commit ??= "";
-        if (!Commit().IsMatch(commit)) throw Unannounced(uri, "X-Repo-Commit", commit.Length == 0 ? "names no commit" : "names something else than a commit");
+        if (!Commit().IsMatch(commit))
+        {
+            throw Unannounced(
+                uri, "X-Repo-Commit", commit.Length == 0 ? "names no commit" : "names something else than a commit");
+        }
+
         Match checksum = Tag().Match(tag ?? "");
-        if (!checksum.Success) throw Unannounced(uri, "X-Linked-Etag or ETag", tag is null ? "names no checksum" : "names a tag that is no checksum");
+        if (!checksum.Success)
+        {
+            throw Unannounced(
+                uri, "X-Linked-Etag or ETag", tag is null ? "names no checksum" : "names a tag that is no checksum");
+        }
+
         if (size is not >= 0) throw Unannounced(uri, "X-Linked-Size or Content-Length", "names no size");
         if (size > _options.MaximumBytes)
         {
-            throw new HubDownloadException($"{Show(uri)} has {size} bytes, and MaximumBytes is {_options.MaximumBytes}. Raise MaximumBytes if the size is right.");
+            throw new HubDownloadException(
+                $"{Show(uri)} has {size} bytes, and MaximumBytes is {_options.MaximumBytes}. " +
+                "Raise MaximumBytes if the size is right.");
         }
 
         return new(commit, checksum.Groups[1].Value.ToLowerInvariant(), size.Value);
@@ -191,7 +228,9 @@ internal sealed partial class HubDownload : IDisposable
             if ((int)answer.StatusCode >= 400) return true;
             commit ??= Header(answer, "X-Repo-Commit");
             tag ??= Header(answer, "X-Linked-Etag") ?? (answer.IsSuccessStatusCode ? Header(answer, "ETag") : null);
-            size ??= long.TryParse(Header(answer, "X-Linked-Size"), out long linked) ? linked : answer.IsSuccessStatusCode ? answer.Content.Headers.ContentLength : null;
+            size ??= long.TryParse(Header(answer, "X-Linked-Size"), out long linked)
+                ? linked
+                : answer.IsSuccessStatusCode ? answer.Content.Headers.ContentLength : null;
             return commit is not null && tag is not null && size is not null;
         }
     }
@@ -203,11 +242,15 @@ internal sealed partial class HubDownload : IDisposable
         Uri uri = AddressOf(file, announced.Commit);
         HubFiles.RemoveLink(part);
         if (HubFiles.LengthOf(part) > announced.Size) File.Delete(part);
-        if (HubFiles.LengthOf(part) != announced.Size || announced.Size == 0) await ReceiveAsync(file, uri, announced, part).ConfigureAwait(false);
+        if (HubFiles.LengthOf(part) != announced.Size || announced.Size == 0)
+        {
+            await ReceiveAsync(file, uri, announced, part).ConfigureAwait(false);
+        }
         else _progress?.Report(new(file, announced.Size, announced.Size));
 
         string found;
-        using (FileStream stream = new(part, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.Asynchronous | FileOptions.SequentialScan))
+        using (FileStream stream = new(
+            part, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.Asynchronous | FileOptions.SequentialScan))
         {
             found = await ChecksumAsync(stream, announced.Checksum.Length, _cancellation).ConfigureAwait(false);
         }
@@ -216,7 +259,8 @@ internal sealed partial class HubDownload : IDisposable
         {
             File.Delete(part);
             throw new HubDownloadException(
-                $"{Show(uri)} came with the checksum {found}; the server announced {announced.Checksum}. It was deleted; try again, and distrust the server if it stays.");
+                $"{Show(uri)} came with the checksum {found}; the server announced {announced.Checksum}. It was deleted; " +
+                "try again, and distrust the server if it stays.");
         }
 
         File.Move(part, blob, overwrite: true);
@@ -228,9 +272,11 @@ internal sealed partial class HubDownload : IDisposable
         HttpResponseMessage response = await FollowAsync(HttpMethod.Get, uri, from, enough: null).ConfigureAwait(false);
         try
         {
-            bool rest = response.StatusCode == HttpStatusCode.PartialContent && response.Content.Headers.ContentRange is { Unit: "bytes" } range
+            bool rest = response.StatusCode == HttpStatusCode.PartialContent
+                && response.Content.Headers.ContentRange is { Unit: "bytes" } range
                 && range.From == from && range.To == size - 1 && (range.Length ?? size) == size;
-            if (from > 0 && !rest && response.StatusCode is HttpStatusCode.PartialContent or HttpStatusCode.RequestedRangeNotSatisfiable)
+            if (from > 0 && !rest
+                && response.StatusCode is HttpStatusCode.PartialContent or HttpStatusCode.RequestedRangeNotSatisfiable)
             {
                 // Another piece than was asked for, or none: from the start, without a range.
                 from = 0;
@@ -245,16 +291,21 @@ internal sealed partial class HubDownload : IDisposable
                 from = 0;
                 if (response.StatusCode != HttpStatusCode.OK)
                 {
-                    throw new HubDownloadException($"{Show(uri)} answered {(int)response.StatusCode} where the whole file was asked for.") { StatusCode = response.StatusCode };
+                    throw new HubDownloadException(
+                        $"{Show(uri)} answered {(int)response.StatusCode} where the whole file was asked " +
+                        "for.") { StatusCode = response.StatusCode };
                 }
             }
 
-            if (response.Content.Headers.ContentEncoding.Any(encoding => encoding != "identity") || (response.Content.Headers.ContentLength ?? size - from) != size - from)
+            if (response.Content.Headers.ContentEncoding.Any(encoding => encoding != "identity")
+                || (response.Content.Headers.ContentLength ?? size - from) != size - from)
             {
-                throw new HubDownloadException($"{Show(uri)} announced {size} bytes and sends another number of them, or packed ones. Try again later.");
+                throw new HubDownloadException(
+                    $"{Show(uri)} announced {size} bytes and sends another number of them, or packed ones. Try again later.");
             }
 
-            using FileStream stream = new(part, FileMode.OpenOrCreate, FileAccess.Write, FileShare.Read, 1, FileOptions.Asynchronous);
+            using FileStream stream = new(
+                part, FileMode.OpenOrCreate, FileAccess.Write, FileShare.Read, 1, FileOptions.Asynchronous);
             stream.SetLength(from);
             stream.Position = from;
             await CopyAsync(file, uri, response, stream, size).ConfigureAwait(false);
@@ -277,7 +328,8 @@ internal sealed partial class HubDownload : IDisposable
             if (stream.Position + read > size)
             {
                 stream.SetLength(0);
-                throw new HubDownloadException($"{Show(uri)} announced {size} bytes and sends more. Nothing of it was kept; try again later.");
+                throw new HubDownloadException(
+                    $"{Show(uri)} announced {size} bytes and sends more. Nothing of it was kept; try again later.");
             }
 
             await stream.WriteAsync(buffer.AsMemory(0, read), _cancellation).ConfigureAwait(false);
@@ -288,24 +340,29 @@ internal sealed partial class HubDownload : IDisposable
 
         if (stream.Position < size)
         {
-            throw new HubDownloadException($"{Show(uri)} ended after {stream.Position} of {size} bytes. They stay; another call continues there.");
+            throw new HubDownloadException(
+                $"{Show(uri)} ended after {stream.Position} of {size} bytes. They stay; another call continues there.");
         }
     }
 
     /// <summary>Sends a request, and again to where the answers point, until one is final or enough.</summary>
-    private async Task<HttpResponseMessage> FollowAsync(HttpMethod method, Uri uri, long from, Func<HttpResponseMessage, bool>? enough)
+    private async Task<HttpResponseMessage> FollowAsync(
+        HttpMethod method, Uri uri, long from, Func<HttpResponseMessage, bool>? enough)
     {
         Uri first = uri;
         for (int hop = 0; hop <= MostRedirects; hop++)
         {
             Uri current = uri;
-            HttpResponseMessage response = await TimedAsync(current, token => SendAsync(method, current, from, token)).ConfigureAwait(false);
+            HttpResponseMessage response = await TimedAsync(
+                current, token => SendAsync(method, current, from, token)).ConfigureAwait(false);
             bool keep = false;
             try
             {
                 if (response.RequestMessage?.RequestUri is { } sent && sent != current)
                 {
-                    throw new HubDownloadException("The HttpClient follows redirects by itself, where they cannot be checked. Set AllowAutoRedirect = false on its handler.");
+                    throw new HubDownloadException(
+                        "The HttpClient follows redirects by itself, where they cannot be checked. " +
+                        "Set AllowAutoRedirect = false on its handler.");
                 }
 
                 int status = (int)response.StatusCode;
@@ -337,7 +394,8 @@ internal sealed partial class HubDownload : IDisposable
         }
 
         return IsAllowed(next, current) ? next : throw new HubDownloadException(
-            $"{Show(current)} redirects to {next.Scheme} on '{next.Host}', which is not followed: weights are fetched by https. Use an Endpoint that stays on https.");
+            $"{Show(current)} redirects to {next.Scheme} on '{next.Host}', which is not followed: " +
+            "weights are fetched by https. Use an Endpoint that stays on https.");
     }
 
     private Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri uri, long from, CancellationToken token)
@@ -346,7 +404,8 @@ internal sealed partial class HubDownload : IDisposable
         request.Headers.UserAgent.Add(new ProductInfoHeaderValue("TorchSharp.Attention", null));
         request.Headers.AcceptEncoding.Add(new StringWithQualityHeaderValue("identity"));
         if (from > 0) request.Headers.Range = new RangeHeaderValue(from, null);
-        bool home = Uri.Compare(uri, _options.Endpoint, UriComponents.SchemeAndServer, UriFormat.Unescaped, StringComparison.OrdinalIgnoreCase) == 0;
+        bool home = Uri.Compare(
+            uri, _options.Endpoint, UriComponents.SchemeAndServer, UriFormat.Unescaped, StringComparison.OrdinalIgnoreCase) == 0;
         if (home && _options.Token is { } secret) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", secret);
         return _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token);
     }
@@ -363,26 +422,36 @@ internal sealed partial class HubDownload : IDisposable
         catch (OperationCanceledException e) when (!_cancellation.IsCancellationRequested)
         {
             throw new HubDownloadException(
-                $"{Show(uri)} was silent for {_options.Timeout.TotalSeconds} seconds (Timeout). What came so far stays; another call continues there.", e);
+                $"{Show(uri)} was silent for {_options.Timeout.TotalSeconds} seconds (Timeout). What came so far stays; " +
+                "another call continues there.", e);
         }
-        catch (HttpRequestException e) when (e.HttpRequestError is HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError)
+        catch (HttpRequestException e) when (e.HttpRequestError is HttpRequestError.NameResolutionError
+            or HttpRequestError.ConnectionError)
         {
-            throw new HubDownloadException($"'{uri.Host}' cannot be reached: {e.Message} Is there a network, or does it need a proxy?", e);
+            throw new HubDownloadException(
+                $"'{uri.Host}' cannot be reached: {e.Message} Is there a network, or does it need a proxy?", e);
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            throw new HubDownloadException($"The connection to {Show(uri)} failed: {e.Message} What came so far stays; another call continues there.", e);
+            throw new HubDownloadException(
+                $"The connection to {Show(uri)} failed: {e.Message} What came so far stays; another call continues there.", e);
         }
     }
 
     private HubDownloadException Refused(Uri uri, HttpResponseMessage response)
     {
-        string token = _options.Token is null ? "Set Token to an access token of an account that may" : "The account of Token must be one that may";
+        string token = _options.Token is null
+            ? "Set Token to an access token of an account that may"
+            : "The account of Token must be one that may";
         string what = response.StatusCode switch
         {
             HttpStatusCode.Unauthorized => $"there is no such model, or it is private or gated. {token} read it.",
-            HttpStatusCode.Forbidden => $"the model is gated or private. {token} read it; terms are accepted at '{_options.Endpoint.GetLeftPart(UriPartial.Path).TrimEnd('/')}/{_name}'.",
-            HttpStatusCode.NotFound => $"'{_name}' has no such file at '{_options.Revision}', or there is no such model. Check the name, Revision and File.",
+            HttpStatusCode.Forbidden =>
+                $"the model is gated or private. {token} read it; " +
+                $"terms are accepted at '{_options.Endpoint.GetLeftPart(UriPartial.Path).TrimEnd('/')}/{_name}'.",
+            HttpStatusCode.NotFound =>
+                $"'{_name}' has no such file at '{_options.Revision}', or there is no such model. " +
+                "Check the name, Revision and File.",
             HttpStatusCode.TooManyRequests => "too many requests. Try again later.",
             _ => "the server cannot serve it now. Try again later.",
         };
@@ -409,7 +478,9 @@ internal sealed partial class HubDownload : IDisposable
         }
     }
 
-    /// <summary>Whether an error says that another holds the file: Windows' sharing and lock violations, EAGAIN of Linux and of macOS.</summary>
+    /// <summary>
+    /// Whether an error says that another holds the file: Windows' sharing and lock violations, EAGAIN of Linux and of macOS.
+    /// </summary>
     private static bool IsHeld(int error) => error is unchecked((int)0x80070020) or unchecked((int)0x80070021) or 11 or 35;
 
     /// <summary>Gives a blob its name in a snapshot: a link, or a copy where links are not possible.</summary>

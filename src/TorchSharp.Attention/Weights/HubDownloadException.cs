@@ -3,8 +3,8 @@ using System.Net;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Weights could not be fetched, or what came is not what was announced; the message names the address, what is wrong and what would do.
-/// What was received so far stays for the next attempt, unless its checksum is wrong.
+/// Weights could not be fetched, or what came is not what was announced; the message names the address, what is wrong and what
+/// would do. What was received so far stays for the next attempt, unless its checksum is wrong.
 /// </summary>
 public sealed class HubDownloadException : IOException
 {
@@ -28,6 +28,8 @@ public sealed class HubDownloadException : IOException
     {
     }
 
-    /// <summary>The server's answer where it was a refusal, such as 401, 403 or 404; null where the failure was another.</summary>
+    /// <summary>
+    /// The server's answer where it was a refusal, such as 401, 403 or 404; null where the failure was another.
+    /// </summary>
     public HttpStatusCode? StatusCode { get; init; }
 }

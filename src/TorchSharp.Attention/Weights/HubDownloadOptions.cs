@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention;
 
-/// <summary>What <see cref="HubCache.DownloadAsync"/> fetches, from where and to where. No environment variable gives a token or a server.</summary>
+/// <summary>
+/// What <see cref="HubCache.DownloadAsync"/> fetches, from where and to where. No environment variable gives a token or a server.
+/// </summary>
 public sealed class HubDownloadOptions
 {
     /// <summary>The cache of the hub that is written to. Default null: this user's, as in <see cref="HubCache.Find"/>.</summary>
@@ -12,12 +14,14 @@ public sealed class HubDownloadOptions
     /// <summary>A branch, a tag or a commit. Default <c>main</c>.</summary>
     public string Revision { get; init; } = "main";
 
-    /// <summary>The file in the repository. Default null: <c>model.safetensors</c>, or <c>pytorch_model.bin</c> where there is none.</summary>
+    /// <summary>
+    /// The file in the repository. Default null: <c>model.safetensors</c>, or <c>pytorch_model.bin</c> where there is none.
+    /// </summary>
     public string? File { get; init; }
 
     /// <summary>
-    /// An access token, for private and gated models. It is sent to the server of <see cref="Endpoint"/> alone, not to where that redirects.
-    /// Default null.
+    /// An access token, for private and gated models. It is sent to the server of <see cref="Endpoint"/> alone, not
+    /// to where that redirects. Default null.
     /// </summary>
     public string? Token { get; init; }
 

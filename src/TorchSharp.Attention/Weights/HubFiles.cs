@@ -12,7 +12,8 @@ internal static class HubFiles
     {
         try
         {
-            return File.Exists(path) && (File.ResolveLinkTarget(path, returnFinalTarget: true) is not { } target || target.Exists);
+            return File.Exists(path)
+                && (File.ResolveLinkTarget(path, returnFinalTarget: true) is not { } target || target.Exists);
         }
         catch (IOException)
         {
@@ -27,7 +28,8 @@ internal static class HubFiles
         if (!IsThere(path)) return -1;
         try
         {
-            using SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            using SafeFileHandle file = File.OpenHandle(
+                path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             return RandomAccess.GetLength(file);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
@@ -44,8 +46,10 @@ internal static class HubFiles
     }
 
     /// <summary>What a reference (a branch or tag in the folder <c>refs</c>) says; null where there is none.</summary>
-    public static string? ReadReference(string path) => LengthOf(path) is >= 0 and <= LongestReference ? File.ReadAllText(path).Trim() : null;
+    public static string? ReadReference(string path)
+        => LengthOf(path) is >= 0 and <= LongestReference ? File.ReadAllText(path).Trim() : null;
 
     /// <summary>Whether an error says that nothing may be written here.</summary>
-    public static bool IsReadOnly(Exception e) => e is UnauthorizedAccessException || (e is IOException && e.HResult == ReadOnlyFileSystem);
+    public static bool IsReadOnly(Exception e)
+        => e is UnauthorizedAccessException || (e is IOException && e.HResult == ReadOnlyFileSystem);
 }

@@ -3,8 +3,8 @@ using System.Text.RegularExpressions;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The names of a file's tensors as a model's: an ordered list of steps, each a list of rules of which the first that matches acts. A
-/// value: comparable, and composed with <see cref="Then"/>. <see cref="KeyMaps"/> has those of published weights.
+/// The names of a file's tensors as a model's: an ordered list of steps, each a list of rules of which the first that matches
+/// acts. A value: comparable, and composed with <see cref="Then"/>. <see cref="KeyMaps"/> has those of published weights.
 /// </summary>
 public sealed class KeyMap : IEquatable<KeyMap>
 {
@@ -81,7 +81,9 @@ public sealed class KeyMap : IEquatable<KeyMap>
     /// <summary>The rules: <c>pattern → replacement</c>.</summary>
     public override string ToString() => _steps.Count == 0
         ? "names stay"
-        : string.Join("; then ", _steps.Select(step => string.Join(", ", step.Select(rule => $"{rule.Pattern} → {rule.Replacement ?? "(dropped)"}"))));
+        : string.Join(
+            "; then ", _steps.Select(
+                step => string.Join(", ", step.Select(rule => $"{rule.Pattern} → {rule.Replacement ?? "(dropped)"}"))));
 
     internal (string Name, ValueList<long> Shape)? Apply(string name, ValueList<long> shape)
     {
@@ -110,7 +112,8 @@ public sealed class KeyMap : IEquatable<KeyMap>
         Check.Defined(rule.Reshape);
         try
         {
-            return new Regex(rule.Pattern, RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking);
+            return new Regex(
+                rule.Pattern, RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture | RegexOptions.NonBacktracking);
         }
         catch (NotSupportedException e)
         {

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The bytes of a pickle, out of a file in pieces: a pickle does not say how long it is. Nothing is read or allocated for what the file only
-/// claims to hold.
+/// The bytes of a pickle, out of a file in pieces: a pickle does not say how long it is. Nothing is read or allocated
+/// for what the file only claims to hold.
 /// </summary>
 internal sealed class PickleBytes(ByteSource source, long start, long limit)
 {

@@ -26,7 +26,8 @@ internal sealed record PickleGlobal(string Module, string Name)
     /// <summary>Bytes of a value, where the global is a storage class, also one whose values TorchSharp lacks; else 0.</summary>
     public int StorageBytes => Storage is { } type ? SafetensorsTypes.Size(type) : (Module, Name) switch
     {
-        ("torch" or "torch.cuda", "QInt8Storage" or "QUInt8Storage" or "QUInt4x2Storage" or "QUInt2x4Storage" or "UntypedStorage") => 1,
+        ("torch" or "torch.cuda",
+            "QInt8Storage" or "QUInt8Storage" or "QUInt4x2Storage" or "QUInt2x4Storage" or "UntypedStorage") => 1,
         ("torch.storage", "UntypedStorage" or "_UntypedStorage") => 1,
         ("torch" or "torch.cuda", "QInt32Storage") => 4,
         _ => 0,

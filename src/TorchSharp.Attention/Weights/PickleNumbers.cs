@@ -7,7 +7,9 @@ internal static class PickleNumbers
 {
     private const int LongestInteger = 32, LongestLine = 64;
 
-    /// <summary>A long where the number fits, a <see cref="BigInteger"/> where it is larger, something opaque where it is enormous.</summary>
+    /// <summary>
+    /// A long where the number fits, a <see cref="BigInteger"/> where it is larger, something opaque where it is enormous.
+    /// </summary>
     public static object FromBytes(ReadOnlySpan<byte> littleEndian) =>
         Smallest(littleEndian.Length <= LongestInteger ? new BigInteger(littleEndian) : null);
 
@@ -17,7 +19,9 @@ internal static class PickleNumbers
     {
         if (line.Length > LongestLine) return Smallest(null);
         string text = System.Text.Encoding.ASCII.GetString(line).TrimEnd('L');
-        return BigInteger.TryParse(text, System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out BigInteger value)
+        return BigInteger.TryParse(
+            text, System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture,
+            out BigInteger value)
             ? Smallest(value)
             : throw new PickleException($"{Listing.Short(text)} is no whole number");
     }

@@ -4,9 +4,9 @@ using System.Text;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Reads the pickles that torch.save writes, and runs nothing: it knows the instructions that build numbers, texts, lists, dictionaries and
-/// tensors, and calls only the functions written in <see cref="PickleGlobals"/>. Any other object becomes a <see cref="PickleOpaque"/>, which is
-/// its name and nothing else.
+/// Reads the pickles that torch.save writes, and runs nothing: it knows the instructions that build numbers, texts, lists,
+/// dictionaries and tensors, and calls only the functions written in <see cref="PickleGlobals"/>. Any other object becomes a
+/// <see cref="PickleOpaque"/>, which is its name and nothing else.
 /// </summary>
 internal sealed class PickleReader
 {
@@ -49,9 +49,15 @@ internal sealed class PickleReader
             switch ((char)code)
             {
                 case '.':
-                    return _stack.Count == 1 ? Pop() : throw new PickleException($"{_stack.Count} values are left at its end instead of one");
+                    return _stack.Count == 1
+                        ? Pop()
+                        : throw new PickleException($"{_stack.Count} values are left at its end instead of one");
                 case '\u0080':
-                    if (_bytes.Take(1)[0] is byte protocol and > 5) throw new PickleException($"its protocol is {protocol}; 0 to 5 are known");
+                    if (_bytes.Take(1)[0] is byte protocol and > 5)
+                    {
+                        throw new PickleException($"its protocol is {protocol}; 0 to 5 are known");
+                    }
+
                     break;
                 case '\u0095':
                     _bytes.Skip(8); // a frame: only a hint how much to read ahead
@@ -69,7 +75,8 @@ internal sealed class PickleReader
                 case 'I': Push(IntegerOrTruth(_bytes.Line())); break;
                 case 'L': Push(PickleNumbers.FromLine(_bytes.Line())); break;
                 case '\u008a': Push(PickleNumbers.FromBytes(_bytes.Take(_bytes.Take(1)[0]))); break;
-                case '\u008b': Push(PickleNumbers.FromBytes(_bytes.Take(BinaryPrimitives.ReadInt32LittleEndian(_bytes.Take(4))))); break;
+                case '\u008b': Push(
+                    PickleNumbers.FromBytes(_bytes.Take(BinaryPrimitives.ReadInt32LittleEndian(_bytes.Take(4))))); break;
                 case 'G': Push(BinaryPrimitives.ReadDoubleBigEndian(_bytes.Take(8))); break;
                 case 'X': Push(Text(BinaryPrimitives.ReadUInt32LittleEndian(_bytes.Take(4)))); break;
                 case '\u008c': Push(Text(_bytes.Take(1)[0])); break;
@@ -113,10 +120,12 @@ internal sealed class PickleReader
                 case 'b': Build(); break;
                 case 'P' or 'S' or 'V' or 'F' or 'd' or 'l' or 'p' or 'g':
                     throw new PickleException(
-                        $"byte {start} is an instruction of pickle protocol 0, in which PyTorch itself cannot read tensors. Save it anew without pickle_protocol");
+                        $"byte {start} is an instruction of pickle protocol 0, in which PyTorch itself cannot read tensors. " +
+                        "Save it anew without pickle_protocol");
                 default:
                     throw new PickleException(
-                        $"byte {start} is the instruction 0x{code:x2}{(code is > 32 and < 127 ? $" ({(char)code})" : "")}, which weights do not need");
+                        $"byte {start} is the instruction 0x{code:x2}{(code is > 32 and < 127 ? $" ({(char)code})" : "")}, " +
+                        "which weights do not need");
             }
         }
     }
@@ -155,7 +164,9 @@ internal sealed class PickleReader
     }
 
     private object? Peek() =>
-        _stack.Count > 0 && _stack[^1] != Mark ? _stack[^1] : throw new PickleException($"a value is missing at byte {_bytes.Place}");
+        _stack.Count > 0 && _stack[^1] != Mark
+            ? _stack[^1]
+            : throw new PickleException($"a value is missing at byte {_bytes.Place}");
 
     private object?[] PopMany(int count)
     {
@@ -201,7 +212,8 @@ internal sealed class PickleReader
         for (int i = 0; i < pairs.Length; i += 2) dictionary.Items.Add(new(pairs[i], pairs[i + 1]));
     }
 
-    private object? Recall(long index) => _memo.TryGetValue(index, out object? value) ? value : throw new PickleException($"memo {index} was never set");
+    private object? Recall(long index)
+        => _memo.TryGetValue(index, out object? value) ? value : throw new PickleException($"memo {index} was never set");
 
     private PickleGlobal Global()
     {
@@ -211,16 +223,23 @@ internal sealed class PickleReader
 
     private void PushGlobalFromStack()
     {
-        if (PopMany(2) is not [string module, string name]) throw new PickleException($"a name is missing at byte {_bytes.Place}");
+        if (PopMany(2) is not [string module, string name])
+        {
+            throw new PickleException($"a name is missing at byte {_bytes.Place}");
+        }
+
         Push(PickleGlobals.Find(module, name));
     }
 
     private void PushOutside()
     {
         object outside = PickleGlobals.Outside(Pop());
-        if (outside is PickleStorage storage && !_storages.TryAdd(storage.Key, storage) && _storages[storage.Key].Bytes != storage.Bytes)
+        if (outside is PickleStorage storage && !_storages.TryAdd(storage.Key, storage)
+            && _storages[storage.Key].Bytes != storage.Bytes)
         {
-            throw new PickleException($"the storage {Listing.Short(storage.Key)} has {_storages[storage.Key].Bytes} bytes in one place and {storage.Bytes} in another");
+            throw new PickleException(
+                $"the storage {Listing.Short(storage.Key)} has {_storages[storage.Key].Bytes} bytes in one place and " +
+                $"{storage.Bytes} in another");
         }
 
         Push(outside);
@@ -258,6 +277,9 @@ internal sealed class PickleReader
     private void Build()
     {
         Pop();
-        if (Peek() is not (PickleDictionary or PickleTensor or PickleOpaque)) throw new PickleException($"attributes are set at byte {_bytes.Place} on what has none");
+        if (Peek() is not (PickleDictionary or PickleTensor or PickleOpaque))
+        {
+            throw new PickleException($"attributes are set at byte {_bytes.Place} on what has none");
+        }
     }
 }

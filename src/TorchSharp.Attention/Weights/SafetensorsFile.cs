@@ -6,14 +6,14 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header says:
-/// lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
+/// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header
+/// says: lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
 /// </summary>
 /// <remarks>
-/// Types that TorchSharp lacks are listed too, with their name as <see cref="WeightsEntry.ForeignType"/>. Loading such a tensor widens its values,
-/// exactly: U16 to int32; U32 and U64 to int64; F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0 and F4 to float32. A value of U64 beyond int64,
-/// values of F6_E2M3 and F6_E3M2, whose bytes no specification describes, and values of unknown types are a <see cref="WeightsFormatException"/>
-/// when they are loaded.
+/// Types that TorchSharp lacks are listed too, with their name as <see cref="WeightsEntry.ForeignType"/>. Loading such a tensor
+/// widens its values, exactly: U16 to int32; U32 and U64 to int64; F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0 and F4 to
+/// float32. A value of U64 beyond int64, values of F6_E2M3 and F6_E3M2, whose bytes no specification describes, and values of
+/// unknown types are a <see cref="WeightsFormatException"/> when they are loaded.
 /// </remarks>
 public sealed class SafetensorsFile : WeightsFile
 {
@@ -58,8 +58,8 @@ public sealed class SafetensorsFile : WeightsFile
     /// <summary>Opens a file and checks its header.</summary>
     /// <param name="path">The file.</param>
     /// <param name="memoryMap">
-    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
-    /// process, and nothing can catch it. Default false.
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that
+    /// kills the process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>
     /// <exception cref="WeightsFormatException">It is not a valid safetensors file; the message says where.</exception>
@@ -79,19 +79,24 @@ public sealed class SafetensorsFile : WeightsFile
     }
 
     /// <summary>
-    /// Writes tensors to a file, whole or not at all: under a temporary name that is then renamed. The same tensors make the same bytes.
+    /// Writes tensors to a file, whole or not at all: under a temporary name that is then renamed.
+    /// The same tensors make the same bytes.
     /// </summary>
     /// <param name="path">The file; an older one is replaced.</param>
-    /// <param name="tensors">The tensors by name. They are neither changed nor disposed; they may be anywhere and of any strides.</param>
+    /// <param name="tensors">
+    /// The tensors by name. They are neither changed nor disposed; they may be anywhere and of any strides.
+    /// </param>
     /// <param name="metadata">Texts about the whole file; null for none.</param>
     /// <exception cref="ArgumentException">A name is not usable, or a tensor's type is unknown to the format.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public static void Write(string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata = null) =>
+    public static void Write(
+        string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata = null) =>
         SafetensorsWriter.Write(path, tensors, metadata);
 
     private protected override Tensor Read(WeightsEntry entry) => Read(entry, [.. entry.Shape], 0);
 
-    private protected override bool IsReadable(WeightsEntry entry) => !_foreign.TryGetValue(entry.Name, out ForeignType? type) || type.Widened is not null;
+    private protected override bool IsReadable(WeightsEntry entry)
+        => !_foreign.TryGetValue(entry.Name, out ForeignType? type) || type.Widened is not null;
 
     private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
     {
@@ -119,7 +124,11 @@ public sealed class SafetensorsFile : WeightsFile
 
     private void ReadHeader(byte[] json)
     {
-        if (json.Length == 0 || json[0] != (byte)'{') throw Source.Wrong("the header is not a JSON object; this is no safetensors file.");
+        if (json.Length == 0 || json[0] != (byte)'{')
+        {
+            throw Source.Wrong("the header is not a JSON object; this is no safetensors file.");
+        }
+
         try
         {
             Utf8JsonReader reader = new(json);
@@ -151,7 +160,11 @@ public sealed class SafetensorsFile : WeightsFile
     {
         // Some writers say so that there are none; the reference implementation reads it, too.
         if (reader.TokenType == JsonTokenType.Null) return;
-        if (reader.TokenType != JsonTokenType.StartObject) throw Source.Wrong($"'{MetadataKey}' is {Kind(reader)}; it must be an object of texts, or null.");
+        if (reader.TokenType != JsonTokenType.StartObject)
+        {
+            throw Source.Wrong($"'{MetadataKey}' is {Kind(reader)}; it must be an object of texts, or null.");
+        }
+
         while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
             string name = reader.GetString()!;
@@ -163,7 +176,10 @@ public sealed class SafetensorsFile : WeightsFile
                     "Write it as a text in Python: save_file(tensors, path, metadata={name: str(value)}).");
             }
 
-            if (!_metadata.TryAdd(name, reader.GetString()!)) throw Source.Wrong($"the metadata have {Listing.Short(name)} twice.");
+            if (!_metadata.TryAdd(name, reader.GetString()!))
+            {
+                throw Source.Wrong($"the metadata have {Listing.Short(name)} twice.");
+            }
         }
     }
 
@@ -171,7 +187,11 @@ public sealed class SafetensorsFile : WeightsFile
     {
         string? type = null;
         long[]? shape = null, offsets = null;
-        if (reader.TokenType != JsonTokenType.StartObject) throw new FormatException($"{Listing.Short(name)} is {Kind(reader)}, no object");
+        if (reader.TokenType != JsonTokenType.StartObject)
+        {
+            throw new FormatException($"{Listing.Short(name)} is {Kind(reader)}, no object");
+        }
+
         while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
             string property = reader.GetString()!;
@@ -194,7 +214,9 @@ public sealed class SafetensorsFile : WeightsFile
         ForeignType? foreign = SafetensorsTypes.ByName.TryGetValue(type, out ScalarType scalar) ? null : ForeignType.Of(type);
         if (shape.AsSpan().IndexOfAnyInRange(long.MinValue, -1) >= 0 || shape.Length > SafetensorsTypes.MostDimensions)
         {
-            throw Source.Wrong($"{Listing.Short(name)} has {shape.Length} sizes {Listing.Shape(shape)}; at most {SafetensorsTypes.MostDimensions}, none negative, are possible.");
+            throw Source.Wrong(
+                $"{Listing.Short(name)} has {shape.Length} sizes {Listing.Shape(shape)}; " +
+                $"at most {SafetensorsTypes.MostDimensions}, none negative, are possible.");
         }
 
         if (offsets is not [long start, long end] || start < 0 || end < start || end > DataLength)
@@ -206,16 +228,21 @@ public sealed class SafetensorsFile : WeightsFile
         long needed = checked(SafetensorsTypes.Count(shape) * bits);
         if (needed % 8 != 0)
         {
-            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bits, which are no whole bytes.");
+            throw Source.Wrong(
+                $"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed} bits, which are no " +
+                "whole bytes.");
         }
 
         // The size of an unknown type is unknown; that its bytes belong to it alone is still checked.
         if (bits > 0 && needed / 8 != end - start)
         {
-            throw Source.Wrong($"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed / 8} bytes and has {end - start}.");
+            throw Source.Wrong(
+                $"{Listing.Short(name)} of type {type} and shape {Listing.Shape(shape)} needs {needed / 8} bytes and has " +
+                $"{end - start}.");
         }
 
-        WeightsEntry read = new(name, foreign is null ? scalar : foreign.Widened ?? ScalarType.Float32, ValueList.Create<long>(shape));
+        WeightsEntry read = new(
+            name, foreign is null ? scalar : foreign.Widened ?? ScalarType.Float32, ValueList.Create<long>(shape));
         Add(foreign is null ? read : read with { ForeignType = type });
         if (foreign is not null) _foreign.Add(name, foreign);
         _ranges.Add(name, (start, end));
@@ -234,11 +261,13 @@ public sealed class SafetensorsFile : WeightsFile
     private void CheckCoverage()
     {
         long at = 0;
-        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value.Start).ThenBy(range => range.Value.End))
+        foreach ((string name, (long start, long end)) in _ranges.OrderBy(range => range.Value.Start).ThenBy(
+            range => range.Value.End))
         {
             if (start != at)
             {
-                throw Source.Wrong($"{Listing.Short(name)} starts at byte {start} of the data; the tensor before it ends at {at}.");
+                throw Source.Wrong(
+                    $"{Listing.Short(name)} starts at byte {start} of the data; the tensor before it ends at {at}.");
             }
 
             at = end;
@@ -249,7 +278,11 @@ public sealed class SafetensorsFile : WeightsFile
 
     private long[] Integers(ref Utf8JsonReader reader)
     {
-        if (reader.TokenType != JsonTokenType.StartArray) throw new FormatException($"{Kind(reader)} stands where a list of whole numbers is needed");
+        if (reader.TokenType != JsonTokenType.StartArray)
+        {
+            throw new FormatException($"{Kind(reader)} stands where a list of whole numbers is needed");
+        }
+
         _numbers.Clear();
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray) _numbers.Add(reader.GetInt64());
         return [.. _numbers];

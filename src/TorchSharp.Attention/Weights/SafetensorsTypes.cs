@@ -2,13 +2,17 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>The types of values that the safetensors format and TorchSharp both have, and their sizes. <see cref="ForeignType"/> has the others.</summary>
+/// <summary>
+/// The types of values that the safetensors format and TorchSharp both have, and their sizes.
+/// <see cref="ForeignType"/> has the others.
+/// </summary>
 internal static class SafetensorsTypes
 {
     /// <summary>What libtorch's operations take.</summary>
     public const int MostDimensions = 64;
 
-    public static IReadOnlyDictionary<string, ScalarType> ByName { get; } = new Dictionary<string, ScalarType>(StringComparer.Ordinal)
+    public static IReadOnlyDictionary<string, ScalarType> ByName { get; } = new Dictionary<string, ScalarType>(
+        StringComparer.Ordinal)
     {
         ["F64"] = ScalarType.Float64,
         ["F32"] = ScalarType.Float32,
@@ -23,7 +27,8 @@ internal static class SafetensorsTypes
         ["C64"] = ScalarType.ComplexFloat32,
     };
 
-    public static string? NameOf(ScalarType type) => ByName.Where(pair => pair.Value == type).Select(pair => pair.Key).FirstOrDefault();
+    public static string? NameOf(ScalarType type)
+        => ByName.Where(pair => pair.Value == type).Select(pair => pair.Key).FirstOrDefault();
 
     /// <summary>Bytes of one value.</summary>
     public static int Size(ScalarType type) => type switch

@@ -4,12 +4,15 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Writes the format: types with the widest values first, then names in ordinal order; the header ends on a multiple of eight.</summary>
+/// <summary>
+/// Writes the format: types with the widest values first, then names in ordinal order; the header ends on a multiple of eight.
+/// </summary>
 internal static class SafetensorsWriter
 {
     private const int ChunkBytes = 1 << 24;
 
-    public static void Write(string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata)
+    public static void Write(
+        string path, IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, string>? metadata)
     {
         ArgumentNullException.ThrowIfNull(tensors);
         (string Name, Tensor Tensor, string Type)[] ordered =
@@ -22,7 +25,8 @@ internal static class SafetensorsWriter
         if (header.Length > SafetensorsFile.LongestHeader)
         {
             throw new ArgumentException(
-                $"The names, shapes and metadata of {ordered.Length} tensors take {header.Length} bytes; readers of the format take at most " +
+                $"The names, shapes and metadata of {ordered.Length} tensors take {header.Length} bytes; " +
+                "readers of the format take at most " +
                 $"{SafetensorsFile.LongestHeader}. Write several files, or shorter metadata.", nameof(tensors));
         }
 
@@ -41,16 +45,33 @@ internal static class SafetensorsWriter
         ArgumentNullException.ThrowIfNull(tensor, name);
         CheckText(name, "The name of a tensor");
         if (tensor.IsInvalid) throw new ArgumentException($"'{name}' is disposed; write tensors that are alive.", nameof(tensor));
-        if (tensor.is_sparse) throw new ArgumentException($"'{name}' is sparse; safetensors holds dense tensors alone. Write its to_dense() instead.", nameof(tensor));
-        if (tensor.is_quantized()) throw new ArgumentException($"'{name}' is quantized; safetensors has no scales. Write its dequantize() instead.", nameof(tensor));
-        if (tensor.device_type == DeviceType.META) throw new ArgumentException($"'{name}' is on the device 'meta' and has no values; write one that has.", nameof(tensor));
+        if (tensor.is_sparse)
+        {
+            throw new ArgumentException(
+                $"'{name}' is sparse; safetensors holds dense tensors alone. Write its to_dense() instead.", nameof(tensor));
+        }
+
+        if (tensor.is_quantized())
+        {
+            throw new ArgumentException(
+                $"'{name}' is quantized; safetensors has no scales. Write its dequantize() instead.", nameof(tensor));
+        }
+
+        if (tensor.device_type == DeviceType.META)
+        {
+            throw new ArgumentException(
+                $"'{name}' is on the device 'meta' and has no values; write one that has.", nameof(tensor));
+        }
+
         if (name == SafetensorsFile.MetadataKey)
         {
-            throw new ArgumentException($"A tensor is called '{name}', which the format keeps for metadata; rename it.", nameof(name));
+            throw new ArgumentException(
+                $"A tensor is called '{name}', which the format keeps for metadata; rename it.", nameof(name));
         }
 
         return SafetensorsTypes.NameOf(tensor.dtype) ?? throw new ArgumentException(
-            $"'{name}' is {tensor.dtype}, which safetensors lacks; it has {string.Join(", ", SafetensorsTypes.ByName.Values)}.", nameof(tensor));
+            $"'{name}' is {tensor.dtype}, which safetensors lacks; it has {string.Join(", ", SafetensorsTypes.ByName.Values)}.",
+            nameof(tensor));
     }
 
     /// <summary>Half of a character of two halves has no bytes: another text would stand in the file.</summary>
@@ -60,11 +81,13 @@ internal static class SafetensorsWriter
         {
             if (!char.IsSurrogate(text[i])) continue;
             if (i + 1 < text.Length && char.IsSurrogatePair(text[i], text[i + 1])) i++;
-            else throw new ArgumentException($"{what} has half a character (U+{(int)text[i]:X4}) at {i}; give whole ones.", nameof(text));
+            else throw new ArgumentException(
+                $"{what} has half a character (U+{(int)text[i]:X4}) at {i}; give whole ones.", nameof(text));
         }
     }
 
-    private static byte[] Header(IEnumerable<(string Name, Tensor Tensor, string Type)> tensors, IReadOnlyDictionary<string, string>? metadata)
+    private static byte[] Header(
+        IEnumerable<(string Name, Tensor Tensor, string Type)> tensors, IReadOnlyDictionary<string, string>? metadata)
     {
         using MemoryStream json = new();
         using (Utf8JsonWriter writer = new(json))
@@ -114,6 +137,7 @@ internal static class SafetensorsWriter
         using DisposeScope scope = NewDisposeScope();
 
         // A conjugated or negated view shows other values than its memory holds.
-        TensorBytes.Visit(tensor.detach().resolve_conj().resolve_neg().cpu().contiguous(), ChunkBytes, bytes => stream.Write(bytes));
+        TensorBytes.Visit(
+            tensor.detach().resolve_conj().resolve_neg().cpu().contiguous(), ChunkBytes, bytes => stream.Write(bytes));
     }
 }

@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Several files read as one: an index, <c>model.safetensors.index.json</c>, says in <c>weight_map</c> which file beside it has which tensor.
-/// Tensors of these files that the index does not name belong to it too.
+/// Several files read as one: an index, <c>model.safetensors.index.json</c>, says in <c>weight_map</c> which file beside it has
+/// which tensor. Tensors of these files that the index does not name belong to it too.
 /// </summary>
 internal sealed class ShardedWeights : WeightsFile
 {
@@ -47,7 +47,9 @@ internal sealed class ShardedWeights : WeightsFile
         {
             if (!_shards[shard].Entries.ContainsKey(tensor))
             {
-                throw Source.Wrong($"the index says that {Listing.Short(tensor)} lies in {Listing.Short(shard)}, which does not have it. Index and files belong to different versions: fetch all of them again.");
+                throw Source.Wrong(
+                    $"the index says that {Listing.Short(tensor)} lies in {Listing.Short(shard)}, which does not have it. " +
+                    "Index and files belong to different versions: fetch all of them again.");
             }
         }
     }
@@ -61,19 +63,28 @@ internal sealed class ShardedWeights : WeightsFile
 
     private protected override Tensor Read(WeightsEntry entry) => _owners[entry.Name].Load(entry.Name);
 
-    private protected override Tensor ReadRows(WeightsEntry entry, long start, long count) => _owners[entry.Name].LoadRows(entry.Name, start, count);
+    private protected override Tensor ReadRows(WeightsEntry entry, long start, long count)
+        => _owners[entry.Name].LoadRows(entry.Name, start, count);
 
     private void Take(string shard, string? section, bool memoryMap)
     {
         string path = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!, shard);
-        if (!File.Exists(path)) throw Source.Wrong($"the index names the file {Listing.Short(shard)}, which is not beside it. Fetch all files of the model into one folder.");
+        if (!File.Exists(path))
+        {
+            throw Source.Wrong(
+                $"the index names the file {Listing.Short(shard)}, which is not beside it. " +
+                "Fetch all files of the model into one folder.");
+        }
+
         WeightsFile file = OpenAny(path, section, memoryMap, mayBeIndex: false);
         _shards.Add(shard, file);
         foreach (WeightsEntry entry in file.Entries.Values)
         {
             if (_owners.TryGetValue(entry.Name, out WeightsFile? other))
             {
-                throw Source.Wrong($"the tensor {Listing.Short(entry.Name)} is in two files, {Listing.Short(System.IO.Path.GetFileName(other.Path))} and {Listing.Short(shard)}.");
+                throw Source.Wrong(
+                    $"the tensor {Listing.Short(entry.Name)} is in two files, " +
+                    $"{Listing.Short(System.IO.Path.GetFileName(other.Path))} and {Listing.Short(shard)}.");
             }
 
             _owners.Add(entry.Name, file);
@@ -83,22 +94,32 @@ internal sealed class ShardedWeights : WeightsFile
 
     private List<(string Tensor, string Shard)> ReadMap()
     {
-        if (Source.Length > LongestIndex) throw Source.Wrong($"the file begins as JSON and has {Source.Length} bytes; an index of shards has at most {LongestIndex}.");
+        if (Source.Length > LongestIndex)
+        {
+            throw Source.Wrong(
+                $"the file begins as JSON and has {Source.Length} bytes; an index of shards has at most {LongestIndex}.");
+        }
+
         try
         {
-            using JsonDocument document = JsonDocument.Parse(Source.Read(0, Source.Length).AsMemory(ForeignFile.ByteOrderMark(Source)));
+            using JsonDocument document = JsonDocument.Parse(
+                Source.Read(0, Source.Length).AsMemory(ForeignFile.ByteOrderMark(Source)));
             JsonElement root = document.RootElement;
-            if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("weight_map", out JsonElement map) || map.ValueKind != JsonValueKind.Object)
+            if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("weight_map", out JsonElement map)
+                || map.ValueKind != JsonValueKind.Object)
             {
                 throw Source.Wrong(
-                    "this is JSON without the object 'weight_map', so no index of shards; it may be a configuration. Open the weights themselves, such as model.safetensors.");
+                    "this is JSON without the object 'weight_map', so no index of shards; it may be a configuration. " +
+                    "Open the weights themselves, such as model.safetensors.");
             }
 
             if (root.TryGetProperty("metadata", out JsonElement metadata) && metadata.ValueKind == JsonValueKind.Object)
             {
                 foreach (JsonProperty text in metadata.EnumerateObject())
                 {
-                    _metadata[text.Name] = text.Value.ValueKind == JsonValueKind.String ? text.Value.GetString()! : text.Value.GetRawText();
+                    _metadata[text.Name] = text.Value.ValueKind == JsonValueKind.String
+                        ? text.Value.GetString()!
+                        : text.Value.GetRawText();
                 }
             }
 
@@ -119,11 +140,17 @@ internal sealed class ShardedWeights : WeightsFile
             string? shard = pair.Value.ValueKind == JsonValueKind.String ? pair.Value.GetString() : null;
             if (shard is null || !IsFileName(shard))
             {
-                throw Source.Wrong($"the index says that {Listing.Short(pair.Name)} lies in {Listing.Short(pair.Value.ToString())}, which is no name of a file beside it.");
+                throw Source.Wrong(
+                    $"the index says that {Listing.Short(pair.Name)} lies in {Listing.Short(pair.Value.ToString())}, which is " +
+                    "no name of a file beside it.");
             }
 
             if (!names.Add(pair.Name)) throw Source.Wrong($"the index has the tensor {Listing.Short(pair.Name)} twice.");
-            if (shards.Add(shard) && shards.Count > MostShards) throw Source.Wrong($"the index names more than {MostShards} files.");
+            if (shards.Add(shard) && shards.Count > MostShards)
+            {
+                throw Source.Wrong($"the index names more than {MostShards} files.");
+            }
+
             pairs.Add((pair.Name, shard));
         }
 

@@ -4,7 +4,8 @@ namespace TorchSharp.Attention;
 /// <param name="Path">The keys that lead to it, joined by dots.</param>
 /// <param name="Tensors">Its tensors.</param>
 /// <param name="NotTensors">What else it and the dictionaries around it hold: where, and of what kind.</param>
-internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<string, PickleTensor>> Tensors, IReadOnlyList<string> NotTensors)
+internal sealed record StateDictionary(
+    string Path, IReadOnlyList<KeyValuePair<string, PickleTensor>> Tensors, IReadOnlyList<string> NotTensors)
 {
     private const int Depth = 4, MostSections = 10_000, MostListed = 1000;
 
@@ -16,7 +17,8 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         if (value is not PickleDictionary root)
         {
             throw new PickleException(
-                $"it holds no dictionary but {PickleKinds.Of(value)}; nothing was run. If it is a whole model or a tensor, save the weights alone in Python: " +
+                $"it holds no dictionary but {PickleKinds.Of(value)}; nothing was run. " +
+                "If it is a whole model or a tensor, save the weights alone in Python: " +
                 "torch.save(model.state_dict(), path)");
         }
 
@@ -54,8 +56,8 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         }
 
         return new(place.Path,
-            [.. place.Dictionary.Items.Where(IsTensor).Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))],
-            others);
+            [.. place.Dictionary.Items.Where(IsTensor)
+                .Select(item => new KeyValuePair<string, PickleTensor>((string)item.Key!, (PickleTensor)item.Value!))], others);
     }
 
     /// <summary>What a dictionary holds that is neither a tensor to read nor the dictionary that was chosen in it.</summary>
@@ -68,7 +70,9 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         {
             if (ReferenceEquals(value, chosen) && chosen is not null) continue;
             if (chosen is null && key is string && value is PickleTensor) continue;
-            string place = key is string name ? Listing.Short(start + Listing.Cut(name)) : $"{(start.Length == 0 ? "" : Listing.Short(start) + " ")}under {PickleKinds.Of(key)}";
+            string place = key is string name
+                ? Listing.Short(start + Listing.Cut(name))
+                : $"{(start.Length == 0 ? "" : Listing.Short(start) + " ")}under {PickleKinds.Of(key)}";
             others.Add($"{place}: {PickleKinds.Of(value)}");
             if (others.Count < MostListed) continue;
             others.Add("and more");
@@ -78,7 +82,10 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         return others;
     }
 
-    /// <summary>The dictionaries with tensors, nearest first, each once: what refers to itself, or to one thing many times, is walked once.</summary>
+    /// <summary>
+    /// The dictionaries with tensors, nearest first, each once: what refers to itself, or to one thing many times, is walked
+    /// once.
+    /// </summary>
     private static List<Place> Places(PickleDictionary root)
     {
         List<Place> found = [];
@@ -104,7 +111,8 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
     private static string Names(List<Place> places) => Listing.Of(places, place => Listing.Short(place.Path));
 
     /// <summary>
-    /// A dictionary and the keys that lead to it. They are joined only where somebody reads them: ten thousand dictionaries may share one long key.
+    /// A dictionary and the keys that lead to it. They are joined only where somebody reads them: ten thousand
+    /// dictionaries may share one long key.
     /// </summary>
     private sealed class Place(PickleDictionary dictionary, Place? outer, string key)
     {
@@ -121,7 +129,9 @@ internal sealed record StateDictionary(string Path, IReadOnlyList<KeyValuePair<s
         {
             null => path.Length == 0,
             { Depth: 0 } => key == path,
-            _ => path.Length > key.Length && path[^(key.Length + 1)] == '.' && path.EndsWith(key, StringComparison.Ordinal) && outer.IsAt(path[..^(key.Length + 1)]),
+            _ =>
+                path.Length > key.Length && path[^(key.Length + 1)] == '.' && path.EndsWith(key, StringComparison.Ordinal)
+                    && outer.IsAt(path[..^(key.Length + 1)]),
         };
     }
 }

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Which names of a network stand for one tensor, such as the weight of an embedding that is also the classifier's.</summary>
+/// <summary>
+/// Which names of a network stand for one tensor, such as the weight of an embedding that is also the classifier's.
+/// </summary>
 internal sealed class TiedNames
 {
     private readonly Dictionary<string, string[]> _groups = new(StringComparer.Ordinal);
@@ -25,5 +27,6 @@ internal sealed class TiedNames
     /// <summary>Same memory, seen the same way. Views of parts of one tensor are different ones.</summary>
     private static unsafe (nint Memory, string View) Key(Tensor tensor) => tensor.numel() == 0
         ? (tensor.Handle, "")
-        : ((nint)MapView.Pointer(tensor), $"{tensor.dtype} {tensor.device} {string.Join(',', tensor.shape)}/{string.Join(',', tensor.stride())}");
+        : ((nint)MapView.Pointer(
+            tensor), $"{tensor.dtype} {tensor.device} {string.Join(',', tensor.shape)}/{string.Join(',', tensor.stride())}");
 }

@@ -3,13 +3,14 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file that <c>torch.save</c> wrote (<c>.pt</c>, <c>.pth</c>): a zip archive of a pickle and the values (PyTorch 1.6 and later), or pickles and
-/// values one after the other (PyTorch 0.2 to 1.5). Its content decides which, not its name. It is read without executing anything: objects that
-/// are no tensors are skipped by name (<see cref="WeightsFile.NotTensors"/>), and a pickle that would run programs in Python is refused by name.
+/// A file that <c>torch.save</c> wrote (<c>.pt</c>, <c>.pth</c>): a zip archive of a pickle and the values (PyTorch 1.6 and
+/// later), or pickles and values one after the other (PyTorch 0.2 to 1.5). Its content decides which, not its name. It is read
+/// without executing anything: objects that are no tensors are skipped by name (<see cref="WeightsFile.NotTensors"/>), and a
+/// pickle that would run programs in Python is refused by name.
 /// </summary>
 /// <remarks>
-/// The file may be a state dict, or a checkpoint whose dictionaries hold one. Tensors that share a storage, or that are views with any
-/// strides and offset, are read as contiguous copies.
+/// The file may be a state dict, or a checkpoint whose dictionaries hold one. Tensors that share a storage, or that are views
+/// with any strides and offset, are read as contiguous copies.
 /// </remarks>
 public sealed class TorchArchive : WeightsFile
 {
@@ -36,15 +37,19 @@ public sealed class TorchArchive : WeightsFile
     /// <inheritdoc/>
     public override IReadOnlyList<string> NotTensors { get; }
 
-    /// <summary>Which of the file's dictionaries the tensors come from: its keys joined by dots; empty for the outermost.</summary>
+    /// <summary>
+    /// Which of the file's dictionaries the tensors come from: its keys joined by dots; empty for the outermost.
+    /// </summary>
     public string Section { get; }
 
     /// <summary>Opens an archive and reads its directory and pickle, but no values.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="section">Which dictionary of tensors, as in <see cref="WeightsFile.Open"/>; null for the one that is meant.</param>
+    /// <param name="section">
+    /// Which dictionary of tensors, as in <see cref="WeightsFile.Open"/>; null for the one that is meant.
+    /// </param>
     /// <param name="memoryMap">
-    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
-    /// process, and nothing can catch it. Default false.
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that
+    /// kills the process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>
     /// <exception cref="WeightsFormatException">
@@ -91,7 +96,13 @@ public sealed class TorchArchive : WeightsFile
     private void Take(string name, PickleTensor tensor)
     {
         long bytes = _layout.Locate(tensor.Storage).Size, needed = tensor.Storage.Bytes;
-        if (bytes != needed) throw Source.Wrong($"{Listing.Short(name)} has {tensor.Storage.Count} values of {tensor.Type}, {needed} bytes; its file has {bytes}.");
+        if (bytes != needed)
+        {
+            throw Source.Wrong(
+                $"{Listing.Short(name)} has {tensor.Storage.Count} values of {tensor.Type}, {needed} bytes; " +
+                $"its file has {bytes}.");
+        }
+
         Add(new WeightsEntry(name, tensor.Type, ValueList.Create<long>(tensor.Shape)));
         _tensors.Add(name, tensor);
     }

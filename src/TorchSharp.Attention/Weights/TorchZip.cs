@@ -40,10 +40,14 @@ internal sealed class TorchZip : TorchLayout
 
     private string FindRoot()
     {
-        string[] pickles = [.. _files.Names.Where(name => name == PickleName || name.EndsWith("/" + PickleName, StringComparison.Ordinal))];
+        string[] pickles = [
+            .. _files.Names.Where(name => name == PickleName || name.EndsWith("/" + PickleName, StringComparison.Ordinal))];
         return pickles is [string pickle]
             ? pickle[..^PickleName.Length]
-            : throw _source.Wrong(ForeignFile.DescribeArchive([.. _files.Names]) ?? $"the archive has {pickles.Length} files '{PickleName}'; torch.save writes one. It is no PyTorch archive.");
+            : throw _source.Wrong(
+                ForeignFile.DescribeArchive([.. _files.Names])
+                    ?? $"the archive has {pickles.Length} files '{PickleName}'; torch.save writes one. " +
+                        "It is no PyTorch archive.");
     }
 
     private bool ReadByteOrder()

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>Values of one type as those of another, and how many of them the other type lacks.</summary>
-/// <param name="Value">The converted values, or the given ones where copying them into the other type converts them likewise.</param>
+/// <param name="Value">
+/// The converted values, or the given ones where copying them into the other type converts them likewise.
+/// </param>
 /// <param name="Rounded">How many became a neighbour of theirs, zero among them.</param>
 /// <param name="Overflowed">How many finite ones became infinite.</param>
 /// <param name="Example">The first of these values; null where there is none.</param>

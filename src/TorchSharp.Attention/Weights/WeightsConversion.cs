@@ -12,5 +12,6 @@ public sealed record WeightsConversion(string Name, ScalarType FileType, ScalarT
 {
     /// <summary>One line: the name, both types and the counts.</summary>
     public override string ToString() =>
-        FormattableString.Invariant($"{Listing.Short(Name)} from {FileType} to {ModelType}: {Rounded} values rounded, {Overflowed} infinite");
+        FormattableString.Invariant(
+            $"{Listing.Short(Name)} from {FileType} to {ModelType}: {Rounded} values rounded, {Overflowed} infinite");
 }

@@ -9,8 +9,8 @@ namespace TorchSharp.Attention;
 public sealed record WeightsEntry(string Name, ScalarType Type, ValueList<long> Shape)
 {
     /// <summary>
-    /// The file's name of a type that TorchSharp lacks, such as <c>F8_E4M3</c>; <see cref="Type"/> is then the wider type that loading gives. Null
-    /// where the file's type is <see cref="Type"/>.
+    /// The file's name of a type that TorchSharp lacks, such as <c>F8_E4M3</c>; <see cref="Type"/> is then the wider type that
+    /// loading gives. Null where the file's type is <see cref="Type"/>.
     /// </summary>
     public string? ForeignType { get; init; }
 }

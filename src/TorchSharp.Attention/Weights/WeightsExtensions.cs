@@ -8,20 +8,26 @@ public static class WeightsExtensions
     private static readonly Dictionary<string, string> PyTorchLayout = new() { ["format"] = "pt" };
 
     /// <summary>
-    /// Loads weights from a safetensors file or a PyTorch archive. Names, shapes and types are checked and all values read before the first is
-    /// copied, so a failure leaves the model as it was. Shapes never broadcast; values are converted to the model's types and devices.
+    /// Loads weights from a safetensors file or a PyTorch archive. Names, shapes and types are checked and all values
+    /// read before the first is copied, so a failure leaves the model as it was. Shapes never broadcast; values are
+    /// converted to the model's types and devices.
     /// </summary>
     /// <param name="model">The model: a network or a single module.</param>
     /// <param name="path">The file.</param>
-    /// <param name="keys">The file's names as the model's; null for the same names. <see cref="KeyMaps"/> has those of published weights.</param>
+    /// <param name="keys">
+    /// The file's names as the model's; null for the same names. <see cref="KeyMaps"/> has those of published weights.
+    /// </param>
     /// <param name="options">What else is allowed; null for nothing.</param>
     /// <returns>What was loaded and what was not.</returns>
     /// <exception cref="WeightsMismatchException">Something does not fit, and loading is strict.</exception>
     /// <exception cref="WeightsFormatException">The file is damaged or of a kind that is not read.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">The file may not be read, or is a folder.</exception>
-    /// <exception cref="ArgumentException">The key map sends two tensors to one name, or an option names no part of the model.</exception>
-    public static WeightsReport LoadWeights(this nn.Module model, string path, KeyMap? keys = null, WeightsLoadOptions? options = null)
+    /// <exception cref="ArgumentException">
+    /// The key map sends two tensors to one name, or an option names no part of the model.
+    /// </exception>
+    public static WeightsReport LoadWeights(
+        this nn.Module model, string path, KeyMap? keys = null, WeightsLoadOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         using WeightsFile file = WeightsFile.Open(path, options?.Section, options?.MemoryMap ?? false);

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening reads and checks only what the file
-/// says about itself; values are read tensor by tensor, when asked for. Reading executes nothing that the file holds.
+/// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening reads and checks only what
+/// the file says about itself; values are read tensor by tensor, when asked for. Reading executes nothing that the file holds.
 /// </summary>
 /// <remarks>One file may be read from several threads.</remarks>
 public abstract class WeightsFile : IDisposable
@@ -31,8 +31,9 @@ public abstract class WeightsFile : IDisposable
     public virtual IReadOnlyDictionary<string, string> Metadata { get; } = new Dictionary<string, string>();
 
     /// <summary>
-    /// What a PyTorch file holds besides the tensors that are read, each with its place and kind: <c>'epoch': an integer</c>,
-    /// <c>'args': 'argparse.Namespace'</c>. Nothing of it is run or kept. At most about a thousand are listed. Empty for safetensors.
+    /// What a PyTorch file holds besides the tensors that are read, each with its place and kind:
+    /// <c>'epoch': an integer</c>, <c>'args': 'argparse.Namespace'</c>. Nothing of it is run or kept. At most about a
+    /// thousand are listed. Empty for safetensors.
     /// </summary>
     public virtual IReadOnlyList<string> NotTensors { get; } = [];
 
@@ -44,23 +45,27 @@ public abstract class WeightsFile : IDisposable
     private protected virtual bool IsMapped => _source.IsMapped;
 
     /// <summary>
-    /// Opens a file of either format, or an index of shards (<c>model.safetensors.index.json</c>), whose files then are read as one. The first
-    /// bytes decide, not the name.
+    /// Opens a file of either format, or an index of shards (<c>model.safetensors.index.json</c>), whose files then are read as
+    /// one. The first bytes decide, not the name.
     /// </summary>
     /// <param name="path">The file. The shards of an index lie beside it.</param>
     /// <param name="section">
-    /// For PyTorch archives that hold several dictionaries of tensors, which one: the keys that lead to it, joined by dots. Null for the
-    /// only one, or the one under <c>state_dict</c>, <c>model_state_dict</c> or <c>model</c>. Ignored for safetensors, which have one.
+    /// For PyTorch archives that hold several dictionaries of tensors, which one: the keys that lead to it, joined by
+    /// dots. Null for the only one, or the one under <c>state_dict</c>, <c>model_state_dict</c> or <c>model</c>.
+    /// Ignored for safetensors, which have one.
     /// </param>
     /// <param name="memoryMap">
-    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that kills the
-    /// process, and nothing can catch it. Default false.
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that
+    /// kills the process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>
-    /// <exception cref="WeightsFormatException">The file is neither, or is damaged. For many other kinds of files, the message says what it is and what to do.</exception>
+    /// <exception cref="WeightsFormatException">
+    /// The file is neither, or is damaged. For many other kinds of files, the message says what it is and what to do.
+    /// </exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">The file may not be read, or is a folder.</exception>
-    public static WeightsFile Open(string path, string? section = null, bool memoryMap = false) => OpenAny(path, section, memoryMap, mayBeIndex: true);
+    public static WeightsFile Open(string path, string? section = null, bool memoryMap = false)
+        => OpenAny(path, section, memoryMap, mayBeIndex: true);
 
     private protected static WeightsFile OpenAny(string path, string? section, bool memoryMap, bool mayBeIndex)
     {
@@ -79,7 +84,8 @@ public abstract class WeightsFile : IDisposable
         if (ForeignFile.IsJson(start))
         {
             return mayBeIndex ? ShardedWeights.Open(path, section, memoryMap)
-                : throw new WeightsFormatException($"'{path}': this is JSON, and an index of shards names it as a file of weights.");
+                : throw new WeightsFormatException(
+                    $"'{path}': this is JSON, and an index of shards names it as a file of weights.");
         }
 
         if (start.AsSpan().StartsWith("PK"u8) || TorchLegacy.IsOne(start)) return TorchArchive.Open(path, section, memoryMap);
@@ -91,7 +97,8 @@ public abstract class WeightsFile : IDisposable
         // The old tar format starts with the name of its first member.
         if (Encoding.ASCII.GetString(start).StartsWith("storages", StringComparison.Ordinal) || IsTar(path))
         {
-            throw new WeightsFormatException($"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only its later formats are read. " +
+            throw new WeightsFormatException(
+                $"'{path}': this is a tar archive, as torch.save wrote before PyTorch 0.2; only its later formats are read. " +
                 "No version of PyTorch reads such a file without running what it asks for; do it only if you trust the file: " +
                 "torch.save(torch.load(path, weights_only=False), new_path).");
         }
@@ -103,7 +110,9 @@ public abstract class WeightsFile : IDisposable
     /// <param name="name">Its name.</param>
     /// <returns>A new contiguous tensor on the CPU, of the entry's type, owned by the caller.</returns>
     /// <exception cref="ArgumentException">The file has no such tensor.</exception>
-    /// <exception cref="WeightsFormatException">The file ends before the values do, or they are of a type that cannot be read.</exception>
+    /// <exception cref="WeightsFormatException">
+    /// The file ends before the values do, or they are of a type that cannot be read.
+    /// </exception>
     public Tensor Load(string name)
     {
         WeightsEntry entry = Entry(name);
@@ -123,10 +132,18 @@ public abstract class WeightsFile : IDisposable
     public Tensor LoadRows(string name, long start, long count)
     {
         WeightsEntry entry = Entry(name);
-        if (entry.Shape.Count == 0) throw new ArgumentException($"'{name}' is a single value and has no rows; use Load.", nameof(name));
+        if (entry.Shape.Count == 0)
+        {
+            throw new ArgumentException($"'{name}' is a single value and has no rows; use Load.", nameof(name));
+        }
+
         long rows = entry.Shape[0];
         if (start < 0 || start > rows) throw new ArgumentOutOfRangeException(nameof(start), start, $"'{name}' has {rows} rows.");
-        if (count < 0 || count > rows - start) throw new ArgumentOutOfRangeException(nameof(count), count, $"'{name}' has {rows - start} rows from row {start} on.");
+        if (count < 0 || count > rows - start)
+        {
+            throw new ArgumentOutOfRangeException(nameof(count), count, $"'{name}' has {rows - start} rows from row {start} on.");
+        }
+
         using IDisposable quiet = no_grad();
         using DisposeScope scope = NewDisposeScope();
         return ReadRows(entry, start, count).MoveToOuterDisposeScope();
@@ -141,7 +158,9 @@ public abstract class WeightsFile : IDisposable
     /// <returns>What was loaded and what was not.</returns>
     /// <exception cref="WeightsMismatchException">Something does not fit, and loading is strict.</exception>
     /// <exception cref="WeightsFormatException">The file ends before the values do.</exception>
-    /// <exception cref="ArgumentException">The key map sends two tensors to one name, or an option names no part of the model.</exception>
+    /// <exception cref="ArgumentException">
+    /// The key map sends two tensors to one name, or an option names no part of the model.
+    /// </exception>
     public WeightsReport LoadInto(nn.Module model, KeyMap? keys = null, WeightsLoadOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -192,7 +211,8 @@ public abstract class WeightsFile : IDisposable
         ArgumentNullException.ThrowIfNull(name);
         return _entries.TryGetValue(name, out WeightsEntry? entry)
             ? entry
-            : throw new ArgumentException($"'{Path}' has no tensor '{name}'; it has {_entries.Count}: {Listing.Of(_entries.Keys)}.", nameof(name));
+            : throw new ArgumentException(
+                $"'{Path}' has no tensor '{name}'; it has {_entries.Count}: {Listing.Of(_entries.Keys)}.", nameof(name));
     }
 
     private static bool IsTar(string path)

@@ -1,6 +1,9 @@
 namespace TorchSharp.Attention;
 
-/// <summary>A file of weights is damaged, hostile, or of a kind that is not read; the message names the file, what is wrong and what would do.</summary>
+/// <summary>
+/// A file of weights is damaged, hostile, or of a kind that is not read; the message names the
+/// file, what is wrong and what would do.
+/// </summary>
 public sealed class WeightsFormatException : IOException
 {
     /// <summary>An exception without a message of its own.</summary>

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Which tensor of a file goes where in a model. Names, shapes and types decide first, without reading values; then all values are read and
-/// checked; then they are copied.
+/// Which tensor of a file goes where in a model. Names, shapes and types decide first, without reading values; then all values
+/// are read and checked; then they are copied.
 /// </summary>
 internal sealed class WeightsMatch
 {
@@ -26,11 +26,13 @@ internal sealed class WeightsMatch
         _file = file;
         _options = options;
         _prefix = string.IsNullOrEmpty(options.Submodule) ? "" : options.Submodule + ".";
-        KeyValuePair<string, Tensor>[] state = [.. model.state_dict().Where(pair => pair.Key.StartsWith(_prefix, StringComparison.Ordinal))];
+        KeyValuePair<string, Tensor>[] state = [
+            .. model.state_dict().Where(pair => pair.Key.StartsWith(_prefix, StringComparison.Ordinal))];
         if (state.Length == 0 && _prefix.Length > 0)
         {
             throw new ArgumentException(
-                $"Submodule is '{options.Submodule}'; the model has no such part. It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
+                $"Submodule is '{options.Submodule}'; the model has no such part. " +
+                $"It has {Listing.Of(model.named_children().Select(child => child.name))}.", nameof(options));
         }
 
         _model = new Dictionary<string, Tensor>(state, StringComparer.Ordinal);
@@ -41,7 +43,8 @@ internal sealed class WeightsMatch
         List<WeightsMismatch> mismatched = [];
         foreach (WeightsEntry entry in file.Entries.Values)
         {
-            if (keys.Apply(entry.Name, entry.Shape) is not (string mapped, ValueList<long> shape) || IsDropped(mapped = _prefix + mapped))
+            if (keys.Apply(entry.Name, entry.Shape) is not (string mapped, ValueList<long> shape)
+                || IsDropped(mapped = _prefix + mapped))
             {
                 skipped.Add(entry.Name);
                 continue;
@@ -49,7 +52,9 @@ internal sealed class WeightsMatch
 
             if (!taken.TryAdd(mapped, entry.Name))
             {
-                throw new ArgumentException($"'{file.Path}': the key map sends both '{taken[mapped]}' and '{entry.Name}' to '{mapped}'; mend its rules.", nameof(keys));
+                throw new ArgumentException(
+                    $"'{file.Path}': the key map sends both '{taken[mapped]}' and '{entry.Name}' to '{mapped}'; mend its rules.",
+                    nameof(keys));
             }
 
             if (!_model.TryGetValue(mapped, out Tensor? own)) (options.AllowUnexpected ? skipped : unexpected).Add(entry.Name);
@@ -64,7 +69,8 @@ internal sealed class WeightsMatch
             .Where(name => !covered.Contains(name) && !IsDropped(name) && !IsCounter(name))
             .Order(StringComparer.Ordinal)
             .ToLookup(name => attention.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)));
-        _adapted = firstConvolution is not null && _matched.TryGetValue(firstConvolution, out (WeightsEntry, ValueList<long> Shape) first)
+        _adapted = firstConvolution is not null
+            && _matched.TryGetValue(firstConvolution, out (WeightsEntry, ValueList<long> Shape) first)
             && !first.Shape.SequenceEqual(_model[firstConvolution].shape) ? firstConvolution : null;
         Report = new WeightsReport
         {
@@ -81,10 +87,15 @@ internal sealed class WeightsMatch
 
         string? Problem(string name, WeightsEntry entry, ValueList<long> shape, Tensor own)
         {
-            if (entry.ForeignType is not null && !file.CanRead(entry)) return $"it {ForeignType.Of(entry.ForeignType).Unreadable()}";
+            if (entry.ForeignType is not null && !file.CanRead(entry))
+            {
+                return $"it {ForeignType.Of(entry.ForeignType).Unreadable()}";
+            }
+
             if (entry.ForeignType is not null && !options.WidenTypes)
             {
-                return $"TorchSharp lacks {entry.ForeignType}; WidenTypes = true loads the values as {entry.Type}, without loss, and scales that lie beside them are for you to apply";
+                return $"TorchSharp lacks {entry.ForeignType}; WidenTypes = true loads the values as {entry.Type}, without " +
+                    "loss, and scales that lie beside them are for you to apply";
             }
 
             if (IsCounter(name) && own.dtype == ScalarType.Int64 && own.numel() == 1) return CounterProblem(entry, shape);
@@ -93,13 +104,17 @@ internal sealed class WeightsMatch
         }
 
         bool IsAdaptable(string name, WeightsEntry entry, ValueList<long> shape, Tensor own) =>
-            options.AdaptInputChannels && name == firstConvolution && SafetensorsTypes.IsFloatingPoint(entry.Type) && shape.Count == 4 && shape[1] > 0 && own.size(1) > 0
+            options.AdaptInputChannels && name == firstConvolution && SafetensorsTypes.IsFloatingPoint(entry.Type)
+                && shape.Count == 4 && shape[1] > 0 && own.size(1) > 0
             && shape[0] == own.size(0) && shape[2] == own.size(2) && shape[3] == own.size(3);
     }
 
     public WeightsReport Report { get; private set; }
 
-    /// <summary>Reads and converts all values. Those that the model's types lack, and names of one tensor with different values, become mismatches.</summary>
+    /// <summary>
+    /// Reads and converts all values. Those that the model's types lack, and names of one tensor with
+    /// different values, become mismatches.
+    /// </summary>
     public void Read()
     {
         List<WeightsMismatch> mismatched = [.. Report.Mismatched];
@@ -117,7 +132,8 @@ internal sealed class WeightsMatch
 
             if (converted.Rounded + converted.Overflowed > 0)
             {
-                conversions.Add(new WeightsConversion(name, entry.Type, _model[name].dtype, converted.Rounded, converted.Overflowed));
+                conversions.Add(
+                    new WeightsConversion(name, entry.Type, _model[name].dtype, converted.Rounded, converted.Overflowed));
             }
 
             _values.Add((name, converted.Value.MoveToOuterDisposeScope()));
@@ -140,20 +156,24 @@ internal sealed class WeightsMatch
         foreach ((string name, Tensor value) in _values) _model[name].copy_(value);
     }
 
-    /// <summary>Where the attention modules begin of which the file has nothing; half of one would compute what nobody trained.</summary>
+    /// <summary>
+    /// Where the attention modules begin of which the file has nothing; half of one would compute what nobody trained.
+    /// </summary>
     private static string[] Absent(nn.Module model, HashSet<string> covered)
     {
         string[] all = [.. model.named_modules().Where(item => item.module is IAttentionModule).Select(item => item.name + ".")];
         return
         [
-            .. all.Where(start => !all.Any(outer => outer.Length < start.Length && start.StartsWith(outer, StringComparison.Ordinal)))
+            .. all.Where(
+                start => !all.Any(outer => outer.Length < start.Length && start.StartsWith(outer, StringComparison.Ordinal)))
                 .Where(start => !covered.Any(name => name.StartsWith(start, StringComparison.Ordinal))),
         ];
     }
 
     private static bool IsCounter(string name) => name.EndsWith(Counter, StringComparison.Ordinal);
 
-    private ValueList<string> LoadedNames(IEnumerable<string> names) => [.. names.SelectMany(_tied.Of).Distinct().Order(StringComparer.Ordinal)];
+    private ValueList<string> LoadedNames(IEnumerable<string> names)
+        => [.. names.SelectMany(_tied.Of).Distinct().Order(StringComparer.Ordinal)];
 
     private WeightsMismatch Mismatch(string name, WeightsEntry entry, ValueList<long> shape, string problem) =>
         new(name, entry.Name, shape, ValueList.Create<long>(_model[name].shape), entry.Type, _model[name].dtype)
@@ -172,7 +192,11 @@ internal sealed class WeightsMatch
         }
 
         // Checked before: a whole number in one value.
-        if (IsCounter(name) && target.dtype == ScalarType.Int64 && target.numel() == 1) return new ValueConversion(value.to_type(target.dtype).view(target.shape), 0, 0, null);
+        if (IsCounter(name) && target.dtype == ScalarType.Int64 && target.numel() == 1)
+        {
+            return new ValueConversion(value.to_type(target.dtype).view(target.shape), 0, 0, null);
+        }
+
         return ValueConversion.Of(value, target.dtype);
     }
 
@@ -180,7 +204,8 @@ internal sealed class WeightsMatch
     {
         if (converted.Overflowed > 0 && !_options.AllowOverflow)
         {
-            return $"{Values(converted.Overflowed)} beyond {type}, for example {converted.Example}; AllowOverflow = true makes them infinite";
+            return $"{Values(converted.Overflowed)} beyond {type}, for example {converted.Example}; " +
+                "AllowOverflow = true makes them infinite";
         }
 
         return converted.Rounded > 0 && !_options.AllowRounding
@@ -198,7 +223,11 @@ internal sealed class WeightsMatch
         foreach ((string other, Tensor earlier) in _values.Where(item => names.Contains(item.Name)))
         {
             // NaN differs from itself.
-            if (!value.ne(earlier).logical_and(value.isnan().logical_and(earlier.isnan()).logical_not()).any().ToBoolean()) continue;
+            if (!value.ne(earlier).logical_and(value.isnan().logical_and(earlier.isnan()).logical_not()).any().ToBoolean())
+            {
+                continue;
+            }
+
             return $"the network has one tensor for this name and {Listing.Short(other)}, and the file has other values for " +
                 $"{Listing.Short(_matched[other].Entry.Name)}; leave one of them out with KeyMap.Drop";
         }
@@ -206,24 +235,32 @@ internal sealed class WeightsMatch
         return null;
     }
 
-    /// <summary>Why a counter of batches that is stored in another type or shape cannot be one; null where it is a whole number.</summary>
+    /// <summary>
+    /// Why a counter of batches that is stored in another type or shape cannot be one; null where it is a whole number.
+    /// </summary>
     private string? CounterProblem(WeightsEntry entry, ValueList<long> shape)
     {
         const double end = 9223372036854775808.0;
-        if (SafetensorsTypes.IsComplex(entry.Type) || shape.Any(size => size != 1)) return $"a counter is one whole number; {NoCounters} leaves counters out";
+        if (SafetensorsTypes.IsComplex(entry.Type) || shape.Any(size => size != 1))
+        {
+            return $"a counter is one whole number; {NoCounters} leaves counters out";
+        }
+
         using DisposeScope scope = NewDisposeScope();
         Tensor read = _file.Load(entry.Name);
         if (!read.is_floating_point()) return null;
         double value = read.to_type(ScalarType.Float64).reshape(-1)[0].ToDouble();
-        return double.IsInteger(value) && value is >= -end and < end ? null : FormattableString.Invariant($"the counter is {value}, which is no whole number; {NoCounters} leaves counters out");
+        return double.IsInteger(value) && value is >= -end and < end
+            ? null
+            : FormattableString.Invariant($"the counter is {value}, which is no whole number; {NoCounters} leaves counters out");
     }
 
     private bool IsDropped(string name) =>
         _options.DropClassifier && _options.Classifier.Any(start => name.StartsWith(_prefix + start, StringComparison.Ordinal));
 
     /// <summary>
-    /// The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real numbers, no
-    /// integers into fewer bits, where they would wrap around. Whether each value survives is seen when it is read.
+    /// The same shape, and a type that converts without losing its meaning: no fractions into integers, no complex into real
+    /// numbers, no integers into fewer bits, where they would wrap around. Whether each value survives is seen when it is read.
     /// </summary>
     private static bool Fits(WeightsEntry entry, ValueList<long> shape, Tensor own) =>
         shape.SequenceEqual(own.shape) && (own.dtype == entry.Type || own.is_complex() || (own.is_floating_point()

@@ -10,16 +10,21 @@ namespace TorchSharp.Attention;
 /// <param name="FileType">The file's type.</param>
 /// <param name="ModelType">The model's type.</param>
 public sealed record WeightsMismatch(
-    string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType, ScalarType ModelType)
+    string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType,
+    ScalarType ModelType)
 {
     /// <summary>The file's name of a type that TorchSharp lacks; null where the file's type is <see cref="FileType"/>.</summary>
     public string? ForeignType { get; init; }
 
-    /// <summary>What is wrong where shapes and types alone do not say it, such as values that the model's type lacks, and what would do; else null.</summary>
+    /// <summary>
+    /// What is wrong where shapes and types alone do not say it, such as values that the model's type
+    /// lacks, and what would do; else null.
+    /// </summary>
     public string? Problem { get; init; }
 
     /// <summary>One line: both names, shapes and types, and the problem.</summary>
     public override string ToString() =>
-        $"the file's {Listing.Short(FileName)} is {ForeignType ?? FileType.ToString()} {FileShape}; the network's {Listing.Short(Name)} is {ModelType} {ModelShape}" +
+        $"the file's {Listing.Short(FileName)} is {ForeignType ?? FileType.ToString()} {FileShape}; " +
+        $"the network's {Listing.Short(Name)} is {ModelType} {ModelShape}" +
         (Problem is null ? "" : $" ({Problem})");
 }

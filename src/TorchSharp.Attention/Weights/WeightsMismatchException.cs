@@ -8,7 +8,8 @@ public sealed class WeightsMismatchException : InvalidOperationException
     /// <param name="report">What would have been done.</param>
     public WeightsMismatchException(string path, WeightsReport report)
         : base($"'{path}' does not fit the model, which is unchanged: {report}\n" +
-               "Remedies in general: a key map (KeyMaps has those of published weights), or in WeightsLoadOptions DropClassifier, AdaptInputChannels, " +
+               "Remedies in general: a key map (KeyMaps has those of published weights), or in WeightsLoadOptions " +
+               "DropClassifier, AdaptInputChannels, " +
                "AllowMissingAttention, AllowUnexpected, AllowRounding, or Strict = false.") => Report = report;
 
     /// <summary>What would have been done.</summary>

@@ -19,22 +19,29 @@ public sealed record WeightsReport
     /// <summary>Tensors of wrong shape or type, or with values that do not fit.</summary>
     public required ValueList<WeightsMismatch> Mismatched { get; init; }
 
-    /// <summary>The file's names that were left out on purpose: by the key map, as classifier, or as unexpected where that is allowed.</summary>
+    /// <summary>
+    /// The file's names that were left out on purpose: by the key map, as classifier, or as unexpected where that is allowed.
+    /// </summary>
     public required ValueList<string> Skipped { get; init; }
 
     /// <summary>The model's names in attention modules that keep their values because the file has none and may.</summary>
     public required ValueList<string> KeptAttention { get; init; }
 
-    /// <summary>The model's name of the first convolution, where it was adapted to the model's input channels; else null.</summary>
+    /// <summary>
+    /// The model's name of the first convolution, where it was adapted to the model's input channels; else null.
+    /// </summary>
     public required string? Adapted { get; init; }
 
-    /// <summary>Tensors whose values were rounded or became infinite, where the options allow that. Empty where every value is the file's.</summary>
+    /// <summary>
+    /// Tensors whose values were rounded or became infinite, where the options allow that. Empty where every value is the file's.
+    /// </summary>
     public ValueList<WeightsConversion> Conversions { get; init; } = [];
 
     /// <summary>What would mend it, as far as names and shapes tell; empty where everything fits.</summary>
     public ValueList<string> Advice { get; init; } = [];
     /// <summary>
-    /// What the file holds besides tensors, each with its place and kind, as in <see cref="WeightsFile.NotTensors"/>. It was neither read nor run.
+    /// What the file holds besides tensors, each with its place and kind, as in
+    /// <see cref="WeightsFile.NotTensors"/>. It was neither read nor run.
     /// </summary>
     public ValueList<string> NotTensors { get; init; } = [];
 
@@ -44,7 +51,9 @@ public sealed record WeightsReport
     /// <summary>The counts, then a line for each kind of names with the first twenty; the lists have them all.</summary>
     public override string ToString()
     {
-        StringBuilder text = new($"{Loaded.Count} loaded, {Missing.Count} missing, {Unexpected.Count} unexpected, {Mismatched.Count} of wrong shape or type");
+        StringBuilder text = new(
+            $"{Loaded.Count} loaded, {Missing.Count} missing, {Unexpected.Count} unexpected, {Mismatched.Count} of wrong shape " +
+            "or type");
         Line("missing (the network has it, the file does not)", Missing, Listing.Short);
         Line("unexpected (the file has it, the network does not)", Unexpected, Listing.Short);
         Line("wrong", Mismatched, mismatch => mismatch.ToString());

@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A block of ConvNeXt: y = x + γ · F(x), F a depthwise 7×7 convolution, a layer norm over channels, and two linear layers with a GELU between
-/// them. An attention before the addition refines F(x) before the factors γ (<c>layer_scale</c>), so that their small start does not shrink its
-/// pooled statistics. Keys as torchvision's CNBlock.
+/// A block of ConvNeXt: y = x + γ · F(x), F a depthwise 7×7 convolution, a layer norm over channels, and two linear layers with a
+/// GELU between them. An attention before the addition refines F(x) before the factors γ (<c>layer_scale</c>), so that their
+/// small start does not shrink its pooled statistics. Keys as torchvision's CNBlock.
 /// </summary>
 internal sealed class CnBlock : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
@@ -64,6 +64,8 @@ internal sealed class CnBlock : nn.Module<Tensor, Tensor>, ICountsFunctions
         count.Combine(values, values, values);
     }
 
-    /// <summary>The layers by their roles. As fields of the block they would be registered a second time, under the fields' names.</summary>
+    /// <summary>
+    /// The layers by their roles. As fields of the block they would be registered a second time, under the fields' names.
+    /// </summary>
     private sealed record Layers(Conv2d Depthwise, LayerNorm Norm, Linear Expand, Linear Project);
 }

@@ -1,6 +1,6 @@
-// ConvNeXt. Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: "A ConvNet for the 2020s", 2022, arXiv:2201.03545. Keys, epsilons and initial
-// weights as torchvision. torchvision draws weights by trunc_normal_ with a standard deviation of 0.02 and bounds of ±2, which are 100 standard
-// deviations away, so that a normal distribution is the same.
+// ConvNeXt. Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: "A ConvNet for the 2020s", 2022, arXiv:2201.03545. Keys, epsilons and
+// initial weights as torchvision. torchvision draws weights by trunc_normal_ with a standard deviation of 0.02 and bounds of ±2,
+// which are 100 standard deviations away, so that a normal distribution is the same.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -17,20 +17,26 @@ public sealed record ConvNeXtOptions : BackboneOptions
     /// <summary>Channels of each stage. Default [96, 192, 384, 768].</summary>
     public ValueList<int> Channels { get; init; } = [96, 192, 384, 768];
 
-    /// <summary>Kernel size and stride of the first convolution: 1, 2, 4 or 8. Default 4, for images of about 224 pixels; use 1 or 2 for 32.</summary>
+    /// <summary>
+    /// Kernel size and stride of the first convolution: 1, 2, 4 or 8. Default 4, for images of
+    /// about 224 pixels; use 1 or 2 for 32.
+    /// </summary>
     public int PatchSize { get; init; } = 4;
 
     /// <summary>Start of the factors that multiply each block's branch. Default 10⁻⁶.</summary>
     public double LayerScale { get; init; } = 1e-6;
 
-    /// <summary>Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.1.</summary>
+    /// <summary>
+    /// Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.1.
+    /// </summary>
     public double DropPath { get; init; } = 0.1;
 
     /// <summary>How many times smaller than the image the last stage's map is.</summary>
     internal int Reduction => PatchSize << (Blocks.Count - 1);
 
     internal override string PruningObstacle
-        => "each layer norm computes its statistics over all channels of a position, so that the removal of some channels changes the others";
+        => "each layer norm computes its statistics over all channels of a position, so that the removal of some channels " +
+            "changes the others";
 
     /// <inheritdoc/>
     public override void Validate()
@@ -38,17 +44,23 @@ public sealed record ConvNeXtOptions : BackboneOptions
         base.Validate();
         ArgumentNullException.ThrowIfNull(Blocks);
         ArgumentNullException.ThrowIfNull(Channels);
-        if (Blocks.Count is 0 or > 8) throw new ArgumentException($"Blocks is {Blocks}; give the blocks of 1 to 8 stages.", nameof(Blocks));
+        if (Blocks.Count is 0 or > 8)
+        {
+            throw new ArgumentException($"Blocks is {Blocks}; give the blocks of 1 to 8 stages.", nameof(Blocks));
+        }
+
         foreach (int blocks in Blocks) Check.Positive(blocks, nameof(Blocks));
         Check.Widths(Channels, Blocks.Count, "stages");
         if (PatchSize is not (1 or 2 or 4 or 8))
         {
-            throw new ArgumentOutOfRangeException(nameof(PatchSize), PatchSize, $"PatchSize is {PatchSize}; it must be 1, 2, 4 or 8.");
+            throw new ArgumentOutOfRangeException(
+                nameof(PatchSize), PatchSize, $"PatchSize is {PatchSize}; it must be 1, 2, 4 or 8.");
         }
 
         if (!double.IsFinite(LayerScale))
         {
-            throw new ArgumentOutOfRangeException(nameof(LayerScale), LayerScale, $"LayerScale is {LayerScale}; it must be a number, such as 1e-6.");
+            throw new ArgumentOutOfRangeException(
+                nameof(LayerScale), LayerScale, $"LayerScale is {LayerScale}; it must be a number, such as 1e-6.");
         }
 
         Check.Probability(DropPath, oneAllowed: false);
@@ -64,7 +76,10 @@ public sealed record ConvNeXtOptions : BackboneOptions
             int blocks = Blocks[stage - 1], channels = Channels[stage - 1];
             for (int i = 0; i < blocks; i++)
             {
-                foreach (AttentionPosition position in CnBlock.Positions) sites.Add(new AttentionSite(position, stage, i, blocks, channels));
+                foreach (AttentionPosition position in CnBlock.Positions)
+                {
+                    sites.Add(new AttentionSite(position, stage, i, blocks, channels));
+                }
             }
 
             sites.Add(new AttentionSite(AttentionPosition.StageEnd, stage, 0, 1, channels));
@@ -86,15 +101,15 @@ public sealed record ConvNeXtOptions : BackboneOptions
 }
 
 /// <summary>
-/// ConvNeXt: stages of depthwise 7×7 convolutions and inverted bottlenecks with layer norms, with any attention at any position of a plan.
-/// Without a plan it is exactly torchvision's network. Keys as torchvision (<c>features.1.0.block.0.weight</c>,
-/// <c>features.1.0.layer_scale</c>); attention keys: <c>features.1.0.attn</c> before the addition, <c>attn_before</c>, <c>attn_depthwise</c>,
-/// <c>attn_after</c>, and <c>stage1_attn</c> at a stage's end.
+/// ConvNeXt: stages of depthwise 7×7 convolutions and inverted bottlenecks with layer norms, with any attention at any position
+/// of a plan. Without a plan it is exactly torchvision's network. Keys as torchvision (<c>features.1.0.block.0.weight</c>,
+/// <c>features.1.0.layer_scale</c>); attention keys: <c>features.1.0.attn</c> before the addition, <c>attn_before</c>,
+/// <c>attn_depthwise</c>, <c>attn_after</c>, and <c>stage1_attn</c> at a stage's end.
 /// </summary>
 /// <remarks>
-/// Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: "A ConvNet for the 2020s", 2022, arXiv:2201.03545. Weights start as torchvision's: normal with a
-/// standard deviation of 0.02, biases zero, layer norms one and zero. Convolutions of stride 4 and 2 have no padding, so that the maps of
-/// <see cref="FeatureNetwork.Features"/> have ⌊H / <see cref="FeatureReductions"/>[i]⌋ rows.
+/// Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: "A ConvNet for the 2020s", 2022, arXiv:2201.03545. Weights start as torchvision's:
+/// normal with a standard deviation of 0.02, biases zero, layer norms one and zero. Convolutions of stride 4 and 2 have no
+/// padding, so that the maps of <see cref="FeatureNetwork.Features"/> have ⌊H / <see cref="FeatureReductions"/>[i]⌋ rows.
 /// </remarks>
 public sealed class ConvNeXt : Backbone
 {
@@ -123,7 +138,9 @@ public sealed class ConvNeXt : Backbone
         AttentionPlacement placement = options.Attention.Resolve(nameof(ConvNeXt), options.Sites());
         int block = 0, blocks = options.Blocks.Sum(), patch = options.PatchSize;
         ValueList<int> channels = options.Channels;
-        _features.Add(nn.Sequential(nn.Conv2d(options.InputChannels, channels[0], patch, stride: patch), new LayerNorm2d(channels[0], Epsilon)));
+        _features.Add(
+            nn.Sequential(
+                nn.Conv2d(options.InputChannels, channels[0], patch, stride: patch), new LayerNorm2d(channels[0], Epsilon)));
         _stageEnds = new nn.Module<Tensor, Tensor>?[channels.Count];
         for (int stage = 1; stage <= channels.Count; stage++)
         {
@@ -131,16 +148,27 @@ public sealed class ConvNeXt : Backbone
             nn.Module<Tensor, Tensor>[] members = new nn.Module<Tensor, Tensor>[options.Blocks[stage - 1]];
             for (int i = 0; i < members.Length; i++, block++)
             {
-                members[i] = new CnBlock(width, options.LayerScale, TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement, stage, i);
+                members[i] = new CnBlock(
+                    width, options.LayerScale, TorchSharp.Attention.DropPath.At(options.DropPath, block, blocks), placement,
+                    stage, i);
             }
 
             _features.Add(nn.Sequential(members));
-            if (stage < channels.Count) _features.Add(nn.Sequential(new LayerNorm2d(width, Epsilon), nn.Conv2d(width, channels[stage], 2, stride: 2)));
+            if (stage < channels.Count)
+            {
+                _features.Add(nn.Sequential(new LayerNorm2d(width, Epsilon), nn.Conv2d(width, channels[stage], 2, stride: 2)));
+            }
+
             _stageEnds[stage - 1] = placement.Create(AttentionPosition.StageEnd, stage);
             if (_stageEnds[stage - 1] is { } end) register_module($"stage{stage}_attn", end);
         }
 
-        if (!encoder) _classifier = nn.Sequential(new LayerNorm2d(channels[^1], Epsilon), nn.Flatten(1), nn.Linear(channels[^1], options.Classes));
+        if (!encoder)
+        {
+            _classifier = nn.Sequential(
+                new LayerNorm2d(channels[^1], Epsilon), nn.Flatten(1), nn.Linear(channels[^1], options.Classes));
+        }
+
         (FeatureChannels, FeatureReductions) = options.Pyramid();
         RegisterComponents();
         if (!fused) BackboneInitializer.ResetNormal(this, 0.02);
@@ -158,31 +186,39 @@ public sealed class ConvNeXt : Backbone
     /// <summary>ConvNeXt-Tiny: [3, 3, 9, 3] blocks of 96 to 768 channels, stochastic depth 0.1.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ConvNeXt Tiny(int classes = 1000, AttentionPlan? attention = null) => Of([3, 3, 9, 3], [96, 192, 384, 768], 0.1, classes, attention);
+    public static ConvNeXt Tiny(int classes = 1000, AttentionPlan? attention = null)
+        => Of([3, 3, 9, 3], [96, 192, 384, 768], 0.1, classes, attention);
 
     /// <summary>ConvNeXt-Small: [3, 3, 27, 3] blocks of 96 to 768 channels, stochastic depth 0.4.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ConvNeXt Small(int classes = 1000, AttentionPlan? attention = null) => Of([3, 3, 27, 3], [96, 192, 384, 768], 0.4, classes, attention);
+    public static ConvNeXt Small(int classes = 1000, AttentionPlan? attention = null)
+        => Of([3, 3, 27, 3], [96, 192, 384, 768], 0.4, classes, attention);
 
     /// <summary>ConvNeXt-Base: [3, 3, 27, 3] blocks of 128 to 1024 channels, stochastic depth 0.5.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ConvNeXt Base(int classes = 1000, AttentionPlan? attention = null) => Of([3, 3, 27, 3], [128, 256, 512, 1024], 0.5, classes, attention);
+    public static ConvNeXt Base(int classes = 1000, AttentionPlan? attention = null)
+        => Of([3, 3, 27, 3], [128, 256, 512, 1024], 0.5, classes, attention);
 
     /// <summary>
-    /// A copy for inference. Layer norms depend on the image and cannot be folded, so that it has this network's keys; its maps are stored
-    /// channels-last from the first convolution on, as its layer norms and linear layers need them.
+    /// A copy for inference. Layer norms depend on the image and cannot be folded, so that it has this network's keys; its maps
+    /// are stored channels-last from the first convolution on, as its layer norms and linear layers need them.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
-    public override ConvNeXt FuseForInference() => InferenceCopy.Of(this, () => new ConvNeXt(Options, encoder: _classifier is null, fused: true));
+    public override ConvNeXt FuseForInference()
+        => InferenceCopy.Of(this, () => new ConvNeXt(Options, encoder: _classifier is null, fused: true));
 
     /// <summary>Classifies images.</summary>
-    /// <param name="input">Images, (N, channels, H, W); H and W at least <see cref="FeatureReductions"/>[^1], 32 by default.</param>
+    /// <param name="input">
+    /// Images, (N, channels, H, W); H and W at least <see cref="FeatureReductions"/>[^1], 32 by default.
+    /// </param>
     /// <returns>Logits, (N, classes), owned by the caller.</returns>
-    /// <exception cref="ArgumentException">The input's rank, channels, type, device or size do not fit. Nothing has changed then.</exception>
+    /// <exception cref="ArgumentException">
+    /// The input's rank, channels, type, device or size do not fit. Nothing has changed then.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The input or the network was disposed.</exception>
     public override Tensor forward(Tensor input)
     {
@@ -205,7 +241,8 @@ public sealed class ConvNeXt : Backbone
         long least = Options.Reduction;
         if (input.size(2) >= least && input.size(3) >= least) return;
         throw new ArgumentException(
-            $"{GetName()} makes the image {least} times smaller and so needs a height and width of at least {least}; input has shape {Check.Shape(input)}. " +
+            $"{GetName()} makes the image {least} times smaller and so needs a height and width of at least {least}; " +
+            $"input has shape {Check.Shape(input)}. " +
             $"Use larger images or a smaller {nameof(ConvNeXtOptions.PatchSize)} than {Options.PatchSize}.", nameof(input));
     }
 
@@ -230,7 +267,9 @@ public sealed class ConvNeXt : Backbone
         return map;
     }
 
-    private static ConvNeXt Of(ValueList<int> blocks, ValueList<int> channels, double dropPath, int classes, AttentionPlan? attention) => new(new ConvNeXtOptions
+    private static ConvNeXt Of(
+        ValueList<int> blocks, ValueList<int> channels, double dropPath, int classes, AttentionPlan? attention)
+            => new(new ConvNeXtOptions
     {
         Blocks = blocks,
         Channels = channels,

@@ -1,6 +1,6 @@
 // EfficientNet and EfficientNetV2. Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019,
-// arXiv:1905.11946; Tan, Le: "EfficientNetV2: Smaller Models and Faster Training", 2021, arXiv:2104.00298. Keys, rounding, epsilons and
-// initial weights as torchvision.
+// arXiv:1905.11946; Tan, Le: "EfficientNetV2: Smaller Models and Faster Training", 2021, arXiv:2104.00298. Keys, rounding,
+// epsilons and initial weights as torchvision.
 using TorchSharp.Modules;
 using TorchSharp.Utils;
 using static TorchSharp.torch;
@@ -15,7 +15,10 @@ namespace TorchSharp.Attention;
 /// <param name="Blocks">Number of blocks, before the depth multiplier.</param>
 public sealed record EfficientNetStage(int Expansion, int Kernel, int Stride, int Channels, int Blocks)
 {
-    /// <summary>Whether one convolution of the kernel size stands for the expansion and the depthwise convolution (Fused-MBConv). Default false.</summary>
+    /// <summary>
+    /// Whether one convolution of the kernel size stands for the expansion and the depthwise
+    /// convolution (Fused-MBConv). Default false.
+    /// </summary>
     public bool Fused { get; init; }
 }
 
@@ -51,7 +54,8 @@ public sealed record EfficientNetOptions : BackboneOptions
     /// <summary>The stages. Default: the seven of EfficientNet-B0.</summary>
     public ValueList<EfficientNetStage> Stages { get; init; } =
     [
-        new(1, 3, 1, 16, 1), new(6, 3, 2, 24, 2), new(6, 5, 2, 40, 2), new(6, 3, 2, 80, 3), new(6, 5, 1, 112, 3), new(6, 5, 2, 192, 4), new(6, 3, 1, 320, 1),
+        new(1, 3, 1, 16, 1), new(6, 3, 2, 24, 2), new(6, 5, 2, 40, 2), new(6, 3, 2, 80, 3), new(6, 5, 1, 112, 3),
+        new(6, 5, 2, 192, 4), new(6, 3, 1, 320, 1),
     ];
 
     /// <summary>Channels of the first convolution, before the width multiplier. Default 32.</summary>
@@ -60,15 +64,19 @@ public sealed record EfficientNetOptions : BackboneOptions
     /// <summary>Channels of the last convolution. Default null: four times those of the last stage.</summary>
     public int? Last { get; init; }
 
-    /// <summary>Width multiplier of the channels, above 0 and at most 100; products are rounded to a multiple of 8. Default 1.</summary>
+    /// <summary>
+    /// Width multiplier of the channels, above 0 and at most 100; products are rounded to a multiple of 8. Default 1.
+    /// </summary>
     public double WidthMultiplier { get; init; } = 1;
 
-    /// <summary>Depth multiplier of the blocks of each stage, above 0 and at most 100; products are rounded up. Default 1.</summary>
+    /// <summary>
+    /// Depth multiplier of the blocks of each stage, above 0 and at most 100; products are rounded up. Default 1.
+    /// </summary>
     public double DepthMultiplier { get; init; } = 1;
 
     /// <summary>
-    /// Whether each inverted block has its own squeeze-and-excitation after the depthwise convolution. An attention that the plan places at
-    /// <see cref="AttentionPosition.AfterDepthwise"/> of a block replaces it there. Default true.
+    /// Whether each inverted block has its own squeeze-and-excitation after the depthwise convolution. An attention that the plan
+    /// places at <see cref="AttentionPosition.AfterDepthwise"/> of a block replaces it there. Default true.
     /// </summary>
     public bool SqueezeExcitation { get; init; } = true;
 
@@ -78,13 +86,19 @@ public sealed record EfficientNetOptions : BackboneOptions
     /// <summary>Dropout before the classifier, in [0, 1). Default 0.2.</summary>
     public double Dropout { get; init; } = 0.2;
 
-    /// <summary>Stochastic depth: block i of n drops its branch at this rate times i / n, counted from 0. In [0, 1). Default 0.2.</summary>
+    /// <summary>
+    /// Stochastic depth: block i of n drops its branch at this rate times i / n, counted from 0. In [0, 1). Default 0.2.
+    /// </summary>
     public double DropPath { get; init; } = 0.2;
 
-    /// <summary>For images of about 32 pixels: stride 1 instead of 2 in the stem and in the first stage with a stride. Default false.</summary>
+    /// <summary>
+    /// For images of about 32 pixels: stride 1 instead of 2 in the stem and in the first stage with a stride. Default false.
+    /// </summary>
     public bool SmallImages { get; init; }
 
-    /// <summary>Channels layer by layer, as pruning leaves them. Default null: they follow from the stages and the multipliers.</summary>
+    /// <summary>
+    /// Channels layer by layer, as pruning leaves them. Default null: they follow from the stages and the multipliers.
+    /// </summary>
     public EfficientNetWidths? Widths { get; init; }
 
     /// <inheritdoc/>
@@ -92,7 +106,11 @@ public sealed record EfficientNetOptions : BackboneOptions
     {
         base.Validate();
         ArgumentNullException.ThrowIfNull(Stages);
-        if (Stages.Count is 0 or > 12) throw new ArgumentException($"Stages has {Stages.Count} items; give 1 to 12 stages.", nameof(Stages));
+        if (Stages.Count is 0 or > 12)
+        {
+            throw new ArgumentException($"Stages has {Stages.Count} items; give 1 to 12 stages.", nameof(Stages));
+        }
+
         foreach (EfficientNetStage stage in Stages) Validate(stage);
         Check.Positive(Stem);
         if (Last is int last) Check.Positive(last, nameof(Last));
@@ -104,7 +122,9 @@ public sealed record EfficientNetOptions : BackboneOptions
         Widths?.Validate(this);
     }
 
-    /// <summary>Every place of such a network where an attention can stand. Stages are the items of <see cref="Stages"/>.</summary>
+    /// <summary>
+    /// Every place of such a network where an attention can stand. Stages are the items of <see cref="Stages"/>.
+    /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public override IReadOnlyList<AttentionSite> Sites()
     {
@@ -118,9 +138,13 @@ public sealed record EfficientNetOptions : BackboneOptions
             Add(AttentionPosition.BeforeAdd, block.Output);
             if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
             Add(AttentionPosition.After, block.Output);
-            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            if (block.Index == block.InStage - 1)
+            {
+                sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            }
 
-            void Add(AttentionPosition position, int channels) => sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
+            void Add(AttentionPosition position, int channels)
+                => sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
         }
 
         return sites;
@@ -138,15 +162,21 @@ public sealed record EfficientNetOptions : BackboneOptions
         int[] ends = [.. PyramidStages()];
         return (
             ValueList.Create<int>([.. ends.Select(stage => widths[stage - 1])]),
-            ValueList.Create<int>([.. ends.Select(stage => (SmallImages ? 1 : 2) * Enumerable.Range(1, stage).Aggregate(1, (product, s) => product * StrideOf(s)))]));
+            ValueList.Create<int>(
+                [.. ends.Select(
+                    stage => (SmallImages ? 1 : 2)
+                        * Enumerable.Range(1, stage).Aggregate(1, (product, s) => product * StrideOf(s)))]));
     }
 
     /// <summary>The stages that end each resolution, from 1. With small images, one more may have the first resolution.</summary>
-    internal IEnumerable<int> PyramidStages() => Enumerable.Range(1, Stages.Count).Where(stage => stage == Stages.Count || Stages[stage].Stride > 1);
+    internal IEnumerable<int> PyramidStages()
+        => Enumerable.Range(1, Stages.Count).Where(stage => stage == Stages.Count || Stages[stage].Stride > 1);
 
     /// <summary>Stride of a stage, which counts from 1.</summary>
     internal int StrideOf(int stage)
-        => SmallImages && Stages[stage - 1].Stride == 2 && Stages.Take(stage - 1).All(before => before.Stride == 1) ? 1 : Stages[stage - 1].Stride;
+        => SmallImages && Stages[stage - 1].Stride == 2 && Stages.Take(stage - 1).All(before => before.Stride == 1)
+            ? 1
+            : Stages[stage - 1].Stride;
 
     private static void Validate(EfficientNetStage stage)
     {
@@ -155,27 +185,37 @@ public sealed record EfficientNetOptions : BackboneOptions
         Check.OddKernel(stage.Kernel, nameof(stage.Kernel));
         Check.Positive(stage.Channels, nameof(stage.Channels));
         Check.Positive(stage.Blocks, nameof(stage.Blocks));
-        if (stage.Stride is not (1 or 2)) throw new ArgumentOutOfRangeException(nameof(stage.Stride), stage.Stride, $"Stride of {stage} is {stage.Stride}; it must be 1 or 2.");
+        if (stage.Stride is not (1 or 2))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(stage.Stride), stage.Stride, $"Stride of {stage} is {stage.Stride}; it must be 1 or 2.");
+        }
     }
 
     private static void Multiplier(double value, string name)
     {
         Check.Positive(value, name);
-        if (value > 100) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; it may be at most 100 (published networks use 1 to 2).");
+        if (value > 100)
+        {
+            throw new ArgumentOutOfRangeException(
+                name, value, $"{name} is {value}; it may be at most 100 (published networks use 1 to 2).");
+        }
     }
 }
 
 /// <summary>
-/// EfficientNet and EfficientNetV2: stages of inverted residual blocks with SiLU and their own squeeze-and-excitation, with any attention at any
-/// position of a plan. Without a plan it is exactly torchvision's network. Keys as torchvision (<c>features.2.0.block.0.0.weight</c>); attention
-/// keys: <c>features.2.0.attn</c> before the addition, <c>attn_before</c>, <c>attn_expand</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and
-/// <c>stage2_attn</c> at a stage's end. An attention after the depthwise convolution replaces the block's squeeze-and-excitation and has its key,
-/// <c>features.2.0.block.2</c> (<c>features.1.0.block.1</c> without expansion).
+/// EfficientNet and EfficientNetV2: stages of inverted residual blocks with SiLU and their own squeeze-and-excitation, with any
+/// attention at any position of a plan. Without a plan it is exactly torchvision's network. Keys as torchvision
+/// (<c>features.2.0.block.0.0.weight</c>); attention keys: <c>features.2.0.attn</c> before the addition, <c>attn_before</c>,
+/// <c>attn_expand</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>stage2_attn</c> at a stage's end. An attention after the
+/// depthwise convolution replaces the block's squeeze-and-excitation and has its key, <c>features.2.0.block.2</c>
+/// (<c>features.1.0.block.1</c> without expansion).
 /// </summary>
 /// <remarks>
-/// Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, arXiv:1905.11946; "EfficientNetV2: Smaller Models and
-/// Faster Training", 2021, arXiv:2104.00298. Weights start as torchvision's: convolutions Kaiming normal (fan-out), biases zero, the classifier
-/// uniform in ±1/√classes. The excitation's width is a quarter of the block's input channels.
+/// Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, arXiv:1905.11946;
+/// "EfficientNetV2: Smaller Models and Faster Training", 2021, arXiv:2104.00298. Weights start as torchvision's:
+/// convolutions Kaiming normal (fan-out), biases zero, the classifier uniform in ±1/√classes. The excitation's width is a
+/// quarter of the block's input channels.
 /// </remarks>
 public sealed class EfficientNet : Backbone
 {
@@ -206,7 +246,8 @@ public sealed class EfficientNet : Backbone
         _stageEnds = new nn.Module<Tensor, Tensor>?[options.Stages.Count];
         _features.Add(Convolution(options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2));
         EfficientNetBlock[] blocks = [.. EfficientNetBlock.All(options)];
-        foreach (IGrouping<int, (EfficientNetBlock Shape, int Number)> stage in blocks.Select((block, i) => (block, i)).GroupBy(entry => entry.block.Stage))
+        foreach (IGrouping<int, (EfficientNetBlock Shape, int Number)> stage in blocks.Select((block, i) => (block, i)).GroupBy(
+            entry => entry.block.Stage))
         {
             _features.Add(nn.Sequential([.. stage.Select(nn.Module<Tensor, Tensor> (block) =>
                 new MbConv(block.Shape, options, options.DropPath * block.Number / blocks.Length, placement, fused))]));
@@ -242,37 +283,43 @@ public sealed class EfficientNet : Backbone
     /// <summary>EfficientNet-B0.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for the network's own squeeze-and-excitation alone.</param>
-    public static EfficientNet B0(int classes = 1000, AttentionPlan? attention = null) => Of(EfficientNetOptions.B0, classes, attention);
+    public static EfficientNet B0(int classes = 1000, AttentionPlan? attention = null)
+        => Of(EfficientNetOptions.B0, classes, attention);
 
     /// <summary>EfficientNet-B1.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for the network's own squeeze-and-excitation alone.</param>
-    public static EfficientNet B1(int classes = 1000, AttentionPlan? attention = null) => Of(EfficientNetOptions.B1, classes, attention);
+    public static EfficientNet B1(int classes = 1000, AttentionPlan? attention = null)
+        => Of(EfficientNetOptions.B1, classes, attention);
 
     /// <summary>EfficientNet-B2.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for the network's own squeeze-and-excitation alone.</param>
-    public static EfficientNet B2(int classes = 1000, AttentionPlan? attention = null) => Of(EfficientNetOptions.B2, classes, attention);
+    public static EfficientNet B2(int classes = 1000, AttentionPlan? attention = null)
+        => Of(EfficientNetOptions.B2, classes, attention);
 
     /// <summary>EfficientNet-B3.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for the network's own squeeze-and-excitation alone.</param>
-    public static EfficientNet B3(int classes = 1000, AttentionPlan? attention = null) => Of(EfficientNetOptions.B3, classes, attention);
+    public static EfficientNet B3(int classes = 1000, AttentionPlan? attention = null)
+        => Of(EfficientNetOptions.B3, classes, attention);
 
     /// <summary>EfficientNetV2-S.</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for the network's own squeeze-and-excitation alone.</param>
-    public static EfficientNet V2Small(int classes = 1000, AttentionPlan? attention = null) => Of(EfficientNetOptions.V2Small, classes, attention);
+    public static EfficientNet V2Small(int classes = 1000, AttentionPlan? attention = null)
+        => Of(EfficientNetOptions.V2Small, classes, attention);
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions like them
-    /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias: <c>features.0.0.bias</c>. See
-    /// <see cref="ResNet.FuseForInference"/>.
+    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions
+    /// like them best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
+    /// <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
-    public override EfficientNet FuseForInference() => InferenceCopy.Of(this, () => new EfficientNet(Options, encoder: _classifier is null, fused: true));
+    public override EfficientNet FuseForInference()
+        => InferenceCopy.Of(this, () => new EfficientNet(Options, encoder: _classifier is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
@@ -307,7 +354,11 @@ public sealed class EfficientNet : Backbone
         yield return (((ConvNormActivation)_features[0]).Norm, reduction);
         foreach (MbConv block in _features.OfType<Sequential>().SelectMany(stage => stage.children()).OfType<MbConv>())
         {
-            foreach ((BatchNorm2d? norm, bool strided) in block.Norms) yield return (norm, strided ? reduction * block.Shape.Stride : reduction);
+            foreach ((BatchNorm2d? norm, bool strided) in block.Norms)
+            {
+                yield return (norm, strided ? reduction * block.Shape.Stride : reduction);
+            }
+
             reduction *= block.Shape.Stride;
         }
 

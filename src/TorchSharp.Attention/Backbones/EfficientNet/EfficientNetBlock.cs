@@ -14,7 +14,8 @@ namespace TorchSharp.Attention;
 /// <param name="Expands">Whether the block has an expansion.</param>
 /// <param name="HasShortcut">Whether the input is added to the output.</param>
 internal sealed record EfficientNetBlock(
-    bool Fused, int Stage, int Index, int InStage, int Input, int Hidden, int Squeezed, int Output, int Kernel, int Stride, bool Expands, bool HasShortcut)
+    bool Fused, int Stage, int Index, int InStage, int Input, int Hidden, int Squeezed, int Output, int Kernel, int Stride,
+    bool Expands, bool HasShortcut)
 {
     private const int Divisor = 8, SqueezeReduction = 4;
 
@@ -22,7 +23,9 @@ internal sealed record EfficientNetBlock(
     public static IEnumerable<EfficientNetBlock> All(EfficientNetOptions options)
         => options.Widths is not { } widths ? Planned(options) : Planned(options).Select((block, i) => block with
         {
-            Input = block.Index > 0 ? widths.Stages[block.Stage - 1] : block.Stage > 1 ? widths.Stages[block.Stage - 2] : widths.Stem,
+            Input = block.Index > 0
+                ? widths.Stages[block.Stage - 1]
+                : block.Stage > 1 ? widths.Stages[block.Stage - 2] : widths.Stem,
             Hidden = widths.Hidden[i],
             Squeezed = widths.Squeezed[i],
             Output = widths.Stages[block.Stage - 1],
@@ -35,13 +38,15 @@ internal sealed record EfficientNetBlock(
         for (int stage = 1; stage <= options.Stages.Count; stage++)
         {
             EfficientNetStage row = options.Stages[stage - 1];
-            int output = Width(row.Channels, options.WidthMultiplier), blocks = (int)Math.Ceiling(row.Blocks * options.DepthMultiplier);
+            int output = Width(row.Channels, options.WidthMultiplier),
+                blocks = (int)Math.Ceiling(row.Blocks * options.DepthMultiplier);
             for (int i = 0; i < blocks; i++)
             {
                 // The nominal stride decides on the shortcut, so that small images do not add one.
                 int stride = i == 0 ? options.StrideOf(stage) : 1, hidden = Width(input, row.Expansion);
                 yield return new EfficientNetBlock(
-                    row.Fused, stage, i, blocks, input, hidden, Math.Max(1, input / SqueezeReduction), output, row.Kernel, stride, hidden != input,
+                    row.Fused, stage, i, blocks, input, hidden, Math.Max(1, input / SqueezeReduction), output, row.Kernel, stride,
+                    hidden != input,
                     (i > 0 || row.Stride == 1) && input == output);
                 input = output;
             }

@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention;
 
-/// <summary>The channels of an EfficientNet: the hidden ones of each block, and those of the maps that its blocks add to.</summary>
+/// <summary>
+/// The channels of an EfficientNet: the hidden ones of each block, and those of the maps that its blocks add to.
+/// </summary>
 internal static class EfficientNetChannels
 {
     public static ChannelMap Of(EfficientNet network)
@@ -35,7 +37,11 @@ internal static class EfficientNetChannels
                 key += 2;
             }
 
-            if (block.Expands || !block.Fused) channels.Convolution(inner, $"{path}.block.{key}.0", $"{path}.block.{key}.1", stream);
+            if (block.Expands || !block.Fused)
+            {
+                channels.Convolution(inner, $"{path}.block.{key}.0", $"{path}.block.{key}.1", stream);
+            }
+
             channels.Attention(stream, path, AttentionPosition.BeforeAdd);
             channels.Attention(stream, path, AttentionPosition.Shortcut);
             channels.Attention(stream, path, AttentionPosition.After);

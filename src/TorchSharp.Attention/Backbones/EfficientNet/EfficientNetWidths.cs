@@ -50,13 +50,15 @@ public sealed record EfficientNetWidths
             if (!block.Expands && block.Hidden != block.Input)
             {
                 throw new ArgumentException(
-                    $"Hidden[{i}] is {block.Hidden} and the block's input has {block.Input} channels; it has no expansion. Make them equal.", nameof(Hidden));
+                    $"Hidden[{i}] is {block.Hidden} and the block's input has {block.Input} channels; it has no expansion. " +
+                    "Make them equal.", nameof(Hidden));
             }
 
             if (block.HasShortcut && block.Input != block.Output)
             {
                 throw new ArgumentException(
-                    $"Stages[{block.Stage - 1}] is {block.Output} and the block's input has {block.Input} channels, but it adds the two. Make them equal.", nameof(Stages));
+                    $"Stages[{block.Stage - 1}] is {block.Output} and the block's input has {block.Input} channels, but it " +
+                    "adds the two. Make them equal.", nameof(Stages));
             }
         }
     }

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// An inverted residual block of EfficientNet, y = x + F(x) where the shape allows the addition. F is an expansion, a depthwise convolution,
-/// squeeze-and-excitation and a projection (MBConv), or one convolution that expands and a projection (Fused-MBConv). Keys as torchvision.
+/// An inverted residual block of EfficientNet, y = x + F(x) where the shape allows the addition. F is an expansion, a depthwise
+/// convolution, squeeze-and-excitation and a projection (MBConv), or one convolution that expands and a projection
+/// (Fused-MBConv). Keys as torchvision.
 /// </summary>
 internal sealed class MbConv : nn.Module<Tensor, Tensor>, ICountsFunctions
 {
@@ -27,18 +28,26 @@ internal sealed class MbConv : nn.Module<Tensor, Tensor>, ICountsFunctions
         if (shape.Fused)
         {
             // Without an expansion this is the block's only convolution.
-            expand = _block.Add(key++, Convolution(shape.Input, shape.Expands ? shape.Hidden : shape.Output, shape.Kernel, shape.Stride, GateActivation.SiLU));
+            expand = _block.Add(
+                key++, Convolution(
+                    shape.Input, shape.Expands ? shape.Hidden : shape.Output, shape.Kernel, shape.Stride, GateActivation.SiLU));
         }
         else
         {
             if (shape.Expands) expand = _block.Add(key++, Convolution(shape.Input, shape.Hidden, 1, 1, GateActivation.SiLU));
-            depthwise = _block.Add(key++, Convolution(shape.Hidden, shape.Hidden, shape.Kernel, shape.Stride, GateActivation.SiLU, shape.Hidden));
-            excitation = placement.Create(AttentionPosition.AfterDepthwise, shape.Stage, shape.Index) ?? OwnExcitation(shape, options);
+            depthwise = _block.Add(
+                key++, Convolution(shape.Hidden, shape.Hidden, shape.Kernel, shape.Stride, GateActivation.SiLU, shape.Hidden));
+            excitation = placement.Create(AttentionPosition.AfterDepthwise, shape.Stage, shape.Index)
+                ?? OwnExcitation(shape, options);
             if (excitation is not null) _block.Add(key, excitation);
             key++;
         }
 
-        if (shape.Expands || !shape.Fused) project = _block.Add(key, Convolution(shape.Expands ? shape.Hidden : shape.Input, shape.Output, 1, 1, null));
+        if (shape.Expands || !shape.Fused)
+        {
+            project = _block.Add(key, Convolution(shape.Expands ? shape.Hidden : shape.Input, shape.Output, 1, 1, null));
+        }
+
         _layers = new Layers(expand, depthwise, excitation, project);
         RegisterComponents();
         _attentions = new BlockAttentions(this, placement, shape.Stage, shape.Index, except: AttentionPosition.AfterDepthwise);
@@ -51,7 +60,8 @@ internal sealed class MbConv : nn.Module<Tensor, Tensor>, ICountsFunctions
     public EfficientNetBlock Shape { get; }
 
     /// <summary>The block's norms, and whether the map before them has the output's size already.</summary>
-    public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms => [(_layers.Expand?.Norm, Shape.Fused), (_layers.Depthwise?.Norm, true), (_layers.Project?.Norm, true)];
+    public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms
+        => [(_layers.Expand?.Norm, Shape.Fused), (_layers.Depthwise?.Norm, true), (_layers.Project?.Norm, true)];
 
     public override Tensor forward(Tensor input)
     {
@@ -82,6 +92,10 @@ internal sealed class MbConv : nn.Module<Tensor, Tensor>, ICountsFunctions
             Initialization = AttentionInitialization.Kaiming,
         });
 
-    /// <summary>The layers by their roles. As fields of the block they would be registered a second time, under the fields' names.</summary>
-    private sealed record Layers(ConvNormActivation? Expand, ConvNormActivation? Depthwise, nn.Module<Tensor, Tensor>? Excitation, ConvNormActivation? Project);
+    /// <summary>
+    /// The layers by their roles. As fields of the block they would be registered a second time, under the fields' names.
+    /// </summary>
+    private sealed record Layers(
+        ConvNormActivation? Expand, ConvNormActivation? Depthwise, nn.Module<Tensor, Tensor>? Excitation,
+        ConvNormActivation? Project);
 }

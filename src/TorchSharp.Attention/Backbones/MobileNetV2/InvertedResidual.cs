@@ -24,7 +24,8 @@ internal sealed class InvertedResidual : nn.Module<Tensor, Tensor>, ICountsFunct
         // A branch has the norm and activation of the convolution that it replaces, and that convolution's key.
         _layers.Add(placement.CreateBranch(block.Stage, block.Index) is { } branch
             ? nn.Sequential(branch)
-            : new ConvNormActivation(block.Hidden, block.Hidden, 3, block.Stride, GateActivation.ReLU6, fused, groups: block.Hidden));
+            : new ConvNormActivation(
+                block.Hidden, block.Hidden, 3, block.Stride, GateActivation.ReLU6, fused, groups: block.Hidden));
         _layers.Add(nn.Conv2d(block.Hidden, block.Output, 1, bias: fused));
         if (!fused) _layers.Add(nn.BatchNorm2d(block.Output));
         RegisterComponents();

@@ -22,7 +22,9 @@ public sealed record MobileNetV2Options : BackboneOptions
     /// <summary>For images of about 32 pixels: stride 1 instead of 2 in the stem and in stage 2. Default false.</summary>
     public bool SmallImages { get; init; }
 
-    /// <summary>Channels layer by layer, as pruning leaves them. Default null: they follow from the table and the width multiplier.</summary>
+    /// <summary>
+    /// Channels layer by layer, as pruning leaves them. Default null: they follow from the table and the width multiplier.
+    /// </summary>
     public MobileNetV2Widths? Widths { get; init; }
 
     /// <inheritdoc/>
@@ -33,7 +35,8 @@ public sealed record MobileNetV2Options : BackboneOptions
         if (WidthMultiplier > 100)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(WidthMultiplier), WidthMultiplier, $"WidthMultiplier is {WidthMultiplier}; it may be at most 100 (published networks use 0.1 to 2).");
+                nameof(WidthMultiplier), WidthMultiplier,
+                $"WidthMultiplier is {WidthMultiplier}; it may be at most 100 (published networks use 0.1 to 2).");
         }
 
         Check.Positive(RoundingDivisor);
@@ -41,7 +44,9 @@ public sealed record MobileNetV2Options : BackboneOptions
         if (Widths is not null) MobileNetV2Block.Validate(this);
     }
 
-    /// <summary>Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.</summary>
+    /// <summary>
+    /// Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.
+    /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public override IReadOnlyList<AttentionSite> Sites()
     {
@@ -49,7 +54,8 @@ public sealed record MobileNetV2Options : BackboneOptions
         List<AttentionSite> sites = [];
         foreach (MobileNetV2Block block in MobileNetV2Block.All(this))
         {
-            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
+            sites.Add(
+                new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
             {
                 OutputChannels = block.Hidden,
                 Stride = block.Stride,
@@ -62,7 +68,10 @@ public sealed record MobileNetV2Options : BackboneOptions
             Add(AttentionPosition.BeforeAdd, block.Output);
             if (block.HasShortcut) Add(AttentionPosition.Shortcut, block.Output);
             Add(AttentionPosition.After, block.Output);
-            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            if (block.Index == block.InStage - 1)
+            {
+                sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            }
 
             void Add(AttentionPosition position, int channels) =>
                 sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
@@ -84,10 +93,10 @@ public sealed record MobileNetV2Options : BackboneOptions
 }
 
 /// <summary>
-/// MobileNetV2: seven stages of inverted residual blocks, with any attention at any position of a plan. Without a plan it is exactly
-/// torchvision's network. Keys as torchvision (<c>features.3.conv.0.0.weight</c>); attention keys: <c>features.3.attn</c> before the
-/// addition, <c>attn_before</c>, <c>attn_expand</c>, <c>attn_depthwise</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and
-/// <c>stage3_attn</c> at a stage's end. What replaces a depthwise convolution has its key, <c>features.3.conv.1.0</c>.
+/// MobileNetV2: seven stages of inverted residual blocks, with any attention at any position of a plan. Without a plan it is
+/// exactly torchvision's network. Keys as torchvision (<c>features.3.conv.0.0.weight</c>); attention keys: <c>features.3.attn</c>
+/// before the addition, <c>attn_before</c>, <c>attn_expand</c>, <c>attn_depthwise</c>, <c>attn_shortcut</c>, <c>attn_after</c>,
+/// and <c>stage3_attn</c> at a stage's end. What replaces a depthwise convolution has its key, <c>features.3.conv.1.0</c>.
 /// </summary>
 /// <remarks>Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381.</remarks>
 public sealed class MobileNetV2 : Backbone
@@ -118,8 +127,14 @@ public sealed class MobileNetV2 : Backbone
         AttentionPlacement placement = options.Attention.Resolve(nameof(MobileNetV2), options.Sites());
 
         MobileNetV2Widths widths = MobileNetV2Block.WidthsOf(options);
-        _features.Add(new ConvNormActivation(options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2, GateActivation.ReLU6, fused));
-        foreach (MobileNetV2Block block in MobileNetV2Block.All(options)) _features.Add(new InvertedResidual(block, placement, fused));
+        _features.Add(
+            new ConvNormActivation(
+                options.InputChannels, widths.Stem, 3, options.SmallImages ? 1 : 2, GateActivation.ReLU6, fused));
+        foreach (MobileNetV2Block block in MobileNetV2Block.All(options))
+        {
+            _features.Add(new InvertedResidual(block, placement, fused));
+        }
+
         if (!encoder)
         {
             _features.Add(new ConvNormActivation(widths.Stages[^1], widths.Last, 1, 1, GateActivation.ReLU6, fused));
@@ -147,14 +162,15 @@ public sealed class MobileNetV2 : Backbone
     public override ValueList<int> FeatureReductions { get; }
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions like them
-    /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias: <c>features.0.0.bias</c>. See
-    /// <see cref="ResNet.FuseForInference"/>.
+    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions
+    /// like them best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
+    /// <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/exception"/>
-    public override MobileNetV2 FuseForInference() => InferenceCopy.Of(this, () => new MobileNetV2(Options, encoder: _classifier is null, fused: true));
+    public override MobileNetV2 FuseForInference()
+        => InferenceCopy.Of(this, () => new MobileNetV2(Options, encoder: _classifier is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>

@@ -1,7 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>One inverted residual block of a MobileNetV2 in numbers.</summary>
-internal sealed record MobileNetV2Block(int Stage, int Index, int InStage, int Input, int Hidden, int Output, int Stride, bool Expands, bool HasShortcut)
+internal sealed record MobileNetV2Block(
+    int Stage, int Index, int InStage, int Input, int Hidden, int Output, int Stride, bool Expands, bool HasShortcut)
 {
     // The paper's table 2: expansion, channels, blocks and stride of each stage.
     private static readonly (int Expansion, int Channels, int Blocks, int Stride)[] Table =
@@ -39,13 +40,15 @@ internal sealed record MobileNetV2Block(int Stage, int Index, int InStage, int I
             if (!block.Expands && block.Hidden != block.Input)
             {
                 throw new ArgumentException(
-                    $"Expanded[{i}] is {block.Hidden} and the block's input has {block.Input} channels; it has no expansion. Make them equal.", nameof(widths.Expanded));
+                    $"Expanded[{i}] is {block.Hidden} and the block's input has {block.Input} channels; it has no expansion. " +
+                    "Make them equal.", nameof(widths.Expanded));
             }
 
             if (block.HasShortcut && block.Input != block.Output)
             {
                 throw new ArgumentException(
-                    $"Stages[{block.Stage - 1}] is {block.Output} and the block's input has {block.Input} channels, but it adds the two. Make them equal.", nameof(widths.Stages));
+                    $"Stages[{block.Stage - 1}] is {block.Output} and the block's input has {block.Input} channels, but it " +
+                    "adds the two. Make them equal.", nameof(widths.Stages));
             }
         }
     }
@@ -61,7 +64,8 @@ internal sealed record MobileNetV2Block(int Stage, int Index, int InStage, int I
             {
                 bool strided = i == 0 && stride == 2 && !(options.SmallImages && stage == 2);
                 yield return new MobileNetV2Block(
-                    stage, i, blocks, width, width * expansion, output, strided ? 2 : 1, expansion != 1, HasShortcut: !strided && width == output);
+                    stage, i, blocks, width, width * expansion, output, strided ? 2 : 1, expansion != 1,
+                    HasShortcut: !strided && width == output);
                 width = output;
             }
         }
@@ -77,5 +81,6 @@ internal sealed record MobileNetV2Block(int Stage, int Index, int InStage, int I
 
     private static int Width(int channels, MobileNetV2Options options) => Round(channels * options.WidthMultiplier, options);
 
-    private static int Round(double channels, MobileNetV2Options options) => ChannelReduction.MakeDivisible(channels, options.RoundingDivisor);
+    private static int Round(double channels, MobileNetV2Options options)
+        => ChannelReduction.MakeDivisible(channels, options.RoundingDivisor);
 }

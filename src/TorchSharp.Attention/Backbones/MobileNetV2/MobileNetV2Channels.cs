@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention;
 
-/// <summary>The channels of a MobileNetV2: the expanded ones of each block, and those of the maps that its blocks add to.</summary>
+/// <summary>
+/// The channels of a MobileNetV2: the expanded ones of each block, and those of the maps that its blocks add to.
+/// </summary>
 internal static class MobileNetV2Channels
 {
     public static ChannelMap Of(MobileNetV2 network)
@@ -24,7 +26,8 @@ internal static class MobileNetV2Channels
             if (block.Expands) channels.Convolution(input, $"{path}.conv.0.0", $"{path}.conv.0.1", hidden);
             channels.Attention(hidden, path, AttentionPosition.AfterExpand);
             int depthwise = block.Expands ? 1 : 0;
-            if (channels.Module($"{path}.conv.{depthwise}.0") is BranchModule branch) hidden.Blocked($"{path}.conv.{depthwise}.0", branch);
+            if (channels.Module($"{path}.conv.{depthwise}.0") is BranchModule branch) hidden.Blocked(
+                $"{path}.conv.{depthwise}.0", branch);
             else hidden.Produced($"{path}.conv.{depthwise}.0").Normed($"{path}.conv.{depthwise}.1");
             channels.Attention(hidden, path, AttentionPosition.AfterDepthwise);
             channels.Convolution(hidden, $"{path}.conv.{depthwise + 1}", $"{path}.conv.{depthwise + 2}", stream);

@@ -18,7 +18,9 @@ internal static class MobileNetV2Keys
         for (int stage = 0; stage < MobileNetV2Block.Stages; stage++)
         {
             // The first stage does not expand; timm calls its layers otherwise.
-            string[] layers = stage == 0 ? ["conv_dw", "bn1", "conv_pw", "bn2"] : ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"];
+            string[] layers = stage == 0
+                ? ["conv_dw", "bn1", "conv_pw", "bn2"]
+                : ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"];
             for (int block = 0; block < MobileNetV2Block.InStageOf(stage + 1); block++, feature++)
             {
                 for (int i = 0; i < layers.Length; i++)

@@ -36,7 +36,9 @@ public sealed record ResNetOptions : BackboneOptions
     /// <summary>Blocks of each stage. Default [2, 2, 2, 2].</summary>
     public ValueList<int> Layers { get; init; } = [2, 2, 2, 2];
 
-    /// <summary>Planes of each stage; a bottleneck's output has four times as many. Default null: 64, doubling each stage.</summary>
+    /// <summary>
+    /// Planes of each stage; a bottleneck's output has four times as many. Default null: 64, doubling each stage.
+    /// </summary>
     public ValueList<int>? StagePlanes { get; init; }
 
     /// <summary>What comes before the first stage. Default 7×7 with max-pooling.</summary>
@@ -45,7 +47,9 @@ public sealed record ResNetOptions : BackboneOptions
     /// <summary>Channels of the stem. Default 64.</summary>
     public int StemWidth { get; init; } = 64;
 
-    /// <summary>Starts the last norm of every residual branch at zero, so that blocks start as the identity. Default false.</summary>
+    /// <summary>
+    /// Starts the last norm of every residual branch at zero, so that blocks start as the identity. Default false.
+    /// </summary>
     public bool ZeroInitLastNorm { get; init; }
 
     /// <summary>Stochastic depth: rate, in [0, 1), of the last block; it grows linearly from 0 at the first. Default 0.</summary>
@@ -55,7 +59,8 @@ public sealed record ResNetOptions : BackboneOptions
     public ResNetWidths? Widths { get; init; }
 
     /// <summary>Planes of each stage, with the default filled in.</summary>
-    public ValueList<int> PlanesOfStages() => StagePlanes ?? ValueList.Create<int>([.. Enumerable.Range(0, Layers.Count).Select(i => 64 << i)]);
+    public ValueList<int> PlanesOfStages()
+        => StagePlanes ?? ValueList.Create<int>([.. Enumerable.Range(0, Layers.Count).Select(i => 64 << i)]);
 
     /// <inheritdoc/>
     public override void Validate()
@@ -64,11 +69,16 @@ public sealed record ResNetOptions : BackboneOptions
         Check.Defined(Block);
         Check.Defined(Stem);
         ArgumentNullException.ThrowIfNull(Layers);
-        if (Layers.Count is 0 or > 8) throw new ArgumentException($"Layers is {Layers}; give the blocks of 1 to 8 stages.", nameof(Layers));
+        if (Layers.Count is 0 or > 8)
+        {
+            throw new ArgumentException($"Layers is {Layers}; give the blocks of 1 to 8 stages.", nameof(Layers));
+        }
+
         foreach (int blocks in Layers) Check.Positive(blocks, nameof(Layers));
         if (StagePlanes is not null && StagePlanes.Count != Layers.Count)
         {
-            throw new ArgumentException($"StagePlanes is {StagePlanes} for {Layers.Count} stages; give one number per stage.", nameof(StagePlanes));
+            throw new ArgumentException(
+                $"StagePlanes is {StagePlanes} for {Layers.Count} stages; give one number per stage.", nameof(StagePlanes));
         }
 
         foreach (int planes in PlanesOfStages()) Check.Positive(planes, nameof(StagePlanes));
@@ -85,7 +95,10 @@ public sealed record ResNetOptions : BackboneOptions
         foreach (ResNetBlockShape block in ResNetBlockShape.All(this))
         {
             bool basic = block.Kind == ResNetBlock.Basic;
-            sites.Add(new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, basic ? block.Input : block.Inner1)
+            sites.Add(
+                new AttentionSite(
+                    AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage,
+                    basic ? block.Input : block.Inner1)
             {
                 OutputChannels = basic ? block.Inner1 : block.Inner2,
                 Stride = block.Stride,
@@ -96,7 +109,10 @@ public sealed record ResNetOptions : BackboneOptions
             Add(AttentionPosition.BeforeAdd, block.Output);
             Add(AttentionPosition.Shortcut, block.Output);
             Add(AttentionPosition.After, block.Output);
-            if (block.Index == block.InStage - 1) sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            if (block.Index == block.InStage - 1)
+            {
+                sites.Add(new AttentionSite(AttentionPosition.StageEnd, block.Stage, 0, 1, block.Output));
+            }
 
             void Add(AttentionPosition position, int channels) =>
                 sites.Add(new AttentionSite(position, block.Stage, block.Index, block.InStage, channels));
@@ -122,10 +138,11 @@ public sealed record ResNetOptions : BackboneOptions
 }
 
 /// <summary>
-/// ResNet: residual stages of basic or bottleneck blocks, with any attention at any position of a plan. Without a plan it is exactly
-/// torchvision's network. Keys as torchvision; attention keys: <c>layer1.0.attn</c> before the addition, <c>attn_before</c>,
-/// <c>attn_conv1</c>, <c>attn_conv2</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>layer1_attn</c> at a stage's end. What replaces
-/// a spatial convolution has its key, <c>layer1.0.conv2</c> in a bottleneck and <c>layer1.0.conv1</c> in a basic block.
+/// ResNet: residual stages of basic or bottleneck blocks, with any attention at any position of a plan. Without a plan it is
+/// exactly torchvision's network. Keys as torchvision; attention keys: <c>layer1.0.attn</c> before the addition,
+/// <c>attn_before</c>, <c>attn_conv1</c>, <c>attn_conv2</c>, <c>attn_shortcut</c>, <c>attn_after</c>, and <c>layer1_attn</c> at
+/// a stage's end. What replaces a spatial convolution has its key, <c>layer1.0.conv2</c> in a bottleneck and
+/// <c>layer1.0.conv1</c> in a basic block.
 /// </summary>
 /// <remarks>He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015, arXiv:1512.03385. Weights start as
 /// torchvision's: convolutions Kaiming normal (fan-out), norms one and zero, the classifier as PyTorch's linear layer.</remarks>
@@ -176,7 +193,8 @@ public sealed class ResNet : Backbone, IKeepsNorms
             nn.Module<Tensor, Tensor>[] members = new nn.Module<Tensor, Tensor>[options.Layers[stage - 1]];
             for (int i = 0; i < members.Length; i++, block++)
             {
-                members[i] = new ResidualBlock(shapes[block], TorchSharp.Attention.DropPath.At(options.DropPath, block, shapes.Length), placement, fused);
+                members[i] = new ResidualBlock(
+                    shapes[block], TorchSharp.Attention.DropPath.At(options.DropPath, block, shapes.Length), placement, fused);
             }
 
             register_module($"layer{stage}", _stages[stage - 1] = nn.Sequential(members));
@@ -204,47 +222,56 @@ public sealed class ResNet : Backbone, IKeepsNorms
     /// <summary>ResNet-18: basic blocks, [2, 2, 2, 2].</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ResNet ResNet18(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Basic, [2, 2, 2, 2], classes, attention);
+    public static ResNet ResNet18(int classes = 1000, AttentionPlan? attention = null)
+        => Of(ResNetBlock.Basic, [2, 2, 2, 2], classes, attention);
 
     /// <summary>ResNet-34: basic blocks, [3, 4, 6, 3].</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ResNet ResNet34(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Basic, [3, 4, 6, 3], classes, attention);
+    public static ResNet ResNet34(int classes = 1000, AttentionPlan? attention = null)
+        => Of(ResNetBlock.Basic, [3, 4, 6, 3], classes, attention);
 
     /// <summary>ResNet-50: bottlenecks, [3, 4, 6, 3].</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ResNet ResNet50(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 4, 6, 3], classes, attention);
+    public static ResNet ResNet50(int classes = 1000, AttentionPlan? attention = null)
+        => Of(ResNetBlock.Bottleneck, [3, 4, 6, 3], classes, attention);
 
     /// <summary>ResNet-101: bottlenecks, [3, 4, 23, 3].</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ResNet ResNet101(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 4, 23, 3], classes, attention);
+    public static ResNet ResNet101(int classes = 1000, AttentionPlan? attention = null)
+        => Of(ResNetBlock.Bottleneck, [3, 4, 23, 3], classes, attention);
 
     /// <summary>ResNet-152: bottlenecks, [3, 8, 36, 3].</summary>
     /// <param name="classes">Number of classes.</param>
     /// <param name="attention">Which attention goes where; null for none.</param>
-    public static ResNet ResNet152(int classes = 1000, AttentionPlan? attention = null) => Of(ResNetBlock.Bottleneck, [3, 8, 36, 3], classes, attention);
+    public static ResNet ResNet152(int classes = 1000, AttentionPlan? attention = null)
+        => Of(ResNetBlock.Bottleneck, [3, 8, 36, 3], classes, attention);
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and
-    /// b′ = (b − μ) · γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in
-    /// evaluation mode up to rounding. Keys are this network's without the norms', and convolutions that had a norm have a bias:
-    /// <c>conv1.bias</c>. Attentions stay modules of their own under their own keys, to be hooked and asked for their maps as before; so
-    /// do modules that replace a convolution, with the norms inside them. Attention that <see cref="InsertionExtensions.InsertAttention"/> put into the network is
-    /// carried along under its keys; a norm in front of which it stands cannot be folded, and stays a norm under its own key.
+    /// A copy for inference: each batch norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and b′ = (b − μ) ·
+    /// γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in evaluation
+    /// mode up to rounding. Keys are this network's without the norms', and convolutions that had a norm have a bias:
+    /// <c>conv1.bias</c>. Attentions stay modules of their own under their own keys, to be hooked and asked for their maps as
+    /// before; so do modules that replace a convolution, with the norms inside them. Attention that
+    /// <see cref="InsertionExtensions.InsertAttention"/> put into the network is carried along under its keys; a norm in front of
+    /// which it stands cannot be folded, and stays a norm under its own key.
     /// </summary>
     /// <remarks>
-    /// This network stays as it is, its mode included; running statistics are taken as they are now. Hooks are not copied. The copy is in
-    /// evaluation mode and refuses training mode; its parameters need no gradients, though gradients of the input work. On the CPU, in
-    /// float32 and bfloat16, its maps may lie channels last, also those that <see cref="FeatureNetwork.Features"/> returns.
+    /// This network stays as it is, its mode included; running statistics are taken as they are now. Hooks are not copied. The
+    /// copy is in evaluation mode and refuses training mode; its parameters need no gradients, though gradients of the input
+    /// work. On the CPU, in float32 and bfloat16, its maps may lie channels last, also those that
+    /// <see cref="FeatureNetwork.Features"/> returns.
     /// </remarks>
     /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
     /// <exception cref="InvalidOperationException">
-    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither its options nor an insertion put there.
+    /// This network is fused already, its values are of several types or on several devices, or it has a module that neither
+    /// its options nor an insertion put there.
     /// </exception>
     /// <exception cref="ObjectDisposedException">This network was disposed.</exception>
-    public override ResNet FuseForInference() => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
+    public override ResNet FuseForInference()
+        => InferenceCopy.Of(this, () => new ResNet(Options, encoder: _fc is null, fused: true));
 
     /// <summary>Classifies images.</summary>
     /// <param name="input">Images, (N, channels, H, W); any size.</param>
@@ -289,7 +316,11 @@ public sealed class ResNet : Backbone, IKeepsNorms
         if (Options.Stem == ResNetStem.Standard) reduction *= 2;
         foreach (ResidualBlock block in _stages.SelectMany(stage => stage.children()).OfType<ResidualBlock>())
         {
-            foreach ((BatchNorm2d? norm, bool strided) in block.Norms) yield return (norm, strided ? reduction * block.Stride : reduction);
+            foreach ((BatchNorm2d? norm, bool strided) in block.Norms)
+            {
+                yield return (norm, strided ? reduction * block.Stride : reduction);
+            }
+
             reduction *= block.Stride;
         }
     }
@@ -334,7 +365,8 @@ public sealed class ResNet : Backbone, IKeepsNorms
         }
     }
 
-    private static ResNet Of(ResNetBlock block, ValueList<int> layers, int classes, AttentionPlan? attention) => new(new ResNetOptions
+    private static ResNet Of(ResNetBlock block, ValueList<int> layers, int classes, AttentionPlan? attention)
+        => new(new ResNetOptions
     {
         Block = block,
         Layers = layers,

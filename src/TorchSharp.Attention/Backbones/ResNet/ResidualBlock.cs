@@ -6,9 +6,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A residual block: δ(F(x) + S(x)), F two 3×3 convolutions or a 1×1–3×3–1×1 bottleneck, S the identity or a strided 1×1 convolution.
-/// It asks the placement for an attention at each of its positions and knows none by name. A branch module in place of a convolution has
-/// that convolution's key, and its norm is not there. Fused, convolutions have biases and no norms.
+/// A residual block: δ(F(x) + S(x)), F two 3×3 convolutions or a 1×1–3×3–1×1 bottleneck, S the identity or a strided 1×1
+/// convolution. It asks the placement for an attention at each of its positions and knows none by name. A branch module in place
+/// of a convolution has that convolution's key, and its norm is not there. Fused, convolutions have biases and no norms.
 /// </summary>
 internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
@@ -48,13 +48,15 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
         BranchModule? replacement = placement.CreateBranch(shape.Stage, shape.Index);
         if (shape.Kind == ResNetBlock.Basic)
         {
-            _conv1 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, shape.Inner1, 3, stride: stride, padding: 1, bias: fused);
+            _conv1 = replacement
+                ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(input, shape.Inner1, 3, stride: stride, padding: 1, bias: fused);
             _conv2 = nn.Conv2d(shape.Inner1, output, 3, padding: 1, bias: fused);
         }
         else
         {
             _conv1 = nn.Conv2d(input, shape.Inner1, 1, bias: fused);
-            _conv2 = replacement ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(shape.Inner1, shape.Inner2, 3, stride: stride, padding: 1, bias: fused);
+            _conv2 = replacement
+                ?? (nn.Module<Tensor, Tensor>)nn.Conv2d(shape.Inner1, shape.Inner2, 3, stride: stride, padding: 1, bias: fused);
             _conv3 = nn.Conv2d(shape.Inner2, output, 1, bias: fused);
             if (!fused) _bn3 = nn.BatchNorm2d(output);
         }
@@ -80,7 +82,8 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     public int Stride { get; }
 
     /// <summary>The block's norms, and whether the map before them has the output's size already.</summary>
-    public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms => [(_bn1, _conv3 is null), (_bn2, true), (_bn3, true), (ProjectionNorm, true)];
+    public IEnumerable<(BatchNorm2d? Norm, bool Strided)> Norms
+        => [(_bn1, _conv3 is null), (_bn2, true), (_bn3, true), (ProjectionNorm, true)];
 
     /// <summary>The norm of the strided shortcut.</summary>
     private BatchNorm2d? ProjectionNorm => _downsample?.children().OfType<BatchNorm2d>().FirstOrDefault();
@@ -115,7 +118,8 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
 
         Tensor shortcut = _attentions.Refine(AttentionPosition.Shortcut, _downsample is null ? x : Project(x, y));
         bool drops = training && _dropPath > 0;
-        Tensor end = (drops || last is null ? null : _attentions.TryGateAddRelu(last, y, shortcut)) ?? End(last.Norm(y), shortcut, drops);
+        Tensor end = (drops || last is null ? null : _attentions.TryGateAddRelu(last, y, shortcut))
+            ?? End(last.Norm(y), shortcut, drops);
         return _attentions.Refine(AttentionPosition.After, end).MoveToOuterDisposeScope();
     }
 
@@ -143,7 +147,11 @@ internal sealed class ResidualBlock : nn.Module<Tensor, Tensor>, ICountsFunction
     /// </summary>
     private Tensor Project(Tensor input, Tensor branch)
     {
-        if (branch.size(0) * branch.size(2) * branch.size(3) == 1 && ProjectionNorm is { } norm) NormCalls.RefuseSingle(norm, branch);
+        if (branch.size(0) * branch.size(2) * branch.size(3) == 1 && ProjectionNorm is { } norm)
+        {
+            NormCalls.RefuseSingle(norm, branch);
+        }
+
         return _downsample!.call(input);
     }
 

@@ -9,15 +9,17 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// U-Net: an encoder that halves the resolution level by level, a decoder that doubles it again and reads the encoder's map of each
-/// level through a skip connection, with any attention at any position of a plan. The logits have the image's height and width,
-/// whatever they are. Keys: <c>encoder1</c> … (or <c>encoder.*</c> with a backbone's own keys), <c>bottleneck</c>, <c>up1</c> …,
-/// <c>decoder1</c> …, <c>head</c>; attention: <c>encoder1_attn</c>, <c>bottleneck_attn</c>, <c>skip1_attn</c>, <c>concat1_attn</c>,
-/// <c>decoder1_attn</c>. Levels count from 1, the finest.
+/// U-Net: an encoder that halves the resolution level by level, a decoder that doubles it again and reads the encoder's map of
+/// each level through a skip connection, with any attention at any position of a plan. The logits have the image's height and
+/// width, whatever they are. Keys: <c>encoder1</c> … (or <c>encoder.*</c> with a backbone's own keys), <c>bottleneck</c>,
+/// <c>up1</c> …, <c>decoder1</c> …, <c>head</c>; attention: <c>encoder1_attn</c>, <c>bottleneck_attn</c>, <c>skip1_attn</c>,
+/// <c>concat1_attn</c>, <c>decoder1_attn</c>. Levels count from 1, the finest.
 /// </summary>
-/// <remarks>Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, arXiv:1505.04597.
-/// An <see cref="AttentionGateOptions"/> at <see cref="AttentionPosition.Skip"/> makes it an Attention U-Net (Oktay et al., 2018,
-/// arXiv:1804.03999), and <see cref="UNetOptions.AttentionUNet"/> has MONAI's structure. Convolutions start Kaiming normal.</remarks>
+/// <remarks>
+/// Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015,
+/// arXiv:1505.04597. An <see cref="AttentionGateOptions"/> at <see cref="AttentionPosition.Skip"/> makes it an
+/// Attention U-Net (Oktay et al., 2018, arXiv:1804.03999), and <see cref="UNetOptions.AttentionUNet"/> has MONAI's
+/// structure. Convolutions start Kaiming normal.</remarks>
 public sealed class UNet : FeatureNetwork
 {
     [ComponentName(Name = "head")]
@@ -55,7 +57,8 @@ public sealed class UNet : FeatureNetwork
         }
         else
         {
-            _bottleneck = new DoubleConvolution(levels[^1].Width, bottleneck, StrideInto(levels.Count, levels, options), options, fused);
+            _bottleneck = new DoubleConvolution(
+                levels[^1].Width, bottleneck, StrideInto(levels.Count, levels, options), options, fused);
         }
 
         _levels = new UNetStage[levels.Count];
@@ -70,7 +73,8 @@ public sealed class UNet : FeatureNetwork
         _bottleneckAttention = placement.Create(AttentionPosition.Bottleneck, _levels.Length + 1);
         _head = nn.Conv2d(levels[0].Width, options.Classes, 1);
         FeatureChannels = ValueList.Create<int>([.. levels.Select(level => level.Width), bottleneck]);
-        FeatureReductions = ValueList.Create<int>([.. levels.Select(level => level.Reduction), levels[^1].Stride * levels[^1].Reduction]);
+        FeatureReductions = ValueList.Create<int>(
+            [.. levels.Select(level => level.Reduction), levels[^1].Stride * levels[^1].Reduction]);
         RegisterComponents();
         if (!fused) BackboneInitializer.Reset(this);
     }
@@ -88,9 +92,10 @@ public sealed class UNet : FeatureNetwork
     public override ValueList<int> FeatureReductions { get; }
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, transposed ones too, and maps lie in memory as convolutions like them
-    /// best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
-    /// <c>encoder1.conv1.bias</c>. Instance and group norms depend on the image and stay. See <see cref="ResNet.FuseForInference"/>.
+    /// A copy for inference: each batch norm is folded into the convolution before it, transposed ones too, and maps lie in
+    /// memory as convolutions like them best. Keys are this network's without the norms', and convolutions that had a norm have a
+    /// bias: <c>encoder1.conv1.bias</c>. Instance and group norms depend on the image and stay. See
+    /// <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>
@@ -98,7 +103,9 @@ public sealed class UNet : FeatureNetwork
     public override UNet FuseForInference() => InferenceCopy.Of(this, () => new UNet(Options, fused: true));
 
     /// <summary>Segments images.</summary>
-    /// <param name="input">Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).</param>
+    /// <param name="input">
+    /// Images, (N, channels, H, W). The plain encoder needs H and W of at least 2^depth (the product of its strides).
+    /// </param>
     /// <returns>Logits, (N, classes, H, W), owned by the caller.</returns>
     /// <exception cref="ArgumentException">
     /// The input's rank, channels, type, device or size do not fit, or a batch norm of a backbone as encoder would see a single
@@ -118,7 +125,10 @@ public sealed class UNet : FeatureNetwork
     private protected override void CountFunctions(FunctionCount count, Tensor input)
     {
         _backbone?.CountEncoder(count);
-        foreach (UNetStage level in _levels) level.Count(count, pools: _backbone is null && Options.DownSampling == UNetDownSampling.MaxPool);
+        foreach (UNetStage level in _levels)
+        {
+            level.Count(count, pools: _backbone is null && Options.DownSampling == UNetDownSampling.MaxPool);
+        }
     }
 
     /// <summary>The decoder's maps, finest first, then the bottleneck's.</summary>
@@ -143,7 +153,10 @@ public sealed class UNet : FeatureNetwork
         for (int i = 0; i < _levels.Length; i++)
         {
             skips[i] = map = _levels[i].Encode(map);
-            if (Options.DownSampling == UNetDownSampling.MaxPool) map = nn.functional.max_pool2d(map, _levels[i].Stride, _levels[i].Stride);
+            if (Options.DownSampling == UNetDownSampling.MaxPool)
+            {
+                map = nn.functional.max_pool2d(map, _levels[i].Stride, _levels[i].Stride);
+            }
         }
 
         return _bottleneck!.call(map);
@@ -176,7 +189,8 @@ public sealed class UNet : FeatureNetwork
         if (DeepestInstanceNorm() is long reduction && Positions(2) * Positions(3) == 1)
         {
             throw new ArgumentException(
-                $"{GetName()} makes the image {reduction} times smaller before an instance norm, which needs more than one position; " +
+                $"{GetName()} makes the image {reduction} times smaller before an instance norm, which needs more than one " +
+                "position; " +
                 $"input has shape {Check.Shape(input)}. Use larger images or another Norm and Decoder.", nameof(input));
         }
 
@@ -185,7 +199,9 @@ public sealed class UNet : FeatureNetwork
             : (input.size(dimension) + reduction - 1) / reduction;
     }
 
-    /// <summary>How many times smaller than the image the smallest map is that an instance norm sees; null without instance norms.</summary>
+    /// <summary>
+    /// How many times smaller than the image the smallest map is that an instance norm sees; null without instance norms.
+    /// </summary>
     private long? DeepestInstanceNorm() =>
         Options.Norm == UNetNorm.Instance && _backbone is null ? FeatureReductions[^1]
         : Options.Norm == UNetNorm.Instance || Options.Decoder == UNetDecoder.Merge ? FeatureReductions[^2]

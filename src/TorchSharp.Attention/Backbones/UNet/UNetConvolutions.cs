@@ -93,7 +93,9 @@ internal sealed class MergeConvolution : nn.Module<Tensor, Tensor>, ICountsFunct
 /// <summary>The norms of a <see cref="UNet"/>.</summary>
 internal static class UNetNorms
 {
-    /// <summary>Whether a convolution that the options' norm follows has a bias: chosen, or because nothing else shifts its output.</summary>
+    /// <summary>
+    /// Whether a convolution that the options' norm follows has a bias: chosen, or because nothing else shifts its output.
+    /// </summary>
     public static bool HasBias(UNetOptions options, bool fused)
         => options.ConvolutionBias || options.Norm == UNetNorm.None || (fused && options.Norm == UNetNorm.Batch);
 

@@ -8,6 +8,9 @@ namespace TorchSharp.Attention;
 /// <param name="Stride">How many times smaller the next level's map is.</param>
 internal sealed record UNetLevel(int Reduction, int Width, int SkipChannels, int? Feature, int Stride = 2)
 {
-    /// <summary>Whether the level has a map whose size its own takes: the encoder's, or the image at the finest. Other levels double the deeper map.</summary>
+    /// <summary>
+    /// Whether the level has a map whose size its own takes: the encoder's, or the image at the
+    /// finest. Other levels double the deeper map.
+    /// </summary>
     public bool IsFitted => Feature is not null || Reduction == 1;
 }

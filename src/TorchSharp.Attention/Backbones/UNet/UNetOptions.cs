@@ -26,8 +26,8 @@ public enum UNetUpSampling
     Bilinear,
 
     /// <summary>
-    /// Transposed convolution of <see cref="UNetOptions.UpKernelSize"/>, padded to exactly double the size (or as the level's stride
-    /// says), its norm and ReLU.
+    /// Transposed convolution of <see cref="UNetOptions.UpKernelSize"/>, padded to exactly double the size (or as the
+    /// level's stride says), its norm and ReLU.
     /// </summary>
     TransposedBlock,
 }
@@ -48,7 +48,9 @@ public enum UNetDecoder
     /// <summary>Two 3×3 convolutions with norm and ReLU, as the encoder's levels.</summary>
     DoubleConvolution,
 
-    /// <summary>One 3×3 convolution with bias, an instance norm without parameters, and a PReLU with one slope: MONAI's.</summary>
+    /// <summary>
+    /// One 3×3 convolution with bias, an instance norm without parameters, and a PReLU with one slope: MONAI's.
+    /// </summary>
     Merge,
 }
 
@@ -78,14 +80,14 @@ public sealed record UNetOptions
     public int? Depth { get; init; }
 
     /// <summary>
-    /// Channels of each level, finest first. Plain encoder: depth + 1 numbers, the last one the bottleneck's; default 64, doubling each
-    /// level. With an <see cref="Encoder"/>: the decoder's levels; default 16, doubling each level.
+    /// Channels of each level, finest first. Plain encoder: depth + 1 numbers, the last one the bottleneck's; default 64,
+    /// doubling each level. With an <see cref="Encoder"/>: the decoder's levels; default 16, doubling each level.
     /// </summary>
     public ValueList<int>? Widths { get; init; }
 
     /// <summary>
-    /// Channels of the image. Default 3. With an <see cref="Encoder"/>, this and not the encoder's number counts; an encoder whose number is neither this nor
-    /// the default is an error.
+    /// Channels of the image. Default 3. With an <see cref="Encoder"/>, this and not the encoder's number counts; an encoder
+    /// whose number is neither this nor the default is an error.
     /// </summary>
     public int InputChannels { get; init; } = DefaultInputChannels;
 
@@ -101,7 +103,10 @@ public sealed record UNetOptions
     /// <summary>How the decoder doubles its resolution. Default transposed convolution.</summary>
     public UNetUpSampling UpSampling { get; init; }
 
-    /// <summary>Kernel size of the transposed convolutions of <see cref="UNetUpSampling.TransposedBlock"/>, odd; others have none. Default 3.</summary>
+    /// <summary>
+    /// Kernel size of the transposed convolutions of <see cref="UNetUpSampling.TransposedBlock"/>, odd; others have none. Default
+    /// 3.
+    /// </summary>
     public int UpKernelSize { get; init; } = 3;
 
     /// <summary>How the plain encoder halves its resolution. Default max-pooling.</summary>
@@ -123,8 +128,8 @@ public sealed record UNetOptions
     public bool ConvolutionBias { get; init; }
 
     /// <summary>
-    /// Probability, in [0, 1), of zeroing an element between norm and activation of encoder and decoder convolutions, in training.
-    /// Default 0.
+    /// Probability, in [0, 1), of zeroing an element between norm and activation of encoder and decoder
+    /// convolutions, in training. Default 0.
     /// </summary>
     public double Dropout { get; init; }
 
@@ -138,7 +143,10 @@ public sealed record UNetOptions
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate() => Levels();
 
-    /// <summary>Every place of such a network where an attention can stand. Stages are levels, from 1, the finest; the bottleneck is the last.</summary>
+    /// <summary>
+    /// Every place of such a network where an attention can stand. Stages are levels, from 1, the finest; the bottleneck is the
+    /// last.
+    /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public IReadOnlyList<AttentionSite> Sites()
     {
@@ -195,7 +203,8 @@ public sealed record UNetOptions
                 if (width % NormGroups != 0)
                 {
                     throw new ArgumentOutOfRangeException(
-                        nameof(NormGroups), NormGroups, $"NormGroups is {NormGroups}, which does not divide the width {width}. Choose a divisor of every width.");
+                        nameof(NormGroups), NormGroups,
+                        $"NormGroups is {NormGroups}, which does not divide the width {width}. Choose a divisor of every width.");
                 }
             }
         }
@@ -206,11 +215,16 @@ public sealed record UNetOptions
     private (List<UNetLevel> Levels, int Bottleneck) PlainLevels()
     {
         int depth = Depth ?? (Widths?.Count - 1) ?? DefaultDepth;
-        if (depth is < 1 or > 8) throw new ArgumentOutOfRangeException(nameof(Depth), depth, $"Depth is {depth}; it must be 1 to 8.");
+        if (depth is < 1 or > 8)
+        {
+            throw new ArgumentOutOfRangeException(nameof(Depth), depth, $"Depth is {depth}; it must be 1 to 8.");
+        }
+
         ValueList<int> widths = Widths ?? ValueList.Create<int>([.. Enumerable.Range(0, depth + 1).Select(i => 64 << i)]);
         if (widths.Count != depth + 1)
         {
-            throw new ArgumentException($"Widths is {widths}; a depth of {depth} has {depth + 1} levels with the bottleneck.", nameof(Widths));
+            throw new ArgumentException(
+                $"Widths is {widths}; a depth of {depth} has {depth + 1} levels with the bottleneck.", nameof(Widths));
         }
 
         foreach (int width in widths) Check.Positive(width, nameof(Widths));
@@ -240,20 +254,24 @@ public sealed record UNetOptions
     {
         if (Depth is int depth)
         {
-            throw new ArgumentException($"Depth is {depth}, but the encoder's pyramid says how deep the network is. Leave Depth null.", nameof(Depth));
+            throw new ArgumentException(
+                $"Depth is {depth}, but the encoder's pyramid says how deep the network is. Leave Depth null.", nameof(Depth));
         }
 
         if (Strides is not null || DownSampling != default)
         {
             string name = Strides is null ? nameof(DownSampling) : nameof(Strides);
-            throw new ArgumentException($"{name} is set, but the encoder halves the resolution in its own way. Leave it at its default.", name);
+            throw new ArgumentException(
+                $"{name} is set, but the encoder halves the resolution in its own way. Leave it at its default.", name);
         }
 
         if (backbone.InputChannels != InputChannels && backbone.InputChannels != DefaultInputChannels)
         {
             throw new ArgumentException(
-                $"Encoder.InputChannels is {backbone.InputChannels} and InputChannels is {InputChannels}; which images does the network take? " +
-                $"Set InputChannels = {backbone.InputChannels} on the {nameof(UNetOptions)}, which counts for both.", nameof(Encoder));
+                $"Encoder.InputChannels is {backbone.InputChannels} and InputChannels is {InputChannels}; " +
+                "which images does the network take? " +
+                $"Set InputChannels = {backbone.InputChannels} on the {nameof(UNetOptions)}, which counts for both.",
+                nameof(Encoder));
         }
 
         (ValueList<int> channels, ValueList<int> reductions) = backbone.Pyramid();
@@ -266,15 +284,21 @@ public sealed record UNetOptions
 
         if (levels.Count == 0 && reductions[0] == 1)
         {
-            throw new ArgumentException("The encoder never halves the resolution, so there is nothing to decode. Give it more stages.", nameof(Encoder));
+            throw new ArgumentException(
+                "The encoder never halves the resolution, so there is nothing to decode. Give it more stages.", nameof(Encoder));
         }
 
         // Levels without a skip connection lead from the encoder's finest map to the image's size.
-        for (int reduction = reductions[0] / 2; reduction >= 1; reduction /= 2) levels.Insert(0, new UNetLevel(reduction, 0, 0, null));
+        for (int reduction = reductions[0] / 2; reduction >= 1; reduction /= 2)
+        {
+            levels.Insert(0, new UNetLevel(reduction, 0, 0, null));
+        }
+
         ValueList<int> widths = Widths ?? ValueList.Create<int>([.. Enumerable.Range(0, levels.Count).Select(i => 16 << i)]);
         if (widths.Count != levels.Count)
         {
-            throw new ArgumentException($"Widths is {widths}; with this encoder the decoder has {levels.Count} levels.", nameof(Widths));
+            throw new ArgumentException(
+                $"Widths is {widths}; with this encoder the decoder has {levels.Count} levels.", nameof(Widths));
         }
 
         foreach (int width in widths) Check.Positive(width, nameof(Widths));

@@ -15,7 +15,9 @@ internal sealed class UNetStage
     private readonly nn.Module<Tensor, Tensor>? _afterConcat;
     private readonly nn.Module<Tensor, Tensor>? _decoderEnd;
 
-    public UNetStage(UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement, bool fused)
+    public UNetStage(
+        UNetLevel level, int number, int above, int below, int stride, UNetOptions options, AttentionPlacement placement,
+        bool fused)
     {
         _number = number;
         _skipChannels = level.SkipChannels;

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Doubles the resolution (or as the level's stride says) and changes the channels; the result has exactly the size that is asked for.</summary>
+/// <summary>
+/// Doubles the resolution (or as the level's stride says) and changes the channels; the result has exactly the size that is asked
+/// for.
+/// </summary>
 internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFunctions, IKeepsNorms
 {
     [ComponentName(Name = "conv")]
@@ -26,7 +29,8 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
                 break;
             case UNetUpSampling.TransposedBlock:
                 _conv = nn.ConvTranspose2d(
-                    input, level.Width, options.UpKernelSize, stride: level.Stride, padding: options.UpKernelSize / 2, output_padding: level.Stride - 1,
+                    input, level.Width, options.UpKernelSize, stride: level.Stride, padding: options.UpKernelSize / 2,
+                    output_padding: level.Stride - 1,
                     bias: UNetNorms.HasBias(options, fused));
                 _norm = UNetNorms.Create(level.Width, options, fused);
                 break;
@@ -92,7 +96,10 @@ internal sealed class UpSampling : nn.Module<Tensor, Tensor, Tensor>, ICountsFun
         }
 
         if (_kind == UNetUpSampling.TransposedBlock) count.Map(values, inPlace: true);
-        if (shape[2] < height || shape[3] < width) count.Pad(channels * Math.Min(shape[2], height) * Math.Min(shape[3], width), channels * height * width);
+        if (shape[2] < height || shape[3] < width)
+        {
+            count.Pad(channels * Math.Min(shape[2], height) * Math.Min(shape[3], width), channels * height * width);
+        }
     }
 
     private (long Height, long Width) Size(Tensor map, Tensor like)

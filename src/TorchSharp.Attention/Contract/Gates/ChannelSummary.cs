@@ -58,7 +58,9 @@ internal readonly struct ChannelSummary
         return new ChannelSummary(map.size(2) * map.size(3), mean, second);
     }
 
-    /// <summary>The gate of a map, (N, C, 1, 1), by libtorch's operations, before the blend of the identity initialization.</summary>
+    /// <summary>
+    /// The gate of a map, (N, C, 1, 1), by libtorch's operations, before the blend of the identity initialization.
+    /// </summary>
     public static Tensor Excite(IChannelGate gate, Tensor map) => gate.ExciteChannels(Of(map, gate.Statistics));
 
     /// <summary>Counts the functions that pool a map for a gate; returns the number of pooled channels.</summary>
@@ -101,7 +103,8 @@ internal readonly struct ChannelSummary
         }
 
         long batch = _stacked.size(1), channels = _stacked.size(2);
-        Tensor hidden = activation.Apply(Layer(first, _stacked.view(2 * batch, channels, 1, 1))).view(2, batch, -1, 1, 1).sum([0L]);
+        Tensor hidden = activation.Apply(
+            Layer(first, _stacked.view(2 * batch, channels, 1, 1))).view(2, batch, -1, 1, 1).sum([0L]);
         Tensor logits = Layer(second, hidden);
         return second.bias is null ? logits : logits.Plus(second.bias.view(1, channels, 1, 1));
     }

@@ -3,9 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A gate whose factors meet in every element, g = mix(f, s) or 1 + mix(f, s), and what its factors are made of. Without strips f is of the
-/// channel, (N, C, 1, 1), and s of the position, (N, 1, H, W). With strips f is of the row, (N, C, H, 1), s of the column, (N, C, 1, W), and
-/// t of the position.
+/// A gate whose factors meet in every element, g = mix(f, s) or 1 + mix(f, s), and what its factors are made of. Without strips f
+/// is of the channel, (N, C, 1, 1), and s of the position, (N, 1, H, W). With strips f is of the row, (N, C, H, 1), s of the
+/// column, (N, C, 1, W), and t of the position.
 /// </summary>
 internal sealed record GateCombination(
     CombinationKind Kind,

@@ -5,7 +5,9 @@ namespace TorchSharp.Attention;
 /// <summary>A channel gate, a spatial gate, or a channel gate and then a spatial gate of the refined map.</summary>
 internal readonly record struct GateParts(IChannelGate? Channel, ISpatialGate? Spatial)
 {
-    /// <summary>The parts of a module, by the interfaces that it implements; null where it has none, or its settings give another gate.</summary>
+    /// <summary>
+    /// The parts of a module, by the interfaces that it implements; null where it has none, or its settings give another gate.
+    /// </summary>
     public static GateParts? Of(GateModule module) => module switch
     {
         IChannelGate { IsChannelGate: true } channel => new(channel, null),

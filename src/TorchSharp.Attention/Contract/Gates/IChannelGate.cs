@@ -5,7 +5,9 @@ namespace TorchSharp.Attention;
 /// <summary>A gate of one factor per channel, (N, C, 1, 1), computed from pooled channels.</summary>
 internal interface IChannelGate : IFusableGate
 {
-    /// <summary>Whether the settings of this module give a channel gate. A module whose settings can give another gate overrides it.</summary>
+    /// <summary>
+    /// Whether the settings of this module give a channel gate. A module whose settings can give another gate overrides it.
+    /// </summary>
     bool IsChannelGate => true;
 
     /// <summary>The statistics of each channel that <see cref="ExciteChannels"/> reads.</summary>

@@ -1,9 +1,14 @@
 namespace TorchSharp.Attention;
 
-/// <summary>A gate whose value in each element is a formula of factors of the channel, position, row or column, as in coordinate attention.</summary>
+/// <summary>
+/// A gate whose value in each element is a formula of factors of the channel, position, row or column, as in coordinate
+/// attention.
+/// </summary>
 internal interface ICombinedGate : IFusableGate
 {
-    /// <summary>Whether the settings of this module give a combination. A module whose settings can give another gate overrides it.</summary>
+    /// <summary>
+    /// Whether the settings of this module give a combination. A module whose settings can give another gate overrides it.
+    /// </summary>
     bool IsCombined => true;
 
     /// <summary>The formula, and what the factors are computed from.</summary>

@@ -2,8 +2,8 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// A gate that the kernels can compute. A gate implements one or more of the interfaces that derive from this one:
-/// <see cref="IChannelGate"/>, <see cref="ISpatialGate"/>, <see cref="IGatePair"/>, <see cref="ICombinedGate"/>. All other gates run by
-/// libtorch's operations.
+/// <see cref="IChannelGate"/>, <see cref="ISpatialGate"/>, <see cref="IGatePair"/>, <see cref="ICombinedGate"/>. All
+/// other gates run by libtorch's operations.
 /// </summary>
 internal interface IFusableGate
 {

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A channel gate or spatial gate that can describe its layers as steps, so that one kernel computes the whole gate in inference. Without this
-/// interface, the kernels pool and apply, and the layers of the module run between.
+/// A channel gate or spatial gate that can describe its layers as steps, so that one kernel computes the whole gate in inference.
+/// Without this interface, the kernels pool and apply, and the layers of the module run between.
 /// </summary>
 internal interface IInferenceGate : IFusableGate
 {

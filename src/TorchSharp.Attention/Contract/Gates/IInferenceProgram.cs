@@ -3,8 +3,9 @@ using TorchSharp.Modules;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Takes the steps of a gate in inference. A layer that the kernel cannot compute makes the program unsupported: one with a hook, of
-/// another type than float32, on another device than the CPU, or with a batch norm in training mode. The layers of the module run then.
+/// Takes the steps of a gate in inference. A layer that the kernel cannot compute makes the program unsupported:
+/// one with a hook, of another type than float32, on another device than the CPU, or with a batch norm in training
+/// mode. The layers of the module run then.
 /// </summary>
 internal interface IInferenceProgram
 {

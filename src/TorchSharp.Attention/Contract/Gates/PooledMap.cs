@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a mixing gate reads of a map: by libtorch's operations when it is asked for, or pooled before by kernels.</summary>
+/// <summary>
+/// What a mixing gate reads of a map: by libtorch's operations when it is asked for, or pooled before by kernels.
+/// </summary>
 internal sealed class PooledMap
 {
     private readonly GateCombination _mix;
@@ -42,7 +44,8 @@ internal sealed class PooledMap
     public Tensor Rows => _rows ??= _pooledStrips is null ? Map.mean([3], keepdim: true) : RowsOf(_pooledStrips.select(0, 0));
 
     /// <summary>The means of columns, (N, C, 1, W).</summary>
-    public Tensor Columns => _columns ??= _pooledStrips is null ? Map.mean([2], keepdim: true) : ColumnsOf(_pooledStrips.select(0, 0));
+    public Tensor Columns
+        => _columns ??= _pooledStrips is null ? Map.mean([2], keepdim: true) : ColumnsOf(_pooledStrips.select(0, 0));
 
     /// <summary>The means of rows, then those of columns, (N, C, H + W, 1).</summary>
     public Tensor Strips => _pooledStrips is null ? cat([Rows, Columns.transpose(2, 3)], 2) : _pooledStrips.select(0, 0);

@@ -18,7 +18,9 @@ internal sealed unsafe class CombinationBackward : IDisposable
     private Tensor? _channelTies;
     private Tensor? _positionTies;
 
-    /// <summary>Begins with the gradient of the output and what the last step saved: x, f, s or t, alpha, what was pooled.</summary>
+    /// <summary>
+    /// Begins with the gradient of the output and what the last step saved: x, f, s or t, alpha, what was pooled.
+    /// </summary>
     public CombinationBackward(CombinationPass pass, List<Tensor> saved, Tensor gradient)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -85,7 +87,9 @@ internal sealed unsafe class CombinationBackward : IDisposable
         return (first.MoveToOuterDisposeScope(), second?.MoveToOuterDisposeScope());
     }
 
-    /// <summary>The gradient of an identity start's alpha: the sum of dy · x · (g − 1), g before the blend; null where there is none.</summary>
+    /// <summary>
+    /// The gradient of an identity start's alpha: the sum of dy · x · (g − 1), g before the blend; null where there is none.
+    /// </summary>
     public Tensor? AlphaGradient()
     {
         if (_alpha is null) return null;
@@ -104,7 +108,8 @@ internal sealed unsafe class CombinationBackward : IDisposable
         }
         else
         {
-            (mixed, plain) = (sums.narrow(0, 0, _pass.ChannelValues).Total(), sums.narrow(0, _pass.ChannelValues, _pass.ChannelValues).Total());
+            (mixed, plain) = (sums.narrow(0, 0, _pass.ChannelValues).Total(),
+                sums.narrow(0, _pass.ChannelValues, _pass.ChannelValues).Total());
         }
 
         return (_mix.PlusOne ? mixed : mixed.sub(plain)).view(1).MoveToOuterDisposeScope();
@@ -169,7 +174,8 @@ internal sealed unsafe class CombinationBackward : IDisposable
     {
         using Scalar ofRow = (1.0 / a.Width).ToScalar(), ofColumn = (1.0 / a.Height).ToScalar();
         Tensor means = gradient[0];
-        CombinationFactors strips = new(means.narrow(2, 0, a.Height).mul(ofRow), means.narrow(2, a.Height, a.Width).mul(ofColumn).transpose(2, 3));
+        CombinationFactors strips = new(
+            means.narrow(2, 0, a.Height).mul(ofRow), means.narrow(2, a.Height, a.Width).mul(ofColumn).transpose(2, 3));
         a.ChannelShift = a.PositionShift = Pointer(_pass.Join(strips), alive);
         if (!PeaksOfStrips) return;
         Tensor peaks = gradient[1].div(_pass.FromMemory(_channelTies!, 1)[0]);

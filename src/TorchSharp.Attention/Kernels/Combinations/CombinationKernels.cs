@@ -43,11 +43,14 @@ internal abstract class CombinationKernels
             else Write<Combined<TMix>>(map, arguments, strips, 2);
         }
 
-        public override void Factors(in MapView map, MapArguments arguments, bool strips) => Reduce<FactorGradients<TMix>>(map, arguments, strips);
+        public override void Factors(in MapView map, MapArguments arguments, bool strips)
+            => Reduce<FactorGradients<TMix>>(map, arguments, strips);
 
-        public override void First(in MapView map, MapArguments arguments) => MapKernels.OverPositions<FirstGradient<TMix>>(map, arguments, maps: 2);
+        public override void First(in MapView map, MapArguments arguments)
+            => MapKernels.OverPositions<FirstGradient<TMix>>(map, arguments, maps: 2);
 
-        public override void Second(in MapView map, MapArguments arguments) => MapKernels.OverChannels<SecondGradient<TMix>>(map, arguments, maps: 2);
+        public override void Second(in MapView map, MapArguments arguments)
+            => MapKernels.OverChannels<SecondGradient<TMix>>(map, arguments, maps: 2);
 
         public override void Totals(in MapView map, MapArguments arguments, bool strips)
             => Reduce<CombinationTotals<TMix>>(map, arguments, strips);
@@ -58,7 +61,10 @@ internal abstract class CombinationKernels
             if (TMix.HasThird) Input<PeaksOfThree>(map, arguments, strips: true);
             else if (peaks) Input<PeaksOfBoth>(map, arguments, mix.HasStrips);
             else if (mix.HasStrips) Input<MeansOfBoth>(map, arguments, strips: true);
-            else if (mix.Channels.HasFlag(ChannelStatistics.SquaredDeviations)) Input<ChannelMoments>(map, arguments, strips: false);
+            else if (mix.Channels.HasFlag(ChannelStatistics.SquaredDeviations))
+            {
+                Input<ChannelMoments>(map, arguments, strips: false);
+            }
             else if (mix.Channels != ChannelStatistics.Nothing) Input<ChannelMeans>(map, arguments, strips: false);
             else Input<NothingPooled>(map, arguments, strips: false);
         }

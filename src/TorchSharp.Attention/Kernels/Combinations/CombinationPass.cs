@@ -50,7 +50,8 @@ internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, 
 
     private int StripKinds => Mix.Strips == StripReads.MeansAndMaxima ? 2 : 1;
 
-    private long PooledChannels => Mix.Channels == ChannelStatistics.Nothing ? 0 : ChannelPooling.Results(Mix.Channels) * ChannelValues;
+    private long PooledChannels
+        => Mix.Channels == ChannelStatistics.Nothing ? 0 : ChannelPooling.Results(Mix.Channels) * ChannelValues;
 
     private long PooledStrips => Mix.HasStrips ? StripKinds * StripValues : 0;
 
@@ -113,7 +114,9 @@ internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, 
 
     /// <summary>Pooled positions or their gradient, (N, 2, H, W).</summary>
     public Tensor? Positions(Tensor pooled)
-        => PooledPositions == 0 ? null : pooled.narrow(0, PooledChannels + PooledStrips, PooledPositions).view(View.Batch, 2, height, width);
+        => PooledPositions == 0
+            ? null
+            : pooled.narrow(0, PooledChannels + PooledStrips, PooledPositions).view(View.Batch, 2, height, width);
 
     /// <summary>Pooled strips or their gradient, (1 or 2, N, C, H + W, 1).</summary>
     public Tensor? Strips(Tensor pooled)
@@ -121,10 +124,13 @@ internal sealed unsafe class CombinationPass(GateCombination mix, MapView view, 
 
     /// <summary>Whether the factors and an identity start's scale have the map's type, so that the refined map has it.</summary>
     public bool KeepsType(CombinationFactors factors, Tensor? alpha)
-        => factors.First.dtype == View.Type && factors.Second.dtype == View.Type && (factors.Third is null || factors.Third.dtype == View.Type)
+        => factors.First.dtype == View.Type && factors.Second.dtype == View.Type
+            && (factors.Third is null || factors.Third.dtype == View.Type)
             && (alpha is null || alpha.dtype == View.Type);
 
-    /// <summary>The factors as the kernels read them, float32: the first two of strips together, a third or another second by itself.</summary>
+    /// <summary>
+    /// The factors as the kernels read them, float32: the first two of strips together, a third or another second by itself.
+    /// </summary>
     public (Tensor First, Tensor? Second) Arrange(CombinationFactors factors)
     {
         if (!Mix.HasStrips) return (Plain(factors.First), Plain(factors.Second));

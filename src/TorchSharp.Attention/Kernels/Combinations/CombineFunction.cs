@@ -3,7 +3,9 @@ using static TorchSharp.torch.autograd;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>(x, the factors, alpha of an identity start, pass) to y = x · g; of the factors and alpha, those that there are.</summary>
+/// <summary>
+/// (x, the factors, alpha of an identity start, pass) to y = x · g; of the factors and alpha, those that there are.
+/// </summary>
 internal sealed class CombineFunction : SingleTensorFunction<CombineFunction>
 {
     public override string Name => nameof(CombineFunction);
@@ -19,7 +21,8 @@ internal sealed class CombineFunction : SingleTensorFunction<CombineFunction>
         return pass.Apply(input, first, second, alpha?.ToSingle());
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<CombinationPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+        => GateAutograd.Guarded<CombinationPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor? second = saved[2];

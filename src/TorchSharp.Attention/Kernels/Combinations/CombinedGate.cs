@@ -17,7 +17,12 @@ internal static class CombinedGate
             return null;
         }
 
-        if (residual is not null && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input))))) return null;
+        if (residual is not null
+            && (!view.Matches(residual) || (is_grad_enabled() && (residual.requires_grad || FusedGate.Learns(module, input)))))
+        {
+            return null;
+        }
+
         CombinationPass pass = new(gate.Combination, view, input.size(2), input.size(3));
         if (!FusedGate.Learns(module, input)) return Infer(gate, pass, input, overwrite, residual);
         return view.Elements < FusedGate.SmallestTrained || Hooks.AnyWithin(module) ? null : Train(gate, pass, input);

@@ -6,9 +6,9 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// Carries the message of an exception out of a backward pass. An exception that left the backward of a custom function would end the process. Such a
-/// function returns impossible gradients instead, and libtorch throws where the caller can catch it; the exception that TorchSharp makes of that gets
-/// the message of the first one, so that it says what went wrong.
+/// Carries the message of an exception out of a backward pass. An exception that left the backward of a custom function would end
+/// the process. Such a function returns impossible gradients instead, and libtorch throws where the caller can catch it; the
+/// exception that TorchSharp makes of that gets the message of the first one, so that it says what went wrong.
 /// </summary>
 internal static class BackwardFailure
 {
@@ -18,7 +18,8 @@ internal static class BackwardFailure
     private const string Origin = "\nException raised from";
 
     private const string Remedy =
-        " An attention needs its feature map and its weights in the backward pass as they were in the forward pass. Use the operation that is not in place,"
+        " An attention needs its feature map and its weights in the backward pass as they were in the forward pass. " +
+        "Use the operation that is not in place,"
         + " for example y = x.add(1) instead of x.add_(1); or give the attention x.clone(); or call backward before the change.";
 
     [ThreadStatic]
@@ -43,7 +44,12 @@ internal static class BackwardFailure
 
     private static void Complete(object? sender, FirstChanceExceptionEventArgs e)
     {
-        if (_message is not { } message || e.Exception is not ExternalException thrown || !thrown.Message.Contains(Impossible, StringComparison.Ordinal)) return;
+        if (_message is not { } message || e.Exception is not ExternalException thrown
+            || !thrown.Message.Contains(Impossible, StringComparison.Ordinal))
+        {
+            return;
+        }
+
         _message = null;
         try
         {

@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>The mean of each channel over its positions and, where a gate reads one, a second value, in one read of the map.</summary>
+/// <summary>
+/// The mean of each channel over its positions and, where a gate reads one, a second value, in one read of the map.
+/// </summary>
 internal static unsafe class ChannelPooling
 {
     /// <summary>Values a channel: one or two.</summary>
@@ -45,12 +47,13 @@ internal static unsafe class ChannelPooling
     }
 
     /// <summary>
-    /// The median of five values of a channel, which lie apart. Sums around it cancel little: a single value may be an outlier, while the
-    /// median of all values is at most one standard deviation from their mean, and that of five estimates it.
+    /// The median of five values of a channel, which lie apart. Sums around it cancel little: a single value may be an outlier,
+    /// while the median of all values is at most one standard deviation from their mean, and that of five estimates it.
     /// </summary>
     private static float Middle(in MapView view, int sample, int channel)
     {
-        float a = At(view, sample, channel, 1), b = At(view, sample, channel, 3), c = At(view, sample, channel, 5), d = At(view, sample, channel, 7), e = At(view, sample, channel, 9);
+        float a = At(view, sample, channel, 1), b = At(view, sample, channel, 3), c = At(view, sample, channel, 5),
+            d = At(view, sample, channel, 7), e = At(view, sample, channel, 9);
 
         // Neither the smallest nor the largest of four is the median of five; what is left are three.
         float low = Math.Max(Math.Min(a, b), Math.Min(c, d)), high = Math.Min(Math.Max(a, b), Math.Max(c, d));
@@ -63,7 +66,8 @@ internal static unsafe class ChannelPooling
     private static float Element(in MapView view, int sample, int channel, long position)
     {
         long start = (long)sample * view.Channels * view.Positions;
-        long index = start + (view.IsChannelsLast ? (position * view.Channels) + channel : ((long)channel * view.Positions) + position);
+        long index = start
+            + (view.IsChannelsLast ? (position * view.Channels) + channel : ((long)channel * view.Positions) + position);
         return view.IsBFloat16
             ? BitConverter.UInt32BitsToSingle((uint)((ushort*)view.Values)[index] << 16)
             : ((float*)view.Values)[index];

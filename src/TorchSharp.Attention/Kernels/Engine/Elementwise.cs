@@ -26,7 +26,11 @@ internal static unsafe class Elementwise<TVector, TStorage, TLayout, TMap>
                 TStorage.Store(far, a->Y, x + k + lanes);
             }
 
-            for (; k < tail; k += lanes) TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
+            for (; k < tail; k += lanes)
+            {
+                TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
+            }
+
             if (k < columns) Tail(a, x, row, start, k, columns);
         }
     }
@@ -35,6 +39,9 @@ internal static unsafe class Elementwise<TVector, TStorage, TLayout, TMap>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Tail(MapArguments* a, nint x, nint row, nint start, nint column, nint columns)
     {
-        for (nint k = column; k < columns; k++) TStorage.Store(TMap.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
+        for (nint k = column; k < columns; k++)
+        {
+            TStorage.Store(TMap.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k), a->Y, x + k);
+        }
     }
 }

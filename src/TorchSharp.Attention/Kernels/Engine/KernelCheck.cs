@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// The checked build of the kernels: unused memory around every buffer that must stay as it was, and every result compared with that of libtorch's
-/// operations. What it finds is thrown on the thread that called, after the parallel call.
+/// The checked build of the kernels: unused memory around every buffer that must stay as it was, and every result compared with
+/// that of libtorch's operations. What it finds is thrown on the thread that called, after the parallel call.
 /// </summary>
 internal static unsafe class KernelCheck
 {
@@ -80,7 +80,8 @@ internal static unsafe class KernelCheck
     /// <param name="input">The map.</param>
     /// <param name="residual">What is added at the end of a block, or null.</param>
     /// <param name="fused">Runs the kernels; null where they do not fit.</param>
-    public static Tensor? Refined(GateModule module, Modules.BatchNorm2d? norm, Tensor input, Tensor? residual, Func<Tensor?> fused)
+    public static Tensor? Refined(
+        GateModule module, Modules.BatchNorm2d? norm, Tensor input, Tensor? residual, Func<Tensor?> fused)
     {
         using Tensor before = input.detach().clone(), added = residual is null ? zeros(0) : residual.detach().clone();
         using State unwritten = new(norm, module);
@@ -92,8 +93,13 @@ internal static unsafe class KernelCheck
         using DisposeScope scope = NewDisposeScope();
         using State written = new(norm, module);
         Tensor expected = Expected(before);
-        double difference = Difference(expected, refined.detach()), scale = Scale(expected), allowed = Tolerance(refined.dtype, 2e-4, 0.1) * scale;
-        if (difference > allowed) allowed += 10 * Difference(expected, Expected(before.mul(rand_like(before).mul(_shake).Plus(Scalars.One))));
+        double difference = Difference(expected, refined.detach()), scale = Scale(expected),
+            allowed = Tolerance(refined.dtype, 2e-4, 0.1) * scale;
+        if (difference > allowed)
+        {
+            allowed += 10 * Difference(expected, Expected(before.mul(rand_like(before).mul(_shake).Plus(Scalars.One))));
+        }
+
         written.Restore();
         if (difference <= allowed) return refined;
         throw new InvalidOperationException(Message($"{module.GetName()}({module.Channels})", before, difference, scale)
@@ -116,7 +122,9 @@ internal static unsafe class KernelCheck
         }
     }
 
-    /// <summary>Derivatives by libtorch's operations to compare with, outside of any dispose scope; null in the build that is not checked.</summary>
+    /// <summary>
+    /// Derivatives by libtorch's operations to compare with, outside of any dispose scope; null in the build that is not checked.
+    /// </summary>
     public static Tensor?[]? Derive(Func<Tensor?[]> derive)
     {
         if (!AttentionKernels.Checked) return null;
@@ -125,7 +133,8 @@ internal static unsafe class KernelCheck
         _composing++;
         try
         {
-            return Array.ConvertAll(derive(), one => one is null || one.IsInvalid ? null : one.detach().clone().DetachFromDisposeScope());
+            return Array.ConvertAll(
+                derive(), one => one is null || one.IsInvalid ? null : one.detach().clone().DetachFromDisposeScope());
         }
         finally
         {
@@ -141,7 +150,10 @@ internal static unsafe class KernelCheck
         using IDisposable quiet = no_grad();
         Tensor given = actual.detach();
         double difference = Difference(expected.reshape(given.shape), given), scale = Scale(expected);
-        if (difference > Tolerance(map.dtype, 5e-3, 0.15) * scale) throw new InvalidOperationException(Message(what, map, difference, scale));
+        if (difference > Tolerance(map.dtype, 5e-3, 0.15) * scale)
+        {
+            throw new InvalidOperationException(Message(what, map, difference, scale));
+        }
     }
 
     private static double Tolerance(ScalarType type, double single, double half) => type == ScalarType.BFloat16 ? half : single;
@@ -149,7 +161,11 @@ internal static unsafe class KernelCheck
     /// <summary>The largest difference; NaN and infinities must be the same.</summary>
     private static double Difference(Tensor expected, Tensor actual)
     {
-        if (!expected.shape.AsSpan().SequenceEqual(actual.shape) || expected.dtype != actual.dtype) return double.PositiveInfinity;
+        if (!expected.shape.AsSpan().SequenceEqual(actual.shape) || expected.dtype != actual.dtype)
+        {
+            return double.PositiveInfinity;
+        }
+
         if (expected.numel() == 0) return 0;
         Tensor wide = expected.to_type(ScalarType.Float64), other = actual.to_type(ScalarType.Float64);
         Tensor same = wide.eq(other).logical_or(wide.isnan().logical_and(other.isnan()));
@@ -169,8 +185,10 @@ internal static unsafe class KernelCheck
         string layout = MapView.TryOf(map, out MapView view) && view.IsChannelsLast ? "channels last" : "contiguous";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"The kernels and libtorch's operations disagree. {what}: feature map {Check.Shape(map)}, {map.dtype}, {layout}; {get_num_threads()} threads, {AttentionKernels.Description}; "
-            + $"the largest difference is {difference:g3} where values reach {scale:g3}. Set {AttentionKernels.EnvironmentVariable}=0 to use libtorch's operations, and report these numbers.");
+            $"The kernels and libtorch's operations disagree. {what}: feature map {Check.Shape(map)}, {map.dtype}, {layout}; " +
+            $"{get_num_threads()} threads, {AttentionKernels.Description}; "
+            + $"the largest difference is {difference:g3} where values reach {scale:g3}. " +
+            $"Set {AttentionKernels.EnvironmentVariable}=0 to use libtorch's operations, and report these numbers.");
     }
 
     private static void CheckGuard(uint* values, long from, long to, string where)
@@ -182,7 +200,8 @@ internal static unsafe class KernelCheck
     }
 
     private static string Written(string where)
-        => $"A kernel wrote beside {where}. Set {AttentionKernels.EnvironmentVariable}=0 to use libtorch's operations, and report the module and the shape of its map.";
+        => $"A kernel wrote beside {where}. Set {AttentionKernels.EnvironmentVariable}=0 to use libtorch's operations, and " +
+            "report the module and the shape of its map.";
 
     /// <summary>A new tensor's memory with its guards.</summary>
     private sealed record GuardedTensor(Tensor Padded, long Count)
@@ -191,7 +210,9 @@ internal static unsafe class KernelCheck
         {
             long bytes = Padded.ElementSize, guard = GuardValues * bytes, whole = Padded.numel() * bytes;
             byte* first = (byte*)MapView.Pointer(Padded);
-            return IsUntouched(first, 0, guard) && IsUntouched(first, guard + (Count * bytes), whole) ? null : Written($"a new tensor of {Count} values");
+            return IsUntouched(first, 0, guard) && IsUntouched(first, guard + (Count * bytes), whole)
+                ? null
+                : Written($"a new tensor of {Count} values");
         }
 
         private static bool IsUntouched(byte* values, long from, long to)
@@ -207,8 +228,8 @@ internal static unsafe class KernelCheck
     }
 
     /// <summary>
-    /// The buffers of a norm and of a gate. They are put back byte by byte: an operation of libtorch's would count as a change in place and end a backward
-    /// pass that is still to come.
+    /// The buffers of a norm and of a gate. They are put back byte by byte: an operation of libtorch's would count as a change in
+    /// place and end a backward pass that is still to come.
     /// </summary>
     private sealed class State : IDisposable
     {
@@ -221,7 +242,10 @@ internal static unsafe class KernelCheck
             {
                 foreach ((string _, Tensor buffer) in module.named_buffers())
                 {
-                    if (buffer is { IsInvalid: false } && buffer.is_contiguous()) _buffers.Add((buffer, buffer.clone().DetachFromDisposeScope()));
+                    if (buffer is { IsInvalid: false } && buffer.is_contiguous())
+                    {
+                        _buffers.Add((buffer, buffer.clone().DetachFromDisposeScope()));
+                    }
                 }
             }
         }

@@ -38,7 +38,8 @@ internal static unsafe class MapKernels
             : Vector256.IsHardwareAccelerated ? Reducer<Simd256, TReduction>(map, alongRows)
             : Reducer<Simd128, TReduction>(map, alongRows);
         int items = a->Matrices * a->Rows, threads = torch.get_num_threads();
-        if (!alongRows && map.IsChannelsLast && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, KernelCheck.Guard, out PartsPlan plan))
+        if (!alongRows && map.IsChannelsLast
+            && PartsPlan.TryMake(a->Matrices, a->Rows, a->Columns, threads, KernelCheck.Guard, out PartsPlan plan))
         {
             ReduceInParts(body, a, TReduction.Second, plan, map.Bytes * maps);
             return;
@@ -57,7 +58,8 @@ internal static unsafe class MapKernels
     }
 
     /// <summary>
-    /// A few samples of channels-last: each thread sums the rows that it will write later, which lie in its own cache, and the sums are added.
+    /// A few samples of channels-last: each thread sums the rows that it will write later, which lie in
+    /// its own cache, and the sums are added.
     /// </summary>
     private static void ReduceInParts(
         delegate*<MapArguments*, int, int, void> body, MapArguments* a, SecondResult second, in PartsPlan plan, long bytes)
@@ -91,7 +93,9 @@ internal static unsafe class MapKernels
             float* next = part + plan.Of(0, i);
             for (int column = 0; column < columns; column++)
             {
-                result[column] = kind == SecondResult.Maximum ? MathF.Max(result[column], next[column]) : result[column] + next[column];
+                result[column] = kind == SecondResult.Maximum
+                    ? MathF.Max(result[column], next[column])
+                    : result[column] + next[column];
             }
         }
     }

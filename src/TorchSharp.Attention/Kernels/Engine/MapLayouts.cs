@@ -10,7 +10,9 @@ internal unsafe interface IMapLayout
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage;
 
-    /// <summary>A channel's value at (row, column); <paramref name="start"/> is the matrix's first column among all matrices'.</summary>
+    /// <summary>
+    /// A channel's value at (row, column); <paramref name="start"/> is the matrix's first column among all matrices'.
+    /// </summary>
     static abstract TVector Channel<TVector>(float* values, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>;
 
@@ -50,7 +52,9 @@ internal readonly unsafe struct Nchw : IMapLayout
 /// <summary>NCHW, the map being what a deferred norm makes of X.</summary>
 internal readonly unsafe struct NormedNchw : IMapLayout
 {
-    /// <summary>Multiplied and added in two steps whatever the vector, so that equal values stay equal in a row's last elements.</summary>
+    /// <summary>
+    /// Multiplied and added in two steps whatever the vector, so that equal values stay equal in a row's last elements.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector X<TVector, TStorage>(MapArguments* a, nint element, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>

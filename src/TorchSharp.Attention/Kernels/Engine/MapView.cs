@@ -87,7 +87,8 @@ internal readonly unsafe struct MapView
 
     /// <summary>Whether another map has the same shape, type and layout.</summary>
     public bool Matches(Tensor map)
-        => map.dim() == 4 && TryOf(map, out MapView other) && (other.IsChannelsLast, other.IsBFloat16, other.Batch, other.Channels, other.Positions)
+        => map.dim() == 4 && TryOf(map, out MapView other)
+            && (other.IsChannelsLast, other.IsBFloat16, other.Batch, other.Channels, other.Positions)
             == (IsChannelsLast, IsBFloat16, Batch, Channels, Positions);
 
     /// <summary>A gradient in the same layout; copied, in the caller's dispose scope, if it lies otherwise.</summary>
@@ -129,8 +130,8 @@ internal readonly unsafe struct MapView
     public static float* Pointer(Tensor tensor) => (float*)THSTensor_data(tensor.Handle);
 
     /// <summary>
-    /// Whether the kernels can count a map's rows, columns and values of channels and positions in 32 bits, small multiples of them included. Products of
-    /// these counts, which say where an element stands, are in 64 bits.
+    /// Whether the kernels can count a map's rows, columns and values of channels and positions in 32 bits, small multiples of
+    /// them included. Products of these counts, which say where an element stands, are in 64 bits.
     /// </summary>
     private static bool Counts(long batch, long channels, long height, long width)
     {

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// Runs a kernel on libtorch's own threads. libtorch's idle OpenMP workers spin; a second pool beside them would wait for a core. Where no
-/// such library is loaded (Windows, macOS) the .NET pool takes over.
+/// Runs a kernel on libtorch's own threads. libtorch's idle OpenMP workers spin; a second pool beside them would wait for a core.
+/// Where no such library is loaded (Windows, macOS) the .NET pool takes over.
 /// </summary>
 internal static unsafe class NativeTeam
 {
@@ -21,34 +21,47 @@ internal static unsafe class NativeTeam
     /// <summary>Whether to run on the .NET pool although libtorch's threads could be had. For tests.</summary>
     internal static bool WithoutOpenMp { get; set; }
 
-    /// <summary>The threads that a team has at most, however many are asked for, as where the system grants fewer. For tests.</summary>
+    /// <summary>
+    /// The threads that a team has at most, however many are asked for, as where the system grants fewer. For tests.
+    /// </summary>
     internal static int MostGranted { get; set; } = int.MaxValue;
 
     /// <summary>How many threads are worth waking for so many items and bytes.</summary>
-    public static int ThreadsFor(long items, long bytes) => (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
+    public static int ThreadsFor(long items, long bytes)
+        => (int)Math.Min(Math.Min(torch.get_num_threads(), items), 1 + (bytes / BytesWorthAThread));
 
     /// <summary>
-    /// Writes a warning to <see cref="Trace"/>, once per process, where OpenMP may grant fewer threads than libtorch asks for. The kernels are right on
-    /// such a team, and libtorch's own depthwise convolutions are not.
+    /// Writes a warning to <see cref="Trace"/>, once per process, where OpenMP may grant fewer threads than libtorch asks for.
+    /// The kernels are right on such a team, and libtorch's own depthwise convolutions are not.
     /// </summary>
     public static void WarnOfSmallerTeams()
     {
-        if (_warned != 0 || _openMp is null || Warning(_openMp.Limit(), _openMp.IsDynamic(), torch.get_num_threads()) is not { } warning) return;
+        if (_warned != 0 || _openMp is null
+            || Warning(_openMp.Limit(), _openMp.IsDynamic(), torch.get_num_threads()) is not { } warning)
+        {
+            return;
+        }
+
         if (Interlocked.Exchange(ref _warned, 1) == 0) Trace.TraceWarning(warning);
     }
 
-    /// <summary>The warning for a limit of threads, dynamic teams, and the threads that libtorch asks for; null where teams are whole.</summary>
+    /// <summary>
+    /// The warning for a limit of threads, dynamic teams, and the threads that libtorch asks for; null where teams are whole.
+    /// </summary>
     internal static string? Warning(int limit, bool isDynamic, int threads)
     {
         if (threads <= 1 || (limit >= threads && !isDynamic)) return null;
-        string cause = limit < threads ? $"OMP_THREAD_LIMIT is {limit} and torch.get_num_threads() is {threads}" : "OMP_DYNAMIC is set";
+        string cause = limit < threads
+            ? $"OMP_THREAD_LIMIT is {limit} and torch.get_num_threads() is {threads}"
+            : "OMP_DYNAMIC is set";
         string remedy = limit < threads ? $"Call torch.set_num_threads({limit})" : "Unset OMP_DYNAMIC";
-        return $"{cause}: OpenMP may grant fewer threads than libtorch asks for, and the weight gradients of libtorch's depthwise convolutions are then wrong. {remedy}.";
+        return $"{cause}: OpenMP may grant fewer threads than libtorch asks for, and the weight gradients of libtorch's " +
+            $"depthwise convolutions are then wrong. {remedy}.";
     }
 
     /// <summary>
-    /// Calls <paramref name="body"/> with ranges that cover 0 to <paramref name="items"/>, on as many threads as libtorch may use. A body
-    /// must not throw. Which range goes to which thread changes no result.
+    /// Calls <paramref name="body"/> with ranges that cover 0 to <paramref name="items"/>, on as many threads as libtorch may
+    /// use. A body must not throw. Which range goes to which thread changes no result.
     /// </summary>
     public static void Run<TArguments>(delegate*<TArguments*, int, int, void> body, TArguments* arguments, int items, long bytes)
         where TArguments : unmanaged
@@ -66,11 +79,13 @@ internal static unsafe class NativeTeam
     }
 
     /// <summary>
-    /// Calls <paramref name="body"/> with (phase, thread, threads) for every thread of a team, phase after phase: no thread begins one before all
-    /// have done the last. On libtorch's threads that is one parallel call with barriers, whatever the number of phases. The system may grant a team of
-    /// fewer threads than <paramref name="threads"/>, and only the body learns how many there are: what it does must be right for any number.
+    /// Calls <paramref name="body"/> with (phase, thread, threads) for every thread of a team, phase after phase: no thread
+    /// begins one before all have done the last. On libtorch's threads that is one parallel call with barriers, whatever the
+    /// number of phases. The system may grant a team of fewer threads than <paramref name="threads"/>, and only the body learns
+    /// how many there are: what it does must be right for any number.
     /// </summary>
-    public static void RunPhases<TArguments>(delegate*<TArguments*, int, int, int, void> body, TArguments* arguments, int phases, int threads)
+    public static void RunPhases<TArguments>(
+        delegate*<TArguments*, int, int, int, void> body, TArguments* arguments, int phases, int threads)
         where TArguments : unmanaged
     {
         PhasedWork work = new((delegate*<void*, int, int, int, void>)body, arguments, phases);
@@ -94,7 +109,9 @@ internal static unsafe class NativeTeam
     private static void RunOnPool(Work* work)
     {
         nint address = (nint)work;
-        Parallel.For(0, work->Threads, new ParallelOptions { MaxDegreeOfParallelism = work->Threads }, thread => ((Work*)address)->Part(thread));
+        Parallel.For(
+            0, work->Threads, new ParallelOptions { MaxDegreeOfParallelism = work->Threads },
+            thread => ((Work*)address)->Part(thread));
     }
 
     /// <summary>One parallel call; lives on the caller's stack until all threads are done.</summary>
@@ -159,7 +176,8 @@ internal static unsafe class NativeTeam
             torch.InitializeDeviceType(DeviceType.CPU);
             using Process process = Process.GetCurrentProcess();
             List<string> loaded = [.. process.Modules.Cast<ProcessModule>().Select(module => module.FileName)];
-            string? folder = Path.GetDirectoryName(loaded.Find(file => Path.GetFileName(file).StartsWith("libtorch_cpu", StringComparison.Ordinal)));
+            string? folder = Path.GetDirectoryName(
+                loaded.Find(file => Path.GetFileName(file).StartsWith("libtorch_cpu", StringComparison.Ordinal)));
 
             // Another program's OpenMP may be loaded too; libtorch's lies beside it, or is the only one.
             IEnumerable<string> candidates = loaded
@@ -190,7 +208,9 @@ internal static unsafe class NativeTeam
 
         public void RunPhases(PhasedWork* work, int threads) => _parallel(&EnterPhases, work, (uint)threads, 0);
 
-        /// <summary>Every thread of the team comes here. A thread that waits at a barrier does not hold up the garbage collector.</summary>
+        /// <summary>
+        /// Every thread of the team comes here. A thread that waits at a barrier does not hold up the garbage collector.
+        /// </summary>
         [UnmanagedCallersOnly]
         private static void EnterPhases(void* pointer)
         {

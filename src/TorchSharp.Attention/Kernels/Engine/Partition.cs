@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>Cuts counted items into ranges that follow one another, cover all of them and differ in length by one at most.</summary>
+/// <summary>
+/// Cuts counted items into ranges that follow one another, cover all of them and differ in length by one at most.
+/// </summary>
 internal static class Partition
 {
     /// <summary>The first item of a part and the first item after it. A part number beyond the last part owns nothing.</summary>

@@ -1,8 +1,9 @@
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// How a reduction down the columns of a few large samples cuts each sample into parts of whole rows, and where the results of each part stand. The number
-/// of parts follows from the threads that are asked for; whichever threads really run may compute them.
+/// How a reduction down the columns of a few large samples cuts each sample into parts of whole rows, and where
+/// the results of each part stand. The number of parts follows from the threads that are asked for; whichever
+/// threads really run may compute them.
 /// </summary>
 internal readonly struct PartsPlan
 {

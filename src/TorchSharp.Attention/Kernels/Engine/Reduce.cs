@@ -30,8 +30,10 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
             {
                 TReduction.At<TVector, TStorage, TLayout>(a, x + k, row, start, k, ref first0, ref second0);
                 TReduction.At<TVector, TStorage, TLayout>(a, x + k + lanes, row, start, k + lanes, ref first1, ref second1);
-                TReduction.At<TVector, TStorage, TLayout>(a, x + k + (2 * lanes), row, start, k + (2 * lanes), ref first2, ref second2);
-                TReduction.At<TVector, TStorage, TLayout>(a, x + k + (3 * lanes), row, start, k + (3 * lanes), ref first3, ref second3);
+                TReduction.At<TVector, TStorage, TLayout>(
+                    a, x + k + (2 * lanes), row, start, k + (2 * lanes), ref first2, ref second2);
+                TReduction.At<TVector, TStorage, TLayout>(
+                    a, x + k + (3 * lanes), row, start, k + (3 * lanes), ref first3, ref second3);
             }
 
             for (; k <= columns - lanes; k += lanes)
@@ -48,7 +50,8 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
                 ? (second0 + second1 + (second2 + second3)).Sum() + secondTail
                 : float.IsNaN(first)
                     ? LargestOf(a, x, 1, row, start, 0, (int)columns)
-                    : Math.Max(TVector.Larger(TVector.Larger(second0, second1), TVector.Larger(second2, second3)).Largest(), secondTail);
+                    : Math.Max(
+                        TVector.Larger(TVector.Larger(second0, second1), TVector.Larger(second2, second3)).Largest(), secondTail);
         }
     }
 
@@ -57,7 +60,11 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
     private static (float First, float Second) Tail(MapArguments* a, nint x, nint row, nint start, nint column, nint columns)
     {
         Simd1 first = Simd1.All(0), second = Simd1.All(Start);
-        for (nint k = column; k < columns; k++) TReduction.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k, ref first, ref second);
+        for (nint k = column; k < columns; k++)
+        {
+            TReduction.At<Simd1, TStorage, TLayout>(a, x + k, row, start, k, ref first, ref second);
+        }
+
         return (first.Sum(), TReduction.Second == SecondResult.Maximum ? second.Largest() : second.Sum());
     }
 
@@ -99,7 +106,8 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
             nint x = row * columns;
             for (nint k = begin; k < end; k += TVector.Lanes)
             {
-                TVector sum = TVector.Load(first + k), other = TReduction.Second == SecondResult.None ? default : TVector.Load(second + k);
+                TVector sum = TVector.Load(
+                    first + k), other = TReduction.Second == SecondResult.None ? default : TVector.Load(second + k);
                 TReduction.At<TVector, TStorage, TLayout>(a, x + k, row, start, k, ref sum, ref other);
                 TReduction.At<TVector, TStorage, TLayout>(a, x + columns + k, row + 1, start, k, ref sum, ref other);
                 TReduction.At<TVector, TStorage, TLayout>(a, x + (2 * columns) + k, row + 2, start, k, ref sum, ref other);
@@ -113,7 +121,8 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
         {
             for (nint k = begin; k < end; k += TVector.Lanes)
             {
-                TVector sum = TVector.Load(first + k), other = TReduction.Second == SecondResult.None ? default : TVector.Load(second + k);
+                TVector sum = TVector.Load(
+                    first + k), other = TReduction.Second == SecondResult.None ? default : TVector.Load(second + k);
                 TReduction.At<TVector, TStorage, TLayout>(a, (row * columns) + k, row, start, k, ref sum, ref other);
                 sum.Store(first + k);
                 if (TReduction.Second != SecondResult.None) other.Store(second + k);
@@ -137,7 +146,9 @@ internal static unsafe class Reduce<TVector, TStorage, TLayout, TReduction>
         if (TReduction.Second != SecondResult.None) other.Store(a->Second + (matrix * a->ResultStride) + column);
     }
 
-    /// <summary>Scales sums. One that is not a number tells of a NaN, which a maximum must pass on, or of opposite infinities.</summary>
+    /// <summary>
+    /// Scales sums. One that is not a number tells of a NaN, which a maximum must pass on, or of opposite infinities.
+    /// </summary>
     private static void Finish(MapArguments* a, nint matrix, nint begin, nint end)
     {
         nint columns = a->Columns, row = matrix * a->Rows;

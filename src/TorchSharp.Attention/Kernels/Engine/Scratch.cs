@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// The memory of a <see cref="ScratchLayout"/>, from the pool of arrays and back to it. In the checked build every guard holds a pattern that
-/// <see cref="Check"/> looks for, and every buffer begins with NaN, so that a value that nobody wrote shows in the result.
+/// The memory of a <see cref="ScratchLayout"/>, from the pool of arrays and back to it. In the checked build
+/// every guard holds a pattern that <see cref="Check"/> looks for, and every buffer begins with NaN, so that a
+/// value that nobody wrote shows in the result.
 /// </summary>
 internal readonly unsafe ref struct Scratch
 {

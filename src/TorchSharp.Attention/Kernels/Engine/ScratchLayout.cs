@@ -1,7 +1,8 @@
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// Places buffers of floats one after another in one piece of memory. Sizes are in 64 bits; no buffer shares cache lines with another one.
+/// Places buffers of floats one after another in one piece of memory. Sizes are in 64 bits; no buffer
+/// shares cache lines with another one.
 /// </summary>
 /// <param name="guard">Floats that stay unused before and after each buffer, so that a write beyond a buffer can be seen.</param>
 internal struct ScratchLayout(long guard)
@@ -28,7 +29,10 @@ internal struct ScratchLayout(long guard)
         return section;
     }
 
-    /// <summary>Places buffers of one length one after another, all that several threads write one each; <paramref name="pitch"/> is from one to the next.</summary>
+    /// <summary>
+    /// Places buffers of one length one after another, all that several threads write one each;
+    /// <paramref name="pitch"/> is from one to the next.
+    /// </summary>
     public Section Add(long count, long times, out long pitch)
     {
         long start = Length;
@@ -41,7 +45,9 @@ internal struct ScratchLayout(long guard)
     /// <summary>Places the next buffer of so many values of double precision.</summary>
     public Section AddDoubles(long count) => Add(2 * count);
 
-    /// <summary>Places all buffers that follow <paramref name="begin"/> so many times more; each copy is as long as they are together.</summary>
+    /// <summary>
+    /// Places all buffers that follow <paramref name="begin"/> so many times more; each copy is as long as they are together.
+    /// </summary>
     public void Repeat(long begin, long times)
     {
         long length = Length - begin;

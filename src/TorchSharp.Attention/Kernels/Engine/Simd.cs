@@ -88,7 +88,8 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
     {
         Vector512<uint> bits = _value.AsUInt32();
         Vector512<uint> rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >>> 16) & Vector512.Create(1u))) >>> 16;
-        Vector512<uint> kept = Vector512.ConditionalSelect(Vector512.Equals(_value, _value).AsUInt32(), rounded, Vector512.Create(0x7FC0u));
+        Vector512<uint> kept = Vector512.ConditionalSelect(
+            Vector512.Equals(_value, _value).AsUInt32(), rounded, Vector512.Create(0x7FC0u));
         Vector512.Narrow(kept, kept).GetLower().Store(to);
     }
 
@@ -122,11 +123,15 @@ internal readonly struct Simd512(Vector512<float> value) : ISimd<Simd512>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 Rectify(Simd512 a)
-        => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(a._value, Vector512<float>.Zero), Vector512<float>.Zero, a._value));
+        => new(
+            Vector512.ConditionalSelect(
+                Vector512.LessThanOrEqual(a._value, Vector512<float>.Zero), Vector512<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 ReluBackward(Simd512 rectified, Simd512 gradient)
-        => new(Vector512.ConditionalSelect(Vector512.LessThanOrEqual(rectified._value, Vector512<float>.Zero), Vector512<float>.Zero, gradient._value));
+        => new(
+            Vector512.ConditionalSelect(
+                Vector512.LessThanOrEqual(rectified._value, Vector512<float>.Zero), Vector512<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd512 WhereEqual(Simd512 a, Simd512 b, Simd512 then)
@@ -170,7 +175,8 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
     {
         Vector256<uint> bits = _value.AsUInt32();
         Vector256<uint> rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >>> 16) & Vector256.Create(1u))) >>> 16;
-        Vector256<uint> kept = Vector256.ConditionalSelect(Vector256.Equals(_value, _value).AsUInt32(), rounded, Vector256.Create(0x7FC0u));
+        Vector256<uint> kept = Vector256.ConditionalSelect(
+            Vector256.Equals(_value, _value).AsUInt32(), rounded, Vector256.Create(0x7FC0u));
         Vector256.Narrow(kept, kept).GetLower().Store(to);
     }
 
@@ -204,11 +210,15 @@ internal readonly struct Simd256(Vector256<float> value) : ISimd<Simd256>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 Rectify(Simd256 a)
-        => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(a._value, Vector256<float>.Zero), Vector256<float>.Zero, a._value));
+        => new(
+            Vector256.ConditionalSelect(
+                Vector256.LessThanOrEqual(a._value, Vector256<float>.Zero), Vector256<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 ReluBackward(Simd256 rectified, Simd256 gradient)
-        => new(Vector256.ConditionalSelect(Vector256.LessThanOrEqual(rectified._value, Vector256<float>.Zero), Vector256<float>.Zero, gradient._value));
+        => new(
+            Vector256.ConditionalSelect(
+                Vector256.LessThanOrEqual(rectified._value, Vector256<float>.Zero), Vector256<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd256 WhereEqual(Simd256 a, Simd256 b, Simd256 then)
@@ -255,7 +265,8 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
     {
         Vector128<uint> bits = _value.AsUInt32();
         Vector128<uint> rounded = (bits + Vector128.Create(0x7FFFu) + ((bits >>> 16) & Vector128.Create(1u))) >>> 16;
-        Vector128<uint> kept = Vector128.ConditionalSelect(Vector128.Equals(_value, _value).AsUInt32(), rounded, Vector128.Create(0x7FC0u));
+        Vector128<uint> kept = Vector128.ConditionalSelect(
+            Vector128.Equals(_value, _value).AsUInt32(), rounded, Vector128.Create(0x7FC0u));
         Vector128.Narrow(kept, kept).GetLower().Store(to);
     }
 
@@ -289,11 +300,15 @@ internal readonly struct Simd128(Vector128<float> value) : ISimd<Simd128>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 Rectify(Simd128 a)
-        => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(a._value, Vector128<float>.Zero), Vector128<float>.Zero, a._value));
+        => new(
+            Vector128.ConditionalSelect(
+                Vector128.LessThanOrEqual(a._value, Vector128<float>.Zero), Vector128<float>.Zero, a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 ReluBackward(Simd128 rectified, Simd128 gradient)
-        => new(Vector128.ConditionalSelect(Vector128.LessThanOrEqual(rectified._value, Vector128<float>.Zero), Vector128<float>.Zero, gradient._value));
+        => new(
+            Vector128.ConditionalSelect(
+                Vector128.LessThanOrEqual(rectified._value, Vector128<float>.Zero), Vector128<float>.Zero, gradient._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd128 WhereEqual(Simd128 a, Simd128 b, Simd128 then)
@@ -363,7 +378,8 @@ internal readonly struct Simd1(float value) : ISimd<Simd1>
 
     public static Simd1 WhereLess(Simd1 a, Simd1 b, Simd1 then, Simd1 otherwise) => a._value < b._value ? then : otherwise;
 
-    public static Simd1 PowerOfTwo(Simd1 shifted) => new(BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(shifted._value) << 23));
+    public static Simd1 PowerOfTwo(Simd1 shifted)
+        => new(BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(shifted._value) << 23));
 
     public float Sum() => _value;
 

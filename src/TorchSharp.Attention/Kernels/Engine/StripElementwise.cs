@@ -46,7 +46,10 @@ internal static unsafe class StripElementwise<TVector, TStorage, TLayout, TMap>
         }
     }
 
-    /// <summary>What is left after the last whole vector is computed first, as a vector that ends with the strip: the loop may write over it.</summary>
+    /// <summary>
+    /// What is left after the last whole vector is computed first, as a vector that ends with the strip: the loop may write over
+    /// it.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Strip(MapArguments* a, nint element, nint row, nint start, nint length)
     {
@@ -54,7 +57,11 @@ internal static unsafe class StripElementwise<TVector, TStorage, TLayout, TMap>
         nint last = length - lanes, k = 0;
         bool rest = length % lanes != 0;
         TVector end = rest ? TMap.At<TVector, TStorage, TLayout>(a, element + last, row, start, last) : default;
-        for (; k <= last; k += lanes) TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, element + k, row, start, k), a->Y, element + k);
+        for (; k <= last; k += lanes)
+        {
+            TStorage.Store(TMap.At<TVector, TStorage, TLayout>(a, element + k, row, start, k), a->Y, element + k);
+        }
+
         if (rest) TStorage.Store(end, a->Y, element + last);
     }
 }

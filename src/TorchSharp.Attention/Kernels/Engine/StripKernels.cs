@@ -3,8 +3,8 @@ using System.Runtime.Intrinsics;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// Runs kernels on maps read in strips, each row and each column of each channel being one. Strips' values lie together: in planes (N, C,
-/// H + W), with channels last (N, H + W, C), float32.
+/// Runs kernels on maps read in strips, each row and each column of each channel being one. Strips' values lie together: in
+/// planes (N, C, H + W), with channels last (N, H + W, C), float32.
 /// </summary>
 internal static unsafe class StripKernels
 {
@@ -27,8 +27,8 @@ internal static unsafe class StripKernels
     }
 
     /// <summary>
-    /// Results of rows and columns in one read. A maximum: sums, times scale, and maxima, of both. Two sums: rows get the first, columns the
-    /// second, in one array. One sum: both get it.
+    /// Results of rows and columns in one read. A maximum: sums, times scale, and maxima, of both. Two sums: rows get the first,
+    /// columns the second, in one array. One sum: both get it.
     /// </summary>
     public static void Reduce<TReduction>(in MapView map, MapArguments arguments, int maps = 1)
         where TReduction : struct, IReduction
@@ -45,7 +45,11 @@ internal static unsafe class StripKernels
         if (map.IsChannelsLast)
         {
             int tile = Math.Max(16, LargestTile / sizeof(float) / a->Width / 16 * 16), threads = torch.get_num_threads();
-            while (tile > 32 && (long)map.Batch * ((map.Channels + tile - 1) / tile) < threads) tile = ((tile / 2) + 15) / 16 * 16;
+            while (tile > 32 && (long)map.Batch * ((map.Channels + tile - 1) / tile) < threads)
+            {
+                tile = ((tile / 2) + 15) / 16 * 16;
+            }
+
             a->Tile = tile;
             items = map.Batch * ((map.Channels + tile - 1) / tile);
         }

@@ -57,7 +57,8 @@ internal static unsafe class StripReduction<TVector, TStorage, TLayout, TReducti
                 {
                     // A vector that ends with the row; its first lanes were counted above.
                     TVector first = TVector.All(0), second = TVector.All(Start);
-                    TReduction.At<TVector, TStorage, TLayout>(&own, element + last, strips + y, columns, last, ref first, ref second);
+                    TReduction.At<TVector, TStorage, TLayout>(
+                        &own, element + last, strips + y, columns, last, ref first, ref second);
                     sum += TVector.WhereEqual(counted, one, first);
                     endSum += OfColumns(first, second);
                     if (Peaks)
@@ -135,13 +136,17 @@ internal static unsafe class StripReduction<TVector, TStorage, TLayout, TReducti
         for (nint y = 0; y < height; y++)
         {
             nint start = ((strips + y) * channels) + begin;
-            Finish(a, a->First + start, a->Second + start, tile, a->Scale, ((map + (y * width)) * channels) + begin, channels, width);
+            Finish(
+                a, a->First + start, a->Second + start, tile, a->Scale, ((map + (y * width)) * channels) + begin, channels,
+                width);
         }
 
         for (nint x = 0; x < width; x++)
         {
             nint start = ((strips + height + x) * channels) + begin;
-            Finish(a, a->First + start, a->Second + start, tile, a->ColumnScale, ((map + x) * channels) + begin, width * channels, height);
+            Finish(
+                a, a->First + start, a->Second + start, tile, a->ColumnScale, ((map + x) * channels) + begin, width * channels,
+                height);
         }
     }
 
@@ -154,8 +159,11 @@ internal static unsafe class StripReduction<TVector, TStorage, TLayout, TReducti
         if (Peaks) new Span<float>(peaks, (int)count).Fill(Start);
     }
 
-    /// <summary>Scales sums. One that is not a number tells of a NaN, which a maximum must pass on, or of opposite infinities.</summary>
-    private static void Finish(MapArguments* a, float* sums, float* peaks, nint count, float scale, nint element, nint stride, nint length)
+    /// <summary>
+    /// Scales sums. One that is not a number tells of a NaN, which a maximum must pass on, or of opposite infinities.
+    /// </summary>
+    private static void Finish(
+        MapArguments* a, float* sums, float* peaks, nint count, float scale, nint element, nint stride, nint length)
     {
         for (nint i = 0; i < count; i++)
         {

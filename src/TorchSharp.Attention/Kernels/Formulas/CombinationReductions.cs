@@ -38,7 +38,10 @@ internal readonly unsafe struct FirstGradient<TMix> : IReduction
         TVector x = TStorage.Load<TVector>(a->X, element), dg = Combine<TMix>.GateGradient<TVector, TStorage>(a, x, element);
         Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
         first += dg * TMix.ByFirst(x, f, s);
-        if (a->ChannelMax is not null) second += TVector.WhereEqual(x, TLayout.Channel<TVector>(a->ChannelMax, row, start, column), TVector.All(1));
+        if (a->ChannelMax is not null)
+        {
+            second += TVector.WhereEqual(x, TLayout.Channel<TVector>(a->ChannelMax, row, start, column), TVector.All(1));
+        }
     }
 }
 
@@ -58,7 +61,10 @@ internal readonly unsafe struct SecondGradient<TMix> : IReduction
         TVector x = TStorage.Load<TVector>(a->X, element), dg = Combine<TMix>.GateGradient<TVector, TStorage>(a, x, element);
         Combine<TMix>.Factors<TVector, TLayout>(a, row, start, column, out TVector f, out TVector s);
         first += dg * TMix.BySecond(x, f, s);
-        if (a->PositionMax is not null) second += TVector.WhereEqual(x, TLayout.Position<TVector>(a->PositionMax, row, start, column), TVector.All(1));
+        if (a->PositionMax is not null)
+        {
+            second += TVector.WhereEqual(x, TLayout.Position<TVector>(a->PositionMax, row, start, column), TVector.All(1));
+        }
     }
 }
 

@@ -101,7 +101,8 @@ internal readonly struct LargerCombination : ICombination
     public static TVector Gate<TVector>(TVector x, TVector first, TVector second)
         where TVector : unmanaged, ISimd<TVector>
     {
-        TVector zero = TVector.All(0), larger = TVector.WhereLess(first, second, second, first), smaller = TVector.WhereLess(first, second, first, second);
+        TVector zero = TVector.All(0), larger = TVector.WhereLess(first, second, second, first),
+            smaller = TVector.WhereLess(first, second, first, second);
 
         // Nothing, but NaN where a factor is NaN, which the comparisons may pass over.
         return TVector.WhereLess(x, zero, smaller, larger) + ((first + second) * zero);

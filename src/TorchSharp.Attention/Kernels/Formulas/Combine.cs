@@ -7,7 +7,8 @@ internal static unsafe class Combine<TMix>
     where TMix : struct, ICombination
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Factors<TVector, TLayout>(MapArguments* a, nint row, nint start, nint column, out TVector first, out TVector second)
+    public static void Factors<TVector, TLayout>(
+        MapArguments* a, nint row, nint start, nint column, out TVector first, out TVector second)
         where TVector : unmanaged, ISimd<TVector>
         where TLayout : struct, IMapLayout
     {

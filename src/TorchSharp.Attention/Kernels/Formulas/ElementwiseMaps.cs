@@ -10,7 +10,8 @@ internal readonly unsafe struct ApplyChannel : IElementwise
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
-        => TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        => TLayout.X<TVector, TStorage>(a, element, row, start, column)
+            * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
 }
 
 /// <summary>y = x · c · s.</summary>
@@ -73,7 +74,8 @@ internal readonly unsafe struct GatedInputGradient<TPooled> : IElementwise
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column), gate = TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector x = TLayout.X<TVector, TStorage>(a, element, row, start, column),
+            gate = TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         TVector du = Gradient.OfGated<TVector, TStorage, TLayout>(a, x * gate, element, row, start, column);
         return (du * gate) + TPooled.At<TVector, TLayout>(a, x, row, start, column);
     }

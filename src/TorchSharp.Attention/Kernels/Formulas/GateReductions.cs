@@ -14,7 +14,8 @@ internal readonly unsafe struct PositionGradient : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column)
+            * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         first += u * TStorage.Load<TVector>(a->GradY, element);
         second += TVector.WhereEqual(u, TLayout.Position<TVector>(a->PositionMax, row, start, column), TVector.All(1));
     }
@@ -35,7 +36,8 @@ internal readonly unsafe struct ChannelDot : IReduction
 }
 
 /// <summary>
-/// Backward, of channels, no spatial gate: the channel gate's gradient, Σ dy · x, and how many positions share the channel's maximum.
+/// Backward, of channels, no spatial gate: the channel gate's gradient, Σ dy · x, and how many
+/// positions share the channel's maximum.
 /// </summary>
 internal readonly unsafe struct ChannelGradient : IReduction
 {
@@ -74,8 +76,8 @@ internal readonly unsafe struct GatedChannelGradient : IReduction
 }
 
 /// <summary>
-/// Backward of the end of a residual block, max(x · g + residual, 0), on the way of another reduction: writes the gradient before the ReLU,
-/// which that reduction reads.
+/// Backward of the end of a residual block, max(x · g + residual, 0), on the way of another reduction: writes the gradient before
+/// the ReLU, which that reduction reads.
 /// </summary>
 internal readonly unsafe struct ThroughAddRelu<TReduction> : IReduction
     where TReduction : struct, IReduction
@@ -89,7 +91,8 @@ internal readonly unsafe struct ThroughAddRelu<TReduction> : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector gradient = TVector.ReluBackward(TStorage.Load<TVector>(a->End, element), TStorage.Load<TVector>(a->GradEnd, element));
+        TVector gradient = TVector.ReluBackward(
+            TStorage.Load<TVector>(a->End, element), TStorage.Load<TVector>(a->GradEnd, element));
         TStorage.Store(gradient, a->GradY, element);
         TReduction.At<TVector, TStorage, TLayout>(a, element, row, start, column, ref first, ref second);
     }

@@ -6,7 +6,8 @@ internal static unsafe class Gradient
 {
     /// <summary>du for u = x · c: dy · s, and what the poolings over channels send back.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector OfGated<TVector, TStorage, TLayout>(MapArguments* a, TVector u, nint element, nint row, nint start, nint column)
+    public static TVector OfGated<TVector, TStorage, TLayout>(
+        MapArguments* a, TVector u, nint element, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout

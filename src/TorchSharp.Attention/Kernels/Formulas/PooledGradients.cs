@@ -29,7 +29,8 @@ internal readonly unsafe struct ChannelMoments : IPooled
     public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         where TLayout : struct, IMapLayout
-        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
+        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column)
+            + (TLayout.Channel<TVector>(a->ChannelSlope, row, start, column) * x);
 }
 
 /// <summary>Means of channels and Σ |x|: it sends back the sign of x, nothing where x is zero.</summary>
@@ -73,7 +74,8 @@ internal readonly unsafe struct MeansOfBoth : IPooled
     public static TVector At<TVector, TLayout>(MapArguments* a, TVector x, nint row, nint start, nint column)
         where TVector : unmanaged, ISimd<TVector>
         where TLayout : struct, IMapLayout
-        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column) + TLayout.Position<TVector>(a->PositionShift, row, start, column);
+        => ChannelMeans.At<TVector, TLayout>(a, x, row, start, column)
+            + TLayout.Position<TVector>(a->PositionShift, row, start, column);
 }
 
 /// <summary>Means and maxima of channels and of positions.</summary>

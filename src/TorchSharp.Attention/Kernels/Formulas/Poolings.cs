@@ -100,7 +100,8 @@ internal readonly unsafe struct GatedPooling : IReduction
         where TStorage : struct, IStorage
         where TLayout : struct, IMapLayout
     {
-        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column) * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
+        TVector u = TLayout.X<TVector, TStorage>(a, element, row, start, column)
+            * TLayout.Channel<TVector>(a->ChannelGate, row, start, column);
         first += u;
         second = TVector.Larger(u, second);
     }

@@ -10,7 +10,11 @@ internal static unsafe class ChannelSteps<TVector>
     public static void Average(float* mean, float* maximum, float* output, int from, int to)
     {
         nint i = from;
-        for (; i <= to - TVector.Lanes; i += TVector.Lanes) ((TVector.Load(mean + i) + TVector.Load(maximum + i)) * TVector.All(0.5f)).Store(output + i);
+        for (; i <= to - TVector.Lanes; i += TVector.Lanes)
+        {
+            ((TVector.Load(mean + i) + TVector.Load(maximum + i)) * TVector.All(0.5f)).Store(output + i);
+        }
+
         for (; i < to; i++) output[i] = (mean[i] + maximum[i]) * 0.5f;
     }
 
@@ -87,7 +91,8 @@ internal static unsafe class ChannelSteps<TVector>
     {
         for (int i = from; i < to; i++)
         {
-            float gain = (step->NormWeight is null ? 1 : step->NormWeight[i]) / MathF.Sqrt(step->NormVariance[i] + step->NormEpsilon);
+            float gain =
+                (step->NormWeight is null ? 1 : step->NormWeight[i]) / MathF.Sqrt(step->NormVariance[i] + step->NormEpsilon);
             values[i] = ((values[i] - step->NormMean[i]) * gain) + (step->NormBias is null ? 0 : step->NormBias[i]);
         }
     }

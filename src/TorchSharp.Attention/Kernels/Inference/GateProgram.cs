@@ -96,7 +96,9 @@ internal sealed unsafe class GateProgram : IInferenceProgram
     /// <inheritdoc/>
     public IInferenceProgram Convolve(Conv2d layer, BatchNorm2d? norm, SpatialMapOrder order, GateFunction gate)
     {
-        if (!_fits || !PositionConvolution.TryDescribe(_batch, _height, _width, order, layer, norm, out PositionConvolution.Arguments convolution))
+        if (!_fits
+            || !PositionConvolution.TryDescribe(
+                _batch, _height, _width, order, layer, norm, out PositionConvolution.Arguments convolution))
         {
             return MarkUnsupported();
         }
@@ -116,9 +118,15 @@ internal sealed unsafe class GateProgram : IInferenceProgram
         if (spatial is not null) PositionAlpha = MapView.Pointer(spatial);
     }
 
-    private IInferenceProgram Dense(Conv2d layer, BatchNorm2d? norm, ElementFunction? function, InferenceStepKind kind, float biasFactor)
+    private IInferenceProgram Dense(
+        Conv2d layer, BatchNorm2d? norm, ElementFunction? function, InferenceStepKind kind, float biasFactor)
     {
-        if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight) || (layer.bias is not null && !Holds(layer.bias))) return MarkUnsupported();
+        if (!_fits || function is not { } known || Hooks.Any(layer) || !Holds(layer.weight)
+            || (layer.bias is not null && !Holds(layer.bias)))
+        {
+            return MarkUnsupported();
+        }
+
         if (Math.Max(layer.weight!.size(0), layer.weight.size(1)) > MapView.MostCounted) return MarkUnsupported();
         ref InferenceStep step = ref Next();
         step.Kind = kind;
@@ -152,9 +160,11 @@ internal sealed unsafe class GateProgram : IInferenceProgram
     }
 
     private static bool Holds(Tensor? tensor)
-        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous();
+        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU
+            && tensor.is_contiguous();
 
-    private static ElementFunction Of(GateFunction gate) => gate == GateFunction.HardSigmoid ? ElementFunction.HardSigmoid : ElementFunction.Sigmoid;
+    private static ElementFunction Of(GateFunction gate)
+        => gate == GateFunction.HardSigmoid ? ElementFunction.HardSigmoid : ElementFunction.Sigmoid;
 
     private static ElementFunction? Of(GateActivation activation) => activation switch
     {

@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// A whole gate in inference as one parallel call: pool, compute the gate, apply. Every thread keeps the same rows of the map through all passes,
-/// so that a later pass finds them in that core's cache; sums down columns are added up from the threads' parts. A batch that no cache
-/// holds is taken a few samples at a time.
+/// A whole gate in inference as one parallel call: pool, compute the gate, apply. Every thread keeps the same rows of the map
+/// through all passes, so that a later pass finds them in that core's cache; sums down columns are added up from the threads'
+/// parts. A batch that no cache holds is taken a few samples at a time.
 /// </summary>
 internal unsafe struct InferenceGateKernel
 {
@@ -47,7 +47,10 @@ internal unsafe struct InferenceGateKernel
         (parts.Channel as IInferenceGate)?.Describe(program);
         (parts.Spatial as IInferenceGate)?.Describe(program);
         program.Blend(parts.Channel?.Module.StartScale, parts.Spatial?.Module.StartScale);
-        if (!program.Fits || !TryPlan(program, view, reads, parts.Spatial is not null, residual is not null, out RegionPlan plan)) return null;
+        if (!program.Fits || !TryPlan(program, view, reads, parts.Spatial is not null, residual is not null, out RegionPlan plan))
+        {
+            return null;
+        }
 
         Tensor? output = null;
         void* values = overwrite ? view.Values : view.Like(input, out output).Values;
@@ -113,7 +116,8 @@ internal unsafe struct InferenceGateKernel
     }
 
     /// <summary>How the batch is cut; false where the buffers of a single sample are too large.</summary>
-    private static bool TryPlan(GateProgram program, in MapView view, ChannelStatistics reads, bool spatial, bool residual, out RegionPlan plan)
+    private static bool TryPlan(
+        GateProgram program, in MapView view, ChannelStatistics reads, bool spatial, bool residual, out RegionPlan plan)
     {
         int widest = 0;
         foreach (InferenceStep step in program.Steps) widest = Math.Max(widest, step.Outputs);
@@ -131,10 +135,12 @@ internal unsafe struct InferenceGateKernel
         int batch = view.Batch, threads = NativeTeam.ThreadsFor((long)batch * sizes.Rows, view.Bytes * passes);
 
         // Whole samples a thread need no barriers; but then every thread reads all of the layers' weights.
-        bool apart = threads > 1 && batch >= threads && (batch % threads == 0 || batch >= 4 * threads) && program.Weights <= MostWeightsApart;
+        bool apart = threads > 1 && batch >= threads && (batch % threads == 0 || batch >= 4 * threads)
+            && program.Weights <= MostWeightsApart;
 
         // Groups of equal size, each at least as large as the layers' weights, which every group reads again.
-        long sample = Math.Max(1, view.Bytes / batch), bytes = Math.Max(GroupBytes / (apart ? threads : 1), sizeof(float) * program.Weights);
+        long sample = Math.Max(1, view.Bytes / batch),
+            bytes = Math.Max(GroupBytes / (apart ? threads : 1), sizeof(float) * program.Weights);
         return RegionPlan.TryMake(sizes, threads, apart, bytes / sample, KernelCheck.Guard, out plan);
     }
 
@@ -164,7 +170,10 @@ internal unsafe struct InferenceGateKernel
             InferenceGateKernel own = *a;
             own._hand = hand;
             int groups = own._plan.Groups(hand);
-            for (int current = 0; groups > 0 && current <= groups * own._phaseCount; current++) Phases<TVector>(&own, current, 0, 1);
+            for (int current = 0; groups > 0 && current <= groups * own._phaseCount; current++)
+            {
+                Phases<TVector>(&own, current, 0, 1);
+            }
         }
     }
 
@@ -216,7 +225,10 @@ internal unsafe struct InferenceGateKernel
         for (RowBlock block = share.First(); !block.IsEmpty; block = share.After(block))
         {
             MapArguments a = Block(share, block);
-            if (!_pixels) Along(ref a, _origin + share.Means(block.Sample) + block.From, _origin + share.Maxima(block.Sample) + block.From);
+            if (!_pixels)
+            {
+                Along(ref a, _origin + share.Means(block.Sample) + block.From, _origin + share.Maxima(block.Sample) + block.From);
+            }
             else Down(ref a, share, block);
             Reduce(_poolChannels, &a, down: _pixels);
         }
@@ -227,7 +239,12 @@ internal unsafe struct InferenceGateKernel
         for (RowBlock block = share.First(); !block.IsEmpty; block = share.After(block))
         {
             MapArguments a = Block(share, block);
-            if (_pixels) Along(ref a, _origin + share.Map(block.Sample) + block.From, _origin + share.MaximaOfMap(block.Sample) + block.From);
+            if (_pixels)
+            {
+                Along(
+                    ref a, _origin + share.Map(block.Sample) + block.From,
+                    _origin + share.MaximaOfMap(block.Sample) + block.From);
+            }
             else Down(ref a, share, block);
             Reduce(_poolPositions, &a, down: !_pixels);
         }
@@ -274,14 +291,19 @@ internal unsafe struct InferenceGateKernel
     private readonly MapArguments Block(in RegionShare share, in RowBlock block)
     {
         MapArguments a = _map;
-        nint row = ((nint)(share.FirstSample + block.Sample) * _map.Rows) + block.From, bytes = row * _map.Columns * _bytesOfValue;
+        nint row = ((nint)(share.FirstSample + block.Sample) * _map.Rows) + block.From,
+            bytes = row * _map.Columns * _bytesOfValue;
         a.X = (byte*)a.X + bytes;
         a.Y = (byte*)a.Y + bytes;
         if (a.Residual is not null) a.Residual = (byte*)a.Residual + bytes;
         a.Matrices = 1;
         a.Rows = block.To - block.From;
         int channels = _pixels ? _map.Columns : _map.Rows;
-        if (_reads) a.ChannelGate = _origin + share.Input(_stepCount) + ((nint)block.Sample * channels) + (_pixels ? 0 : block.From);
+        if (_reads)
+        {
+            a.ChannelGate = _origin + share.Input(_stepCount) + ((nint)block.Sample * channels) + (_pixels ? 0 : block.From);
+        }
+
         a.PositionGate = _origin + share.Gate(block.Sample) + (_pixels ? block.From : 0);
         return a;
     }

@@ -18,7 +18,10 @@ internal static unsafe class PartSums<TVector>
             float* part = origin + share.Part(sample, first);
             nint pitch = (nint)share.PartPitch;
             bool known = Add(part, last - first + 1, pitch, origin + places.Sums(share, sample), scale, from, to);
-            if (places.HasMaxima) Largest(part + columns, last - first + 1, pitch, origin + places.Maxima(share, sample), from, to, known);
+            if (places.HasMaxima)
+            {
+                Largest(part + columns, last - first + 1, pitch, origin + places.Maxima(share, sample), from, to, known);
+            }
         }
     }
 

@@ -44,7 +44,9 @@ internal readonly struct RegionPlan
         layout.Repeat(begin, hands - 1);
     }
 
-    /// <summary>Parts of the batch whose samples no other part's threads touch; 1 where all threads work on every sample.</summary>
+    /// <summary>
+    /// Parts of the batch whose samples no other part's threads touch; 1 where all threads work on every sample.
+    /// </summary>
     public int Hands { get; }
 
     /// <summary>Threads that may work on one hand.</summary>
@@ -112,7 +114,9 @@ internal readonly struct RegionPlan
     /// <summary>Pooled channels of a group: means, then maxima.</summary>
     public Section Pooled(int hand) => Of(_pooled, hand);
 
-    /// <summary>Results of the steps between pooled channels and their gate, which take turns: those of even steps, and those of odd ones.</summary>
+    /// <summary>
+    /// Results of the steps between pooled channels and their gate, which take turns: those of even steps, and those of odd ones.
+    /// </summary>
     public Section Steps(int hand, bool odd) => Of(odd ? _second : _first, hand);
 
     /// <summary>Sums down columns of the rows that one thread owns of one sample.</summary>

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// What one thread owns of one group of a <see cref="RegionPlan"/>: rows of its samples, ranges of whatever is counted, and where its values stand.
-/// Samples are counted within the group; offsets are floats from the start of the region's memory.
+/// What one thread owns of one group of a <see cref="RegionPlan"/>: rows of its samples, ranges of whatever is counted, and where
+/// its values stand. Samples are counted within the group; offsets are floats from the start of the region's memory.
 /// </summary>
 internal readonly struct RegionShare
 {

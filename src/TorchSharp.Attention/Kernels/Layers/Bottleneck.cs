@@ -68,7 +68,12 @@ internal static unsafe class Bottleneck<TVector>
             }
 
             if (a->SecondBiasGradient is not null) a->SecondBiasGradient[channel] = a->Branches * sum;
-            if (a->SecondGradient is not null) Combine(a->SecondGradient + ((nint)channel * a->Reduced), a->Reduced, a->Logits + channel, a->Channels, a->Samples, a->Sums, a->Reduced);
+            if (a->SecondGradient is not null)
+            {
+                Combine(
+                    a->SecondGradient + ((nint)channel * a->Reduced), a->Reduced, a->Logits + channel, a->Channels, a->Samples,
+                    a->Sums, a->Reduced);
+            }
         }
     }
 
@@ -77,7 +82,9 @@ internal static unsafe class Bottleneck<TVector>
     {
         for (int sample = 0; sample < a->Samples; sample++)
         {
-            Combine(a->SumsGradient + (sample * a->Reduced) + from, to - from, a->Logits + (sample * a->Channels), 1, a->Channels, a->Second + from, a->Reduced);
+            Combine(
+                a->SumsGradient + (sample * a->Reduced) + from, to - from, a->Logits + (sample * a->Channels), 1, a->Channels,
+                a->Second + from, a->Reduced);
         }
     }
 
@@ -86,7 +93,9 @@ internal static unsafe class Bottleneck<TVector>
     {
         for (int hidden = from; hidden < to; hidden++)
         {
-            Combine(a->FirstGradient + ((nint)hidden * a->Channels), a->Channels, a->HiddenGradient + hidden, a->Reduced, a->Rows, a->Pooled, a->Channels);
+            Combine(
+                a->FirstGradient + ((nint)hidden * a->Channels), a->Channels, a->HiddenGradient + hidden, a->Reduced, a->Rows,
+                a->Pooled, a->Channels);
             if (a->FirstBiasGradient is null) continue;
             float sum = 0;
             for (int i = hidden; i < a->Rows * a->Reduced; i += a->Reduced) sum += a->HiddenGradient[i];
@@ -99,11 +108,15 @@ internal static unsafe class Bottleneck<TVector>
     {
         for (int row = 0; row < a->Rows; row++)
         {
-            Combine(a->PooledGradient + (row * a->Channels) + from, to - from, a->HiddenGradient + (row * a->Reduced), 1, a->Reduced, a->First + from, a->Channels);
+            Combine(
+                a->PooledGradient + (row * a->Channels) + from, to - from, a->HiddenGradient + (row * a->Reduced), 1, a->Reduced,
+                a->First + from, a->Channels);
         }
     }
 
-    /// <summary>Σ factor · row, (length) values: factors lie <paramref name="stride"/> apart and rows <paramref name="pitch"/>.</summary>
+    /// <summary>
+    /// Σ factor · row, (length) values: factors lie <paramref name="stride"/> apart and rows <paramref name="pitch"/>.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Combine(float* result, int length, float* factors, nint stride, int count, float* rows, nint pitch)
     {
@@ -130,7 +143,11 @@ internal static unsafe class Bottleneck<TVector>
         for (; i <= length - lanes; i += lanes)
         {
             TVector sum = TVector.All(0);
-            for (nint k = 0; k < count; k++) sum = TVector.MultiplyAdd(TVector.All(factors[k * stride]), TVector.Load(rows + (k * pitch) + i), sum);
+            for (nint k = 0; k < count; k++)
+            {
+                sum = TVector.MultiplyAdd(TVector.All(factors[k * stride]), TVector.Load(rows + (k * pitch) + i), sum);
+            }
+
             sum.Store(result + i);
         }
 

@@ -19,7 +19,8 @@ internal sealed class BottleneckFunction : SingleTensorFunction<BottleneckFuncti
         return gate;
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<BottleneckPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+        => GateAutograd.Guarded<BottleneckPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];

@@ -5,29 +5,54 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// The gate σ(W₂ h + k b₂) of pooled channels in training, h = ReLU(W₁ p + b₁), as one function with its gradients. Of two branches, mean and
-/// maximum, h is the sum over both and k is 2. For the few rows of a small batch libtorch's fifteen small operations cost more than they compute.
+/// The gate σ(W₂ h + k b₂) of pooled channels in training, h = ReLU(W₁ p + b₁), as one function with its gradients. Of two
+/// branches, mean and maximum, h is the sum over both and k is 2. For the few rows of a small batch libtorch's fifteen small
+/// operations cost more than they compute.
 /// </summary>
 internal static unsafe class BottleneckGate
 {
-    /// <summary>Samples a branch up to which the function was not slower than the layers; beyond, libtorch's matrix products win. See docs/decisions.md.</summary>
+    /// <summary>
+    /// Samples a branch up to which the function was not slower than the layers; beyond, libtorch's matrix
+    /// products win. See docs/decisions.md.
+    /// </summary>
     private const int MostSamplesOfBranch = 4;
 
-    /// <summary>The gate, (N, C, 1, 1), of what the kernels pooled, (branches, N, C, 1, 1); null where the layers must run.</summary>
+    /// <summary>
+    /// The gate, (N, C, 1, 1), of what the kernels pooled, (branches, N, C, 1, 1); null where the layers must run.
+    /// </summary>
     public static Tensor? TryRun(Tensor pooled, Conv2d first, GateActivation activation, Conv2d second, GateFunction gate)
     {
-        if (!AttentionKernels.Enabled || !is_grad_enabled() || activation != GateActivation.ReLU || gate != GateFunction.Sigmoid) return null;
-        if (pooled.size(1) > MostSamplesOfBranch * pooled.size(0) || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second)) return null;
-        if (pooled.numel() > MapView.MostCounted || pooled.size(0) * pooled.size(1) * first.weight!.size(0) > MapView.MostCounted) return null;
-        if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias)) || (second.bias is not null && !Holds(second.bias))) return null;
-        bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true } || second.bias is { requires_grad: true };
+        if (!AttentionKernels.Enabled || !is_grad_enabled() || activation != GateActivation.ReLU || gate != GateFunction.Sigmoid)
+        {
+            return null;
+        }
+
+        if (pooled.size(1) > MostSamplesOfBranch * pooled.size(0) || !Holds(pooled) || Hooks.Any(first) || Hooks.Any(second))
+        {
+            return null;
+        }
+
+        if (pooled.numel() > MapView.MostCounted || pooled.size(0) * pooled.size(1) * first.weight!.size(0) > MapView.MostCounted)
+        {
+            return null;
+        }
+
+        if (!Holds(first.weight) || !Holds(second.weight) || (first.bias is not null && !Holds(first.bias))
+            || (second.bias is not null && !Holds(second.bias)))
+        {
+            return null;
+        }
+
+        bool weights = first.weight!.requires_grad || second.weight!.requires_grad || first.bias is { requires_grad: true }
+            || second.bias is { requires_grad: true };
         if (!weights && !pooled.requires_grad) return null;
         BottleneckPass pass = new(pooled.requires_grad, weights, first.bias, second.bias);
         return BottleneckFunction.apply(pooled, first.weight!, first.bias!, second.weight!, second.bias!, pass);
     }
 
     /// <summary>The gate, and h of all branches, (branches · N, H).</summary>
-    public static (Tensor Gate, Tensor Hidden) Forward(Tensor pooled, Tensor first, Tensor? firstBias, Tensor second, Tensor? secondBias)
+    public static (Tensor Gate, Tensor Hidden) Forward(
+        Tensor pooled, Tensor first, Tensor? firstBias, Tensor second, Tensor? secondBias)
     {
         Layers layers = Layers.Of(pooled, first, second);
         Tensor hidden = MapView.New([layers.Rows, layers.Reduced]), gate = MapView.New([layers.Samples, layers.Channels, 1, 1]);
@@ -51,13 +76,16 @@ internal static unsafe class BottleneckGate
     /// <summary>The gradients of the pooled channels, of both weights and of both biases; null where nobody asks.</summary>
     public static Tensor?[] Backward(BottleneckPass pass, List<Tensor> saved, Tensor gradient)
     {
-        (Tensor pooled, Tensor first, Tensor second, Tensor hidden, Tensor gate) = (saved[0], saved[1], saved[2], saved[3], saved[4]);
+        (Tensor pooled, Tensor first, Tensor second, Tensor hidden, Tensor gate) =
+            (saved[0], saved[1], saved[2], saved[3], saved[4]);
         (bool forPooled, bool forWeights) = (pass.PooledNeedsGradient, pass.WeightsNeedGradient);
         using DisposeScope scope = NewDisposeScope();
         Layers layers = Layers.Of(pooled, first, second);
         Tensor contiguous = gradient.contiguous();
         Tensor sums = layers.Rows == layers.Samples ? hidden : MapView.New([layers.Samples, layers.Reduced]);
-        Tensor logits = MapView.New([layers.Samples, layers.Channels]), sumsGradient = MapView.New([layers.Samples, layers.Reduced]), hiddenGradient = MapView.New([layers.Rows, layers.Reduced]);
+        Tensor logits = MapView.New([layers.Samples, layers.Channels]),
+            sumsGradient = MapView.New([layers.Samples, layers.Reduced]),
+            hiddenGradient = MapView.New([layers.Rows, layers.Reduced]);
         Tensor?[] gradients =
         [
             forPooled ? MapView.New(pooled.shape) : null,
@@ -92,10 +120,13 @@ internal static unsafe class BottleneckGate
     {
         (Tensor? firstBias, Tensor? secondBias) = (pass.FirstBias, pass.SecondBias);
         long batch = saved[0].size(1), channels = saved[0].size(2), branches = saved[0].size(0);
-        Tensor pooled = saved[0].view(branches * batch, channels), first = saved[1].view(-1, channels), second = saved[2].view(channels, -1);
+        Tensor pooled = saved[0].view(branches * batch, channels), first = saved[1].view(-1, channels),
+            second = saved[2].view(channels, -1);
         Tensor hidden = nn.functional.linear(pooled, first, firstBias).relu();
         Tensor sums = hidden.view(branches, batch, -1).sum([0L]);
-        Tensor bias = secondBias is null ? zeros_like(second.select(1, 0)) : branches == 2 ? secondBias.Plus(secondBias) : secondBias;
+        Tensor bias = secondBias is null
+            ? zeros_like(second.select(1, 0))
+            : branches == 2 ? secondBias.Plus(secondBias) : secondBias;
         Tensor gate = nn.functional.linear(sums, second, bias).sigmoid();
         CheckBiases(saved[4].view(gate.shape), gate);
         Tensor toLogits = gradient.view(batch, channels).mul(gate).mul(gate.neg().Plus(Scalars.One));
@@ -113,7 +144,9 @@ internal static unsafe class BottleneckGate
         ];
     }
 
-    /// <summary>To compare with; nothing where a bias is no longer what it was, which the first derivative does not mind.</summary>
+    /// <summary>
+    /// To compare with; nothing where a bias is no longer what it was, which the first derivative does not mind.
+    /// </summary>
     public static Tensor?[] DeriveWhereBiasesStand(BottleneckPass pass, List<Tensor> saved, Tensor gradient)
     {
         try
@@ -132,13 +165,15 @@ internal static unsafe class BottleneckGate
         using IDisposable quiet = no_grad();
         if (now.detach().allclose(before, 1e-4, 1e-5, equal_nan: true)) return;
         throw new InvalidOperationException(
-            "one of the variables needed for gradient computation has been modified by an inplace operation: a bias of the gate's layers, which a second derivative needs.");
+            "one of the variables needed for gradient computation has been modified by an inplace operation: " +
+            "a bias of the gate's layers, which a second derivative needs.");
     }
 
     private static float* PointerOrNull(Tensor? tensor) => tensor is null ? null : MapView.Pointer(tensor);
 
     private static bool Holds(Tensor? tensor)
-        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() > 0;
+        => tensor is not null && tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU
+            && tensor.is_contiguous() && tensor.numel() > 0;
 
     /// <summary>Sizes and addresses; matrices lie row after row.</summary>
     internal struct Layers
@@ -160,7 +195,9 @@ internal static unsafe class BottleneckGate
         public float* Sums;
         public float* Gate;
 
-        /// <summary>Gradients of the gate and, made on the way back, of the logits, of the sums and of every row's W₁ p + b₁.</summary>
+        /// <summary>
+        /// Gradients of the gate and, made on the way back, of the logits, of the sums and of every row's W₁ p + b₁.
+        /// </summary>
         public float* GateGradient;
         public float* Logits;
         public float* SumsGradient;

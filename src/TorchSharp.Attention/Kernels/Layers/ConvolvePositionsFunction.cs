@@ -16,7 +16,8 @@ internal sealed class ConvolvePositionsFunction : SingleTensorFunction<ConvolveP
         return PositionConvolutionGradients.Forward(pass.Arguments, pooled, weight);
     }
 
-    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output) => GateAutograd.Guarded<ConvolutionPass>(ctx, pass =>
+    public override List<Tensor> backward(AutogradContext ctx, Tensor grad_output)
+        => GateAutograd.Guarded<ConvolutionPass>(ctx, pass =>
     {
         List<Tensor> saved = ctx.get_saved_variables();
         Tensor?[] given = [.. saved, grad_output];
@@ -24,14 +25,19 @@ internal sealed class ConvolvePositionsFunction : SingleTensorFunction<ConvolveP
         {
             return GateAutograd.Composed(given, () =>
             {
-                (Tensor pooled, Tensor weight) = PositionConvolutionGradients.Composed(pass.Order, saved[0], saved[1], grad_output);
+                (Tensor pooled, Tensor weight) = PositionConvolutionGradients.Composed(
+                    pass.Order, saved[0], saved[1], grad_output);
                 return [pooled, weight, null];
             });
         }
 
         using Tensor gradient = grad_output.contiguous();
-        Tensor? toPooled = pass.PooledNeedsGradient ? PositionConvolutionGradients.OfPooled(pass.Arguments, saved[1], gradient) : null;
-        Tensor? toWeight = pass.WeightNeedsGradient ? PositionConvolutionGradients.OfWeight(pass.Arguments, saved[0], saved[1], gradient) : null;
+        Tensor? toPooled = pass.PooledNeedsGradient
+            ? PositionConvolutionGradients.OfPooled(pass.Arguments, saved[1], gradient)
+            : null;
+        Tensor? toWeight = pass.WeightNeedsGradient
+            ? PositionConvolutionGradients.OfWeight(pass.Arguments, saved[0], saved[1], gradient)
+            : null;
         Tensor?[]? derived = KernelCheck.Derive(() =>
         {
             (Tensor pooled, Tensor weight) = PositionConvolutionGradients.Composed(pass.Order, saved[0], saved[1], gradient);

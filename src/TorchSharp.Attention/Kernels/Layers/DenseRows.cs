@@ -3,13 +3,16 @@ using System.Runtime.CompilerServices;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// y = x Wᵀ for a range of outputs and all rows of x, four outputs at a time: W is read once, its four rows from the nearest cache for all rows
-/// of x.
+/// y = x Wᵀ for a range of outputs and all rows of x, four outputs at a time: W is read once, its four rows from
+/// the nearest cache for all rows of x.
 /// </summary>
 internal static unsafe class DenseRows<TVector>
     where TVector : unmanaged, ISimd<TVector>
 {
-    /// <summary>x is (rows, inputs), W (outputs, inputs), y (rows, outputs); columns <paramref name="from"/> to <paramref name="to"/> of y are set.</summary>
+    /// <summary>
+    /// x is (rows, inputs), W (outputs, inputs), y (rows, outputs); columns <paramref name="from"/>
+    /// to <paramref name="to"/> of y are set.
+    /// </summary>
     public static void Run(float* x, int rows, float* w, int inputs, float* y, int outputs, int from, int to)
     {
         int output = from;
@@ -17,19 +20,29 @@ internal static unsafe class DenseRows<TVector>
         {
             int row = 0;
             float* weights = w + ((long)output * inputs);
-            for (; row <= rows - 4; row += 4) FourOutputs<Four>(x + ((long)row * inputs), weights, inputs, y + ((long)row * outputs) + output, outputs);
+            for (; row <= rows - 4; row += 4)
+            {
+                FourOutputs<Four>(x + ((long)row * inputs), weights, inputs, y + ((long)row * outputs) + output, outputs);
+            }
+
             if (row <= rows - 2)
             {
                 FourOutputs<Two>(x + ((long)row * inputs), weights, inputs, y + ((long)row * outputs) + output, outputs);
                 row += 2;
             }
 
-            if (row < rows) FourOutputs<One>(x + ((long)row * inputs), weights, inputs, y + ((long)row * outputs) + output, outputs);
+            if (row < rows)
+            {
+                FourOutputs<One>(x + ((long)row * inputs), weights, inputs, y + ((long)row * outputs) + output, outputs);
+            }
         }
 
         for (; output < to; output++)
         {
-            for (int row = 0; row < rows; row++) y[((long)row * outputs) + output] = Dot(x + ((long)row * inputs), w + ((long)output * inputs), inputs);
+            for (int row = 0; row < rows; row++)
+            {
+                y[((long)row * outputs) + output] = Dot(x + ((long)row * inputs), w + ((long)output * inputs), inputs);
+            }
         }
     }
 
@@ -44,7 +57,8 @@ internal static unsafe class DenseRows<TVector>
         nint i = 0;
         for (; i <= n - TVector.Lanes; i += TVector.Lanes)
         {
-            TVector w0 = TVector.Load(w + i), w1 = TVector.Load(w + n + i), w2 = TVector.Load(w + (2 * n) + i), w3 = TVector.Load(w + (3 * n) + i);
+            TVector w0 = TVector.Load(w + i), w1 = TVector.Load(w + n + i), w2 = TVector.Load(w + (2 * n) + i),
+                w3 = TVector.Load(w + (3 * n) + i);
             TVector value = TVector.Load(x + i);
             a0 = TVector.MultiplyAdd(value, w0, a0);
             a1 = TVector.MultiplyAdd(value, w1, a1);
@@ -79,7 +93,8 @@ internal static unsafe class DenseRows<TVector>
 
     /// <summary>Four outputs of a row: their lanes' sums and what is left of the inputs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(float* x, float* w, nint n, nint i, float* y, TVector sum0, TVector sum1, TVector sum2, TVector sum3)
+    private static void Finish(
+        float* x, float* w, nint n, nint i, float* y, TVector sum0, TVector sum1, TVector sum2, TVector sum3)
     {
         float y0 = sum0.Sum(), y1 = sum1.Sum(), y2 = sum2.Sum(), y3 = sum3.Sum();
         for (; i < n; i++)
@@ -102,7 +117,11 @@ internal static unsafe class DenseRows<TVector>
     {
         TVector sum = TVector.All(0);
         nint i = 0;
-        for (; i <= inputs - TVector.Lanes; i += TVector.Lanes) sum = TVector.MultiplyAdd(TVector.Load(x + i), TVector.Load(w + i), sum);
+        for (; i <= inputs - TVector.Lanes; i += TVector.Lanes)
+        {
+            sum = TVector.MultiplyAdd(TVector.Load(x + i), TVector.Load(w + i), sum);
+        }
+
         float rest = 0;
         for (; i < inputs; i++) rest += x[i] * w[i];
         return sum.Sum() + rest;

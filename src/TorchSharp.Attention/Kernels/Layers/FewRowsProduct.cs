@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// x Wᵀ + b for a few rows of x. In a network each such layer's weights come from memory, not from a cache; a general matrix product reads
-/// them on one thread, this one on all. Inference, float32.
+/// x Wᵀ + b for a few rows of x. In a network each such layer's weights come from memory, not from a cache; a general matrix
+/// product reads them on one thread, this one on all. Inference, float32.
 /// </summary>
 internal static unsafe class FewRowsProduct
 {
@@ -15,9 +15,23 @@ internal static unsafe class FewRowsProduct
     /// <summary>(rows, outputs) of (rows, inputs) and (outputs, inputs, …); null where libtorch must multiply.</summary>
     public static Tensor? TryRun(Tensor input, long rows, Tensor weight, Tensor? bias)
     {
-        if (rows > MostRows || is_grad_enabled() || input.dtype != ScalarType.Float32 || weight.dtype != ScalarType.Float32) return null;
-        if (input.device_type != DeviceType.CPU || weight.device_type != DeviceType.CPU || bias is { device_type: not DeviceType.CPU }) return null;
-        if (!input.is_contiguous() || !weight.is_contiguous() || (bias is not null && (bias.dtype != ScalarType.Float32 || !bias.is_contiguous()))) return null;
+        if (rows > MostRows || is_grad_enabled() || input.dtype != ScalarType.Float32 || weight.dtype != ScalarType.Float32)
+        {
+            return null;
+        }
+
+        if (input.device_type != DeviceType.CPU || weight.device_type != DeviceType.CPU
+            || bias is { device_type: not DeviceType.CPU })
+        {
+            return null;
+        }
+
+        if (!input.is_contiguous() || !weight.is_contiguous()
+            || (bias is not null && (bias.dtype != ScalarType.Float32 || !bias.is_contiguous())))
+        {
+            return null;
+        }
+
         if (Math.Max(weight.size(0), weight.size(1)) > MapView.MostCounted) return null;
         int outputs = (int)weight.size(0), inputs = (int)weight.size(1);
         Tensor output = MapView.New([rows, outputs, 1, 1]);

@@ -25,6 +25,7 @@ internal sealed class PooledLayers : IPooledLayers
     }
 
     /// <inheritdoc/>
-    public Tensor? Bottleneck(Tensor stacked, Modules.Conv2d first, GateActivation activation, Modules.Conv2d second, GateFunction gate)
+    public Tensor? Bottleneck(
+        Tensor stacked, Modules.Conv2d first, GateActivation activation, Modules.Conv2d second, GateFunction gate)
         => BottleneckGate.TryRun(stacked, first, activation, second, gate);
 }

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// A k×k convolution of one or two maps into one, with a batch norm of fixed statistics: too small a task for a general convolution, whose
-/// preparation costs more than its arithmetic. Inference, float32.
+/// A k×k convolution of one or two maps into one, with a batch norm of fixed statistics: too small a task for a general
+/// convolution, whose preparation costs more than its arithmetic. Inference, float32.
 /// </summary>
 internal static unsafe class PositionConvolution
 {
@@ -20,8 +20,18 @@ internal static unsafe class PositionConvolution
     /// <summary>The logits, (N, 1, H, W), of pooled positions, (N, 2, H, W); null where libtorch must convolve.</summary>
     public static Tensor? TryRun(Tensor pooled, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm)
     {
-        if (!AttentionKernels.Enabled || is_grad_enabled() || pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU) return null;
-        if (!pooled.is_contiguous() || !TryDescribe(pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, norm, out Arguments a)) return null;
+        if (!AttentionKernels.Enabled || is_grad_enabled() || pooled.dtype != ScalarType.Float32
+            || pooled.device_type != DeviceType.CPU)
+        {
+            return null;
+        }
+
+        if (!pooled.is_contiguous()
+            || !TryDescribe(pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, norm, out Arguments a))
+        {
+            return null;
+        }
+
         int batch = (int)pooled.size(0), height = a.Height, width = a.Width;
         Tensor logits = MapView.New([batch, 1, height, width]);
         a.Input = MapView.Pointer(pooled);
@@ -50,7 +60,12 @@ internal static unsafe class PositionConvolution
         long batch, long height, long width, SpatialMapOrder order, Conv2d convolution, BatchNorm2d? norm, out Arguments a)
     {
         a = default;
-        if (Math.Max(batch, Math.Max(height, width)) > MapView.MostCounted || batch * height > MapView.MostCounted || batch * height * width > MapView.MostCounted) return false;
+        if (Math.Max(batch, Math.Max(height, width)) > MapView.MostCounted || batch * height > MapView.MostCounted
+            || batch * height * width > MapView.MostCounted)
+        {
+            return false;
+        }
+
         if (Hooks.Any(convolution) || (norm is not null && (norm.training || Hooks.Any(norm)))) return false;
         Tensor weight = convolution.weight!;
         if (weight.size(2) > LargestKernel) return false;
@@ -83,11 +98,14 @@ internal static unsafe class PositionConvolution
     }
 
     private static bool AreFloats(params Tensor?[] tensors)
-        => Array.TrueForAll(tensors, one => one is null || (one.dtype == ScalarType.Float32 && one.device_type == DeviceType.CPU));
+        => Array.TrueForAll(
+            tensors, one => one is null || (one.dtype == ScalarType.Float32 && one.device_type == DeviceType.CPU));
 
     private static void FoldNorm(BatchNorm2d norm, ref Arguments a)
     {
-        float gain = norm.weight is null ? 1 : *MapView.Pointer(norm.weight), shift = norm.bias is null ? 0 : *MapView.Pointer(norm.bias);
+        float gain = norm.weight is null ? 1 : *MapView.Pointer(norm.weight), shift = norm.bias is null
+            ? 0
+            : *MapView.Pointer(norm.bias);
         a.Scale = gain / MathF.Sqrt(*MapView.Pointer(norm.running_var!) + (float)norm.eps);
         a.Shift = shift - (*MapView.Pointer(norm.running_mean!) * a.Scale);
     }
@@ -102,11 +120,13 @@ internal static unsafe class PositionConvolution
         float* sums = stackalloc float[LargestScratch + 64];
         for (int item = from; item < to; item++)
         {
-            int sample = item / a->Blocks, first = item % a->Blocks * a->RowsOfBlock, rows = Math.Min(a->RowsOfBlock, a->Height - first);
+            int sample = item / a->Blocks, first = item % a->Blocks * a->RowsOfBlock,
+                rows = Math.Min(a->RowsOfBlock, a->Height - first);
             int plane = (rows + a->Kernel - 1) * a->Pitch;
             Pad(a, scratch, sample, first, rows);
 
-            // Padded rows lie one after the other: a tap is one shift of the whole block. Sums of the padding in between are dropped.
+            // Padded rows lie one after the other: a tap is one shift of the whole block. Sums of the padding in between are
+            // dropped.
             int count = ((rows - 1) * a->Pitch) + a->Width;
             float* output = a->Output + ((long)sample * a->OutputStride) + ((long)first * a->Width);
             for (int i = 0; i < count; i += 4 * TVector.Lanes)
@@ -138,7 +158,8 @@ internal static unsafe class PositionConvolution
 
             for (int y = 0; y < rows; y++)
             {
-                new ReadOnlySpan<float>(sums + (y * a->Pitch), a->Width).CopyTo(new Span<float>(output + ((long)y * a->Width), a->Width));
+                new ReadOnlySpan<float>(
+                    sums + (y * a->Pitch), a->Width).CopyTo(new Span<float>(output + ((long)y * a->Width), a->Width));
             }
         }
     }
@@ -149,7 +170,8 @@ internal static unsafe class PositionConvolution
         int padding = a->Kernel / 2, padded = rows + a->Kernel - 1;
         long positions = (long)a->Height * a->Width;
         float* mean = a->Input + ((long)sample * a->InputStride), maximum = mean + positions;
-        new Span<float>(scratch, LargestScratch + 64).Slice(0, Math.Min(LargestScratch + 64, (a->Maps * padded * a->Pitch) + 64)).Clear();
+        new Span<float>(
+            scratch, LargestScratch + 64).Slice(0, Math.Min(LargestScratch + 64, (a->Maps * padded * a->Pitch) + 64)).Clear();
         for (int map = 0; map < a->Maps; map++)
         {
             float* source = (map == 0) == (a->Order != SpatialMapOrder.MaxMean) ? mean : maximum;

@@ -5,19 +5,33 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>The small convolution of pooled positions where a backward pass may follow: its forward, and its gradients by kernels.</summary>
+/// <summary>
+/// The small convolution of pooled positions where a backward pass may follow: its forward, and its gradients by kernels.
+/// </summary>
 internal static unsafe class PositionConvolutionGradients
 {
     /// <summary>Taps whose sums stay in registers while a row is read.</summary>
     private const int TapsAtOnce = 8;
 
-    /// <summary>The logits before any norm, (N, 1, H, W), of pooled positions, (N, 2, H, W); null where libtorch must convolve.</summary>
+    /// <summary>
+    /// The logits before any norm, (N, 1, H, W), of pooled positions, (N, 2, H, W); null where libtorch must convolve.
+    /// </summary>
     public static Tensor? TryRun(Tensor pooled, SpatialMapOrder order, Conv2d convolution)
     {
         Tensor weight = convolution.weight!;
         if (!AttentionKernels.Enabled || !is_grad_enabled() || !(pooled.requires_grad || weight.requires_grad)) return null;
-        if (pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU || pooled.numel() == 0 || !pooled.is_contiguous()) return null;
-        if (!PositionConvolution.TryDescribe(pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, null, out PositionConvolution.Arguments a)) return null;
+        if (pooled.dtype != ScalarType.Float32 || pooled.device_type != DeviceType.CPU || pooled.numel() == 0
+            || !pooled.is_contiguous())
+        {
+            return null;
+        }
+
+        if (!PositionConvolution.TryDescribe(
+            pooled.size(0), pooled.size(2), pooled.size(3), order, convolution, null, out PositionConvolution.Arguments a))
+        {
+            return null;
+        }
+
         ConvolutionPass pass = new(order, pooled.requires_grad, weight.requires_grad) { Arguments = a };
         return ConvolvePositionsFunction.apply(pooled, weight, pass);
     }
@@ -71,7 +85,8 @@ internal static unsafe class PositionConvolutionGradients
     }
 
     /// <summary>
-    /// The gradient of the weights: for each tap the sum of dy · shifted map, block by block and then over blocks, so that threads change nothing.
+    /// The gradient of the weights: for each tap the sum of dy · shifted map, block by block and then over
+    /// blocks, so that threads change nothing.
     /// </summary>
     public static Tensor OfWeight(PositionConvolution.Arguments a, Tensor pooled, Tensor weight, Tensor gradient)
     {
@@ -107,7 +122,8 @@ internal static unsafe class PositionConvolutionGradients
             _ => pooled,
         };
         Tensor toMaps = nn.functional.conv_transpose2d(gradient, weight, padding: [padding, padding]);
-        Tensor toWeight = nn.functional.conv2d(maps.transpose(0, 1), gradient.transpose(0, 1), padding: [padding, padding]).transpose(0, 1);
+        Tensor toWeight = nn.functional.conv2d(
+            maps.transpose(0, 1), gradient.transpose(0, 1), padding: [padding, padding]).transpose(0, 1);
         Tensor toPooled = order switch
         {
             SpatialMapOrder.Average => toMaps.div(Two).expand(-1, 2, -1, -1),
@@ -130,9 +146,11 @@ internal static unsafe class PositionConvolutionGradients
         int taps = a->Maps * a->Kernel * a->Kernel;
         for (int item = from; item < to; item++)
         {
-            int sample = item / a->Blocks, first = item % a->Blocks * a->RowsOfBlock, rows = Math.Min(a->RowsOfBlock, a->Height - first);
+            int sample = item / a->Blocks, first = item % a->Blocks * a->RowsOfBlock,
+                rows = Math.Min(a->RowsOfBlock, a->Height - first);
             PositionConvolution.Pad(a, scratch, sample, first, rows);
-            float* dy = sums->Gradient + ((long)sample * a->OutputStride) + ((long)first * a->Width), part = sums->Parts + ((long)item * taps);
+            float* dy = sums->Gradient + ((long)sample * a->OutputStride) + ((long)first * a->Width),
+                part = sums->Parts + ((long)item * taps);
             Flat<TVector>(a, scratch, gradient, dy, rows, part);
 
             // In the gaps between rows a zero of dy meets a value of the map, and zero times infinity is none.
@@ -141,12 +159,19 @@ internal static unsafe class PositionConvolutionGradients
     }
 
     /// <summary>Rows of dy with the pitch of the padded map's: a tap is one sum over the whole block.</summary>
-    private static void Flat<TVector>(PositionConvolution.Arguments* a, float* scratch, float* gradient, float* dy, int rows, float* part)
+    private static void Flat<TVector>(
+        PositionConvolution.Arguments* a, float* scratch, float* gradient, float* dy, int rows, float* part)
         where TVector : unmanaged, ISimd<TVector>
     {
-        int plane = (rows + a->Kernel - 1) * a->Pitch, count = ((rows - 1) * a->Pitch) + a->Width, end = (count + TVector.Lanes - 1) / TVector.Lanes * TVector.Lanes;
+        int plane = (rows + a->Kernel - 1) * a->Pitch, count = ((rows - 1) * a->Pitch) + a->Width,
+            end = (count + TVector.Lanes - 1) / TVector.Lanes * TVector.Lanes;
         new Span<float>(gradient, end).Clear();
-        for (int y = 0; y < rows; y++) new ReadOnlySpan<float>(dy + ((long)y * a->Width), a->Width).CopyTo(new Span<float>(gradient + (y * a->Pitch), a->Width));
+        for (int y = 0; y < rows; y++)
+        {
+            new ReadOnlySpan<float>(
+                dy + ((long)y * a->Width), a->Width).CopyTo(new Span<float>(gradient + (y * a->Pitch), a->Width));
+        }
+
         for (int map = 0; map < a->Maps; map++)
         {
             for (int y = 0; y < a->Kernel; y++)
@@ -154,7 +179,8 @@ internal static unsafe class PositionConvolutionGradients
                 for (int x = 0; x < a->Kernel; x += TapsAtOnce)
                 {
                     float* row = scratch + (map * plane) + (y * a->Pitch) + x;
-                    TVector sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0, sum4 = sum0, sum5 = sum0, sum6 = sum0, sum7 = sum0;
+                    TVector sum0 = TVector.All(
+                        0), sum1 = sum0, sum2 = sum0, sum3 = sum0, sum4 = sum0, sum5 = sum0, sum6 = sum0, sum7 = sum0;
                     for (int i = 0; i < end; i += TVector.Lanes)
                     {
                         TVector g = TVector.Load(gradient + i);
@@ -189,7 +215,10 @@ internal static unsafe class PositionConvolutionGradients
                     for (int y = 0; y < rows; y++)
                     {
                         float* row = scratch + (map * plane) + ((y + ky) * a->Pitch) + kx;
-                        for (int x = Math.Max(0, padding - kx); x < Math.Min(a->Width, a->Width + padding - kx); x++) sum += dy[((long)y * a->Width) + x] * row[x];
+                        for (int x = Math.Max(0, padding - kx); x < Math.Min(a->Width, a->Width + padding - kx); x++)
+                        {
+                            sum += dy[((long)y * a->Width) + x] * row[x];
+                        }
                     }
 
                     *part = sum;

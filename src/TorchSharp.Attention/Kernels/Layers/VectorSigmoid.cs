@@ -18,7 +18,8 @@ internal static class VectorSigmoid
         z = TVector.WhereLess(TVector.All(89), z, TVector.All(89), z);
 
         // z = n ln 2 + r, |r| ≤ ½ ln 2; ln 2 in two parts, of which the first times n is exact.
-        TVector shifted = TVector.MultiplyAdd(z, TVector.All(1.44269504f), TVector.All(Rounder)), n = shifted - TVector.All(Rounder);
+        TVector shifted = TVector.MultiplyAdd(
+            z, TVector.All(1.44269504f), TVector.All(Rounder)), n = shifted - TVector.All(Rounder);
         TVector r = TVector.MultiplyAdd(n, TVector.All(-0.693359375f), z);
         r = TVector.MultiplyAdd(n, TVector.All(2.12194440e-4f), r);
         TVector power = TVector.All(1f / 720);

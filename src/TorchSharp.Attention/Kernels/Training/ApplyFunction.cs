@@ -4,7 +4,8 @@ using static TorchSharp.torch.autograd;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// (x, c or null, s or null, residual or null, pass) to y = x · c · s, or to the end of a residual block, y = max(x · c · s + residual, 0).
+/// (x, c or null, s or null, residual or null, pass) to y = x · c · s, or to the end of a residual
+/// block, y = max(x · c · s + residual, 0).
 /// </summary>
 internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
 {
@@ -17,7 +18,8 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         GatePass pass = (GatePass)vars[4];
         Tensor output = pass.Apply(input, channel, spatial, residual: residual);
         Tensor? end = residual is null ? null : output;
-        GateAutograd.Save(ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!, pass.NormValues!);
+        GateAutograd.Save(
+            ctx, pass, vars, input, channel!, spatial!, pass.PooledChannels!, pass.PooledPositions!, end!, pass.NormValues!);
         return output;
     }
 
@@ -31,13 +33,16 @@ internal sealed class ApplyFunction : SingleTensorFunction<ApplyFunction>
         long height = saved[0].size(2), width = saved[0].size(3);
         Tensor?[]? derived = KernelCheck.Derive(() => Derive(pass, saved, grad_output));
         using Tensor? map = derived is null ? null : saved[0].alias().DetachFromDisposeScope();
-        GateBackward backward = pass.Backward = new GateBackward(pass.View, pass.Parts.Channel?.Statistics ?? ChannelStatistics.Nothing, saved, grad_output);
+        GateBackward backward = pass.Backward = new GateBackward(
+            pass.View, pass.Parts.Channel?.Statistics ?? ChannelStatistics.Nothing, saved, grad_output);
         bool spatial = pass.Parts.Spatial is not null;
         Tensor gradient = spatial ? backward.SpatialGradient(height, width) : backward.ChannelGradient();
         Tensor? residual = pass.ResidualNeedsGradient ? backward.ResidualGradient() : null;
         if (derived is not null)
         {
-            KernelCheck.Same($"The gradient of the {(spatial ? "spatial" : "channel")} gate of {pass.Name}", map!, spatial ? derived[2] : derived[1], gradient);
+            KernelCheck.Same(
+                $"The gradient of the {(spatial ? "spatial" : "channel")} gate of {pass.Name}", map!,
+                spatial ? derived[2] : derived[1], gradient);
             KernelCheck.Same($"The gradient of the residual behind {pass.Name}", map!, derived[3], residual);
             pass.Derived = new DerivedGradients();
             pass.Derived.Add([derived[0], derived[1]]);

@@ -4,9 +4,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// A batch norm in training whose output is never written: the kernels of the gate behind it read the norm's input z and make
-/// x = (z − μ) · w / √(σ² + ε) + b of it on the way, in the forward and in the backward pass. A gate then costs no map of its own to keep,
-/// and fewer passes over memory than norm, gate, addition and ReLU one by one.
+/// A batch norm in training whose output is never written: the kernels of the gate behind it read the norm's input z and make x =
+/// (z − μ) · w / √(σ² + ε) + b of it on the way, in the forward and in the backward pass. A gate then costs no map of its own to
+/// keep, and fewer passes over memory than norm, gate, addition and ReLU one by one.
 /// </summary>
 internal static unsafe class DeferredBatchNorm
 {
@@ -22,10 +22,12 @@ internal static unsafe class DeferredBatchNorm
 
     /// <summary>Whether the norm is one that the kernels can stand in for, and nobody listens to it.</summary>
     public static bool Fits(BatchNorm2d norm, in MapView view)
-        => norm.training && norm.momentum is not null && !view.IsBFloat16 && !view.IsChannelsLast && (long)view.Batch * view.Positions > 1
+        => norm.training && norm.momentum is not null && !view.IsBFloat16 && !view.IsChannelsLast
+            && (long)view.Batch * view.Positions > 1
             && norm.weight is not null && norm.bias is not null && Holds(norm.weight, view) && Holds(norm.bias, view)
             && norm.track_running_stats && norm.num_batches_tracked is not null
-            && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view) && Holds(norm.running_var, view)
+            && norm.running_mean is not null && norm.running_var is not null && Holds(norm.running_mean, view)
+            && Holds(norm.running_var, view)
             && !Hooks.Any(norm);
 
     /// <summary>Whether the norm's output has a gradient.</summary>
@@ -41,8 +43,8 @@ internal static unsafe class DeferredBatchNorm
     }
 
     /// <summary>
-    /// Takes the batch's statistics, updates the norm's running ones and fills in the arrays; with <paramref name="extremes"/>, also the largest
-    /// value of each channel of x.
+    /// Takes the batch's statistics, updates the norm's running ones and fills in the arrays; with <paramref name="extremes"/>,
+    /// also the largest value of each channel of x.
     /// </summary>
     public static void Begin(BatchNorm2d norm, in MapView view, bool extremes)
     {
@@ -120,8 +122,8 @@ internal static unsafe class DeferredBatchNorm
     }
 
     /// <summary>
-    /// The norm's backward pass from Σ dx and Σ dx · (z − μ) of each channel and sample: dz = dx · f + shift + slope · (z − μ), whose factors are
-    /// written over the sums; returns the gradients of weight and bias.
+    /// The norm's backward pass from Σ dx and Σ dx · (z − μ) of each channel and sample: dz = dx · f + shift + slope · (z − μ),
+    /// whose factors are written over the sums; returns the gradients of weight and bias.
     /// </summary>
     public static NormGradients Backward(in MapView view, float* sums, float* centred)
     {
@@ -203,14 +205,19 @@ internal static unsafe class DeferredBatchNorm
     {
         int channels = a->Channels, planes = a->Batch * channels;
         double count = (double)a->Batch * a->Positions;
-        float* centre = a->Arrays + (Centre * (nint)planes), factor = a->Arrays + (Factor * (nint)planes), shift = a->Arrays + (Shift * (nint)planes);
+        float* centre = a->Arrays + (Centre * (nint)planes), factor = a->Arrays + (Factor * (nint)planes),
+            shift = a->Arrays + (Shift * (nint)planes);
         float* deviation = a->Arrays + (Deviation * (nint)planes), inverse = a->Arrays + (Inverse * (nint)planes);
         for (int c = from; c < to; c++)
         {
             double mean = 0, sum = 0;
             for (int i = c; i < planes; i += channels) mean += a->Means[i];
             mean /= a->Batch;
-            for (int i = c; i < planes; i += channels) sum += a->Squares[i] + (a->Positions * (a->Means[i] - mean) * (a->Means[i] - mean));
+            for (int i = c; i < planes; i += channels)
+            {
+                sum += a->Squares[i] + (a->Positions * (a->Means[i] - mean) * (a->Means[i] - mean));
+            }
+
             float middle = (float)mean, weight = a->Weight[c], bias = a->Bias[c];
             double root = 1 / Math.Sqrt((sum / count) + a->Epsilon);
             for (int i = c; i < planes; i += channels)
@@ -252,5 +259,6 @@ internal static unsafe class DeferredBatchNorm
     private static float* At(in MapView view, int array) => view.Norm + ((long)array * view.Batch * view.Channels);
 
     private static bool Holds(Tensor tensor, in MapView view)
-        => tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous() && tensor.numel() == view.Channels;
+        => tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && tensor.is_contiguous()
+            && tensor.numel() == view.Channels;
 }

@@ -4,8 +4,9 @@ using static TorchSharp.torch.autograd;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know from their pass what the
-/// values mean. Its gradient is that of the norm's output, or already that of z where the gate's last step has done the norm's part.
+/// (z, weight, bias, pass) to a map with the values of z that stands for the norm's output: the gate's steps know
+/// from their pass what the values mean. Its gradient is that of the norm's output, or already that of z where the
+/// gate's last step has done the norm's part.
 /// </summary>
 internal sealed class DeferredBatchNormFunction : SingleTensorFunction<DeferredBatchNormFunction>
 {
@@ -27,7 +28,9 @@ internal sealed class DeferredBatchNormFunction : SingleTensorFunction<DeferredB
         pass.NormGradients = null;
         if (done is null || is_grad_enabled())
         {
-            return GateAutograd.Composed([.. saved, grad_output], () => [.. DeferredBatchNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
+            return GateAutograd.Composed(
+                [.. saved, grad_output],
+                () => [.. DeferredBatchNorm.Derive(saved[0], saved[1], pass.Norm!.eps, grad_output), null]);
         }
 
         Tensor gradient = grad_output.alias();

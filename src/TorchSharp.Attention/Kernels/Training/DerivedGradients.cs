@@ -2,14 +2,19 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>In the checked build, the gradients of the feature map and of its channel gate: what libtorch's operations make of each step, added up.</summary>
+/// <summary>
+/// In the checked build, the gradients of the feature map and of its channel gate: what libtorch's
+/// operations make of each step, added up.
+/// </summary>
 internal sealed class DerivedGradients : IDisposable
 {
     public Tensor? Input { get; private set; }
 
     public Tensor? Channel { get; private set; }
 
-    /// <summary>Adds a step's gradients: of the feature map and, where there are two, of the channel gate. They are disposed.</summary>
+    /// <summary>
+    /// Adds a step's gradients: of the feature map and, where there are two, of the channel gate. They are disposed.
+    /// </summary>
     public void Add(Tensor?[]? step)
     {
         if (step is null) return;

@@ -15,8 +15,8 @@ internal static class GateAutograd
     private const string Tensors = "tensors";
 
     /// <summary>
-    /// Gradients handed to libtorch, whose reference counts them from the next step on. Ours are dropped then: nothing tells when exactly
-    /// a returned tensor has been taken over.
+    /// Gradients handed to libtorch, whose reference counts them from the next step on. Ours are dropped then: nothing tells when
+    /// exactly a returned tensor has been taken over.
     /// </summary>
     [ThreadStatic]
     private static List<Tensor>? _handedOver;
@@ -33,8 +33,9 @@ internal static class GateAutograd
     }
 
     /// <summary>
-    /// Runs the backward of a step. An exception that left it would end the process; instead libtorch gets gradients without dimensions, which no tensor
-    /// of ours can have, and throws where the caller can catch it. The message is that of the exception.
+    /// Runs the backward of a step. An exception that left it would end the process; instead libtorch gets
+    /// gradients without dimensions, which no tensor of ours can have, and throws where the caller can catch it.
+    /// The message is that of the exception.
     /// </summary>
     [SuppressMessage("Design", "CA1031", Justification = "Any exception would end the process.")]
     public static List<Tensor> Guarded<TPass>(AutogradContext ctx, Func<TPass, List<Tensor>> backward)
@@ -56,7 +57,8 @@ internal static class GateAutograd
     }
 
     /// <summary>The map that a step saved, for libtorch's operations: behind a deferred norm it is written for them.</summary>
-    public static Tensor Map(GatePass pass, List<Tensor> saved) => pass.Norm is null ? saved[0] : WriteNormFunction.apply(saved[0], pass);
+    public static Tensor Map(GatePass pass, List<Tensor> saved)
+        => pass.Norm is null ? saved[0] : WriteNormFunction.apply(saved[0], pass);
 
     public static List<Tensor> Return(params Tensor?[] gradients)
     {

@@ -29,8 +29,8 @@ internal sealed unsafe class GateBackward : IDisposable
     private Tensor? _sums;
 
     /// <summary>
-    /// Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions and, where the step
-    /// was a residual block's end, its output.
+    /// Begins with the gradient of the output and what the last step saved: x, c, s, pooled channels, pooled positions and, where
+    /// the step was a residual block's end, its output.
     /// </summary>
     public GateBackward(MapView view, ChannelStatistics reads, List<Tensor> saved, Tensor gradient)
     {
@@ -64,12 +64,16 @@ internal sealed unsafe class GateBackward : IDisposable
         }
     }
 
-    /// <summary>What the norm before the gate gets, once the input's gradient is there: that is the gradient of the norm's input then.</summary>
+    /// <summary>
+    /// What the norm before the gate gets, once the input's gradient is there: that is the gradient of the norm's input then.
+    /// </summary>
     public NormGradients? NormGradients { get; private set; }
 
     private bool ReadsMaximum => _reads.HasFlag(ChannelStatistics.Maximum);
 
-    /// <summary>The gradient before the ReLU of a residual block, there once the first reduction has run: the shortcut's too.</summary>
+    /// <summary>
+    /// The gradient before the ReLU of a residual block, there once the first reduction has run: the shortcut's too.
+    /// </summary>
     public Tensor ResidualGradient() => _gradient.alias();
 
     /// <summary>The spatial gate's gradient, (N, 1, H, W), and how many channels share each position's maximum.</summary>
@@ -92,9 +96,11 @@ internal sealed unsafe class GateBackward : IDisposable
         _shift = Keep(MapView.New([_view.Batch, positions]));
         _peak = Keep(MapView.New([_view.Batch, positions]));
         Tensor given = pooledGradient.contiguous();
-        float* from = MapView.Pointer(given), shift = MapView.Pointer(_shift), peak = MapView.Pointer(_peak), ties = MapView.Pointer(_ties!);
+        float* from = MapView.Pointer(given), shift = MapView.Pointer(_shift), peak = MapView.Pointer(_peak),
+            ties = MapView.Pointer(_ties!);
         float share = (float)(1.0 / _view.Channels);
-        for (int sample = 0; sample < _view.Batch; sample++, from += 2 * positions, shift += positions, peak += positions, ties += positions)
+        for (int sample = 0; sample < _view.Batch; sample++, from += 2 * positions, shift += positions, peak += positions,
+            ties += positions)
         {
             for (nint i = 0; i < positions; i++)
             {
@@ -144,7 +150,9 @@ internal sealed unsafe class GateBackward : IDisposable
         return gradient.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The input's gradient, from what the channel gate sends back to the pooled channels; null where there is no channel gate.</summary>
+    /// <summary>
+    /// The input's gradient, from what the channel gate sends back to the pooled channels; null where there is no channel gate.
+    /// </summary>
     public Tensor InputGradient(Tensor? pooledGradient)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -166,20 +174,26 @@ internal sealed unsafe class GateBackward : IDisposable
         return gradient.MoveToOuterDisposeScope();
     }
 
-    /// <summary>What the poolings send back to each channel, (2, N, C): the shift, and the slope or the share of each position at the maximum.</summary>
+    /// <summary>
+    /// What the poolings send back to each channel, (2, N, C): the shift, and the slope or the
+    /// share of each position at the maximum.
+    /// </summary>
     private Tensor PooledTerms(Tensor? pooledGradient)
     {
         int count = _view.Batch * _view.Channels;
         Tensor terms = MapView.New([2, count]);
         if (pooledGradient is null) return terms.zero_();
-        float* shift = MapView.Pointer(terms), slope = shift + count, mean = MapView.Pointer(_pooledChannels!), ties = ReadsMaximum ? MapView.Pointer(_channelTies!) : null;
+        float* shift = MapView.Pointer(terms), slope = shift + count, mean = MapView.Pointer(_pooledChannels!),
+            ties = ReadsMaximum ? MapView.Pointer(_channelTies!) : null;
         Tensor given = pooledGradient.contiguous();
         float* toMean = MapView.Pointer(given), toSecond = toMean + count;
         float share = (float)(1.0 / _view.Positions);
         for (int i = 0; i < count; i++) shift[i] = toMean[i] * share;
         for (int i = 0; _reads != ChannelStatistics.Mean && i < count; i++)
         {
-            slope[i] = ReadsMaximum ? toSecond[i] / ties[i] : _reads.HasFlag(ChannelStatistics.Magnitudes) ? toSecond[i] : 2 * toSecond[i];
+            slope[i] = ReadsMaximum
+                ? toSecond[i] / ties[i]
+                : _reads.HasFlag(ChannelStatistics.Magnitudes) ? toSecond[i] : 2 * toSecond[i];
             if (_reads.HasFlag(ChannelStatistics.SquaredDeviations)) shift[i] -= slope[i] * mean[i];
         }
 
@@ -195,8 +209,8 @@ internal sealed unsafe class GateBackward : IDisposable
     }
 
     /// <summary>
-    /// Whether a deferred norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a maximum in between would take
-    /// more of them.
+    /// Whether a deferred norm's sums follow from those that the channel gate's gradient needs; a spatial gate or a
+    /// maximum in between would take more of them.
     /// </summary>
     private bool OnlyNormPrecedes => _view.Norm is not null && _spatial is null && !ReadsMaximum;
 

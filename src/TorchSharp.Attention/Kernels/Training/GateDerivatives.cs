@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// The derivatives of the three steps of a gate by libtorch's operations, which can be differentiated again. A maximum's gradient is split
-/// evenly among the elements that share it, as libtorch's <c>amax</c>.
+/// The derivatives of the three steps of a gate by libtorch's operations, which can be differentiated again. A maximum's gradient
+/// is split evenly among the elements that share it, as libtorch's <c>amax</c>.
 /// </summary>
 internal static class GateDerivatives
 {
@@ -34,7 +34,8 @@ internal static class GateDerivatives
             : (du.mul(channel).to_type(input.dtype), du.mul(input).sum([2, 3], keepdim: true).to_type(ScalarType.Float32));
     }
 
-    public static (Tensor Input, Tensor? Channel, Tensor? Spatial) Applied(Tensor input, Tensor? channel, Tensor? spatial, Tensor gradient)
+    public static (Tensor Input, Tensor? Channel, Tensor? Spatial) Applied(
+        Tensor input, Tensor? channel, Tensor? spatial, Tensor gradient)
     {
         Tensor gate = channel is null ? spatial! : spatial is null ? channel : channel.mul(spatial);
         Tensor product = gradient.mul(input);

@@ -4,8 +4,8 @@ using System.Runtime.Intrinsics;
 namespace TorchSharp.Attention.Kernels;
 
 /// <summary>
-/// Mean and Σ(x − mean)² of every plane of an NCHW map, and its largest value where that is asked for: one read from memory, since a plane
-/// stays in the nearest caches.
+/// Mean and Σ(x − mean)² of every plane of an NCHW map, and its largest value where that is asked for: one read from memory,
+/// since a plane stays in the nearest caches.
 /// </summary>
 internal static unsafe class NormStatistics
 {
@@ -18,7 +18,10 @@ internal static unsafe class NormStatistics
         public double* Means;
         public double* Squares;
 
-        /// <summary>The largest value of a plane, the smallest where <see cref="Signs"/> has a negative value for the channel; null where nobody asks.</summary>
+        /// <summary>
+        /// The largest value of a plane, the smallest where <see cref="Signs"/> has a negative value for
+        /// the channel; null where nobody asks.
+        /// </summary>
         public float* Extremes;
         public float* Signs;
     }
@@ -75,7 +78,8 @@ internal static unsafe class NormStatistics
     {
         int lanes = TVector.Lanes;
         nint k = 0;
-        TVector from = TVector.All(origin), sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0, squares0 = sum0, squares1 = sum0, squares2 = sum0, squares3 = sum0;
+        TVector from = TVector.All(origin), sum0 = TVector.All(0), sum1 = sum0, sum2 = sum0, sum3 = sum0, squares0 = sum0,
+            squares1 = sum0, squares2 = sum0, squares3 = sum0;
         for (; k <= count - (4 * lanes); k += 4 * lanes)
         {
             Add(TVector.Load(values + k) - from, ref sum0, ref squares0);

@@ -24,10 +24,14 @@ internal sealed class PoolChannelsFunction : SingleTensorFunction<PoolChannelsFu
         if (is_grad_enabled() || pass.Composed || pass.Backward is null)
         {
             pass.NormGradients = null;
-            return GateAutograd.Composed([.. saved, grad_output], () => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads), null]);
+            return GateAutograd.Composed(
+                [.. saved, grad_output],
+                () => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads), null]);
         }
 
-        pass.Derived?.Add(KernelCheck.Derive(() => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads)]));
+        pass.Derived?.Add(
+            KernelCheck.Derive(
+                () => [GateDerivatives.PooledChannels(GateAutograd.Map(pass, saved), saved[1], grad_output, reads)]));
         Tensor gradient = pass.Backward.InputGradient(grad_output);
         pass.NormGradients = pass.Backward.NormGradients;
         pass.CheckInputGradient(saved[0], gradient);

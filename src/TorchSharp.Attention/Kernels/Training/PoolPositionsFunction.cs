@@ -26,20 +26,26 @@ internal sealed class PoolPositionsFunction : SingleTensorFunction<PoolPositions
         {
             return GateAutograd.Composed([.. saved, grad_output], () =>
             {
-                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
+                (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(
+                    GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
                 return [dx, dc, null];
             });
         }
 
         pass.Derived?.Add(KernelCheck.Derive(() =>
         {
-            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
+            (Tensor dx, Tensor? dc) = GateDerivatives.PooledPositions(
+                GateAutograd.Map(pass, saved), gated ? saved[1] : null, saved[2], grad_output);
             return [dx, dc];
         }));
         backward.TakePositions(grad_output);
         Tensor? channel = gated ? backward.ChannelGradient() : null;
         Tensor? input = !gated && pass.InputNeedsGradient ? backward.InputGradient(null) : null;
-        if (pass.Derived is { } derived) KernelCheck.Same($"The gradient of the channel gate of {pass.Name}", saved[0], derived.Channel, channel);
+        if (pass.Derived is { } derived)
+        {
+            KernelCheck.Same($"The gradient of the channel gate of {pass.Name}", saved[0], derived.Channel, channel);
+        }
+
         pass.CheckInputGradient(saved[0], input);
         Tensor[] done = [.. saved, grad_output];
         if (gated && pass.InputNeedsGradient) GateAutograd.Dispose(done);

@@ -3,7 +3,9 @@ using static TorchSharp.torch.autograd;
 
 namespace TorchSharp.Attention.Kernels;
 
-/// <summary>(the map that stands for a norm's output, pass) to that output, written: for derivatives by libtorch's operations.</summary>
+/// <summary>
+/// (the map that stands for a norm's output, pass) to that output, written: for derivatives by libtorch's operations.
+/// </summary>
 internal sealed class WriteNormFunction : SingleTensorFunction<WriteNormFunction>
 {
     public override string Name => nameof(WriteNormFunction);

@@ -1,0 +1,10 @@
+namespace TorchSharp.Attention.Onnx;
+
+/// <summary>A shape that was not compared, because the network refused it.</summary>
+/// <param name="InputShapes">Shape of each input.</param>
+/// <param name="Reason">What the network said.</param>
+public sealed record OnnxSkippedCheck(ValueList<ValueList<long>> InputShapes, string Reason)
+{
+    /// <summary>Shapes and reason.</summary>
+    public override string ToString() => $"{string.Join(", ", InputShapes)}: {Reason}";
+}
