@@ -6,5 +6,5 @@ namespace TorchSharp.Attention;
 internal interface ISequenceAttention
 {
     /// <summary>Whether a module is an attention of the library, of maps or of sequences.</summary>
-    public static bool IsAttention(nn.Module module) => module is IAttentionModule or ISequenceAttention;
+    static bool IsAttention(nn.Module module) => module is IAttentionModule or ISequenceAttention;
 }

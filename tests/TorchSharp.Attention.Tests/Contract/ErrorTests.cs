@@ -146,7 +146,7 @@ public sealed class ErrorTests
         Bad("gate guide", () => new AttentionGate(4, 0), "guideChannels", "0"),
         Bad("gate reduced", () => new AttentionGate(4, 4, new() { ReducedChannels = 0 }), "ReducedChannels", "0"),
         Bad("gate without guide", () => new AttentionGateOptions().Create(4), "channels", "Call Create(channels, guideChannels)"),
-        Bad("branch as an attention", () => ((AttentionOptions)new SelectiveKernelOptions()).Create(4), "channels", "place it at ReplaceSpatialConv of a ResNet"),
+        Bad("branch as an attention", () => ((AttentionOptions)new SelectiveKernelOptions()).Create(4), "channels", "place it at ReplaceSpatialConv of a MobileNetV2 or ResNet"),
         Bad("branch channels", () => new SelectiveKernel(0), "channels", "0"),
         Bad("branch output", () => new SelectiveKernel(4, outputChannels: 0), "outputChannels", "0"),
         Bad("branch stride", () => new SplitAttention(4, stride: 0), "stride", "0"),
