@@ -1,5 +1,3 @@
-using static TorchSharp.torch;
-
 namespace TorchSharp.Attention.Golden;
 
 /// <summary>One small network with a random plan, as it is or fused for inference.</summary>
