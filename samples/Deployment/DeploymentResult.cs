@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Samples;
-using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
 namespace Deployment;

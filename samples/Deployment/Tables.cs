@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using Samples;
-using TorchSharp.Attention;
 using TorchSharp.Attention.Onnx;
 
 namespace Deployment;

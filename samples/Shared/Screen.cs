@@ -57,7 +57,7 @@ public interface IProgressView
 {
     void Begin(string variant);
 
-    void Batch(string variant, TrainingStep step, TimeSpan left);
+    void Batch(string variant, TrainingStep reached, TimeSpan left);
 
     void Epoch(string variant, int epoch, int epochs, EpochResult result);
 }
@@ -71,11 +71,11 @@ public sealed class PlainView(Screen screen) : IProgressView
 
     public void Begin(string variant) => screen.Line($"training {variant}");
 
-    public void Batch(string variant, TrainingStep step, TimeSpan left)
+    public void Batch(string variant, TrainingStep reached, TimeSpan left)
     {
         if (Stopwatch.GetElapsedTime(_last) < Interval) return;
         _last = Stopwatch.GetTimestamp();
-        screen.Line($"  {Describe(step, left)}");
+        screen.Line($"  {Describe(reached, left)}");
     }
 
     public void Epoch(string variant, int epoch, int epochs, EpochResult result)
@@ -87,9 +87,9 @@ public sealed class PlainView(Screen screen) : IProgressView
     }
 
     /// <summary>For both views: epoch 2/5, batch 60/156, loss 0.5123, accuracy 81.2 %, 1:40 left.</summary>
-    public static string Describe(TrainingStep step, TimeSpan left) => string.Create(
+    public static string Describe(TrainingStep reached, TimeSpan left) => string.Create(
         CultureInfo.InvariantCulture,
-        $"epoch {step.Epoch}/{step.Epochs}, batch {step.Batch}/{step.Batches}, loss {step.Loss:F4}, accuracy {step.Accuracy:P1}, {(int)left.TotalMinutes}:{left.Seconds:D2} left");
+        $"epoch {reached.Epoch}/{reached.Epochs}, batch {reached.Batch}/{reached.Batches}, loss {reached.Loss:F4}, accuracy {reached.Accuracy:P1}, {(int)left.TotalMinutes}:{left.Seconds:D2} left");
 }
 
 /// <summary>A bar for each network, redrawn a few times a second by the training thread itself.</summary>
@@ -102,12 +102,12 @@ public sealed class LiveView(ProgressContext context) : IProgressView
 
     public void Begin(string variant) => _task = context.AddTask(Markup.Escape(variant));
 
-    public void Batch(string variant, TrainingStep step, TimeSpan left)
+    public void Batch(string variant, TrainingStep reached, TimeSpan left)
     {
         if (Stopwatch.GetElapsedTime(_last) < Interval) return;
         _last = Stopwatch.GetTimestamp();
-        double done = step.Epoch - 1 + ((double)step.Batch / step.Batches);
-        Show($"{variant}: {PlainView.Describe(step, left)}", 100 * done / step.Epochs);
+        double done = reached.Epoch - 1 + ((double)reached.Batch / reached.Batches);
+        Show($"{variant}: {PlainView.Describe(reached, left)}", 100 * done / reached.Epochs);
     }
 
     public void Epoch(string variant, int epoch, int epochs, EpochResult result) => Show(
