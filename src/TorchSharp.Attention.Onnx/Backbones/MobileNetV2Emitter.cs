@@ -1,5 +1,3 @@
-using static TorchSharp.torch;
-
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>Writes a MobileNetV2.</summary>

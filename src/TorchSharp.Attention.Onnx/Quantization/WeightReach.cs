@@ -1,5 +1,3 @@
-using ElementType = TorchSharp.Attention.Onnx.Schema.TensorProto.Types.DataType;
-
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>How large the weights of an output are.</summary>
