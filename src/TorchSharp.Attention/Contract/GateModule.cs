@@ -43,7 +43,7 @@ public abstract class GateModule : AttentionModule
     internal Tensor Composed(Tensor input) => AttendComposed(input);
 
     /// <summary>
-    /// The only way into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the
+    /// The only call from the contract into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the
     /// composed operations must run. With a norm, in training, the map that is refined is norm(input). With a residual, the
     /// result is max(refined + residual, 0).
     /// </summary>
