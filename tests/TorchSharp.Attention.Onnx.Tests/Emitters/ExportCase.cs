@@ -100,7 +100,8 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
         SqueezeExcitationOptions squeeze => squeeze with { Reduction = 4 },
         ChannelAttentionOptions channel => channel with { Reduction = 4 },
         CbamOptions cbam => cbam with { Reduction = 4 },
-        BamOptions bam => bam with { Reduction = 4 },
+        // Its gate is above 1: as often as it stands in an EfficientNet, whose SiLU has no bound, values grow and so do their roundings.
+        BamOptions bam => bam with { Reduction = 4, Initialization = Identity },
         GlobalContextOptions global => global with { Reduction = 4 },
 
         // Stacked, these magnify rounding: small variances in a denominator, products of activations, softmaxes that choose one.
