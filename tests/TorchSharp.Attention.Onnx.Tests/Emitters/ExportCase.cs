@@ -40,7 +40,7 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
         ("ResNet basic", () => Basic.Sites(), plan => new ResNet(Basic with { Attention = plan })),
         ("ResNet bottleneck", () => Bottleneck.Sites(), plan => new ResNet(Bottleneck with { Attention = plan })),
         ("MobileNetV2", () => Mobile.Sites(), plan => new MobileNetV2(Mobile with { Attention = plan })),
-        ("ConvNeXt", () => Cases.TinyConvNeXt.Sites(), plan => new ConvNeXt(Cases.TinyConvNeXt with { LayerScale = 0.3, Attention = plan })),
+        ("ConvNeXt", () => Modern.Sites(), plan => new ConvNeXt(Modern with { Attention = plan })),
         ("EfficientNet", () => Cases.TinyEfficientNet.Sites(), plan => new EfficientNet(Cases.TinyEfficientNet with { Attention = plan })),
         ("UNet", () => Segmenter.Sites(), plan => new UNet(Segmenter with { Attention = plan })),
     ];
@@ -48,6 +48,8 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
     private static ResNetOptions Basic => Cases.TinyResNet with { Layers = [1, 1], StagePlanes = [8, 8], StemWidth = 8 };
 
     private static ResNetOptions Bottleneck => Basic with { Block = ResNetBlock.Bottleneck, Layers = [2], StagePlanes = [8] };
+
+    private static ConvNeXtOptions Modern => Cases.TinyConvNeXt with { Blocks = [1, 1], Channels = [8, 16] };
 
     private static MobileNetV2Options Mobile => Cases.TinyMobileNet;
 
