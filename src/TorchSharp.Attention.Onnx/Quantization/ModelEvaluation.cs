@@ -103,7 +103,8 @@ internal sealed class ModelEvaluation
             errors.Values.Sum(own => own.Whole.Signal), errors.Values.Sum(own => own.Whole.Noise));
         (double worst, string part) = errors.Values.SelectMany(own => own.Parts()).MaxBy(part => part.Error);
         return new QuantizationEffect(
-            error, agreement, Accuracy(classes)) { WorstError = Math.Max(error, worst), WorstPart = worst > error ? part : "" };
+            error, agreement, Accuracy(classes))
+        { WorstError = Math.Max(error, worst), WorstPart = worst > error ? part : "" };
     }
 
     private (List<Output> Outputs, List<int> Classes) Run(ModelProto model, bool mustBeFinite)

@@ -27,8 +27,11 @@ internal static class GateAlertRules
 
         IEnumerable<GateAlert> Gate()
         {
-            if (reading is not { StandardDeviation: double deviation, Minimum: double minimum, Maximum: double maximum,
-                ClosedShare: double shut, OpenShare: double open })
+            if (reading is not
+                {
+                    StandardDeviation: double deviation, Minimum: double minimum, Maximum: double maximum,
+                    ClosedShare: double shut, OpenShare: double open
+                })
             {
                 yield break;
             }

@@ -59,9 +59,9 @@ internal readonly record struct LayerCost(
                 return Norm(
                     norm.affine,
                     thop: true) with
-                    {
-                        Elementwise = norm.track_running_stats ? 2 * inputs : Norm(norm.affine, true).Elementwise,
-                    };
+                {
+                    Elementwise = norm.track_running_stats ? 2 * inputs : Norm(norm.affine, true).Elementwise,
+                };
             case LayerNorm norm:
                 return Norm(norm.elementwise_affine, thop: true);
             case GroupNorm norm:

@@ -293,7 +293,8 @@ internal sealed partial class HubDownload : IDisposable
                 {
                     throw new HubDownloadException(
                         $"{Show(uri)} answered {(int)response.StatusCode} where the whole file was asked " +
-                        "for.") { StatusCode = response.StatusCode };
+                        "for.")
+                    { StatusCode = response.StatusCode };
                 }
             }
 

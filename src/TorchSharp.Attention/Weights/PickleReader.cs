@@ -75,7 +75,8 @@ internal sealed class PickleReader
                 case 'I': Push(IntegerOrTruth(_bytes.Line())); break;
                 case 'L': Push(PickleNumbers.FromLine(_bytes.Line())); break;
                 case '\u008a': Push(PickleNumbers.FromBytes(_bytes.Take(_bytes.Take(1)[0]))); break;
-                case '\u008b': Push(
+                case '\u008b':
+                    Push(
                     PickleNumbers.FromBytes(_bytes.Take(BinaryPrimitives.ReadInt32LittleEndian(_bytes.Take(4))))); break;
                 case 'G': Push(BinaryPrimitives.ReadDoubleBigEndian(_bytes.Take(8))); break;
                 case 'X': Push(Text(BinaryPrimitives.ReadUInt32LittleEndian(_bytes.Take(4)))); break;

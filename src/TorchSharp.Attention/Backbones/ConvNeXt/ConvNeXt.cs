@@ -270,11 +270,11 @@ public sealed class ConvNeXt : Backbone
     private static ConvNeXt Of(
         ValueList<int> blocks, ValueList<int> channels, double dropPath, int classes, AttentionPlan? attention)
             => new(new ConvNeXtOptions
-    {
-        Blocks = blocks,
-        Channels = channels,
-        DropPath = dropPath,
-        Classes = classes,
-        Attention = attention ?? AttentionPlan.None,
-    });
+            {
+                Blocks = blocks,
+                Channels = channels,
+                DropPath = dropPath,
+                Classes = classes,
+                Attention = attention ?? AttentionPlan.None,
+            });
 }

@@ -56,12 +56,12 @@ public sealed record MobileNetV2Options : BackboneOptions
         {
             sites.Add(
                 new AttentionSite(AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage, block.Hidden)
-            {
-                OutputChannels = block.Hidden,
-                Stride = block.Stride,
-                Groups = block.Hidden,
-                Activation = GateActivation.ReLU6,
-            });
+                {
+                    OutputChannels = block.Hidden,
+                    Stride = block.Stride,
+                    Groups = block.Hidden,
+                    Activation = GateActivation.ReLU6,
+                });
             Add(AttentionPosition.Before, block.Input);
             if (block.Expands) Add(AttentionPosition.AfterExpand, block.Hidden);
             Add(AttentionPosition.AfterDepthwise, block.Hidden);

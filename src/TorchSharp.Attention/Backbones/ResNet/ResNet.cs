@@ -99,10 +99,10 @@ public sealed record ResNetOptions : BackboneOptions
                 new AttentionSite(
                     AttentionPosition.ReplaceSpatialConv, block.Stage, block.Index, block.InStage,
                     basic ? block.Input : block.Inner1)
-            {
-                OutputChannels = basic ? block.Inner1 : block.Inner2,
-                Stride = block.Stride,
-            });
+                {
+                    OutputChannels = basic ? block.Inner1 : block.Inner2,
+                    Stride = block.Stride,
+                });
             Add(AttentionPosition.Before, block.Input);
             Add(AttentionPosition.AfterConv1, block.Inner1);
             Add(AttentionPosition.AfterConv2, block.Inner2);
@@ -367,10 +367,10 @@ public sealed class ResNet : Backbone, IKeepsNorms
 
     private static ResNet Of(ResNetBlock block, ValueList<int> layers, int classes, AttentionPlan? attention)
         => new(new ResNetOptions
-    {
-        Block = block,
-        Layers = layers,
-        Classes = classes,
-        Attention = attention ?? AttentionPlan.None,
-    });
+        {
+            Block = block,
+            Layers = layers,
+            Classes = classes,
+            Attention = attention ?? AttentionPlan.None,
+        });
 }
