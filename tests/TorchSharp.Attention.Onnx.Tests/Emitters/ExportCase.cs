@@ -41,7 +41,7 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
         ("ResNet bottleneck", () => Bottleneck.Sites(), plan => new ResNet(Bottleneck with { Attention = plan })),
         ("MobileNetV2", () => Mobile.Sites(), plan => new MobileNetV2(Mobile with { Attention = plan })),
         ("ConvNeXt", () => Modern.Sites(), plan => new ConvNeXt(Modern with { Attention = plan })),
-        ("EfficientNet", () => Efficient.Sites(), plan => new EfficientNet(Efficient with { Attention = plan })),
+        ("EfficientNet", () => Cases.TinyEfficientNet.Sites(), plan => new EfficientNet(Cases.TinyEfficientNet with { Attention = plan })),
         ("UNet", () => Segmenter.Sites(), plan => new UNet(Segmenter with { Attention = plan })),
     ];
 
@@ -50,12 +50,6 @@ internal sealed record ExportCase(string Group, string Name, Func<nn.Module> Cre
     private static ResNetOptions Bottleneck => Basic with { Block = ResNetBlock.Bottleneck, Layers = [2], StagePlanes = [8] };
 
     private static ConvNeXtOptions Modern => Cases.TinyConvNeXt with { Blocks = [1, 1], Channels = [8, 16] };
-
-    /// <summary>Two blocks less deep than the tests' own: attention at every position magnifies the rounding of each.</summary>
-    private static EfficientNetOptions Efficient => Cases.TinyEfficientNet with
-    {
-        Stages = [new(1, 3, 1, 8, 1), new(2, 3, 2, 8, 1) { Fused = true }, new(4, 5, 2, 16, 1)],
-    };
 
     private static MobileNetV2Options Mobile => Cases.TinyMobileNet;
 
