@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>One run of the file beside the network, on the same random input.</summary>
+/// <summary>The comparison of one output of the file with the network's, for the same random input.</summary>
 /// <param name="InputShapes">Shape of each input.</param>
 /// <param name="Output">Name of the output.</param>
 /// <param name="AbsoluteError">Greatest difference of an element.</param>

@@ -59,7 +59,7 @@ public sealed partial class OnnxContext
                 : Reshape(values, [values[0], .. Enumerable.Repeat(OnnxLength.Of(1), x.Rank - axis - 1)]);
     }
 
-    /// <summary>Adds values at the ends of axes.</summary>
+    /// <summary>Pads axes at both ends, with a constant or with values of the input.</summary>
     /// <param name="x">The input.</param>
     /// <param name="mode">constant, reflect, edge, or wrap.</param>
     /// <param name="first">How many before each axis.</param>
@@ -103,7 +103,7 @@ public sealed partial class OnnxContext
             ("mode", mode))[0];
     }
 
-    /// <summary>A map (N, C, H, W) in another size.</summary>
+    /// <summary>Resizes a map (N, C, H, W) to another height and width.</summary>
     /// <param name="x">The map.</param>
     /// <param name="height">The height.</param>
     /// <param name="width">The width.</param>
@@ -175,7 +175,7 @@ public sealed partial class OnnxContext
             : Scalar(Math.Max(1, positions.Size - 1));
     }
 
-    /// <summary>A length as a number to compute with.</summary>
+    /// <summary>Converts a length to a float32 value of the graph, which operators can compute with.</summary>
     /// <param name="length">The length.</param>
     public OnnxValue Number(OnnxLength length)
     {

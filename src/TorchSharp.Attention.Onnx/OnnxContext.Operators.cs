@@ -30,7 +30,7 @@ public sealed partial class OnnxContext
     /// <param name="right">The other.</param>
     public OnnxValue Add(OnnxValue left, OnnxValue right) => Broadcasting("Add", left, right);
 
-    /// <summary>Sum with a number.</summary>
+    /// <summary>Adds a number to every element.</summary>
     /// <param name="x">The input.</param>
     /// <param name="number">The number.</param>
     public OnnxValue Add(OnnxValue x, double number) => Add(x, Scalar(number));
@@ -45,7 +45,7 @@ public sealed partial class OnnxContext
     /// <param name="right">The other.</param>
     public OnnxValue Mul(OnnxValue left, OnnxValue right) => Broadcasting("Mul", left, right);
 
-    /// <summary>Product with a number; the input itself where that is 1.</summary>
+    /// <summary>Multiplies every element by a number. If the number is 1, the result is the input itself.</summary>
     /// <param name="x">The input.</param>
     /// <param name="number">The number.</param>
     public OnnxValue Mul(OnnxValue x, double number) => number == 1 ? x : Mul(x, Scalar(number));
@@ -55,7 +55,7 @@ public sealed partial class OnnxContext
     /// <param name="right">By what.</param>
     public OnnxValue Div(OnnxValue left, OnnxValue right) => Broadcasting("Div", left, right);
 
-    /// <summary>x between two bounds.</summary>
+    /// <summary>Limits every element to the range between two bounds.</summary>
     /// <param name="x">The input.</param>
     /// <param name="least">The lower bound.</param>
     /// <param name="most">The upper bound; null for none.</param>
@@ -68,8 +68,8 @@ public sealed partial class OnnxContext
     public OnnxValue Softmax(OnnxValue x, int axis) => Elementwise("Softmax", x, ("axis", (long)axis));
 
     /// <summary>
-    /// A reduction over axes: ReduceMean, ReduceMax, ReduceMin, ReduceSum, ReduceL1, ReduceL2, ReduceSumSquare. Sums and means
-    /// over large maps are written in stages, one axis after the other, because rounding would show.
+    /// Reduces axes with ReduceMean, ReduceMax, ReduceMin, ReduceSum, ReduceL1, ReduceL2 or ReduceSumSquare. Sums and means over
+    /// large maps are written in stages, one axis after the other, to limit the rounding error.
     /// </summary>
     /// <param name="op">The operator.</param>
     /// <param name="x">The input.</param>
@@ -254,7 +254,7 @@ public sealed partial class OnnxContext
         return Node("Reshape", [x, target], [(shape, x.ElementType)])[0];
     }
 
-    /// <summary>Lengths as a value: (number of lengths), whole numbers.</summary>
+    /// <summary>Makes a 1-D int64 value of lengths, one element per length.</summary>
     /// <param name="lengths">The lengths; dynamic ones are read while the file runs.</param>
     public OnnxValue Lengths(params IReadOnlyList<OnnxLength> lengths)
     {
@@ -264,13 +264,13 @@ public sealed partial class OnnxContext
         return parts.Length == 1 ? parts[0] : Node("Concat", parts, [([parts.Length], OnnxElementType.Int64)], ("axis", 0L))[0];
     }
 
-    /// <summary>Axes in another order.</summary>
+    /// <summary>Permutes the axes.</summary>
     /// <param name="x">The input.</param>
     /// <param name="order">For each axis of the output, which of the input's it is.</param>
     public OnnxValue Transpose(OnnxValue x, params IReadOnlyList<int> order)
         => Node("Transpose", [x], [([.. order.Select(axis => Given(x)[axis])], x.ElementType)], ("perm", order))[0];
 
-    /// <summary>All axes from one on as one.</summary>
+    /// <summary>Merges consecutive axes into one.</summary>
     /// <param name="x">The input.</param>
     /// <param name="from">The first of them. Default 1.</param>
     /// <param name="to">The last of them. Default the last of all.</param>
@@ -283,7 +283,7 @@ public sealed partial class OnnxContext
         return Reshape(x, [.. x.Shape.Take(from), product, .. x.Shape.Skip(to + 1)]);
     }
 
-    /// <summary>New axes of length 1.</summary>
+    /// <summary>Inserts axes of length 1.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">Their places in the output.</param>
     public OnnxValue Unsqueeze(OnnxValue x, params IReadOnlyList<int> axes)
@@ -294,7 +294,7 @@ public sealed partial class OnnxContext
             "Unsqueeze", [x, Constant([.. axes.Order().Select(axis => (long)axis)], axes.Count)], [(shape, x.ElementType)])[0];
     }
 
-    /// <summary>Takes axes of length 1 away.</summary>
+    /// <summary>Removes axes of length 1.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
     public OnnxValue Squeeze(OnnxValue x, params IReadOnlyList<int> axes)
@@ -311,7 +311,7 @@ public sealed partial class OnnxContext
         ? x
         : Node("Expand", [x, Lengths(shape)], [(shape, x.ElementType)])[0];
 
-    /// <summary>Values side by side along an axis.</summary>
+    /// <summary>Concatenates values along an axis.</summary>
     /// <param name="axis">The axis; negative ones count from the end.</param>
     /// <param name="values">The values.</param>
     public OnnxValue Concat(int axis, params IReadOnlyList<OnnxValue> values)
@@ -326,7 +326,7 @@ public sealed partial class OnnxContext
         return Node("Concat", values, [(shape, values[0].ElementType)], ("axis", (long)axis))[0];
     }
 
-    /// <summary>Parts of an axis.</summary>
+    /// <summary>Splits a value into parts along an axis.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axis">The axis; negative ones count from the end.</param>
     /// <param name="sizes">The length of each part.</param>
@@ -342,7 +342,7 @@ public sealed partial class OnnxContext
                     .. x.Shape.Select((length, i) => i == axis ? size : length)], x.ElementType))], ("axis", (long)axis));
     }
 
-    /// <summary>A stretch of an axis.</summary>
+    /// <summary>Takes a range of positions of an axis.</summary>
     /// <param name="x">The input.</param>
     /// <param name="axis">The axis; negative ones count from the end.</param>
     /// <param name="start">The first position; negative ones count from the end.</param>
@@ -364,11 +364,11 @@ public sealed partial class OnnxContext
             [(shape, x.ElementType)])[0];
     }
 
-    /// <summary>A number as a value.</summary>
+    /// <summary>Adds a float32 scalar to the graph as a constant.</summary>
     /// <param name="number">The number; it is rounded to float32.</param>
     public OnnxValue Scalar(double number) => Constant([(float)number]);
 
-    /// <summary>An activation of the library.</summary>
+    /// <summary>Applies an activation of the library.</summary>
     /// <param name="activation">The activation.</param>
     /// <param name="x">The input.</param>
     public OnnxValue Activate(GateActivation activation, OnnxValue x) => activation switch
@@ -381,7 +381,7 @@ public sealed partial class OnnxContext
         _ => throw Unsupported($"no operators are known for the activation {activation}."),
     };
 
-    /// <summary>The function at the end of a gate.</summary>
+    /// <summary>Applies the function at the end of a gate.</summary>
     /// <param name="gate">The function.</param>
     /// <param name="x">The input.</param>
     public OnnxValue Activate(GateFunction gate, OnnxValue x) => gate switch
@@ -391,15 +391,15 @@ public sealed partial class OnnxContext
         _ => throw Unsupported($"no operators are known for the gate function {gate}."),
     };
 
-    /// <summary>x · Φ(x), Φ the normal distribution's.</summary>
+    /// <summary>GELU: x · Φ(x), where Φ is the distribution function of the standard normal distribution.</summary>
     /// <param name="x">The input.</param>
     public OnnxValue Gelu(OnnxValue x) => Mul(Mul(x, 0.5), Add(Elementwise("Erf", Mul(x, Math.Sqrt(0.5))), 1));
 
-    /// <summary>x / 6 + 1 / 2, between 0 and 1.</summary>
+    /// <summary>Hard sigmoid: x / 6 + 1 / 2, limited to the range from 0 to 1.</summary>
     /// <param name="x">The input.</param>
     public OnnxValue HardSigmoid(OnnxValue x) => Elementwise("HardSigmoid", x, ("alpha", 1f / 6), ("beta", 0.5f));
 
-    /// <summary>x times its hard sigmoid.</summary>
+    /// <summary>Hard swish: x · hardsigmoid(x).</summary>
     /// <param name="x">The input.</param>
     public OnnxValue HardSwish(OnnxValue x) => Elementwise("HardSwish", x);
 

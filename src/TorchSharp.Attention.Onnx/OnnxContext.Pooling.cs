@@ -62,7 +62,9 @@ public sealed partial class OnnxContext
             ("count_include_pad", countPads));
     }
 
-    /// <summary>Mean or maximum over as many windows as are asked for, which cover each axis evenly.</summary>
+    /// <summary>
+    /// Adaptive pooling: mean or maximum over a given number of windows per axis. The windows divide each axis evenly.
+    /// </summary>
     /// <param name="x">(N, C, …).</param>
     /// <param name="sizes">
     /// How many windows an axis; 1 works with any size, other numbers must divide the axis' size, which then is fixed.

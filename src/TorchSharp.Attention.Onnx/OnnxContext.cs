@@ -28,8 +28,8 @@ namespace TorchSharp.Attention.Onnx;
 // for; Map(kind, value) hands them over.
 
 /// <summary>
-/// What an emitter writes with: it adds nodes and constants to the graph and writes submodules. Names of nodes and constants
-/// follow the path of the module that is being written.
+/// The tool that emitters write the graph with. It adds nodes and constants, and it writes submodules. Names of nodes and
+/// constants start with the path of the module that is being written.
 /// </summary>
 public sealed partial class OnnxContext
 {
@@ -57,11 +57,11 @@ public sealed partial class OnnxContext
     /// <summary>The module that is being written.</summary>
     public nn.Module Module => _stack.Peek().Module;
 
-    /// <summary>Its path in the network, as <c>named_modules</c> has it; "" for the network itself.</summary>
+    /// <summary>Path of the module that is being written, as in <c>named_modules</c>; "" for the network itself.</summary>
     public string Path => _stack.Peek().Path;
 
     /// <summary>
-    /// Whether the maps of this module are to be outputs: an attention then hands them over by <see cref="Map"/>.
+    /// Whether the attention maps of this module become outputs of the file. If so, the emitter passes them to <see cref="Map"/>.
     /// </summary>
     public bool WantsMaps => _unmapped == 0 && _mapped.Contains(Module);
 
@@ -102,8 +102,7 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>
-    /// Writes the inside of a child as part of the current module's emitter: for children whose types have no emitter of their
-    /// own.
+    /// Writes a child within the emitter of the current module. Use this for a child whose type has no emitter of its own.
     /// </summary>
     /// <param name="key">The child's name, as in state-dict keys; with dots for a child further in: <c>blocks.0</c>.</param>
     /// <param name="write">Writes it; meanwhile the child is the current module.</param>
@@ -154,15 +153,15 @@ public sealed partial class OnnxContext
         return module;
     }
 
-    /// <summary>A parameter or buffer of the current module by its name; an error where there is none.</summary>
+    /// <summary>Adds a parameter or buffer of the current module to the graph, by its name. Throws if there is none.</summary>
     /// <param name="name">Its name in the module.</param>
     /// <exception cref="ArgumentException">There is no such parameter or buffer.</exception>
     public OnnxValue Parameter(string name) => Parameter(Tensor(name) ?? throw Missing(
         name, "parameter or buffer", Module.named_parameters(recurse: false).Select(own => own.name)), name);
 
     /// <summary>
-    /// A tensor as a constant: under its state-dict key where it is part of the network, otherwise under the current module's
-    /// path.
+    /// Adds a tensor to the graph as a constant. Its name is its state-dict key if it belongs to the network, otherwise it starts
+    /// with the path of the current module.
     /// </summary>
     /// <param name="tensor">The values; floating point. They are copied now.</param>
     /// <param name="name">Its name in the module.</param>
@@ -189,13 +188,13 @@ public sealed partial class OnnxContext
         return value;
     }
 
-    /// <summary>Numbers as a constant.</summary>
+    /// <summary>Adds float32 numbers to the graph as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
     public OnnxValue Constant(ReadOnlySpan<float> values, params long[] shape)
         => _graph.Constant(Below(Path, "constant"), values, shape, OnnxElementType.Float);
 
-    /// <summary>Whole numbers as a constant.</summary>
+    /// <summary>Adds int64 numbers to the graph as a constant.</summary>
     /// <param name="values">The numbers, row by row.</param>
     /// <param name="shape">Length of each axis; none for a scalar.</param>
     public OnnxValue Constant(ReadOnlySpan<long> values, params long[] shape)
@@ -229,8 +228,9 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>
-    /// A length whose number is needed while the graph is written. Where it depends on a dynamic axis, that axis gets the
-    /// example's size: a note in the report, or an error, as the options say.
+    /// Returns a length as a number, for an emitter that must know it while the graph is written. If the length depends on a
+    /// dynamic axis, that axis is fixed to the example's size and a note goes into the report. With
+    /// <see cref="OnnxExportOptions.RequireDynamicAxes"/> the export fails instead.
     /// </summary>
     /// <param name="length">The length.</param>
     /// <param name="reason">What needs it, for the report: "windows are padded to a multiple of 7".</param>
@@ -244,7 +244,10 @@ public sealed partial class OnnxContext
     /// <param name="reason">What it is and what would do instead.</param>
     public NotSupportedException Unsupported(string reason) => new($"{Named(Module, Path)} cannot be written: {reason}");
 
-    /// <summary>Makes an attention's map an output. Where an attention is called several times, the last call's map is.</summary>
+    /// <summary>
+    /// Makes a map of the current attention an output of the file. If an attention is called several times, the map of the last
+    /// call is kept.
+    /// </summary>
     /// <param name="kind">What it weighs.</param>
     /// <param name="map">The map, in the shape that <see cref="AttentionMapKind"/> says.</param>
     public void Map(AttentionMapKind kind, OnnxValue map)

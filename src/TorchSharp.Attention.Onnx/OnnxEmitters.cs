@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Which types of modules can be written, and how. A value: <c>With</c> returns a larger set.
-/// <see cref="Default"/> has TorchSharp's common layers and every module and network of the library; whatever
-/// else is refused by name until it has an emitter.
+/// The emitters by module type: which modules can be exported, and how. Immutable: <c>With</c> returns a larger set.
+/// <see cref="Default"/> has TorchSharp's common layers and every module and network of the library. The export of any other type
+/// fails with an exception that names it, until you add an emitter for it.
 /// </summary>
 /// <remarks>
 /// A type's emitter also serves a class derived from it, unless that class, or one between, has a <c>forward</c> of its own.
@@ -62,8 +62,8 @@ public sealed class OnnxEmitters
     }
 
     /// <summary>
-    /// Adds or replaces the emitter of a gate: it returns what <see cref="GateModule"/>'s <c>ComputeGate</c> does. Identity
-    /// start, multiplication and maps are added.
+    /// Adds or replaces the emitter of a gate. The emitter writes only what <see cref="GateModule"/>'s <c>ComputeGate</c>
+    /// computes. The identity start, the multiplication with the input and the maps are added automatically.
     /// </summary>
     /// <typeparam name="TModule">The type of gate.</typeparam>
     /// <param name="gate">Writes the gate: a value that broadcasts to the input.</param>
@@ -75,9 +75,9 @@ public sealed class OnnxEmitters
     }
 
     /// <summary>
-    /// Adds or replaces the emitter of a context: it returns what <see cref="ContextModule"/>'s <c>ComputeContext</c>
-    /// does. Residual and identity start are added. Where <see cref="OnnxContext.WantsMaps"/>, it also hands over its
-    /// weights by <see cref="OnnxContext.Map"/>.
+    /// Adds or replaces the emitter of a context. The emitter writes only what <see cref="ContextModule"/>'s
+    /// <c>ComputeContext</c> computes. The residual addition and the identity start are added automatically. If
+    /// <see cref="OnnxContext.WantsMaps"/> is true, the emitter also passes its weights to <see cref="OnnxContext.Map"/>.
     /// </summary>
     /// <typeparam name="TModule">The type of context.</typeparam>
     /// <param name="emit">Writes the context, of the input's shape.</param>

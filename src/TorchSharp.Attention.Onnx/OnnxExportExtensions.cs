@@ -5,7 +5,7 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>Writes networks as ONNX files.</summary>
 public static class OnnxExportExtensions
 {
-    /// <summary>Writes a network as an ONNX file with the default settings: see the overload with options.</summary>
+    /// <summary>Writes a network as an ONNX file with the default settings. See the overload with options for details.</summary>
     /// <param name="model">The network, or a module alone.</param>
     /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
     /// <param name="exampleInput">An input: its shape is what the file takes, except for the batch.</param>
@@ -15,10 +15,10 @@ public static class OnnxExportExtensions
         => model.ExportOnnx(path, [exampleInput], null);
 
     /// <summary>
-    /// Writes a network as an ONNX file (operator set 17, IR version 8), runs the file in ONNX Runtime on random inputs of
-    /// several shapes and compares it with the network. The file computes what the network does in evaluation mode; the network
-    /// stays as it is, its mode included. Attentions that <see cref="InsertionExtensions.InsertAttention"/> put around submodules
-    /// are part of it; other hooks are not.
+    /// Writes a network as an ONNX file (operator set 17, IR version 8). Then runs the file in ONNX Runtime on random inputs of
+    /// several shapes and compares the outputs with the network's. The file computes what the network computes in evaluation
+    /// mode. The network itself is not changed, and its mode is restored. Attentions that were inserted with
+    /// <see cref="InsertionExtensions.InsertAttention"/> are exported; other hooks are not.
     /// </summary>
     /// <param name="model">The network, or a module alone.</param>
     /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
@@ -37,7 +37,9 @@ public static class OnnxExportExtensions
     public static OnnxExportReport ExportOnnx(this nn.Module model, string path, Tensor exampleInput, OnnxExportOptions? options)
         => model.ExportOnnx(path, [exampleInput], options);
 
-    /// <summary>Writes a network with several inputs as an ONNX file, and compares both in ONNX Runtime.</summary>
+    /// <summary>
+    /// Writes a network with several inputs as an ONNX file, and compares its outputs in ONNX Runtime with the network's.
+    /// </summary>
     /// <param name="model">The network, or a module alone.</param>
     /// <param name="path">The file. It appears only when it is whole and verified; an old one is replaced.</param>
     /// <param name="exampleInputs">The inputs, in the order of <c>forward</c>.</param>

@@ -1,13 +1,15 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Axes of an input whose length the file's user chooses at each run.</summary>
+/// <summary>The dynamic axes of an input. The user of the file chooses their length at each run.</summary>
 [Flags]
 public enum OnnxDynamicAxes
 {
-    /// <summary>None: the file takes inputs of the example's shape.</summary>
+    /// <summary>No dynamic axis: the file accepts only inputs of the example's shape.</summary>
     None = 0,
 
-    /// <summary>The first axis. Inputs whose examples are as long along it share it.</summary>
+    /// <summary>
+    /// The first axis, the batch. Inputs whose first axes have equal length in the examples share this dynamic axis.
+    /// </summary>
     Batch = 1,
 
     /// <summary>Axis 2 of a map (N, C, H, W).</summary>
@@ -16,46 +18,47 @@ public enum OnnxDynamicAxes
     /// <summary>Axis 3 of a map (N, C, H, W); axis 2 of (N, C, L).</summary>
     Width = 4,
 
-    /// <summary>Axis 1 of sequences (N, L, C), for networks of such; inputs of three axes only.</summary>
+    /// <summary>Axis 1 of sequences (N, L, C). It has an effect only on inputs with three axes.</summary>
     Length = 8,
 
     /// <summary>Height and width.</summary>
     Size = Height | Width,
 }
 
-/// <summary>Settings of an export. A value.</summary>
+/// <summary>Settings of an export to ONNX, as an immutable record.</summary>
 public sealed record OnnxExportOptions
 {
-    /// <summary>Which axes of the inputs are left open. Default the batch.</summary>
+    /// <summary>Which axes of the inputs are dynamic. Default: the batch.</summary>
     public OnnxDynamicAxes DynamicAxes { get; init; } = OnnxDynamicAxes.Batch;
 
     /// <summary>
-    /// Whether a module that needs to know the size of a dynamic axis is an error, and an axis that no input has. Default false:
-    /// the axis gets the example's size, and the report says which and why.
+    /// Whether the export fails if a requested dynamic axis cannot stay dynamic, or if no input has such an axis. Default false:
+    /// the axis is fixed to the example's size, and the report says which axis and why.
     /// </summary>
     public bool RequireDynamicAxes { get; init; }
 
     /// <summary>
-    /// Names of the inputs, all different, from the outputs' too. Default null: <c>input</c>, or <c>input1</c>, <c>input2</c>, ….
+    /// Names of the inputs. Each name must differ from those of all other inputs and outputs. Default null: <c>input</c>, or
+    /// <c>input1</c>, <c>input2</c>, ….
     /// </summary>
     public ValueList<string>? InputNames { get; init; }
 
     /// <summary>
-    /// Names of the outputs, all different, from the inputs' too. Default null: <c>output</c>, or <c>output1</c>, <c>output2</c>,
-    /// ….
+    /// Names of the outputs. Each name must differ from those of all other inputs and outputs. Default null: <c>output</c>, or
+    /// <c>output1</c>, <c>output2</c>, ….
     /// </summary>
     public ValueList<string>? OutputNames { get; init; }
 
     /// <summary>
-    /// Whether attention maps are outputs too, one for each that an <see cref="AttentionRecorder"/> would record, named
-    /// <c>layer3.0.attn/Channel</c>, by module and kind. Default false.
+    /// Whether attention maps become outputs of the file, one for each map that an <see cref="AttentionRecorder"/> would record.
+    /// They are named after the module and the kind of map: <c>layer3.0.attn/Channel</c>. Default false.
     /// </summary>
     public bool AttentionMaps { get; init; }
 
     /// <summary>
-    /// Whether values of another floating-point type are written rounded to float32. Default false: they are
-    /// refused. The file then computes in float32; where the network computes in 16 bits, it is compared within
-    /// eight steps of that type, and the report says so.
+    /// Whether values of other floating-point types are rounded to float32. Default false: the export fails if there are any. The
+    /// file always computes in float32. If the network computes in 16 bits, outputs may differ by up to eight rounding steps of
+    /// its type, and the report says so.
     /// </summary>
     public bool ConvertToFloat32 { get; init; }
 
@@ -66,26 +69,29 @@ public sealed record OnnxExportOptions
     public OnnxNormalization? Normalization { get; init; }
 
     /// <summary>
-    /// More metadata, by key; not <c>class_names</c>, <c>normalization.…</c> and
-    /// <c>torchsharp_attention.…</c>, which the export writes.
+    /// Additional metadata by key. The keys <c>class_names</c>, <c>normalization.…</c> and <c>torchsharp_attention.…</c> are
+    /// reserved, because the export writes them itself.
     /// </summary>
     public IReadOnlyDictionary<string, string>? Metadata { get; init; }
 
     /// <summary>
-    /// Bytes of weights above which they go into a file of their own beside the model. Default
-    /// 1,900,000,000: a model file can hold 2 GB.
+    /// If the weights have more bytes than this, they are written to a separate file beside the model. Default 1,900,000,000,
+    /// because a model file can hold at most 2 GB.
     /// </summary>
     public long ExternalDataThreshold { get; init; } = 1_900_000_000;
 
-    /// <summary>Whether the file is run and compared with the network before it takes its place. Default true.</summary>
+    /// <summary>
+    /// Whether the file is run and compared with the network before it is moved to its final path. Default true.
+    /// </summary>
     public bool Verify { get; init; } = true;
 
     /// <summary>
-    /// Largest error that passes: the greatest difference of an output, over its greatest magnitude. Default 1e-4.
+    /// Largest relative error that verification accepts: the greatest difference of an output, divided by the greatest magnitude
+    /// of that output. Default 1e-4.
     /// </summary>
     public double Tolerance { get; init; } = 1e-4;
 
-    /// <summary>Which modules can be written, and how. Default <see cref="OnnxEmitters.Default"/>.</summary>
+    /// <summary>The emitters: which modules can be exported, and how. Default <see cref="OnnxEmitters.Default"/>.</summary>
     public OnnxEmitters Emitters { get; init; } = OnnxEmitters.Default;
 
     internal const string OwnPrefix = "torchsharp_attention.", ClassesKey = "class_names", NormalizationPrefix = "normalization.";

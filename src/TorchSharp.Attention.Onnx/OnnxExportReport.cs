@@ -6,10 +6,10 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>What an export wrote, and how exactly the file computes what the network does.</summary>
 public sealed record OnnxExportReport
 {
-    /// <summary>The file.</summary>
+    /// <summary>Path of the ONNX file.</summary>
     public required string Path { get; init; }
 
-    /// <summary>The file with the weights; null where they are in the model file.</summary>
+    /// <summary>Path of the separate file with the weights. Null if the weights are in the model file.</summary>
     public string? DataPath { get; init; }
 
     /// <summary>Version of the operator set.</summary>
@@ -21,7 +21,7 @@ public sealed record OnnxExportReport
     /// <summary>Name and shape of each input, dynamic axes by name: <c>input (batch, 3, 224, 224)</c>.</summary>
     public required IReadOnlyList<string> Inputs { get; init; }
 
-    /// <summary>Name and shape of each output. A dynamic axis that follows from several shows as <c>?</c>.</summary>
+    /// <summary>Name and shape of each output. An axis whose length is computed from dynamic axes is shown as <c>?</c>.</summary>
     public required IReadOnlyList<string> Outputs { get; init; }
 
     /// <summary>Number of nodes.</summary>
@@ -30,22 +30,22 @@ public sealed record OnnxExportReport
     /// <summary>Bytes of all files together.</summary>
     public long Bytes { get; init; }
 
-    /// <summary>What was compared; empty where the options turned verification off.</summary>
+    /// <summary>The comparisons of the file with the network. Empty if the options turned verification off.</summary>
     public required IReadOnlyList<OnnxCheck> Checks { get; init; }
 
     /// <summary>
-    /// Shapes that the network refused, so that nothing could be compared. Along each dynamic axis something was. Empty where
-    /// the options turned verification off.
+    /// Input shapes that were not compared, because the network does not accept them. For each dynamic axis at least one other
+    /// size was compared. Empty if the options turned verification off.
     /// </summary>
     public required IReadOnlyList<OnnxSkippedCheck> Skipped { get; init; }
 
-    /// <summary>What differs from what was asked for, such as an axis that could not stay dynamic.</summary>
+    /// <summary>Differences between the file and the requested options, such as an axis that could not stay dynamic.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
 
-    /// <summary>Greatest relative error of all checks; null where nothing was compared.</summary>
+    /// <summary>Greatest relative error of all comparisons. Null if nothing was compared.</summary>
     public double? MaxRelativeError => Checks.Count == 0 ? null : Checks.Max(check => check.RelativeError);
 
-    /// <summary>A few lines for a console.</summary>
+    /// <summary>Formats the report as a few lines of text.</summary>
     public override string ToString()
     {
         StringBuilder text = new();

@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// How pixels become a network's input: (pixel / 255 − mean) / deviation, channel by channel. It is
-/// written into the file for whoever feeds it.
+/// How pixels become a network's input: (pixel / 255 − mean) / deviation, for each channel. The export writes it into the
+/// metadata of the file, for the programs that prepare its inputs.
 /// </summary>
 /// <param name="Mean">Mean of each channel, in the unit interval.</param>
 /// <param name="Std">Standard deviation of each channel.</param>
@@ -35,6 +35,6 @@ public sealed record OnnxNormalization(ValueList<double> Mean, ValueList<double>
         }
     }
 
-    /// <summary>That of networks trained on ImageNet.</summary>
+    /// <summary>The normalization of networks trained on ImageNet.</summary>
     public static OnnxNormalization ImageNet { get; } = new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 }

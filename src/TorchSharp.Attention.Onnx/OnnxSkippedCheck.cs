@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>A shape that was not compared, because the network refused it.</summary>
+/// <summary>Input shapes that were not compared, because the network does not accept them.</summary>
 /// <param name="InputShapes">Shape of each input.</param>
 /// <param name="Reason">What the network said.</param>
 public sealed record OnnxSkippedCheck(ValueList<ValueList<long>> InputShapes, string Reason)

@@ -1,8 +1,9 @@
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// A file computes something else than its network, or it could not be compared: ONNX Runtime does not take it, a dynamic axis
-/// along which the network takes no other size, a map that no recorder has. The file was not kept.
+/// The exported file computes something else than the network, or the two could not be compared. Reasons for the latter: ONNX
+/// Runtime cannot run the file, the network accepts only one size of a dynamic axis, or a map is one that no
+/// <see cref="AttentionRecorder"/> records. The file was deleted.
 /// </summary>
 public sealed class OnnxVerificationException : Exception
 {
@@ -12,6 +13,6 @@ public sealed class OnnxVerificationException : Exception
     public OnnxVerificationException(string message, IReadOnlyList<OnnxCheck> checks)
         : base(message) => Checks = checks;
 
-    /// <summary>What was compared; empty where it did not come to that.</summary>
+    /// <summary>The comparisons that were made. Empty if verification failed before the first one.</summary>
     public IReadOnlyList<OnnxCheck> Checks { get; }
 }

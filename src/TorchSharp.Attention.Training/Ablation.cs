@@ -6,7 +6,8 @@ namespace TorchSharp.Attention.Training;
 public sealed record AblationOptions
 {
     /// <summary>
-    /// Folder of the results: one file a finished run under <c>runs</c>. What is there already is not run again.
+    /// Folder of the results, with one file per finished run in its folder <c>runs</c>. Runs that already have a result are not
+    /// repeated.
     /// </summary>
     public required string Folder { get; init; }
 
@@ -14,15 +15,15 @@ public sealed record AblationOptions
     public string Baseline { get; init; } = "plain";
 
     /// <summary>
-    /// What else a result depends on, in words or as JSON: data, epochs, learning rate. A folder that holds results of another
-    /// setup is refused, so that numbers of two trainings never meet in one table. Default empty.
+    /// Everything else that a result depends on, as text or JSON: data, epochs, learning rate. If the folder holds results of
+    /// another setup, an exception is thrown, so that results of different trainings never get into one table. Default empty.
     /// </summary>
     public string Setup { get; init; } = "";
 
-    /// <summary>Confidence of the intervals, and one minus the level of the tests. Default 0.95.</summary>
+    /// <summary>Confidence of the intervals. The significance level of the tests is one minus it. Default 0.95.</summary>
     public double Confidence { get; init; } = 0.95;
 
-    /// <summary>Whether a larger score is a better one; false for errors and losses. Default true.</summary>
+    /// <summary>Whether a larger score is better. Set false for errors and losses. Default true.</summary>
     public bool HigherIsBetter { get; init; } = true;
 
     /// <summary>Receives a line for each run. Default none.</summary>
@@ -39,13 +40,13 @@ public sealed record AblationOptions
     }
 }
 
-/// <summary>Compares attentions fairly: every variant with every seed, the same seeds for all.</summary>
+/// <summary>Compares attentions fairly: every variant is trained with every seed, and all variants use the same seeds.</summary>
 public static class Ablation
 {
     /// <summary>
-    /// Runs every variant with every seed that has no result in the folder yet, one after the other, all variants of a seed
-    /// before the next seed. Each result is written at once and whole (under a temporary name, then renamed), so a run may be
-    /// stopped at any moment and called again.
+    /// Runs every variant with every seed that has no result in the folder yet. The runs are sequential: all variants of a seed,
+    /// then the next seed. Each result is written at once, under a temporary name that is then renamed, so you can stop at any
+    /// time and call this again to continue.
     /// </summary>
     /// <param name="variants">The variants, the baseline among them.</param>
     /// <param name="seeds">The seeds; two at least for intervals and tests, five or more for conclusions.</param>

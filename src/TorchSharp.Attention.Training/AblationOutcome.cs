@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention.Training;
 
-/// <summary>What training and evaluating one variant with one seed came to.</summary>
+/// <summary>The result of training and evaluating one variant with one seed.</summary>
 /// <param name="Score">The figure to compare, such as the accuracy on a test set; finite.</param>
 /// <param name="Parameters">Parameters of the network.</param>
 /// <param name="MultiplyAccumulates">Strict multiply-accumulates for one input; the cost in the front.</param>

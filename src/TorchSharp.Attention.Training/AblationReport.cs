@@ -62,15 +62,17 @@ public sealed class AblationReport
     public bool HigherIsBetter { get; }
 
     /// <summary>
-    /// Smallest distance between two different scores of all runs, null where all scores are equal. An accuracy on 200
-    /// images is a multiple of 1/200, and so two seeds may agree to the last digit by chance. The deviation that
-    /// intervals and tests use is therefore never below what rounding to this resolution brings: resolution / √12 for a
-    /// score, resolution / √6 for a difference.
+    /// Smallest difference between two different scores of all runs. Null if all scores are equal. Example: an accuracy on 200
+    /// images is a multiple of 1/200, so two seeds can have equal scores by chance. The standard deviation that intervals and
+    /// tests use is therefore never below the rounding error of this resolution: resolution / √12 for a score, resolution / √6
+    /// for a difference.
     /// </summary>
     public double? Resolution { get; }
 
     /// <summary>
-    /// Aligned lines: mean, interval, difference to the baseline, what the test says, cost; an asterisk for the front.
+    /// Formats the rows as an aligned table: mean, interval, difference from the baseline, p values, verdict and cost. An
+    /// asterisk marks the variants on the cost-accuracy front, for which no other variant is at least as good in both and better
+    /// in one.
     /// </summary>
     public string ToTable()
     {
@@ -131,8 +133,9 @@ public sealed class AblationReport
     }
 
     /// <summary>
-    /// The front as a picture: cost to the right, score upwards, intervals as bars, the front as a dashed line. A self-contained
-    /// SVG; the package TorchSharp.Attention.Visualization draws the same as PNG.</summary>
+    /// Draws the cost-accuracy front as a self-contained SVG. Cost is on the x axis, score on the y axis, intervals are bars, and
+    /// the front is a dashed line. The package TorchSharp.Attention.Visualization draws the same as PNG.
+    /// </summary>
     public string ToSvg() => AblationPlot.Svg(this);
 
     /// <summary>

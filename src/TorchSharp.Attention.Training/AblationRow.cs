@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention.Training;
 
-/// <summary>What the runs of one variant say together.</summary>
+/// <summary>The combined result of all runs of one variant.</summary>
 /// <param name="Variant">Its name.</param>
 /// <param name="Plan">Its plan with all settings.</param>
 /// <param name="Runs">How many runs there are.</param>

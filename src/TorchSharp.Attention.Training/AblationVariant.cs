@@ -5,7 +5,7 @@ namespace TorchSharp.Attention.Training;
 /// <param name="Plan">Which attention goes where; <see cref="AttentionPlan.None"/> for the plain network.</param>
 public sealed record AblationVariant(string Name, AttentionPlan Plan)
 {
-    /// <summary>A network of one's own with attention inserted into it.</summary>
+    /// <summary>Creates a variant of your own network, with attention that is inserted into it.</summary>
     /// <param name="name">Its name in every report; unique.</param>
     /// <param name="insertion">What <c>InsertAttention</c> is to put where.</param>
     public AblationVariant(string name, InsertionPlan insertion)
@@ -16,8 +16,8 @@ public sealed record AblationVariant(string Name, AttentionPlan Plan)
     }
 
     /// <summary>
-    /// For a network that is there already: what the training function inserts into it (<c>if (variant.Insertion is { } plan)
-    /// network.InsertAttention(plan, example);</c>). Default null: nothing.
+    /// The attention to insert into an existing network. The training function inserts it: <c>if (variant.Insertion is { } plan)
+    /// network.InsertAttention(plan, example);</c>. Default null: nothing.
     /// </summary>
     public InsertionPlan? Insertion { get; init; }
 }

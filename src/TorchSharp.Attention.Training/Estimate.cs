@@ -2,7 +2,7 @@ using MathNet.Numerics.Distributions;
 
 namespace TorchSharp.Attention.Training;
 
-/// <summary>A mean with its confidence interval by Student's t; the interval is null where one value alone is known.</summary>
+/// <summary>A mean with its confidence interval by Student's t. The interval is null if there is only one value.</summary>
 /// <param name="Mean">The mean.</param>
 /// <param name="Low">Lower end.</param>
 /// <param name="High">Upper end.</param>

@@ -8,19 +8,19 @@ namespace TorchSharp.Attention.Training;
 public sealed record PruningCurveOptions
 {
     /// <summary>
-    /// The file of the points, comma-separated, written anew before the first point and whole after every point. Default null:
-    /// none.
+    /// Path of a CSV file of the points. It is replaced before the first point and rewritten completely after each point. Default
+    /// null: no file.
     /// </summary>
     public string? CsvPath { get; init; }
 
-    /// <summary>Which channels may go. Default <see cref="PruningOptions"/>'s.</summary>
+    /// <summary>Which channels may be removed. Default: the defaults of <see cref="PruningOptions"/>.</summary>
     public PruningOptions Pruning { get; init; } = new();
 
     /// <summary>Receives a line for each point. Default none.</summary>
     public Action<string>? Log { get; init; }
 }
 
-/// <summary>Accuracy against cost: one network, pruned more and more.</summary>
+/// <summary>Accuracy as a function of cost, for one network that is pruned by increasing fractions.</summary>
 public sealed class PruningCurve
 {
     private PruningCurve(IReadOnlyList<PruningPoint> points) => Points = points;
@@ -29,8 +29,8 @@ public sealed class PruningCurve
     public IReadOnlyList<PruningPoint> Points { get; }
 
     /// <summary>
-    /// Prunes the network by each fraction, always from the whole one, and has each smaller network fine-tuned and evaluated, one
-    /// after the other. Fraction 0 is the network itself, a copy of it, with as much fine-tuning: compare with that.
+    /// Prunes the network by each fraction, always starting from the whole network. Each smaller network is then fine-tuned and
+    /// evaluated. Fraction 0 is a copy of the whole network with the same fine-tuning, as the reference for comparison.
     /// </summary>
     /// <typeparam name="TNetwork">The network's class.</typeparam>
     /// <param name="network">The trained network; it stays as it is.</param>
@@ -102,7 +102,9 @@ public sealed class PruningCurve
     /// <summary>The points as comma-separated values.</summary>
     public string ToCsv() => ToCsv(Points);
 
-    /// <summary>Aligned lines, one a point, with cost as a share of the first point's.</summary>
+    /// <summary>
+    /// Formats the points as an aligned table, one line per point. Costs are shown as a share of those of the first point.
+    /// </summary>
     public override string ToString()
     {
         List<string[]> lines = [["fraction", "parameters", "", "MACs", "", "score"]];

@@ -3,12 +3,12 @@ using TorchSharp.Attention.Training;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>Draws what an ablation found.</summary>
+/// <summary>Draws the results of an ablation.</summary>
 public static class AblationPicture
 {
     /// <summary>
-    /// Cost to the right, score upwards, intervals as bars, the cost-accuracy front as a dashed line: the same as
-    /// <see cref="AblationReport.ToSvg"/>, for where SVG is not shown.
+    /// Draws the cost-accuracy front. Cost is on the x axis, score on the y axis, intervals are bars, and the front is a dashed
+    /// line. It is the same picture as <see cref="AblationReport.ToSvg"/>, for places that cannot show SVG.
     /// </summary>
     /// <param name="report">The ablation.</param>
     /// <param name="scale">Pixels a unit of the plot, which is 900 × 520. Default 2.</param>

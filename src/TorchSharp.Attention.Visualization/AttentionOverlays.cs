@@ -2,9 +2,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>
-/// Draws where a network looks: each image, what speaks for its class, and where its attentions let most through.
-/// </summary>
+/// <summary>Draws where a network looks: each image, its class activation map, and maps of its attentions.</summary>
 public static class AttentionOverlays
 {
     private const int MostAttentions = 5;
@@ -12,8 +10,8 @@ public static class AttentionOverlays
     private static readonly HeatMapOptions Look = new() { Size = 148, Legend = false };
 
     /// <summary>
-    /// One row per image: the image, Grad-CAM of the class that the network chooses, and the attentions that know positions, in
-    /// call order.
+    /// Draws one row per image: the image, Grad-CAM of the class that the network predicts, and the maps of the attentions that
+    /// have a spatial map, in call order.
     /// </summary>
     /// <param name="model">
     /// A network from (N, C, H, W) to (N, classes). It runs in evaluation mode; its modes are put back.

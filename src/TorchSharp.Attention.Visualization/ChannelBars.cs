@@ -3,12 +3,15 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>Draws channel gates as strips of bars, one strip a sample, class or stage.</summary>
+/// <summary>Draws channel gates as strips of bars, one strip per sample, class or stage.</summary>
 public static class ChannelBars
 {
     private const int StripHeight = 46, Gap = 12, WidestStrip = 768, WidestBar = 14, LabelRoom = 6;
 
-    /// <summary>Strips of bars, one bar a channel, all on one scale; a line marks each strip's middle of the scale.</summary>
+    /// <summary>
+    /// Draws one strip per row and one bar per channel, all on the same scale. A line marks the middle of the scale in each
+    /// strip.
+    /// </summary>
     /// <param name="gates">(strips, C), or (C) for one strip.</param>
     /// <param name="labels">Words to the left of the strips; null for none.</param>
     /// <param name="title">A line above; null for none.</param>

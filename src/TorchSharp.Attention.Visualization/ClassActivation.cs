@@ -4,25 +4,28 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>How the channels of a layer are weighed into a class activation map.</summary>
+/// <summary>How the channels of a layer are weighted to make a class activation map.</summary>
 public enum ClassActivationMethod
 {
-    /// <summary>Grad-CAM: each channel by the mean over positions of ∂score/∂activation.</summary>
+    /// <summary>Grad-CAM: the weight of a channel is the mean over positions of ∂score/∂activation.</summary>
     GradCam,
 
-    /// <summary>Grad-CAM++: positive gradients weighed by position, which finds several objects of a class better.</summary>
+    /// <summary>
+    /// Grad-CAM++: positive gradients are weighted by position, which finds several objects of one class better.
+    /// </summary>
     GradCamPlusPlus,
 
     /// <summary>
-    /// Score-CAM: each channel by the score of the image seen through it; no gradients, one forward pass a channel.
+    /// Score-CAM: the weight of a channel is the score of the image that is masked with it. It needs no gradients, but one
+    /// forward pass per channel.
     /// </summary>
     ScoreCam,
 }
 
 /// <summary>
-/// Where a layer finds what speaks for a class: max(Σ_k w_k · A_k, 0), where A is the layer's output and w comes from one of
-/// three methods. Works on every network from images to logits (N, classes) whose layer is reached by <c>call</c>, and with a
-/// target function on networks with other outputs.
+/// Class activation maps, which show where a layer finds evidence for a class: max(Σ_k w_k · A_k, 0). A is the layer's output,
+/// and w comes from one of three methods. Works on every network from images to logits (N, classes) whose layer is reached by
+/// <c>call</c>. With a target function it works on networks with other outputs too.
 /// </summary>
 /// <remarks>
 /// The network runs in evaluation mode; the mode of each module is restored, and no parameter gets a gradient. The caller may

@@ -7,7 +7,7 @@ namespace TorchSharp.Attention.Visualization;
 /// </summary>
 public sealed record ClassActivationOptions
 {
-    /// <summary>How the channels of the layer are weighed. Default Grad-CAM.</summary>
+    /// <summary>How the channels of the layer are weighted. Default Grad-CAM.</summary>
     public ClassActivationMethod Method { get; init; }
 
     /// <summary>
@@ -31,9 +31,8 @@ public sealed record ClassActivationOptions
     public int? Call { get; init; }
 
     /// <summary>
-    /// Rows and columns of the map that the layer's tokens (N, L, channels) stand for, row by row. Where L is
-    /// larger than Height · Width, the first tokens are left out: a class token stands in front. Default null: the
-    /// layer makes maps, (N, channels, h, w).
+    /// Rows and columns of the map that the layer's tokens (N, L, channels) form, row by row. If L is larger than Height · Width,
+    /// the first tokens are ignored, such as a class token. Default null: the layer returns maps, (N, channels, h, w).
     /// </summary>
     public (int Height, int Width)? TokenGrid { get; init; }
 

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Visualization;
 
 /// <summary>
-/// Score functions for <see cref="ClassActivationOptions.Target"/>: what a class activation map explains
-/// where the output is not (N, classes).
+/// Score functions for <see cref="ClassActivationOptions.Target"/>. They define the score to explain if the output of the network
+/// is not (N, classes).
 /// </summary>
 public static class ClassActivationTargets
 {
@@ -57,8 +57,8 @@ public static class ClassActivationTargets
         => (output, _) => Select(output.dim() == 3 ? output.transpose(1, 2) : output, 3, @class, "(N, L, K)").mean([1]);
 
     /// <summary>
-    /// Two classes by one logit, output (N, 1) or (N): the logit itself speaks for the positive
-    /// class, its negative for the other one.
+    /// Two classes with one logit, output (N, 1) or (N). The score of the positive class is the logit, and that of the other
+    /// class is its negative.
     /// </summary>
     /// <param name="positive">Whether to explain the positive class. Default true.</param>
     /// <exception cref="ArgumentException">While the map is computed: the output has more than one value per sample.</exception>

@@ -3,8 +3,8 @@ using SkiaSharp;
 namespace TorchSharp.Attention.Visualization;
 
 /// <summary>
-/// A colour for each number from 0 to 1, made of 256 published colours with straight lines between them. Perceptual: equal steps
-/// of the number look like equal steps.
+/// A colour for each number from 0 to 1, interpolated linearly between 256 published colours. Perceptually uniform: equal steps
+/// of the number look like equal steps of colour.
 /// </summary>
 /// <remarks>
 /// viridis and inferno: Smith, van der Walt, Firing, 2015 (CC0), readable with any colour vision and in grey. turbo: Mikhailov,
@@ -32,7 +32,7 @@ public sealed class ColorMap
     /// <summary>The map's published name.</summary>
     public string Name { get; }
 
-    /// <summary>The colour of a number; below 0 as 0, above 1 as 1, and grey for no number.</summary>
+    /// <summary>The colour of a number. Numbers below 0 have the colour of 0, numbers above 1 that of 1. NaN is grey.</summary>
     /// <param name="value">From 0 to 1.</param>
     public SKColor At(double value)
     {

@@ -24,13 +24,13 @@ public sealed record HeatMapOptions
     /// </summary>
     public double? Maximum { get; init; }
 
-    /// <summary>Whether the map is enlarged by bicubic interpolation, or in squares. Default true.</summary>
+    /// <summary>Whether the map is enlarged by bicubic interpolation; false draws squares. Default true.</summary>
     public bool Smooth { get; init; } = true;
 
-    /// <summary>Whether an overlay shows the image in grey, so that colours mean the map alone. Default true.</summary>
+    /// <summary>Whether an overlay shows the image in grey, so that all colours belong to the map. Default true.</summary>
     public bool GreyImage { get; init; } = true;
 
-    /// <summary>Whether the scale stands beside the map. Default true.</summary>
+    /// <summary>Whether the colour scale is drawn beside the map. Default true.</summary>
     public bool Legend { get; init; } = true;
 
     /// <summary>A line above the map. Default none.</summary>
@@ -39,14 +39,14 @@ public sealed record HeatMapOptions
     /// <summary>Length of the longer side in pixels. Default 224.</summary>
     public int Size { get; init; } = 224;
 
-    /// <summary>A position of the map to ring, such as the query of attention weights. Default none.</summary>
+    /// <summary>A position of the map to mark with a ring, such as the query of attention weights. Default none.</summary>
     public (int Row, int Column)? Mark { get; init; }
 }
 
 /// <summary>Draws spatial maps: gates, attention weights, class activations.</summary>
 public static class HeatMap
 {
-    /// <summary>A map in colours.</summary>
+    /// <summary>Draws a map in colours.</summary>
     /// <param name="map">(H, W), or (1, H, W), of any size.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>A new picture.</returns>
@@ -57,7 +57,7 @@ public static class HeatMap
         return Draw(checkedMap, null, (double)checkedMap.size(-1) / checkedMap.size(-2), options ?? new HeatMapOptions());
     }
 
-    /// <summary>A map in colours over the image that it belongs to.</summary>
+    /// <summary>Draws a map in colours over the image that it belongs to.</summary>
     /// <param name="image">The image.</param>
     /// <param name="map">(H, W), or (1, H, W), of any size: it is stretched over the image.</param>
     /// <param name="options">Settings; null for the defaults.</param>
@@ -69,7 +69,7 @@ public static class HeatMap
         return Draw(Check(map), image, (double)image.Width / image.Height, options ?? new HeatMapOptions());
     }
 
-    /// <summary>An image in the frame of the maps beside it, without a map.</summary>
+    /// <summary>Draws an image in the same size and frame as a map, so that both can be placed side by side.</summary>
     /// <param name="image">The image.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <returns>A new picture.</returns>

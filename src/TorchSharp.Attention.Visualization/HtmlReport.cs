@@ -5,15 +5,15 @@ using System.Text;
 namespace TorchSharp.Attention.Visualization;
 
 /// <summary>
-/// A report in one HTML file that opens without a network: text, tables, pictures and curves inside it. Parts stand in the
-/// order of the calls, which may be chained.
+/// A report in one self-contained HTML file, which needs no network to open: text, tables, pictures and curves. The parts appear
+/// in the order of the calls. Calls can be chained.
 /// </summary>
 public sealed class HtmlReport
 {
     private readonly StringBuilder _body = new();
     private readonly string _title;
 
-    /// <summary>An empty report.</summary>
+    /// <summary>Creates an empty report.</summary>
     /// <param name="title">The title.</param>
     public HtmlReport(string title)
     {
@@ -25,11 +25,11 @@ public sealed class HtmlReport
     /// <param name="text">The heading.</param>
     public HtmlReport Heading(string text) => Add($"<h2>{Escape(text)}</h2>");
 
-    /// <summary>A paragraph.</summary>
+    /// <summary>Adds a paragraph.</summary>
     /// <param name="text">Plain text.</param>
     public HtmlReport Text(string text) => Add($"<p>{Escape(text)}</p>");
 
-    /// <summary>A table; columns after the first are set to the right.</summary>
+    /// <summary>Adds a table. All columns except the first are aligned to the right.</summary>
     /// <param name="head">Words above the columns.</param>
     /// <param name="rows">The cells, as many a row as there are columns.</param>
     /// <exception cref="ArgumentException">A row has another number of cells.</exception>
@@ -54,8 +54,8 @@ public sealed class HtmlReport
     }
 
     /// <summary>
-    /// A table of what networks cost; those after the first also as a difference from the first. What the counts lack stands
-    /// below.
+    /// Adds a table of the cost of networks. Each network after the first is also compared with the first. A note below the table
+    /// lists what is not counted.
     /// </summary>
     /// <param name="costs">Names and costs.</param>
     public HtmlReport Cost(IReadOnlyList<(string Name, ModelCost Cost)> costs)
@@ -86,7 +86,7 @@ public sealed class HtmlReport
         return this;
     }
 
-    /// <summary>A table of gate statistics.</summary>
+    /// <summary>Adds a table of gate statistics.</summary>
     /// <param name="gates">Names and statistics.</param>
     public HtmlReport Gates(IEnumerable<(string Name, GateStatistics Statistics)> gates)
     {
@@ -104,7 +104,7 @@ public sealed class HtmlReport
             ]));
     }
 
-    /// <summary>A table of attention weights' statistics, a row per head.</summary>
+    /// <summary>Adds a table with statistics of attention weights, one row per head.</summary>
     /// <param name="weights">Names and statistics.</param>
     public HtmlReport Weights(IEnumerable<(string Name, PairwiseStatistics Statistics)> weights)
     {
@@ -120,7 +120,7 @@ public sealed class HtmlReport
             ])));
     }
 
-    /// <summary>A picture, stored in the report.</summary>
+    /// <summary>Adds a picture, which is stored in the report.</summary>
     /// <param name="picture">The picture; it stays the caller's.</param>
     /// <param name="caption">A line below, which also describes it to those who cannot see it.</param>
     public HtmlReport Picture(Picture picture, string caption)
@@ -133,7 +133,7 @@ public sealed class HtmlReport
             $"<figcaption>{Escape(caption)}</figcaption></figure>");
     }
 
-    /// <summary>Where a network looks: <see cref="AttentionOverlays.Draw"/>, stored in the report.</summary>
+    /// <summary>Adds a picture of where a network looks, made by <see cref="AttentionOverlays.Draw"/>.</summary>
     /// <param name="model">A network from (N, C, H, W) to (N, classes).</param>
     /// <param name="images">The images, as the network takes them.</param>
     /// <param name="layer">The layer of Grad-CAM, by name; null to leave it out.</param>
@@ -150,7 +150,7 @@ public sealed class HtmlReport
             picture, $"Where the network looks.{gradCam} Attentions: what they let through; the scale of each map is its own.");
     }
 
-    /// <summary>Curves over steps or epochs, which count from 1.</summary>
+    /// <summary>Adds a chart of curves over steps or epochs, which are counted from 1.</summary>
     /// <param name="title">What the values are, such as "loss".</param>
     /// <param name="axis">What the points are, such as "epoch".</param>
     /// <param name="curves">Names and values; values that are no numbers leave a gap.</param>
@@ -159,7 +159,7 @@ public sealed class HtmlReport
         => Add($"<figure>{CurveChart.Svg(title, axis, curves)}</figure>");
 
     /// <summary>
-    /// What a monitor saw during training: curves of the gates and of the weights of pairs, and the alerts with their advice.
+    /// Adds the readings of a monitor: curves of the gates and of the pairwise weights, and the alerts with their advice.
     /// </summary>
     /// <param name="monitor">The monitor, which may be disposed.</param>
     public HtmlReport GateHistory(GateMonitor monitor)
@@ -212,7 +212,7 @@ public sealed class HtmlReport
         $"<title>{Escape(_title)}</title>\n<style>\n{Style}</style>\n</head>\n<body>\n" +
         $"<h1>{Escape(_title)}</h1>\n{_body}</body>\n</html>\n";
 
-    /// <summary>Writes the report, whole or not at all; its folder is made where it is missing.</summary>
+    /// <summary>Writes the report, completely or not at all. A missing folder is created.</summary>
     /// <param name="path">The file.</param>
     public void Save(string path)
     {

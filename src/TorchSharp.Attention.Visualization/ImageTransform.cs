@@ -11,7 +11,9 @@ namespace TorchSharp.Attention.Visualization;
 /// </remarks>
 public sealed record ImageTransform
 {
-    /// <summary>What networks trained on ImageNet expect: 256, 224, and ImageNet's mean and deviation.</summary>
+    /// <summary>
+    /// The transform of networks trained on ImageNet: resize to 256, crop to 224, and the mean and deviation of ImageNet.
+    /// </summary>
     public static ImageTransform ImageNet { get; } = new();
 
     /// <summary>Length of the shorter side after resizing; null to leave the size. Default 256.</summary>
@@ -20,10 +22,12 @@ public sealed record ImageTransform
     /// <summary>Side of the square that is cut from the middle; null for the whole image. Default 224.</summary>
     public int? Crop { get; init; } = 224;
 
-    /// <summary>Subtracted from each channel; one number for grey input, three for colour. Default ImageNet's.</summary>
+    /// <summary>
+    /// Mean to subtract from each channel: one number for grey input, three for colour. Default: that of ImageNet.
+    /// </summary>
     public ValueList<double> Mean { get; init; } = [0.485, 0.456, 0.406];
 
-    /// <summary>Then divides each channel. Default ImageNet's.</summary>
+    /// <summary>Standard deviation to divide each channel by after the mean is subtracted. Default: that of ImageNet.</summary>
     public ValueList<double> Std { get; init; } = [0.229, 0.224, 0.225];
 
     /// <summary>Reads an image file as a network's input.</summary>
@@ -38,7 +42,7 @@ public sealed record ImageTransform
         return ToTensor(seen);
     }
 
-    /// <summary>Resizes and crops: what the network sees.</summary>
+    /// <summary>Resizes and crops an image to the part that the network sees.</summary>
     /// <param name="image">An image of any size.</param>
     /// <returns>A new picture.</returns>
     /// <exception cref="ArgumentException">A setting is out of range, or the crop is larger than the resized image.</exception>
@@ -89,7 +93,7 @@ public sealed record ImageTransform
         return tensor(values, [1, channels, image.Height, image.Width]);
     }
 
-    /// <summary>The way back from a network's input to a picture.</summary>
+    /// <summary>Converts a network's input back to a picture.</summary>
     /// <param name="input">(C, H, W) or (1, C, H, W).</param>
     /// <exception cref="ArgumentException">The shape or a setting does not fit.</exception>
     public Picture ToPicture(Tensor input)

@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention.Visualization;
 
-/// <summary>Turns weights of pairs into maps that can be drawn.</summary>
+/// <summary>Converts pairwise attention weights to maps that can be drawn.</summary>
 public static class PairwiseMaps
 {
-    /// <summary>What one position looks at: its row of the weights, as a map.</summary>
+    /// <summary>The map of what one position attends to: its row of the attention weights.</summary>
     /// <param name="maps">Recorded maps with weights between positions.</param>
     /// <param name="sample">Which sample of the batch.</param>
     /// <param name="row">Row of the query's position.</param>
@@ -37,8 +37,8 @@ public static class PairwiseMaps
     }
 
     /// <summary>
-    /// Attention rollout: what each position of the last layer gathers of each position of the first layer's input, Â_n · … · Â_1
-    /// with Â = (1 − r) · A + r · I, A a layer's weights as mean over heads, rows made to sum to 1.
+    /// Attention rollout: how much each position of the last layer depends on each position of the first layer's input, Â_n · … ·
+    /// Â_1 with Â = (1 − r) · A + r · I. A is a layer's weights, averaged over heads, with rows scaled to sum to 1.
     /// </summary>
     /// <param name="weights">
     /// (N, heads, L, L) of each layer, in the order in which the network runs them; L must be the same in all.
@@ -87,7 +87,7 @@ public static class PairwiseMaps
     }
 
     /// <summary>
-    /// Attention rollout over what a recorder holds, in the order in which the network ran the layers; see
+    /// Attention rollout over the maps in a recorder, in the order in which the network ran the layers. See
     /// <see cref="Rollout(IReadOnlyList{Tensor}, double)"/>.
     /// </summary>
     /// <param name="maps">A recorder after a forward pass.</param>

@@ -21,7 +21,7 @@ public sealed class Picture : IDisposable
     public SKBitmap Bitmap { get; }
 
     /// <summary>
-    /// Reads an image file; PNG, JPEG and whatever else SkiaSharp knows. Orientation marks of cameras are not followed.
+    /// Reads an image file: PNG, JPEG or another format that SkiaSharp supports. The orientation tags of cameras are ignored.
     /// </summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
@@ -103,7 +103,7 @@ public sealed class Picture : IDisposable
         return data.ToArray();
     }
 
-    /// <summary>Writes a PNG file, whole or not at all; its folder is made where it is missing.</summary>
+    /// <summary>Writes a PNG file, completely or not at all. A missing folder is created.</summary>
     /// <param name="path">The file.</param>
     public void SavePng(string path)
     {

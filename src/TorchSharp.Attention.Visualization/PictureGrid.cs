@@ -7,7 +7,7 @@ public static class PictureGrid
 {
     private const int Gap = 8, MostLabel = 150;
 
-    /// <summary>One picture of many.</summary>
+    /// <summary>Combines pictures into one picture of rows and columns.</summary>
     /// <param name="rows">The pictures, row by row; rows may have different lengths. They stay the caller's.</param>
     /// <param name="columns">Words above the columns; null for none.</param>
     /// <param name="labels">Words to the left of the rows, line breaks allowed; null for none.</param>

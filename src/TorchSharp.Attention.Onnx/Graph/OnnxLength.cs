@@ -1,8 +1,9 @@
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Length of an axis while a graph is written: a number, or something that the file's user decides (a dynamic axis and what
-/// follows from it). Either way its size for the example input is known. Numbers convert by themselves; lengths multiply.
+/// The length of an axis in a graph that is being written. It is a fixed number, or it depends on a dynamic axis, whose length
+/// the user of the file chooses. The length for the example input is always known. Numbers convert to lengths implicitly, and
+/// lengths can be multiplied.
 /// </summary>
 public sealed class OnnxLength : IEquatable<OnnxLength>
 {
@@ -12,7 +13,7 @@ public sealed class OnnxLength : IEquatable<OnnxLength>
     /// <summary>The length for the example input.</summary>
     public long Size { get; }
 
-    /// <summary>Whether it depends on a dynamic axis of an input.</summary>
+    /// <summary>Whether the length depends on a dynamic axis of an input.</summary>
     public bool IsDynamic => Axes != 0;
 
     /// <summary>The dynamic input axes that it depends on, one bit each.</summary>
@@ -27,20 +28,20 @@ public sealed class OnnxLength : IEquatable<OnnxLength>
     /// <summary>The factors of a product.</summary>
     internal OnnxLength[] Factors { get; }
 
-    /// <summary>A length that never changes.</summary>
+    /// <summary>Makes a fixed length from a number.</summary>
     /// <param name="size">The length.</param>
     public static implicit operator OnnxLength(long size) => Of(size);
 
-    /// <summary>A length that never changes.</summary>
+    /// <summary>Makes a fixed length from a number.</summary>
     /// <param name="size">The length.</param>
     public static OnnxLength Of(long size) => new(size, 0, null, null, []);
 
-    /// <summary>The product, as of two axes that become one.</summary>
+    /// <summary>Multiplies two lengths, such as those of two axes that are merged into one.</summary>
     /// <param name="left">One length.</param>
     /// <param name="right">The other.</param>
     public static OnnxLength operator *(OnnxLength left, OnnxLength right) => Multiply(left, right);
 
-    /// <summary>The product, as of two axes that become one.</summary>
+    /// <summary>Multiplies two lengths, such as those of two axes that are merged into one.</summary>
     /// <param name="left">One length.</param>
     /// <param name="right">The other.</param>
     public static OnnxLength Multiply(OnnxLength left, OnnxLength right)

@@ -19,13 +19,13 @@ public sealed class OnnxValue
     internal OnnxValue(string name, IReadOnlyList<OnnxLength> shape, OnnxElementType type)
         => (Name, Shape, ElementType) = (name, shape, type);
 
-    /// <summary>Its name in the graph.</summary>
+    /// <summary>Name of the value in the graph.</summary>
     public string Name { get; }
 
     /// <summary>Length of each axis.</summary>
     public IReadOnlyList<OnnxLength> Shape { get; }
 
-    /// <summary>Type of its elements.</summary>
+    /// <summary>Type of the value's elements.</summary>
     public OnnxElementType ElementType { get; }
 
     /// <summary>Number of axes.</summary>

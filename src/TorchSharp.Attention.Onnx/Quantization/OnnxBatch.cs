@@ -5,11 +5,11 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention.Onnx;
 
 /// <summary>
-/// Inputs for one run of a model, to calibrate with or to measure on: float32, with their labels where accuracy is asked for.
+/// The inputs for one run of a model, as float32, for calibration or measurement. To measure accuracy, a batch also needs labels.
 /// </summary>
 public sealed class OnnxBatch
 {
-    /// <summary>A batch for a model with one input.</summary>
+    /// <summary>Creates a batch for a model with one input.</summary>
     /// <param name="values">The numbers, row by row; normalised as in training.</param>
     /// <param name="shape">Length of each axis, such as 16, 3, 224, 224.</param>
     /// <exception cref="ArgumentException">The shape does not hold as many numbers as there are.</exception>
@@ -17,13 +17,15 @@ public sealed class OnnxBatch
 
     private OnnxBatch(IReadOnlyList<(string Name, float[] Values, long[] Shape)> inputs) => Inputs = inputs;
 
-    /// <summary>Class of each row, for accuracy; null where none is asked for.</summary>
+    /// <summary>
+    /// Class of each row of the batch, which is needed to measure accuracy. Null: the accuracy is not measured.
+    /// </summary>
     public IReadOnlyList<long>? Labels { get; init; }
 
     /// <summary>The inputs; "" is the name of the only one.</summary>
     internal IReadOnlyList<(string Name, float[] Values, long[] Shape)> Inputs { get; }
 
-    /// <summary>Copies a tensor, and its labels.</summary>
+    /// <summary>Creates a batch by copying a tensor and, optionally, its labels.</summary>
     /// <param name="input">The input; any floating-point type, rounded to float32.</param>
     /// <param name="labels">Class of each row, int64 (N); null without.</param>
     /// <exception cref="ArgumentException">
@@ -55,7 +57,7 @@ public sealed class OnnxBatch
         };
     }
 
-    /// <summary>A batch for a model with several inputs.</summary>
+    /// <summary>Creates a batch for a model with several inputs.</summary>
     /// <param name="inputs">Name, numbers and shape of each.</param>
     /// <exception cref="ArgumentException">There is none, or a shape does not hold as many numbers as there are.</exception>
     public static OnnxBatch Of(params (string Name, float[] Values, long[] Shape)[] inputs)

@@ -14,9 +14,9 @@ public static class OnnxQuantizer
     /// <summary>
     /// Static quantization: x ≈ s · (q − z) for every value between integer nodes, with scales s and zero points z from
     /// calibration (Jacob et al., <i>Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-    /// Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded, weights have eight bits around zero with a scale an output
-    /// channel, activations have eight bits with one scale a value, biases int32. The file is in quantize–dequantize form and is
-    /// run by ONNX Runtime with integer kernels; the report counts them.
+    /// Inference</i>, 2018, arXiv:1712.05877). Batch norms are folded. Weights have eight bits around zero and one scale per
+    /// output channel. Activations have eight bits and one scale per tensor. Biases are int32. The file is in quantize–dequantize
+    /// form, which ONNX Runtime runs with integer kernels; the report counts them.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
     /// <param name="outputPath">The quantized model; it appears only when it is whole and loads, an old one is replaced.</param>
@@ -43,9 +43,9 @@ public static class OnnxQuantizer
     }
 
     /// <summary>
-    /// Static quantization within a budget: first <see cref="OnnxSensitivity"/> measures what each attention
-    /// and layer costs, then parts go back to float, the costliest first, until the quantized model loses no
-    /// more than allowed on the given batches.
+    /// Static quantization within a budget. First, the error that each attention and each layer causes is measured, as in
+    /// <see cref="OnnxSensitivity"/>. Then parts go back to float, those with the largest error first, until the quantized model
+    /// loses no more than the budget allows on its evaluation batches.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
     /// <param name="outputPath">The quantized model.</param>
@@ -78,10 +78,10 @@ public static class OnnxQuantizer
     }
 
     /// <summary>
-    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights): weights have eight bits around zero with a
-    /// scale an output; each input gets its scale from its own extremes while the model runs. No calibration; everything else
-    /// stays in float. For transformers and other networks whose time goes into matrix products; convolutions are not touched.
-    /// Written in standard operators (DynamicQuantizeLinear, MatMulInteger), which ONNX Runtime fuses.
+    /// Dynamic quantization of linear layers (MatMul and Gemm with constant weights), without calibration. Weights have eight
+    /// bits around zero and one scale per output. Each input gets its scale from its own extremes while the model runs.
+    /// Everything else stays in float, convolutions too. Use it for transformers and other networks that spend most of their time
+    /// in matrix products. The file has standard operators (DynamicQuantizeLinear, MatMulInteger), which ONNX Runtime fuses.
     /// </summary>
     /// <param name="inputPath">The float model.</param>
     /// <param name="outputPath">The quantized model.</param>

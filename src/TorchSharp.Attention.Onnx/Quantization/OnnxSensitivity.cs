@@ -2,13 +2,13 @@ using TorchSharp.Attention.Onnx.Schema;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>Where quantization costs: measured part by part, before anything is written.</summary>
+/// <summary>Measures how much error the quantization of each part of a model causes. No file is written.</summary>
 public static class OnnxSensitivity
 {
     /// <summary>
-    /// Quantizes each attention and each layer alone, and everything but it, and compares the outputs with the
-    /// float model's; then all of it, with each treatment of sigmoids. Attentions are those that the file's
-    /// metadata names, as in files of this library.
+    /// Measures the error of a quantized model part by part, compared with the float model. Each attention and each layer is
+    /// quantized alone, and then everything except it. Finally the whole model is quantized, with each treatment of sigmoids. The
+    /// attentions are those that the metadata of the file names, as in files of this library.
     /// </summary>
     /// <param name="modelPath">The float model.</param>
     /// <param name="calibration">What typical inputs are.</param>

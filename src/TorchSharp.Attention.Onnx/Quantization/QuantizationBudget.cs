@@ -1,21 +1,22 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>What a quantized model may lose, and on which batches that is measured.</summary>
+/// <summary>The loss that a quantized model may have, and the batches to measure it on.</summary>
 public sealed record QuantizationBudget
 {
     /// <summary>
-    /// Batches that calibration did not see; with labels where accuracy is limited. They are held in memory and run many times.
+    /// Batches to measure on, which should not be those of calibration. They need labels if accuracy is limited. They are held in
+    /// memory and run many times.
     /// </summary>
     public required IEnumerable<OnnxBatch> Evaluation { get; init; }
 
     /// <summary>
-    /// Largest loss of accuracy against the float model, as a share: 0.005 is half a percentage point. Null for no such limit.
+    /// Largest loss of accuracy compared with the float model, as a fraction: 0.005 is half a percentage point. Null: no limit.
     /// </summary>
     public double? MaxAccuracyLoss { get; init; }
 
     /// <summary>
-    /// Largest relative error, ‖y − ŷ‖ / ‖y‖: of all outputs together, of each output, and of each group of channels of like size
-    /// in one (<see cref="QuantizationEffect.WorstError"/>). Null for no such limit.
+    /// Largest relative error ‖y − ŷ‖ / ‖y‖. The limit holds for all outputs together, for each output, and for each group of
+    /// channels of similar magnitude in an output (<see cref="QuantizationEffect.WorstError"/>). Null: no limit.
     /// </summary>
     public double? MaxRelativeError { get; init; }
 

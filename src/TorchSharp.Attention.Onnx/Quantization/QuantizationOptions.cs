@@ -3,7 +3,9 @@ namespace TorchSharp.Attention.Onnx;
 /// <summary>Settings of <see cref="OnnxQuantizer"/>.</summary>
 public sealed record QuantizationOptions
 {
-    /// <summary>How ranges follow from what calibration saw. Default: <see cref="CalibrationMethod.MinMax"/>.</summary>
+    /// <summary>
+    /// How ranges are chosen from the numbers that calibration observed. Default: <see cref="CalibrationMethod.MinMax"/>.
+    /// </summary>
     public CalibrationMethod Method { get; init; } = CalibrationMethod.MinMax;
 
     /// <summary>
@@ -39,8 +41,8 @@ public sealed record QuantizationOptions
     public IReadOnlyList<string> ExcludeOperators { get; init; } = [];
 
     /// <summary>
-    /// Whether whole attentions stay in float: those that the file's metadata names, as files written by this library do. A file
-    /// without is then an error. Default: false.
+    /// Whether whole attentions stay in float. They are found by the metadata that this library writes into files; a file without
+    /// it is an error. Default: false.
     /// </summary>
     public bool ExcludeAttentions { get; init; }
 
@@ -50,7 +52,9 @@ public sealed record QuantizationOptions
     /// </summary>
     public IReadOnlyList<string> ExcludeAttentionKinds { get; init; } = [];
 
-    /// <summary>Threads of the runtime while calibrating and measuring; 0 leaves the number to it. Default: 0.</summary>
+    /// <summary>
+    /// Number of threads that ONNX Runtime uses for calibration and measurement. 0: ONNX Runtime chooses it. Default: 0.
+    /// </summary>
     public int Threads { get; init; }
 
     /// <exception cref="ArgumentException">A setting has no meaning.</exception>

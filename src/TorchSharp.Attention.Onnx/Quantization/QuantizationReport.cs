@@ -3,10 +3,10 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>What a quantization wrote, and what ONNX Runtime makes of it on this machine.</summary>
+/// <summary>The result of a quantization: what was written, and what ONNX Runtime makes of it on this machine.</summary>
 public sealed record QuantizationReport
 {
-    /// <summary>The file.</summary>
+    /// <summary>Path of the quantized model.</summary>
     public required string Path { get; init; }
 
     /// <summary>Bytes of the float model.</summary>
@@ -15,60 +15,62 @@ public sealed record QuantizationReport
     /// <summary>Bytes of the quantized model.</summary>
     public long Bytes { get; init; }
 
-    /// <summary>Batch norms that went into the layer before them.</summary>
+    /// <summary>Number of batch norms that were folded into the layer before them.</summary>
     public int FoldedBatchNorms { get; init; }
 
-    /// <summary>Convolutions of the file, means over channels that became one included.</summary>
+    /// <summary>Number of convolutions in the file, including means over channels that were written as a convolution.</summary>
     public int Convolutions { get; init; }
 
-    /// <summary>Those that run as integers in ONNX Runtime's optimised graph.</summary>
+    /// <summary>Number of convolutions that run as integers in ONNX Runtime's optimized graph.</summary>
     public int IntegerConvolutions { get; init; }
 
-    /// <summary>Linear layers and matrix products of the file.</summary>
+    /// <summary>Number of linear layers and matrix products in the file.</summary>
     public int Products { get; init; }
 
-    /// <summary>Those that run as integers in ONNX Runtime's optimised graph.</summary>
+    /// <summary>Number of linear layers and matrix products that run as integers in ONNX Runtime's optimized graph.</summary>
     public int IntegerProducts { get; init; }
 
-    /// <summary>Operators of the float model, with their number.</summary>
+    /// <summary>Number of nodes of each operator in the float model.</summary>
     public required IReadOnlyDictionary<string, int> FloatOperators { get; init; }
 
-    /// <summary>Operators of the file.</summary>
+    /// <summary>Number of nodes of each operator in the quantized file.</summary>
     public required IReadOnlyDictionary<string, int> Operators { get; init; }
 
-    /// <summary>Operators of the graph that ONNX Runtime runs after fusing.</summary>
+    /// <summary>Number of nodes of each operator in the graph that ONNX Runtime runs after its optimizations.</summary>
     public required IReadOnlyDictionary<string, int> RuntimeOperators { get; init; }
 
     /// <summary>
-    /// Which eight bits the weights have, and on which processors the file is right: "uint8 weights, right on every processor",
-    /// or "int8 weights of reduced range, right on every processor" with <see cref="QuantizationOptions.ReduceRange"/>. The
-    /// file's metadata holds the same words.
+    /// The eight-bit format of the weights, and the processors on which the file is right: "uint8 weights, right on every
+    /// processor", or "int8 weights of reduced range, right on every processor" with
+    /// <see cref="QuantizationOptions.ReduceRange"/>. The metadata of the file has the same text.
     /// </summary>
     public string Weights { get; init; } = "";
 
     /// <summary>
-    /// How far the file's outputs are from the float model's on the first batches of calibration (64 MiB of inputs, one batch at
-    /// least), measured on this machine. The ranges were made for these batches, so that others may have a larger error. Null for
-    /// dynamic quantization, which has no calibration, and where the float model's outputs are not finite.
+    /// The difference between the outputs of the file and of the float model, measured on this machine on the first calibration
+    /// batches (64 MiB of inputs, at least one batch). Other batches can have a larger error, because the ranges were chosen for
+    /// these. Null for dynamic quantization, which has no calibration. Null also if outputs of the float model are not finite.
     /// </summary>
     public QuantizationEffect? OnCalibration { get; init; }
 
     /// <summary>The nodes that stay in float, and why.</summary>
     public required IReadOnlyList<FloatNode> FloatNodes { get; init; }
 
-    /// <summary>What the fallback kept in float to stay within the budget; empty without a budget.</summary>
+    /// <summary>
+    /// Names of the parts that stayed in float, because the model would exceed the budget otherwise. Empty without a budget.
+    /// </summary>
     public IReadOnlyList<string> FallbackParts { get; init; } = [];
 
     /// <summary>
-    /// Where quantities of very different size meet in one value, so that one scale would leave little of the small ones: names
-    /// and numbers. Empty where nothing is to be said.
+    /// Warnings, with names and numbers, about values that combine numbers of very different size, so that one scale leaves only
+    /// a few steps for the small ones. Empty if there are none.
     /// </summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
-    /// <summary>How much smaller the file is than the float one.</summary>
+    /// <summary>How many times smaller the quantized file is than the float model.</summary>
     public double Compression => (double)FloatBytes / Bytes;
 
-    /// <summary>A few lines for a console.</summary>
+    /// <summary>Formats the report as a few lines of text.</summary>
     public override string ToString()
     {
         StringBuilder text = new();
@@ -99,7 +101,10 @@ public sealed record QuantizationReport
             => text.AppendJoin("", parts.Select(part => part.ToString(CultureInfo.InvariantCulture))).AppendLine();
     }
 
-    /// <summary>The operators before, in the file, and as they run: a table in Markdown.</summary>
+    /// <summary>
+    /// Formats the number of nodes of each operator as a Markdown table: in the float model, in the file, and as ONNX Runtime
+    /// runs it.
+    /// </summary>
     public string ToMarkdown()
     {
         StringBuilder text = new("| operator | float | file | runtime |\n|---|---|---|---|\n");

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>What quantization costs, part by part.</summary>
+/// <summary>The error that the quantization of each part of a model causes.</summary>
 public sealed record SensitivityReport
 {
     private static readonly string[] _columns = [
@@ -13,13 +13,15 @@ public sealed record SensitivityReport
     /// <summary>Accuracy of the float model; null without labels.</summary>
     public double? FloatAccuracy { get; init; }
 
-    /// <summary>With everything quantized.</summary>
+    /// <summary>Error of the model with everything quantized.</summary>
     public required QuantizationEffect All { get; init; }
 
-    /// <summary>With everything quantized, for each treatment of sigmoids; null where the model has none.</summary>
+    /// <summary>
+    /// Error of the model with everything quantized, for each treatment of sigmoids. Null if the model has no sigmoid.
+    /// </summary>
     public SigmoidEffects? AllBySigmoid { get; init; }
 
-    /// <summary>The parts, in the order in which they run.</summary>
+    /// <summary>The parts of the model, in the order in which they run.</summary>
     public required IReadOnlyList<SensitivityRow> Rows { get; init; }
 
     /// <summary>A table for a console.</summary>
@@ -54,7 +56,7 @@ public sealed record SensitivityReport
         return text.ToString();
     }
 
-    /// <summary>The table with commas, all digits.</summary>
+    /// <summary>Formats the table as comma-separated values with all digits.</summary>
     public string ToCsv()
     {
         StringBuilder text = new(

@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>One attention, layer or group.</summary>
+/// <summary>The errors that one attention, layer or group of nodes causes when it is quantized.</summary>
 /// <param name="Name">Path of the module, or name of the group.</param>
 /// <param name="Kind">"attention", "layer", "concat" (a concatenation, which gives its parts one scale) or "group".</param>
 /// <param name="Only">With it alone quantized.</param>

@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The shape of a <see cref="Backbone"/>: a network that classifies and that can serve as the encoder of a <see cref="UNet"/>.
+/// Settings of a <see cref="Backbone"/>: a network that classifies images and that can be the encoder of a <see cref="UNet"/>.
 /// </summary>
 public abstract record BackboneOptions
 {
@@ -15,10 +15,10 @@ public abstract record BackboneOptions
     /// <summary>Number of classes. Default 1000.</summary>
     public int Classes { get; init; } = 1000;
 
-    /// <summary>Which attention goes where. Default none.</summary>
+    /// <summary>The plan that says which attention goes where. Default: no attention.</summary>
     public AttentionPlan Attention { get; init; } = AttentionPlan.None;
 
-    /// <summary>Checks the shape without building anything.</summary>
+    /// <summary>Checks these settings without building the network.</summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public virtual void Validate()
     {
@@ -27,7 +27,9 @@ public abstract record BackboneOptions
         ArgumentNullException.ThrowIfNull(Attention);
     }
 
-    /// <summary>Every place of such a network where an attention can stand, in the network's order.</summary>
+    /// <summary>
+    /// Lists the sites of such a network, which are the places that can take an attention, in the order of the network.
+    /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public abstract IReadOnlyList<AttentionSite> Sites();
 
@@ -36,7 +38,7 @@ public abstract record BackboneOptions
     public abstract Backbone Create();
 
     /// <summary>
-    /// These options as JSON, every property written: what it takes, beside saved weights, to build the network again.
+    /// Writes these options as JSON, with every property. Together with saved weights it is enough to rebuild the network.
     /// </summary>
     /// <param name="indented">True for one property a line.</param>
     /// <exception cref="InvalidOperationException">A rule of the plan has a predicate.</exception>

@@ -16,9 +16,7 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         _place = new ParameterPlace(this);
     }
 
-    /// <summary>
-    /// Whether this is a copy for inference, without batch norms, as <c>FuseForInference</c> of each network makes it.
-    /// </summary>
+    /// <summary>Whether this is a copy for inference, as <c>FuseForInference</c> makes it, with its batch norms folded.</summary>
     public bool IsFused { get; }
 
     /// <summary>Channels of the input image.</summary>
@@ -27,7 +25,7 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
     /// <summary>Channels of each map that <see cref="Features"/> returns, in the same order.</summary>
     public abstract ValueList<int> FeatureChannels { get; }
 
-    /// <summary>How many times smaller than the image each of these maps is, in the same order.</summary>
+    /// <summary>How many times smaller than the image each map of <see cref="Features"/> is, in the same order.</summary>
     public abstract ValueList<int> FeatureReductions { get; }
 
     /// <summary>The feature pyramid of an image batch, finest map first.</summary>
@@ -50,7 +48,7 @@ public abstract class FeatureNetwork : nn.Module<Tensor, Tensor>, ICountsFunctio
         return maps;
     }
 
-    /// <summary>A copy for inference, whose batch norms are folded into convolutions.</summary>
+    /// <summary>Makes a copy for inference, with the batch norms folded into convolutions.</summary>
     /// <returns>A network of the same type and device with tensors of its own, owned by the caller.</returns>
     /// <exception cref="InvalidOperationException">
     /// This network is fused already, its values are of several types or on several devices, or it has a module that neither

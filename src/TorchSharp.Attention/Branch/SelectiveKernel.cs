@@ -7,7 +7,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="SelectiveKernel"/>. Defaults: the paper's unit, without the groups of its ResNeXt.</summary>
+/// <summary>
+/// Settings of <see cref="SelectiveKernel"/>. The defaults are those of the paper, except for its 32 groups (see
+/// <see cref="Paper"/>).
+/// </summary>
 [AttentionKind("selective-kernel")]
 public sealed record SelectiveKernelOptions : BranchAttentionOptions
 {
@@ -21,10 +24,14 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     /// <summary>Kernel size of each path, odd and at least 3. Default [3, 5].</summary>
     public ValueList<int> KernelSizes { get; init; } = [3, 5];
 
-    /// <summary>Makes every kernel 3×3, dilated so that it spans what its kernel size says. Default true.</summary>
+    /// <summary>
+    /// Whether every kernel is a dilated 3×3 kernel that covers the size in <see cref="KernelSizes"/>. Default true.
+    /// </summary>
     public bool DilatedKernels { get; init; } = true;
 
-    /// <summary>Divides the input's channels among the paths instead of giving all to each. Default false.</summary>
+    /// <summary>
+    /// Whether the channels of the input are divided among the paths. Default false: every path reads all channels.
+    /// </summary>
     public bool SplitInput { get; init; }
 
     /// <summary>Reduction r of the selection: its bottleneck has C′ / r channels. Default 16.</summary>
@@ -33,7 +40,9 @@ public sealed record SelectiveKernelOptions : BranchAttentionOptions
     /// <summary>Width of the selection's bottleneck in channels, instead of C′ / r. Default null.</summary>
     public int? ReducedChannels { get; init; }
 
-    /// <summary>Least width of that bottleneck, unless <see cref="ReducedChannels"/> is set. Default 32, the paper's L.</summary>
+    /// <summary>
+    /// Least width of the selection's bottleneck, unless <see cref="ReducedChannels"/> is set. Default 32, the paper's L.
+    /// </summary>
     public int MinimumReducedChannels { get; init; } = 32;
 
     /// <summary>Rounds C′ / r to a multiple of this, never more than 10 % down. Default null: ⌊C′ / r⌋.</summary>

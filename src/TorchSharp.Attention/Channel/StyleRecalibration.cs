@@ -11,13 +11,13 @@ namespace TorchSharp.Attention;
 [AttentionKind("srm")]
 public sealed record StyleRecalibrationOptions : AttentionOptions
 {
-    /// <summary>The paper's equation: the deviation over H · W positions.</summary>
+    /// <summary>The paper's equation: the standard deviation divides by H · W positions.</summary>
     public static StyleRecalibrationOptions Paper { get; } = new() { Unbiased = false };
 
-    /// <summary>The released code: the deviation over H · W − 1 positions.</summary>
+    /// <summary>The released code: the standard deviation divides by H · W − 1 positions.</summary>
     public static StyleRecalibrationOptions Official { get; } = new();
 
-    /// <summary>Whether the deviation divides by H · W − 1 positions instead of H · W. Default true.</summary>
+    /// <summary>Whether the standard deviation divides by H · W − 1 positions instead of H · W. Default true.</summary>
     public bool Unbiased { get; init; } = true;
 
     /// <summary>Momentum of the norm's running statistics, in (0, 1]. Default 0.1.</summary>

@@ -70,41 +70,46 @@ public abstract class AttentionModule : nn.Module<Tensor, Tensor>, IAttentionMod
     public override string ToString() => $"{GetName()}({Channels}, {Options})";
 
     /// <summary>
-    /// Where the channels lie in the module's weights, so that pruning (<see cref="GatePruning"/>) can take some
-    /// away; null where it cannot. Default null.
+    /// Which dimensions of the module's weights run along the channels, so that pruning (<see cref="GatePruning"/>) can remove
+    /// channels. Null if it cannot. Default null.
     /// </summary>
     public virtual ChannelLayout? ChannelLayout => null;
 
     /// <summary>
-    /// Called, without gradients, on a module that was just filled with the weights of a larger one: corrects what depends on the
-    /// number of channels, such as the weights of a mean over them.
+    /// Called by pruning, without gradients, on a new module that has just received the weights of a larger one. It corrects what
+    /// depends on the number of channels, such as the weights of a mean over them.
     /// </summary>
     /// <param name="channelsBefore">Channels of the larger one.</param>
     protected internal virtual void OnChannelsRemoved(int channelsBefore)
     {
     }
 
-    /// <summary>The attention itself, in the base's dispose scope: intermediates need no care.</summary>
+    /// <summary>
+    /// Computes the attention. It runs in a dispose scope of the base class, which disposes all intermediate tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     /// <returns>The refined map, of the same shape.</returns>
     protected abstract Tensor Attend(Tensor input);
 
-    /// <summary>Weights as the paper or its released code starts them. Without an override: as PyTorch's layers start.</summary>
+    /// <summary>
+    /// Initializes the weights as the paper or its released code does. Without an override they are initialized as PyTorch's
+    /// layers are.
+    /// </summary>
     protected virtual void InitializeAsPaper()
     {
     }
 
-    /// <summary>Starts the module's own scalars afresh. An override calls the base.</summary>
+    /// <summary>Resets the module's own scalars to their start values. An override must call the base method.</summary>
     protected virtual void ResetScales() => AttentionWeightsInitializer.Zero(_alpha);
 
-    /// <summary>To be called at the end of every concrete constructor: registers the layers and initialises them.</summary>
+    /// <summary>Registers and initializes the layers. Every concrete constructor must call it at its end.</summary>
     protected void Complete()
     {
         RegisterComponents();
         IdentityStart.Complete(this, Options, ResetParameters);
     }
 
-    /// <summary>The learnable scale of an identity start, or null where the module starts otherwise.</summary>
+    /// <summary>The learnable scale of an identity start. Null if the module does not start as the identity.</summary>
     protected Tensor? IdentityScale => _alpha;
 
     /// <summary>Whether somebody listens to this module's calls.</summary>

@@ -16,9 +16,9 @@ public abstract record AttentionOptions
     public AttentionInitialization Initialization { get; init; }
 
     /// <summary>
-    /// Probability, in [0, 1), of zeroing an element of what the attention produced, in training only: of the
-    /// refined map of a gate, of the context (before it is added to the input) of a context module. Survivors
-    /// are scaled by 1 / (1 − p). Default 0.
+    /// Dropout probability, in [0, 1), in training: each element of the result is zeroed with this probability. For a gate the
+    /// result is the refined map; for a context module it is the context before it is added to the input. The other elements are
+    /// scaled by 1 / (1 − p). Default 0.
     /// </summary>
     public double Dropout { get; init; }
 
@@ -52,13 +52,16 @@ public abstract record AttentionOptions
     public abstract AttentionModule Create(int channels);
 
     /// <summary>
-    /// The same settings with every inner width and kernel that follows from the channels written out as a number, so that a
-    /// module of fewer channels keeps them. An override that has such settings names them; by default there are none.
+    /// Returns these settings with every inner width and kernel that depends on the channels written as a number, so that a
+    /// module with fewer channels keeps them. A type with such settings must override it; the base method returns the settings
+    /// unchanged.
     /// </summary>
     /// <param name="channels">Number of channels that they follow from.</param>
     public virtual AttentionOptions WithWidthsOf(int channels) => this;
 
-    /// <summary>These settings as JSON, kind first, every property written: <c>{"kind":"se","reduction":16,…}</c>.</summary>
+    /// <summary>
+    /// Writes these settings as JSON. The kind comes first, and every property is written: <c>{"kind":"se","reduction":16,…}</c>.
+    /// </summary>
     /// <param name="indented">True for one property a line.</param>
     public string ToJson(bool indented = false) => AttentionJson.Write(this, indented);
 

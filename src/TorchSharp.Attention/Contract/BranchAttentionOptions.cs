@@ -1,8 +1,9 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Settings of an attention that weighs competing convolutions and so replaces a convolution instead of refining its output. It
-/// may change the channels and take a stride. It can stand only at <see cref="AttentionPosition.ReplaceSpatialConv"/>.
+/// Settings of an attention that weighs several convolutions. It replaces a convolution instead of refining its output, so it can
+/// change the number of channels and have a stride. Its only possible position is
+/// <see cref="AttentionPosition.ReplaceSpatialConv"/>.
 /// </summary>
 /// <remarks>
 /// Nothing can be skipped and nothing is the identity where a convolution is replaced:
@@ -12,8 +13,8 @@ namespace TorchSharp.Attention;
 public abstract record BranchAttentionOptions : AttentionOptions
 {
     /// <summary>
-    /// Groups of the convolutions; they must divide their input and output channels. Default null: as the replaced convolution,
-    /// so 1 in a <see cref="ResNet"/>, and depthwise (each channel alone) in a <see cref="MobileNetV2"/>.
+    /// Groups of the convolutions; they must divide the input and the output channels. Default null: the groups of the replaced
+    /// convolution. That is 1 in a <see cref="ResNet"/>, and one group per channel (depthwise) in a <see cref="MobileNetV2"/>.
     /// </summary>
     public int? Groups { get; init; }
 
@@ -71,7 +72,10 @@ public abstract record BranchAttentionOptions : AttentionOptions
     /// <exception cref="ArgumentException">A setting is out of range, or does not go with the convolution.</exception>
     public abstract BranchModule Create(ConvolutionSpec convolution);
 
-    /// <summary>Always throws, because a branch module is no <see cref="AttentionModule"/>: it need not keep the shape.</summary>
+    /// <summary>
+    /// Always throws, because a branch module is not an <see cref="AttentionModule"/>: its output can have another shape than its
+    /// input.
+    /// </summary>
     /// <param name="channels">Channels of the input.</param>
     /// <exception cref="ArgumentException">Always, naming the overload and the place that fit.</exception>
     public sealed override AttentionModule Create(int channels) => throw new ArgumentException(

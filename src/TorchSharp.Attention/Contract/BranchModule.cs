@@ -66,7 +66,9 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
         return output.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The weights of the branches, on demand: (N, M, C′, 1, 1).</summary>
+    /// <summary>
+    /// Computes the weights of the branches for an input, (N, M, C′, 1, 1). <c>forward</c> does not return them.
+    /// </summary>
     /// <param name="input">The map, (N, C, H, W).</param>
     /// <returns>A new tensor, owned by the caller.</returns>
     /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
@@ -85,11 +87,17 @@ public abstract class BranchModule : nn.Module<Tensor, Tensor>, IAttentionModule
         $"{GetName()}({Channels} → {OutputChannels}, stride " +
         $"{Stride}{(Convolution.Groups == 1 ? "" : $", groups {Convolution.Groups}")}, {Options})";
 
-    /// <summary>The branches, in the base's dispose scope: (N, M, C′, H′, W′).</summary>
+    /// <summary>
+    /// Computes the branches, (N, M, C′, H′, W′). It runs in a dispose scope of the base class, which disposes intermediate
+    /// tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeBranches(Tensor input);
 
-    /// <summary>Their weights, in the base's dispose scope: (N, M, C′, 1, 1).</summary>
+    /// <summary>
+    /// Computes the weights of the branches, (N, M, C′, 1, 1). It runs in a dispose scope of the base class, which disposes
+    /// intermediate tensors.
+    /// </summary>
     /// <param name="branches">What <see cref="ComputeBranches"/> returned.</param>
     protected abstract Tensor ComputeWeights(Tensor branches);
 

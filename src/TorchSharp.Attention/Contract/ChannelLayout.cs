@@ -1,16 +1,19 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Where the channels of an attention lie in its weights, so that some can be taken away with all that belongs to
-/// them. It promises: on a map whose removed channels are zero, the module returns zero there, and in the other
-/// channels what the smaller module returns.
+/// Which dimensions of an attention's weights run along the channels, so that pruning can remove channels. The removal must
+/// satisfy a condition. On a map whose removed channels are zero, the module returns zero in them, and in the other channels what
+/// the smaller module returns.
 /// </summary>
 /// <param name="Dimensions">
 /// Every dimension of a parameter or buffer that runs along the channels; what is not named stays whole.
 /// </param>
 public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
 {
-    /// <summary>Where the promise holds not at all or not always, in words; null where it always holds. Default null.</summary>
+    /// <summary>
+    /// Description of the cases in which the condition of <see cref="ChannelLayout"/> does not hold. Default null: it always
+    /// holds.
+    /// </summary>
     public string? Caveat { get; init; }
 
     /// <summary>A layout of the named dimensions.</summary>
@@ -20,7 +23,7 @@ public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
             ValueList.Create<ChannelDimension>(
                 [.. dimensions.Select(entry => new ChannelDimension(entry.Name, entry.Dimension))]));
 
-    /// <summary>The layout of a module that holds this one's as a child.</summary>
+    /// <summary>Returns the layout of a module that has this layout's module as a child.</summary>
     /// <param name="child">The child's key.</param>
     public ChannelLayout Within(string child)
         => this with
@@ -29,7 +32,7 @@ public sealed record ChannelLayout(ValueList<ChannelDimension> Dimensions)
                 [.. Dimensions.Select(entry => entry with { Name = $"{child}.{entry.Name}" })]),
         };
 
-    /// <summary>This layout and another one of the same module.</summary>
+    /// <summary>Combines this layout with another one of the same module.</summary>
     /// <param name="other">The other one.</param>
     public ChannelLayout And(ChannelLayout other)
     {

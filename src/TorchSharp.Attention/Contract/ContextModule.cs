@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A context: every position gathers a weighted sum over positions, c(x), which is added to the input, y = x + c(x), or replaces
-/// it, y = c(x). A subclass writes c.
+/// A context: every position gets a weighted sum over positions, c(x). It is added to the input, y = x + c(x), or it replaces the
+/// input, y = c(x). A subclass computes c.
 /// </summary>
 public abstract class ContextModule : AttentionModule
 {
@@ -24,8 +24,8 @@ public abstract class ContextModule : AttentionModule
         : base(channels, options, ownsIdentityScale) => _residual = residual;
 
     /// <summary>
-    /// The attention weights, on demand: the normal path does not return them. Dropout does not apply. In training mode a module
-    /// with batch norms updates their running statistics like a forward pass does.
+    /// Computes the attention weights of an input, which <c>forward</c> does not return. Dropout is not applied. In training mode
+    /// a module with batch norms also updates their running statistics, as in a forward pass.
     /// </summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
     /// <returns>
@@ -40,11 +40,17 @@ public abstract class ContextModule : AttentionModule
         return ComputeWeights(input).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The context of a checked input, in the base's dispose scope.</summary>
+    /// <summary>
+    /// Computes the context of a checked input. It runs in a dispose scope of the base class, which disposes intermediate
+    /// tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeContext(Tensor input);
 
-    /// <summary>The attention weights of a checked input, in the base's dispose scope.</summary>
+    /// <summary>
+    /// Computes the attention weights of a checked input. It runs in a dispose scope of the base class, which disposes
+    /// intermediate tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeWeights(Tensor input);
 

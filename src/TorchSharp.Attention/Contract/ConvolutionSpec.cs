@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The spatial convolution whose place a branch takes, together with its norm and activation. The network's site says it
-/// (<see cref="AttentionSite.Convolution"/>), so that the branch fits the network around it.
+/// The spatial convolution that a branch module replaces, together with its norm and activation. The site in the network provides
+/// it (<see cref="AttentionSite.Convolution"/>), so that the branch module fits there.
 /// </summary>
 /// <param name="Channels">Channels of the input.</param>
 /// <param name="OutputChannels">Channels of the output.</param>
@@ -12,11 +12,12 @@ namespace TorchSharp.Attention;
 public sealed record ConvolutionSpec(int Channels, int OutputChannels, int Stride = 1)
 {
     /// <summary>
-    /// Groups, which divide both numbers of channels. As many as input channels: a depthwise convolution. Default 1.
+    /// Groups of the convolution, which divide the input and the output channels. A depthwise convolution has one group per
+    /// channel. Default 1.
     /// </summary>
     public int Groups { get; init; } = 1;
 
-    /// <summary>The activation after its norm. Default ReLU.</summary>
+    /// <summary>The activation after the norm of the convolution. Default ReLU.</summary>
     public GateActivation Activation { get; init; } = GateActivation.ReLU;
 
     /// <summary>Whether every input channel is a group of its own.</summary>

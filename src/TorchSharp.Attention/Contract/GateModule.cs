@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A gate: y = x · g(x), where g broadcasts to x. A subclass writes only how the gate comes about; the base applies it, so that
-/// identity start, dropout and recording are written once.
+/// A gate: y = x · g(x), where g broadcasts to x. A subclass computes only g. The base class applies it, with the identity start,
+/// dropout and recording.
 /// </summary>
 public abstract class GateModule : AttentionModule
 {
@@ -16,8 +16,8 @@ public abstract class GateModule : AttentionModule
     }
 
     /// <summary>
-    /// The factor that <c>forward</c> multiplies the input with, on demand: after the identity start's blend, before dropout and
-    /// stochastic drop. In training mode it updates running statistics like a forward pass does.
+    /// Computes the gate: the factor that <c>forward</c> multiplies the input by. It includes the identity start, but neither
+    /// dropout nor stochastic drop. In training mode it updates running statistics, as in a forward pass.
     /// </summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
     /// <returns>A tensor that broadcasts to the input, owned by the caller.</returns>
@@ -29,7 +29,10 @@ public abstract class GateModule : AttentionModule
         return EffectiveGate(input).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The gate of a checked input, in the base's dispose scope: a tensor that broadcasts to it.</summary>
+    /// <summary>
+    /// Computes the gate of a checked input, which broadcasts to the input. It runs in a dispose scope of the base class, which
+    /// disposes intermediate tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     protected abstract Tensor ComputeGate(Tensor input);
 
@@ -43,9 +46,9 @@ public abstract class GateModule : AttentionModule
     internal Tensor Composed(Tensor input) => AttendComposed(input);
 
     /// <summary>
-    /// The only call from the contract into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or null where the
-    /// composed operations must run. With a norm, in training, the map that is refined is norm(input). With a residual, the
-    /// result is max(refined + residual, 0).
+    /// The only call from the contract into the kernels: the refined map of a gate that implements <see cref="IFusableGate"/>, or
+    /// null where the composed operations must run. With a norm, in training, the map that is refined is norm(input). With a
+    /// residual, the result is max(refined + residual, 0).
     /// </summary>
     private Tensor? TryFuse(Tensor input, Tensor? residual = null, Modules.BatchNorm2d? norm = null, bool overwrite = false)
         => FusedGate.TryRun(this, input, overwrite, residual, norm);

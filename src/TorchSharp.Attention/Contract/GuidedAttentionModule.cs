@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A gate that a second map steers: y = x · g(x, guide). Two inputs: the map to refine, (N, C, H, W), and the guide,
-/// (N, G, h, w); a guide of another size is resized bilinearly to H × W.
+/// A gate that depends on a second map, the guide: y = x · g(x, guide). The inputs are the map to refine, (N, C, H, W), and the
+/// guide, (N, G, h, w). A guide of another size is resized bilinearly to H × W.
 /// </summary>
 public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>, IAttentionModule, ICountsFunctions, IPlaced
 {
@@ -33,13 +33,13 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <inheritdoc/>
     public int Channels { get; }
 
-    /// <summary>Number of channels of the map that steers.</summary>
+    /// <summary>Number of channels of the guide, the second input.</summary>
     public int GuideChannels { get; }
 
     /// <inheritdoc/>
     public AttentionOptions Options { get; }
 
-    /// <summary>Refines a feature map under the lead of another.</summary>
+    /// <summary>Refines a feature map with a guide.</summary>
     /// <param name="input">The map to refine, (N, C, H, W). It is neither changed nor disposed.</param>
     /// <param name="guide">The map that steers, (N, G, h, w). It is neither changed nor disposed.</param>
     /// <returns>A new tensor of the shape of <paramref name="input"/>, owned by the caller.</returns>
@@ -57,7 +57,7 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
         return (ReferenceEquals(output, input) ? input.alias() : output).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The factor that <c>forward</c> multiplies the input with, on demand.</summary>
+    /// <summary>Computes the gate: the factor that <c>forward</c> multiplies the input by.</summary>
     /// <param name="input">The map to refine, (N, C, H, W).</param>
     /// <param name="guide">The map that steers, (N, G, h, w).</param>
     /// <returns>A tensor that broadcasts to the input, owned by the caller.</returns>
@@ -80,7 +80,10 @@ public abstract class GuidedAttentionModule : nn.Module<Tensor, Tensor, Tensor>,
     /// <summary>A short line for printouts: the module's name, its channels and its settings.</summary>
     public override string ToString() => $"{GetName()}({Channels}, guide {GuideChannels}, {Options})";
 
-    /// <summary>The gate, in the base's dispose scope: a tensor that broadcasts to <paramref name="input"/>.</summary>
+    /// <summary>
+    /// Computes the gate, which broadcasts to <paramref name="input"/>. It runs in a dispose scope of the base class, which
+    /// disposes intermediate tensors.
+    /// </summary>
     /// <param name="input">A checked feature map, (N, C, H, W).</param>
     /// <param name="guide">The guide, already of the input's height and width.</param>
     protected abstract Tensor ComputeGate(Tensor input, Tensor guide);

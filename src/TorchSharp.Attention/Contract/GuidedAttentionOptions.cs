@@ -1,8 +1,8 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Settings of an attention that is steered by a second input, such as the decoder's map in a U-Net.
-/// It can stand only where a network offers such a guide (<see cref="AttentionSite.GuideChannels"/>).
+/// Settings of an attention with a second input, the guide, such as the decoder's map in a U-Net. It can be placed only at sites
+/// that provide a guide (<see cref="AttentionSite.GuideChannels"/>).
 /// </summary>
 public abstract record GuidedAttentionOptions : AttentionOptions
 {

@@ -1,6 +1,6 @@
 namespace TorchSharp.Attention;
 
-/// <summary>What every attention module of the library has, whatever its number of inputs.</summary>
+/// <summary>The members that every attention module of the library has, regardless of its number of inputs.</summary>
 public interface IAttentionModule
 {
     /// <summary>Number of channels of the map that is refined.</summary>
@@ -9,6 +9,6 @@ public interface IAttentionModule
     /// <summary>The settings that the module was built with.</summary>
     AttentionOptions Options { get; }
 
-    /// <summary>Forgets the weights and starts afresh as <see cref="AttentionOptions.Initialization"/> says.</summary>
+    /// <summary>Initializes all weights again, as <see cref="AttentionOptions.Initialization"/> says.</summary>
     void ResetParameters();
 }

@@ -4,9 +4,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Parameters that do not train for now: <c>requires_grad</c> is false, and their gradients are gone. Running statistics of norms
-/// are no parameters and follow the data in training mode as before. Freezes may overlap, and end in any order: a parameter
-/// trains again when the last freeze that holds it has ended.
+/// Parameters that are temporarily not trained: <c>requires_grad</c> is false, and their gradients are removed. Running
+/// statistics of norms are not parameters and are still updated in training mode. Several freezes can overlap and end in any
+/// order. A parameter is trained again when the last freeze that includes it has ended.
 /// </summary>
 public sealed class FrozenParameters : IDisposable
 {
@@ -37,14 +37,12 @@ public sealed class FrozenParameters : IDisposable
     }
 
     /// <summary>
-    /// Number of parameter tensors that this holds frozen, alone or together with other freezes; those
-    /// that did not train anyway do not count.
+    /// Number of parameter tensors that this freeze includes, alone or together with other freezes. Parameters that were not
+    /// trained before do not count.
     /// </summary>
     public int Count { get; }
 
-    /// <summary>
-    /// Lets these parameters train again, but for those that another freeze still holds. A second call does nothing.
-    /// </summary>
+    /// <summary>Trains these parameters again, except those that another freeze includes. A second call does nothing.</summary>
     public void Unfreeze()
     {
         if (_places.Count == 0) return;
@@ -65,7 +63,7 @@ public sealed class FrozenParameters : IDisposable
         _places.Clear();
     }
 
-    /// <summary>Lets the parameters train again, as <see cref="Unfreeze"/> does.</summary>
+    /// <summary>Trains these parameters again, as <see cref="Unfreeze"/> does.</summary>
     public void Dispose() => Unfreeze();
 
     private static void Freeze(Parameter parameter)

@@ -12,7 +12,8 @@ public sealed record InsertionEntry(
     string Path, string ModuleType, InsertionSide Side, AttentionOptions Attention, string Key, int Channels, long Parameters)
 {
     /// <summary>
-    /// Further paths of the same submodule, where a network has it in several places: the attention acts at each of its calls.
+    /// Other paths of the same submodule, if a network contains it at several places. The attention acts at each call of the
+    /// submodule.
     /// </summary>
     public ValueList<string> OtherPaths { get; init; } = [];
 
@@ -29,8 +30,8 @@ public sealed record InsertionEntry(
     public long? MultiplyAccumulates { get; init; }
 
     /// <summary>
-    /// What is worth knowing though it is allowed, in sentences: further attentions at the place, or checks that the
-    /// network does not admit. Mostly empty.
+    /// Remarks on this insertion, as sentences: other attentions at the same place, or checks that were not possible with this
+    /// network. Usually empty.
     /// </summary>
     public ValueList<string> Notes { get; init; } = [];
 }

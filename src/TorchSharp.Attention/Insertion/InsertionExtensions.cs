@@ -2,13 +2,12 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Puts attention into networks that are there already, and trains it alone.</summary>
+/// <summary>Inserts attention into existing networks, and freezes everything but the attention.</summary>
 public static class InsertionExtensions
 {
     /// <summary>
-    /// Inserts attentions before and after submodules of any network. They start as the identity, so that the
-    /// network computes what it did to the last bit; they are in its <c>state_dict</c>, <c>parameters</c>,
-    /// <c>train</c>, <c>eval</c> and <c>to</c>.
+    /// Inserts attentions before and after submodules of any network. They start as the identity, so the outputs of the network
+    /// stay bit-identical. They are part of its <c>state_dict</c>, <c>parameters</c>, <c>train</c>, <c>eval</c> and <c>to</c>.
     /// </summary>
     /// <param name="model">The network. Its submodules must be registered, and run by <c>call</c>.</param>
     /// <param name="plan">Which attention goes where.</param>
@@ -72,9 +71,9 @@ public static class InsertionExtensions
     }
 
     /// <summary>
-    /// Checks that an optimizer would train what is to be trained. TorchSharp's optimizers take a network's parameters when they
-    /// are made: what an insertion, a removal or a conversion (<c>to</c>) changes later they do not know. Their <c>step</c> then
-    /// fails with "The given key '…' was not present in the dictionary", or leaves the attention as it is.
+    /// Checks that an optimizer trains all parameters that require a gradient. An optimizer of TorchSharp takes the parameters of
+    /// a network when it is created. It does not know what an insertion, a removal or a conversion (<c>to</c>) changes later. Its
+    /// <c>step</c> then fails with "The given key '…' was not present in the dictionary", or does not train the attention.
     /// </summary>
     /// <param name="model">The network.</param>
     /// <param name="optimizer">The optimizer; one of several that share the parameters is refused.</param>

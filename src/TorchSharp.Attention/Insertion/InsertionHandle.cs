@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Attentions that <see cref="InsertionExtensions.InsertAttention"/> has put into a network, and the way back. Forgetting it
-/// leaves them there: they belong to the network, which disposes them.
+/// Attentions that <see cref="InsertionExtensions.InsertAttention"/> has inserted into a network, with the method to remove them.
+/// They belong to the network, which disposes them. They stay in it if you drop this handle without disposing it.
 /// </summary>
 public sealed class InsertionHandle : IDisposable
 {
@@ -59,7 +59,7 @@ public sealed class InsertionHandle : IDisposable
         if (!seen) _removeCheck = ForwardHooks.AfterCall(model, CheckReached);
     }
 
-    /// <summary>What went where and what it costs.</summary>
+    /// <summary>What was inserted where, and what it costs.</summary>
     public InsertionReport Report { get; }
 
     /// <summary>The attentions, in the report's order. They belong to the network.</summary>
@@ -90,8 +90,8 @@ public sealed class InsertionHandle : IDisposable
     }
 
     /// <summary>
-    /// Removes and disposes the attentions. Outputs, state-dict keys, children and hooks are as before the insertion, and
-    /// parameters that this handle froze train again. Create new optimizers afterwards. A second call does nothing.
+    /// Removes and disposes the attentions. Outputs, state-dict keys, children and hooks are then as before the insertion, and
+    /// parameters that this handle froze are trained again. Create new optimizers afterwards. A second call does nothing.
     /// </summary>
     public void Remove()
     {

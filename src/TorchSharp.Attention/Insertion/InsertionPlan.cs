@@ -5,16 +5,17 @@ namespace TorchSharp.Attention;
 /// <summary>On which side of a submodule an attention is inserted.</summary>
 public enum InsertionSide
 {
-    /// <summary>It refines what the submodule returns.</summary>
+    /// <summary>The attention refines the output of the submodule.</summary>
     After,
 
-    /// <summary>It refines what the submodule is given.</summary>
+    /// <summary>The attention refines the input of the submodule.</summary>
     Before,
 }
 
 /// <summary>
-/// Which attention goes before or after which submodules of a network that is there already, as an immutable value:
-/// <c>InsertionPlan.After("layer3.*.conv2", new CbamOptions())</c>. Rules that meet at one place act in their order.
+/// Which attention is inserted before or after which submodules of an existing network, as an immutable value:
+/// <c>InsertionPlan.After("layer3.*.conv2", new CbamOptions())</c>. If several rules match one place, their attentions act in the
+/// order of the rules.
 /// </summary>
 /// <remarks>
 /// <see cref="InsertionExtensions.InsertAttention"/> applies it; <see cref="DryRun"/> says what that would do. For networks that
@@ -42,10 +43,11 @@ public sealed record InsertionPlan
     public ValueList<InsertionRule> Rules { get; }
 
     /// <summary>
-    /// True: as long as the attentions are in the network, its own batch norms refuse, in training, a map with a single value per
-    /// channel, such as 1 × 1 positions of one image: an <see cref="ArgumentException"/>, as in PyTorch. TorchSharp throws
-    /// nothing there and writes NaN into the running variance, which shows in evaluation. The norm that refuses stays as it is;
-    /// norms that ran before it in the same forward pass have counted the batch. Default false.
+    /// Whether the batch norms of the network check their input as long as the attentions are in it. In training they then reject
+    /// a map with a single value per channel, such as 1 × 1 positions of one image, with an <see cref="ArgumentException"/>, as
+    /// in PyTorch. TorchSharp itself does not throw. It writes NaN into the running variance, which becomes visible in
+    /// evaluation. The norm that throws stays unchanged, but norms before it in the same forward pass have already counted the
+    /// batch. Default false.
     /// </summary>
     /// <remarks>
     /// The library's networks and attentions need no guard: the former refuse such a batch by themselves, the latter work on it.
@@ -145,17 +147,21 @@ public sealed record InsertionPlan
         });
     }
 
-    /// <summary>Lets the attention of the last rule start as its own settings say: the network's outputs change.</summary>
+    /// <summary>
+    /// Lets the attention of the last rule start as its own settings say, not as the identity. This changes the network's
+    /// outputs.
+    /// </summary>
     public InsertionPlan WithoutIdentityStart() => ChangeLast(rule => rule with { IdentityStart = false });
 
     /// <summary>
-    /// Allows that no gradient from the network's outputs reaches the attention of the last rule: for inference with trained
-    /// weights, or for a loss beside the outputs.
+    /// Allows the attention of the last rule to get no gradient from the outputs of the network. Use it for inference with
+    /// trained weights, or for a loss that does not depend on the outputs.
     /// </summary>
     public InsertionPlan WithoutGradient() => ChangeLast(rule => rule with { NeedsGradient = false });
 
     /// <summary>
-    /// What <see cref="InsertionExtensions.InsertAttention"/> would do, or the exception that it would throw. It changes nothing.
+    /// Reports what <see cref="InsertionExtensions.InsertAttention"/> would do, or throws the exception that it would throw. The
+    /// network is not changed.
     /// </summary>
     /// <param name="model">The network.</param>
     /// <param name="example">

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What an insertion puts where and what it costs; <c>ToString</c> is a table.</summary>
+/// <summary>What an insertion inserts where, and what it costs. <c>ToString</c> formats it as a table.</summary>
 /// <param name="Network">The network's name.</param>
 /// <param name="NetworkParameters">Number of the network's parameters before the insertion.</param>
 /// <param name="Entries">The attentions, in order of the rules and, within a rule, of the network's submodules.</param>
@@ -17,7 +17,7 @@ public sealed record InsertionReport(string Network, long NetworkParameters, Val
         => Entries.Sum(entry => entry.MultiplyAccumulates ?? 0) is long sum
             && Entries.All(entry => entry.MultiplyAccumulates is not null) ? sum : null;
 
-    /// <summary>A line for the whole, then a table with a line for each attention, then a line for each note.</summary>
+    /// <summary>Formats one line with the totals, then a table with one line per attention, then one line per note.</summary>
     public override string ToString()
     {
         string[][] rows =

@@ -3,44 +3,45 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Which attention is inserted, on which side of which submodules of a network: those that satisfy all
-/// of name, type and predicate. A value.
+/// Which attention is inserted, and on which side of which submodules of a network: those that match name, type and predicate. An
+/// immutable record.
 /// </summary>
 /// <param name="Attention">The attention's settings.</param>
 public sealed record InsertionRule(AttentionOptions Attention)
 {
-    /// <summary>The attention's settings. Kinds that replace a convolution, or that a second map steers, are refused.</summary>
+    /// <summary>Settings of the attention. Kinds that replace a convolution or need a guide cannot be inserted.</summary>
     public AttentionOptions Attention { get; init; } = Insertable(Attention);
 
     /// <summary>The side of the submodule. Default <see cref="InsertionSide.After"/>.</summary>
     public InsertionSide Side { get; init; }
 
     /// <summary>
-    /// Pattern for the submodule's path, as <c>named_modules</c> gives it. <c>*</c> stands for any characters but a dot, <c>?</c>
-    /// for one, <c>**</c> for any number of levels, none among them: <c>layer3.*.conv2</c>, <c>**.bn</c>. Default null: any path.
+    /// Pattern for the path of the submodule, as in <c>named_modules</c>. <c>*</c> matches any characters except a dot, <c>?</c>
+    /// matches one such character, and <c>**</c> matches any number of levels, also none: <c>layer3.*.conv2</c>, <c>**.bn</c>.
+    /// Default null: any path.
     /// </summary>
     public string? Name { get; init; }
 
-    /// <summary>Type of the submodule, or a base of it. Default null: any type.</summary>
+    /// <summary>Type of the submodule, or a base class of it. Default null: any type.</summary>
     public Type? ModuleType { get; init; }
 
-    /// <summary>A further condition on path and submodule. Default null: none.</summary>
+    /// <summary>An additional condition on path and submodule. Default null: none.</summary>
     public Func<string, nn.Module, bool>? Predicate { get; init; }
 
     /// <summary>
-    /// True (the default): the attention starts as <see cref="AttentionInitialization.Identity"/>, whatever its settings say, so
-    /// that the network's outputs stay what they are to the last bit. False: it starts as its settings say.
+    /// Whether the attention starts as <see cref="AttentionInitialization.Identity"/>, whatever its settings say, so that the
+    /// outputs of the network stay bit-identical. Default true. False: it starts as its settings say.
     /// </summary>
     public bool IdentityStart { get; init; } = true;
 
     /// <summary>
-    /// True (the default): an insertion with an example is refused where no gradient from the network's outputs would reach
-    /// the attention, such as in a part that runs under <c>no_grad</c>. False: it is allowed, for inference with trained
-    /// weights or for a loss beside the outputs.
+    /// Whether an insertion with an example fails if no gradient from the outputs of the network would reach the attention, such
+    /// as in a part that runs under <c>no_grad</c>. Default true. False allows it, for inference with trained weights or for a
+    /// loss that does not depend on the outputs.
     /// </summary>
     public bool NeedsGradient { get; init; } = true;
 
-    /// <summary>True where the rule chooses the submodule.</summary>
+    /// <summary>Whether the rule matches the submodule.</summary>
     /// <param name="path">The submodule's path.</param>
     /// <param name="module">The submodule.</param>
     /// <exception cref="ArgumentException"><see cref="Name"/> is empty or has an empty level.</exception>
@@ -53,7 +54,7 @@ public sealed record InsertionRule(AttentionOptions Attention)
             && (Predicate is null || Predicate(path, module));
     }
 
-    /// <summary>In one line: <c>cbam after 'layer3.*.conv2'</c>.</summary>
+    /// <summary>Formats the rule in one line: <c>cbam after 'layer3.*.conv2'</c>.</summary>
     public override string ToString() =>
         $"{Attention.Kind()} {(Side == InsertionSide.After ? "after" : "before")} " +
         string.Join(", ", new[]

@@ -2,30 +2,32 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What an attention map weighs.</summary>
+/// <summary>What the weights of an attention map belong to.</summary>
 public enum AttentionMapKind
 {
-    /// <summary>Channels: (N, C).</summary>
+    /// <summary>One weight per channel: (N, C).</summary>
     Channel,
 
-    /// <summary>Positions: (N, H, W).</summary>
+    /// <summary>One weight per position: (N, H, W).</summary>
     Spatial,
 
-    /// <summary>Every element: (N, C, H, W).</summary>
+    /// <summary>One weight per element: (N, C, H, W).</summary>
     Element,
 
-    /// <summary>Pairs of a query and a key: (N, heads, L, S).</summary>
+    /// <summary>One weight per pair of a query and a key: (N, heads, L, S).</summary>
     Pairwise,
 
     /// <summary>
-    /// Branches, or the attentions that a router chooses from: (N, M, C), or (N, M, 1) where all channels share a weight.
+    /// One weight per branch, or per attention that a router chooses from: (N, M, C), or (N, M, 1) if all channels share a
+    /// weight.
     /// </summary>
     Branch,
 }
 
 /// <summary>
-/// The maps of one attention module in one forward pass, by kind; null for kinds that it does not have. Nothing here is part of a
-/// graph. The tensors belong to this object, and it belongs to its <see cref="AttentionRecorder"/>: clone what shall live longer.
+/// The maps of one attention module in one forward pass, by kind. A map is null if the module does not have this kind. The maps
+/// are not part of the autograd graph. They belong to this object, and it belongs to its <see cref="AttentionRecorder"/>: clone a
+/// map that you need for longer.
 /// </summary>
 public sealed class AttentionMaps : IDisposable
 {
@@ -42,16 +44,16 @@ public sealed class AttentionMaps : IDisposable
         foreach (Tensor map in maps.Values) map.DetachFromDisposeScope();
     }
 
-    /// <summary>The module that computed them.</summary>
+    /// <summary>The module that computed the maps.</summary>
     public nn.Module Module { get; }
 
-    /// <summary>How many samples the maps stand for: the batch, or all samples so far where a running mean is kept.</summary>
+    /// <summary>Number of samples in the maps: the batch, or all samples so far if a running mean is kept.</summary>
     public long Samples { get; internal set; }
 
-    /// <summary>The kinds that the module has.</summary>
+    /// <summary>The kinds of maps that the module has.</summary>
     public IReadOnlyCollection<AttentionMapKind> Kinds => _maps.Keys;
 
-    /// <summary>The map of a kind, or null.</summary>
+    /// <summary>The map of a kind. Null if the module does not have it.</summary>
     /// <param name="kind">The kind.</param>
     /// <exception cref="ObjectDisposedException">
     /// The maps were disposed: with their recorder, by its <see cref="AttentionRecorder.Clear"/>, or by a
@@ -62,32 +64,39 @@ public sealed class AttentionMaps : IDisposable
         $"The maps of this {Module.GetName()} were disposed, with their recorder or by a later pass; " +
         "clone what shall live longer.");
 
-    /// <summary>Factor of each channel, (N, C). Where <see cref="ElementGate"/> is not null, its mean over positions.</summary>
+    /// <summary>
+    /// Factor of each channel, (N, C). If <see cref="ElementGate"/> is not null, the mean of that gate over positions.
+    /// </summary>
     public Tensor? ChannelGate => this[AttentionMapKind.Channel];
 
     /// <summary>
-    /// Factor of each position, (N, H, W). Where <see cref="ElementGate"/> is not null, its mean over channels.
+    /// Factor of each position, (N, H, W). If <see cref="ElementGate"/> is not null, the mean of that gate over channels.
     /// </summary>
     public Tensor? SpatialGate => this[AttentionMapKind.Spatial];
 
-    /// <summary>The whole gate, (N, C, H, W), where it is no product of a channel gate and a spatial gate.</summary>
+    /// <summary>
+    /// The whole gate, (N, C, H, W), if it is not the product of a channel gate and a spatial gate; otherwise null.
+    /// </summary>
     public Tensor? ElementGate => this[AttentionMapKind.Element];
 
-    /// <summary>Weights of pairs, (N, heads, L, S), queries before keys, positions row by row.</summary>
+    /// <summary>Weights of pairs of a query and a key, (N, heads, L, S). Positions are counted row by row.</summary>
     public Tensor? PairwiseWeights => this[AttentionMapKind.Pairwise];
 
-    /// <summary>Weights of branches, (N, M, C), or of a router's attentions, (N, M, 1).</summary>
+    /// <summary>Weights of branches, (N, M, C), or of the attentions of a router, (N, M, 1).</summary>
     public Tensor? BranchWeights => this[AttentionMapKind.Branch];
 
-    /// <summary>The map whose positions the queries are; null where they are none, as in sequences.</summary>
+    /// <summary>
+    /// Height and width of the map whose positions are the queries. Null if the queries are not positions of a map, as in
+    /// sequences.
+    /// </summary>
     public (int Height, int Width)? QueryGrid { get; }
 
-    /// <summary>The map whose positions the keys are; null where they are none.</summary>
+    /// <summary>Height and width of the map whose positions are the keys. Null if the keys are not positions of a map.</summary>
     public (int Height, int Width)? KeyGrid { get; }
 
     /// <summary>
-    /// Where the module looks, (N, H, W): its spatial gate, or the weight that each position receives, as mean over heads and
-    /// queries. A new tensor, owned by the caller; null for a module that knows no positions.
+    /// Computes where the module looks, (N, H, W): its spatial gate, or the weight that each position receives, averaged over
+    /// heads and queries. The result is a new tensor, owned by the caller. Null if the module has no weights of positions.
     /// </summary>
     public Tensor? ToSpatialMap()
     {

@@ -2,16 +2,19 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What an <see cref="AttentionRecorder"/> keeps.</summary>
+/// <summary>Which maps an <see cref="AttentionRecorder"/> keeps.</summary>
 public enum RecordedMaps
 {
-    /// <summary>Those of the last forward pass.</summary>
+    /// <summary>The maps of the last forward pass.</summary>
     Last,
 
-    /// <summary>Those of every forward pass since the recorder was attached or cleared.</summary>
+    /// <summary>The maps of every forward pass since the recorder was attached or cleared.</summary>
     All,
 
-    /// <summary>Their mean over all samples since then; maps must keep their size. An empty batch changes nothing.</summary>
+    /// <summary>
+    /// The mean of the maps over all samples since the recorder was attached or cleared. All maps must have the same size. An
+    /// empty batch changes nothing.
+    /// </summary>
     Mean,
 }
 
@@ -19,21 +22,21 @@ public enum RecordedMaps
 public sealed record AttentionRecorderOptions
 {
     /// <summary>
-    /// Which attentions, by name: <c>*</c> stands for any characters, dots among them, and commas part several patterns, as in
+    /// Which attentions are recorded, by name. <c>*</c> matches any characters, also dots. Commas separate several patterns:
     /// <c>layer3.*, layer4.1.attn</c>. Default: all.
     /// </summary>
     public string Modules { get; init; } = "*";
 
-    /// <summary>What is kept. Default the last forward pass.</summary>
+    /// <summary>Which maps are kept. Default: those of the last forward pass.</summary>
     public RecordedMaps Keep { get; init; } = RecordedMaps.Last;
 
-    /// <summary>Whether maps of another device are copied to the CPU. Default false.</summary>
+    /// <summary>Whether maps on another device are copied to the CPU. Default false.</summary>
     public bool CopyToCpu { get; init; }
 
     /// <summary>
-    /// How many samples of a batch are recorded, the first ones; null for all, the default. It bounds time and memory:
-    /// weights of pairs grow with the square of the positions. Gates and contexts alone; those whose norms are at work on the
-    /// batch's own statistics are recorded whole.
+    /// How many samples of a batch are recorded, counted from the first. Null, the default, records all. It limits time and
+    /// memory, because pairwise weights grow with the square of the number of positions. It applies only to gates and contexts.
+    /// Modules whose norms use the statistics of the batch are always recorded whole.
     /// </summary>
     public int? Samples { get; init; }
 }
@@ -62,16 +65,16 @@ public sealed class AttentionRecorder : IDisposable
 
     private AttentionRecorder(AttentionRecorderOptions options) => _options = options;
 
-    /// <summary>Names of the modules that are recorded, as <c>named_modules</c> has them; "" is the network itself.</summary>
+    /// <summary>Names of the recorded modules, as in <c>named_modules</c>; "" is the network itself.</summary>
     public IReadOnlyList<string> Names => _names;
 
     /// <summary>
-    /// Names of the modules that a call has reached since the recorder was attached or cleared, in the order of their last calls:
-    /// after one forward pass, the order in which the network ran them, which need not be the order in which it registered them.
+    /// Names of the modules that were called since the recorder was attached or cleared, in the order of their last calls. After
+    /// one forward pass this is the order in which the network ran them, which can differ from the order of registration.
     /// </summary>
     public IReadOnlyList<string> CallOrder => [.. _calls.OrderBy(call => call.Value).Select(call => call.Key)];
 
-    /// <summary>The maps of a module's last forward pass, or the mean, as the options say.</summary>
+    /// <summary>The maps of the last forward pass of a module, or the mean with <see cref="RecordedMaps.Mean"/>.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
     /// <exception cref="KeyNotFoundException">
     /// No such module is recorded, or no call has reached it yet; the message says which.
@@ -84,7 +87,7 @@ public sealed class AttentionRecorder : IDisposable
         $"'{name}' is recorded, but no call has reached it yet, or none with a sample where means are kept. Run the network; " +
         "a parent that runs it by forward() instead of call() hides it from hooks.");
 
-    /// <summary>Every kept set of maps of a module, oldest first; empty before its first call.</summary>
+    /// <summary>All kept sets of maps of a module, oldest first. Empty before its first call.</summary>
     /// <param name="name">The module's name, one of <see cref="Names"/>.</param>
     /// <exception cref="KeyNotFoundException">No such module is recorded.</exception>
     public IReadOnlyList<AttentionMaps> All(string name)
@@ -94,7 +97,7 @@ public sealed class AttentionRecorder : IDisposable
             $"No attention '{name}' is recorded. Recorded are: {string.Join(", ", _names)}.");
     }
 
-    /// <summary>Starts to record.</summary>
+    /// <summary>Starts recording the attentions of a network.</summary>
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">
@@ -144,7 +147,7 @@ public sealed class AttentionRecorder : IDisposable
         return recorder;
     }
 
-    /// <summary>Forgets what was recorded, and goes on.</summary>
+    /// <summary>Discards all recorded maps and continues recording.</summary>
     public void Clear()
     {
         foreach (List<AttentionMaps> kept in _maps.Values) Forget(kept);

@@ -1,6 +1,8 @@
 namespace TorchSharp.Attention;
 
-/// <summary>The part of attentions in a network's cost, each from 0 to 1; 0 where there is nothing to share.</summary>
+/// <summary>
+/// The share of attentions in the cost of a network, each number from 0 to 1. It is 0 if the network has no such cost.
+/// </summary>
 /// <param name="Parameters">Of the parameters.</param>
 /// <param name="MultiplyAccumulates">Of the strict multiply-accumulates.</param>
 /// <param name="ElementwiseOperations">Of the element-wise operations that are seen.</param>

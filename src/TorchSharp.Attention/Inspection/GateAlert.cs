@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What is the matter with an attention.</summary>
+/// <summary>The problem with an attention that an alert reports.</summary>
 public enum GateAlertKind
 {
     /// <summary>Nearly all values of a gate are near 0, where a sigmoid passes hardly any gradient.</summary>
@@ -11,7 +11,7 @@ public enum GateAlertKind
     /// <summary>Nearly all values of a gate are near 1, where a sigmoid passes hardly any gradient.</summary>
     Open,
 
-    /// <summary>A gate that started as the identity still is one.</summary>
+    /// <summary>A gate that started as the identity is still the identity.</summary>
     Identity,
 
     /// <summary>A gate has the same value everywhere.</summary>
@@ -20,13 +20,13 @@ public enum GateAlertKind
     /// <summary>A gate keeps many channels closed for every sample.</summary>
     Sparse,
 
-    /// <summary>Weights of pairs or of branches are alike: a mean.</summary>
+    /// <summary>All pairwise weights or branch weights are nearly equal, so the attention only computes a mean.</summary>
     UniformWeights,
 
-    /// <summary>Each query looks at one key, or all goes through one branch.</summary>
+    /// <summary>Each query attends to a single key, or nearly all weight is on one branch.</summary>
     CollapsedWeights,
 
-    /// <summary>A map holds values that are no finite numbers.</summary>
+    /// <summary>A map has NaN or infinite values.</summary>
     NotFinite,
 
     /// <summary>
@@ -36,7 +36,7 @@ public enum GateAlertKind
     Saturated,
 }
 
-/// <summary>A warning of a <see cref="GateMonitor"/>, with what usually helps.</summary>
+/// <summary>A warning of a <see cref="GateMonitor"/>, with advice on what usually helps.</summary>
 /// <param name="Step">The step that raised it.</param>
 /// <param name="Module">The module's name.</param>
 /// <param name="Map">Which of its maps.</param>
@@ -49,7 +49,7 @@ public sealed record GateAlert(
     long Step, string Module, AttentionMapKind Map, GateAlertKind Kind, string Statistic, double Value, double Threshold,
     string Advice)
 {
-    /// <summary>One line, as the log has it.</summary>
+    /// <summary>Formats the alert in one line, as in the log.</summary>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
         $"step {Step}: ALERT {GateReading.NameOf(Module, Map)}: {Statistic} is {Value:0.####} (threshold {Threshold:0.####}). " +

@@ -4,8 +4,8 @@ namespace TorchSharp.Attention;
 
 /// <summary>
 /// Watches the attentions of a network while it trains: <c>using GateMonitor monitor = GateMonitor.Attach(model);</c>, and
-/// <c>monitor.Step();</c> at the end of each training step. Every so many steps it reads their maps, writes log lines, CSV and
-/// TensorBoard, and raises alerts that say what is the matter and what usually helps.
+/// <c>monitor.Step();</c> at the end of each training step. At a fixed interval of steps it reads the attention maps and writes
+/// log lines, CSV and TensorBoard. It also raises alerts, which name the problem and what usually helps.
 /// </summary>
 /// <remarks>
 /// The network is listened to only in the steps that are looked at: Step() attaches an <see cref="AttentionRecorder"/> at the end
@@ -42,28 +42,30 @@ public sealed class GateMonitor : IDisposable
         ListenIfDue();
     }
 
-    /// <summary>Is told of each alert when it is raised.</summary>
+    /// <summary>Occurs when an alert is raised.</summary>
     public event EventHandler<GateAlert>? AlertRaised;
 
-    /// <summary>Names of the attentions that there were to watch when the monitor was attached.</summary>
+    /// <summary>Names of the attentions that were in the network when the monitor was attached.</summary>
     public IReadOnlyList<string> Names { get; }
 
-    /// <summary>Training steps so far, with those that went before.</summary>
+    /// <summary>Number of training steps so far, including <see cref="GateMonitorOptions.InitialStep"/>.</summary>
     public long Steps { get; private set; }
 
-    /// <summary>Everything that was read, oldest first, in the order of the network's calls.</summary>
+    /// <summary>
+    /// All readings, oldest first. The readings of one step are in the order in which the network called the attentions.
+    /// </summary>
     public IReadOnlyList<GateReading> Readings => _readings;
 
-    /// <summary>What was read at the last step that was looked at.</summary>
+    /// <summary>The readings of the last step that was read.</summary>
     public IReadOnlyList<GateReading> Latest => _latest;
 
-    /// <summary>Alerts that hold now: raised, and not cleared since by a step that no longer showed them.</summary>
+    /// <summary>The alerts that are active now: raised, and not cleared by a later reading.</summary>
     public IReadOnlyList<GateAlert> Alerts => _alerts;
 
     /// <summary>Every alert that was ever raised, oldest first.</summary>
     public IReadOnlyList<GateAlert> AlertHistory => _history;
 
-    /// <summary>Starts to watch.</summary>
+    /// <summary>Starts watching the attentions of a network.</summary>
     /// <param name="model">A network, or an attention alone.</param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <exception cref="ArgumentException">
@@ -81,7 +83,7 @@ public sealed class GateMonitor : IDisposable
         return new GateMonitor(model, options);
     }
 
-    /// <summary>Ends a training step: after the forward pass, before or after the optimizer's step.</summary>
+    /// <summary>Ends a training step. Call it after the forward pass, before or after the optimizer's step.</summary>
     /// <exception cref="ObjectDisposedException">The monitor is disposed.</exception>
     /// <exception cref="IOException">
     /// The CSV or TensorBoard file cannot be written. Who catches it may go on: the CSV file keeps its whole
@@ -102,7 +104,7 @@ public sealed class GateMonitor : IDisposable
         }
     }
 
-    /// <summary>Stops watching, and closes the CSV file; readings and alerts stay.</summary>
+    /// <summary>Stops watching and closes the CSV file. The readings and alerts remain available.</summary>
     public void Dispose()
     {
         _disposed = true;

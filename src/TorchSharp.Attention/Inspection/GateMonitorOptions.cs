@@ -1,20 +1,27 @@
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of a <see cref="GateMonitor"/>: how often, where to, and from which values on it warns.</summary>
+/// <summary>Settings of a <see cref="GateMonitor"/>: how often it reads, where it writes, and at which values it warns.</summary>
 public sealed record GateMonitorOptions
 {
-    /// <summary>Every how many steps the attentions are looked at. Default 50. Steps between them cost nothing.</summary>
+    /// <summary>
+    /// Number of training steps from one reading of the attentions to the next. The steps between have no overhead. Default 50.
+    /// </summary>
     public int Every { get; init; } = 50;
 
-    /// <summary>Steps that went before, where a training goes on from a checkpoint. Default 0.</summary>
+    /// <summary>
+    /// Number of training steps before the monitor was attached, if the training continues from a checkpoint. Default 0.
+    /// </summary>
     public long InitialStep { get; init; }
 
-    /// <summary>Which attentions, by name, as <see cref="AttentionRecorderOptions.Modules"/>. Default all.</summary>
+    /// <summary>
+    /// Which attentions are watched, by name, as in <see cref="AttentionRecorderOptions.Modules"/>. Default all.
+    /// </summary>
     public string Modules { get; init; } = "*";
 
     /// <summary>
-    /// How many samples of a batch are looked at, the first ones. Default 16. Weights of pairs take Samples · heads · L · S
-    /// values while they are read: leave modules on large maps out by <see cref="Modules"/>, or lower this.
+    /// How many samples of a batch are read, counted from the first. Default 16. Reading pairwise weights needs Samples · heads ·
+    /// L · S values in memory. If that is too much, exclude modules on large maps with <see cref="Modules"/>, or use fewer
+    /// samples.
     /// </summary>
     public int Samples { get; init; } = 16;
 
@@ -22,9 +29,9 @@ public sealed record GateMonitorOptions
     public Action<string>? Log { get; init; }
 
     /// <summary>
-    /// File of comma-separated values, one row per map and looked-at step. Rows are added at the end, so that an interrupted
-    /// training goes on in the same file; a row that an interruption or a full disk left half-written is cut off first. One
-    /// monitor writes a file at a time: <c>….lock</c> beside it says so while it is open. Default none.
+    /// Path of a CSV file with one row per reading of a map. Rows are appended, so a resumed training continues in the same file.
+    /// A row that was written incompletely, after a crash or a full disk, is removed first. Only one monitor can write a file at
+    /// a time; the file <c>….lock</c> beside it marks it as in use. Default none.
     /// </summary>
     public string? Csv { get; init; }
 
@@ -34,34 +41,45 @@ public sealed record GateMonitorOptions
     /// </summary>
     public Modules.SummaryWriter? TensorBoard { get; init; }
 
-    /// <summary>How many looked-at steps in a row must show the same before an alert is raised. Default 3.</summary>
+    /// <summary>How many readings in a row must show the same problem before an alert is raised. Default 3.</summary>
     public int Patience { get; init; } = 3;
 
     /// <summary>
-    /// Saturated: share of values below <see cref="GateStatistics.Low"/>, above <see cref="GateStatistics.High"/>, or both
-    /// together, from which on. Default 0.9. Told of gates whose values lie from 0 to 1.
+    /// Threshold of the alerts for saturated gates: the share of values below <see cref="GateStatistics.Low"/>, above
+    /// <see cref="GateStatistics.High"/>, or both together, from which on a gate counts as saturated. It applies to gates with
+    /// values from 0 to 1. Default 0.9.
     /// </summary>
     public double SaturatedShare { get; init; } = 0.9;
 
     /// <summary>
-    /// Uniform: standard deviation of a gate's values over channels, positions and samples up to which. Default 0.01. Up to the
-    /// same distance from 1 a gate counts as the identity.
+    /// Threshold of the alert for uniform gates and branch weights: a standard deviation over channels, positions and samples
+    /// that is at most this counts as uniform. Also the largest distance from 1 up to which a gate counts as the identity.
+    /// Default 0.01.
     /// </summary>
     public double UniformDeviation { get; init; } = 0.01;
 
     /// <summary>
-    /// Sparse: share of channels that no looked-at sample opens beyond
-    /// <see cref="GateStatistics.Low"/>, from which on. Default 0.5.
+    /// Threshold of the alert for sparse gates: the share of channels that no sample opens beyond
+    /// <see cref="GateStatistics.Low"/>, from which on a gate counts as sparse. Default 0.5.
     /// </summary>
     public double DeadShare { get; init; } = 0.5;
 
-    /// <summary>Uniform weights of pairs: entropy over its maximum, mean over heads, from which on. Default 0.99.</summary>
+    /// <summary>
+    /// Threshold of the alert for uniform pairwise weights: their entropy divided by its maximum, averaged over heads, from which
+    /// on they count as uniform. Default 0.99.
+    /// </summary>
     public double UniformEntropy { get; init; } = 0.99;
 
-    /// <summary>Collapsed weights of pairs: entropy over its maximum, mean over heads, up to which. Default 0.05.</summary>
+    /// <summary>
+    /// Threshold of the alert for collapsed pairwise weights: their entropy divided by its maximum, averaged over heads, up to
+    /// which they count as collapsed. Default 0.05.
+    /// </summary>
     public double CollapsedEntropy { get; init; } = 0.05;
 
-    /// <summary>Collapsed branches: mean weight of one branch from which on. Default 0.95.</summary>
+    /// <summary>
+    /// Threshold of the alert for collapsed branches: the largest mean weight of a branch, from which on the branches count as
+    /// collapsed. Default 0.95.
+    /// </summary>
     public double CollapsedBranch { get; init; } = 0.95;
 
     internal void Validate()

@@ -4,7 +4,8 @@ using System.Text;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What a <see cref="GateMonitor"/> saw of one map of one module at one step. Numbers that a kind of map does not have are null.
+/// The statistics that a <see cref="GateMonitor"/> read from one map of one module at one step. Statistics that a kind of map
+/// does not have are null.
 /// </summary>
 public sealed record GateReading
 {
@@ -15,17 +16,17 @@ public sealed record GateReading
     public required string Module { get; init; }
 
     /// <summary>
-    /// What the map weighs. A gate that is no product of a channel gate and a spatial gate is read element by element.
+    /// The kind of map. A gate that is not the product of a channel gate and a spatial gate is read element by element.
     /// </summary>
     public required AttentionMapKind Map { get; init; }
 
-    /// <summary>Mean of all values; of branches too. Null for weights of pairs.</summary>
+    /// <summary>Mean of all values of a gate or of branch weights. Null for pairwise weights.</summary>
     public double? Mean { get; init; }
 
     /// <summary>Standard deviation of all values over units and samples.</summary>
     public double? StandardDeviation { get; init; }
 
-    /// <summary>Root of the mean variance over samples: near 0 for a gate that is the same for every sample.</summary>
+    /// <summary>Square root of the mean variance over samples. It is near 0 if the gate is the same for every sample.</summary>
     public double? StandardDeviationOverSamples { get; init; }
 
     /// <summary>Smallest value.</summary>
@@ -46,18 +47,20 @@ public sealed record GateReading
     /// <summary>Hoyer's sparsity, as <see cref="GateStatistics.Sparsity"/>.</summary>
     public double? Sparsity { get; init; }
 
-    /// <summary>Entropy over its maximum, mean over samples; for weights of pairs over queries and heads too.</summary>
+    /// <summary>
+    /// Entropy divided by its maximum, averaged over samples; for pairwise weights also over queries and heads.
+    /// </summary>
     public double? Entropy { get; init; }
 
     /// <summary>
-    /// Weights of pairs: the largest share in a row, mean over rows and heads. Branches: the largest mean weight of a branch.
+    /// Pairwise weights: the largest share in a row, averaged over rows and heads. Branches: the largest mean weight of a branch.
     /// </summary>
     public double? Peak { get; init; }
 
-    /// <summary>Weights of pairs: mean distance from query to key, in positions; null where positions are not known.</summary>
+    /// <summary>Pairwise weights: mean distance from query to key, in positions. Null if the positions are not known.</summary>
     public double? Distance { get; init; }
 
-    /// <summary>Values that were no finite numbers; they count nowhere else.</summary>
+    /// <summary>Number of values that are NaN or infinite. The other statistics leave them out.</summary>
     public long NotFinite { get; init; }
 
     /// <summary>Names and values of the numbers that the map has.</summary>
@@ -70,7 +73,7 @@ public sealed record GateReading
         ("notFinite", NotFinite),
     ];
 
-    /// <summary>One line, as the log has it.</summary>
+    /// <summary>Formats the reading in one line, as in the log.</summary>
     public override string ToString()
     {
         StringBuilder line = new(string.Create(CultureInfo.InvariantCulture, $"step {Step}: {Name}"));

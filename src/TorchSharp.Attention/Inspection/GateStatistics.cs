@@ -3,18 +3,18 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Numbers about a gate, gathered batch by batch in one pass: how its values spread, how many are shut or open, which channels
-/// are dead, and how classes differ. A unit is a channel of a channel gate, a position of a spatial gate.
+/// Statistics of a gate, collected batch by batch in one pass: how its values are distributed, how many are closed or open, which
+/// channels are dead, and how classes differ. A unit is a channel of a channel gate or a position of a spatial gate.
 /// </summary>
 /// <remarks>
 /// Sums are kept in float64 by Welford's method: "Note on a Method for Calculating Corrected Sums of Squares and Products", 1962.
 /// </remarks>
 public sealed class GateStatistics
 {
-    /// <summary>Below this a gate counts as shut.</summary>
+    /// <summary>A gate with a value below this counts as closed.</summary>
     public const double Low = 0.05;
 
-    /// <summary>Above this a gate counts as open.</summary>
+    /// <summary>A gate with a value above this counts as open.</summary>
     public const double High = 0.95;
 
     private readonly int _classes;
@@ -25,7 +25,7 @@ public sealed class GateStatistics
     private long _low, _high, _measured;
     private double _entropy, _sparsity;
 
-    /// <summary>Starts with nothing seen.</summary>
+    /// <summary>Creates empty statistics.</summary>
     /// <param name="classes">Number of classes, for means per class; 0 for none.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="classes"/> is negative.</exception>
     public GateStatistics(int classes = 0)
@@ -40,19 +40,19 @@ public sealed class GateStatistics
         _classCounts = new long[classes][];
     }
 
-    /// <summary>Samples seen.</summary>
+    /// <summary>Number of samples so far.</summary>
     public long Samples { get; private set; }
 
-    /// <summary>Values of one sample's gate.</summary>
+    /// <summary>Number of values in the gate of one sample.</summary>
     public int Units => _means.Length;
 
-    /// <summary>Values that were no finite numbers; they count nowhere else.</summary>
+    /// <summary>Number of values that are NaN or infinite. The other statistics leave them out.</summary>
     public long NotFinite { get; private set; }
 
     /// <summary>Mean of all values.</summary>
     public double Mean => Values == 0 ? 0 : Enumerable.Range(0, Units).Sum(i => _means[i] * _counts[i]) / Values;
 
-    /// <summary>Variance of all values around <see cref="Mean"/>, over their number.</summary>
+    /// <summary>Variance of all values around <see cref="Mean"/>, divided by their number.</summary>
     public double Variance
     {
         get
@@ -66,8 +66,8 @@ public sealed class GateStatistics
     }
 
     /// <summary>
-    /// Mean over units of the variance over samples: how much the gate depends on its input. Zero
-    /// for a gate that is the same for all.
+    /// Variance of each unit over samples, averaged over units: how much the gate depends on its input. It is zero if the gate is
+    /// the same for all samples.
     /// </summary>
     public double VarianceOverSamples
         => Units == 0 ? 0 : Enumerable.Range(0, Units).Average(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i]);
@@ -97,12 +97,12 @@ public sealed class GateStatistics
     public IReadOnlyList<double> UnitVariances
         => [.. Enumerable.Range(0, Units).Select(i => _counts[i] == 0 ? 0 : _squares[i] / _counts[i])];
 
-    /// <summary>Units that no sample opened beyond <see cref="Low"/>.</summary>
+    /// <summary>Indices of the units that no sample opened beyond <see cref="Low"/>.</summary>
     public IReadOnlyList<int> Dead => [.. Enumerable.Range(0, Units).Where(i => _counts[i] > 0 && _greatest[i] < Low)];
 
     private long Values => _counts.Sum();
 
-    /// <summary>Mean of each unit over the samples of a class; zeros where none was seen.</summary>
+    /// <summary>Mean of each unit over the samples of a class. It is zero if the class has no samples.</summary>
     /// <param name="index">The class, from 0.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such class.</exception>
     public IReadOnlyList<double> ClassMeans(int index)
@@ -115,7 +115,7 @@ public sealed class GateStatistics
         return Units == 0 ? [] : [.. _classSums[index].Zip(_classCounts[index], (sum, count) => count == 0 ? 0 : sum / count)];
     }
 
-    /// <summary>Adds a batch.</summary>
+    /// <summary>Adds the gate of a batch to the statistics.</summary>
     /// <param name="gate">
     /// (N, …): a channel gate (N, C), a spatial gate (N, H, W), or any other; the units must stay as many.
     /// </param>

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What a network costs for one input, module by module: parameters, multiply-accumulates, element-wise operations, memory and,
-/// where asked for, time. Compares by value; prints as a table.
+/// The cost of a network for one input, module by module: parameters, multiply-accumulates, element-wise operations, memory and,
+/// if requested, time. It is compared by value. <c>ToString</c> formats it as a table.
 /// </summary>
 public sealed record ModelCost
 {
@@ -17,7 +17,7 @@ public sealed record ModelCost
     /// <summary>The whole network; its <see cref="ModuleCost.Children"/> are the tree.</summary>
     public ModuleCost Total { get; }
 
-    /// <summary>Shape of the input, the batch included; of several the first.</summary>
+    /// <summary>Shape of the first input, including the batch.</summary>
     public ValueList<long> InputShape => InputShapes[0];
 
     /// <summary>Shapes of all inputs.</summary>
@@ -36,22 +36,23 @@ public sealed record ModelCost
     /// <summary>All modules, the network first, parents before children.</summary>
     public IEnumerable<ModuleCost> Modules => Total.All();
 
-    /// <summary>The attentions; of those inside each other the outermost.</summary>
+    /// <summary>The attentions of the network. Of nested attentions only the outermost is listed.</summary>
     public IEnumerable<ModuleCost> Attentions => Outermost(Total, module => module.IsAttention);
 
     /// <summary>
-    /// Modules without a formula or without a call; the counts lack their work. Of those inside each other the outermost.
+    /// Modules whose cost is missing in the counts, because they have no formula or were not called. Of nested modules only the
+    /// outermost is listed.
     /// </summary>
     public IEnumerable<ModuleCost> NotCounted =>
         Outermost(Total, module => module.Coverage is CostCoverage.NotCounted or CostCoverage.NotCalled);
 
     /// <summary>
-    /// Classes of the network's own whose modules are counted, but not what their <c>forward</c> calls as functions: products
-    /// there are missing unless the class declares them (<see cref="IFunctionalCost"/>).
+    /// Modules of custom classes, of which only the child modules are counted. Products that their <c>forward</c> calls as
+    /// functions are missing, unless the class declares them (<see cref="IFunctionalCost"/>).
     /// </summary>
     public IEnumerable<ModuleCost> PartlyCounted => Modules.Where(module => module.Coverage == CostCoverage.PartlyCounted);
 
-    /// <summary>The part of attentions in the whole.</summary>
+    /// <summary>The share of attentions in the total cost.</summary>
     public AttentionShare AttentionShare
     {
         get
@@ -75,7 +76,7 @@ public sealed record ModelCost
         nameof(path));
 
     /// <summary>
-    /// Counts by running the network once in evaluation mode on zeros; the mode of each of its modules is restored.
+    /// Counts the cost by running the network once on zeros, in evaluation mode. The mode of each module is restored.
     /// </summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="inputShape">Shape of the input, the batch included: <c>[1, 3, 224, 224]</c>.</param>
@@ -84,10 +85,11 @@ public sealed record ModelCost
         => Measure(model, new CostOptions(), inputShape);
 
     /// <summary>
-    /// Counts by running the network once in evaluation mode on zeros, and times as many further passes as the options say.
-    /// Modes, statistics and the random generator of the CPU are afterwards what they were. While it counts, fused kernels are
-    /// off in the whole process, so that every module runs by itself and no count depends on
-    /// <see cref="AttentionKernels.Enabled"/>; times are those of <see cref="CostOptions.FusedKernels"/>.
+    /// Counts the cost by running the network once on zeros, in evaluation mode, and times as many further passes as the options
+    /// request. Modes, statistics and the random generator of the CPU are restored. Fused kernels are off in the whole process
+    /// while it counts, so that every module runs by itself and the counts do not depend on
+    /// <see cref="AttentionKernels.Enabled"/>. Whether they are used for timing depends on
+    /// <see cref="CostOptions.FusedKernels"/>.
     /// </summary>
     /// <param name="model">A network from tensor to tensor.</param>
     /// <param name="options">Whether to time it, and how often.</param>
@@ -148,7 +150,7 @@ public sealed record ModelCost
     }
 
     /// <summary>
-    /// Aligned lines, one per module, indented as the modules contain each other, with what is not counted below.
+    /// Formats the cost as an aligned tree with one line per module. Modules that are not counted are listed below it.
     /// </summary>
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <param name="depth">How many levels below the network to show. Default all.</param>
@@ -156,15 +158,20 @@ public sealed record ModelCost
     public string ToTree(CostConvention convention = CostConvention.Strict, int depth = int.MaxValue)
         => CostReport.Tree(this, convention, depth);
 
-    /// <summary>Aligned lines, one per module that has no modules below it (and one per attention), the sum at the end.</summary>
+    /// <summary>
+    /// Formats the cost as an aligned table with one line per module without child modules, one per attention, and the sum at the
+    /// end.
+    /// </summary>
     /// <param name="convention">How to count operations. Default strict.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention.</exception>
     public string ToTable(CostConvention convention = CostConvention.Strict) => CostReport.Table(this, convention);
 
-    /// <summary>Comma-separated values, one line per module, the network first, with the counts of every convention.</summary>
+    /// <summary>
+    /// Formats the cost as CSV with one line per module, the network first, and with the counts of every convention.
+    /// </summary>
     public string ToCsv() => CostReport.Csv(this);
 
-    /// <summary>The tree as JSON, with the counts of every convention.</summary>
+    /// <summary>Formats the tree of modules as JSON, with the counts of every convention.</summary>
     /// <param name="indented">Whether for people. Default false.</param>
     public string ToJson(bool indented = false) => CostReport.Json(this, indented);
 

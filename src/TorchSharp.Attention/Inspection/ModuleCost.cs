@@ -2,110 +2,115 @@ using System.Globalization;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// What is taken for one operation: every tool counts by rules of its own. <c>docs/cost.md</c> has the formulas of each layer.
+/// The rules by which operations are counted, which differ from tool to tool. <c>docs/cost.md</c> has the formulas of each layer.
 /// </summary>
 public enum CostConvention
 {
     /// <summary>
-    /// Multiply-accumulates of convolutions and matrix products alone, products called as functions included where
-    /// <see cref="IFunctionalCost"/> declares them. What papers as a rule call FLOPs.
+    /// Counts only multiply-accumulates of convolutions and matrix products, including products called as functions if
+    /// <see cref="IFunctionalCost"/> declares them. Papers usually call this number FLOPs.
     /// </summary>
     Strict,
 
     /// <summary>
-    /// As <c>thop</c> (pytorch-OpCounter) counts: modules alone, so no product that is a function; norms cost 4 a value, average
-    /// pooling and interpolation count too, and transposed convolutions are counted by their output.
+    /// Counts as <c>thop</c> (pytorch-OpCounter) does: only modules, so products called as functions are missing. Norms cost 4
+    /// operations per value. Average pooling and interpolation count too. Transposed convolutions are counted by their output.
     /// </summary>
     Thop,
 
     /// <summary>
-    /// As <c>fvcore</c> counts (timm's tables): strict, and norms (batch norm 2 a value, others 5), 2-D adaptive average pooling
-    /// and 2-D interpolation. It skips fused attention, which is counted here as its explicit form would be.
+    /// Counts as <c>fvcore</c> does (timm's tables): the strict count, plus norms (2 operations per value for batch norm, 5 for
+    /// others), 2-D adaptive average pooling and 2-D interpolation. fvcore skips fused attention; here it is counted like its
+    /// explicit form.
     /// </summary>
     Fvcore,
 }
 
-/// <summary>How much of a module's own work the counts hold.</summary>
+/// <summary>How completely the work of a module itself is counted.</summary>
 public enum CostCoverage
 {
     /// <summary>Multiply-accumulates are complete: a layer with a formula, or a module of this library.</summary>
     Counted,
 
     /// <summary>
-    /// A network's own class: its children are counted; functions that its <c>forward</c> calls (a product, an addition) cannot
-    /// be seen. <see cref="IFunctionalCost"/> declares products.
+    /// A custom class: its child modules are counted, but functions that its <c>forward</c> calls (a product, an addition) are
+    /// not. Products are counted if <see cref="IFunctionalCost"/> declares them.
     /// </summary>
     PartlyCounted,
 
     /// <summary>
-    /// There is no formula for it: a layer of a user, a recurrent or a transformer layer, or a
-    /// class that uses parameters of its own.
+    /// The module is not counted, because it has no formula: a custom layer, a recurrent or transformer layer, or a class with
+    /// parameters of its own.
     /// </summary>
     NotCounted,
 
     /// <summary>
-    /// It was never called: it takes no part, or its <c>forward</c> is called directly, which nobody can watch; call <c>call</c>.
+    /// The module is not counted, because it was not called. Either the network does not use it, or the network calls its
+    /// <c>forward</c> directly, which cannot be observed. Use <c>call</c> instead.
     /// </summary>
     NotCalled,
 }
 
-/// <summary>What one module of a network costs, the modules below it included.</summary>
+/// <summary>The cost of one module of a network, including its child modules.</summary>
 public sealed record ModuleCost
 {
     internal ModuleCost()
     {
     }
 
-    /// <summary>Where it stands, as <c>named_modules</c> names it: <c>layer1.0.conv1</c>; empty for the network itself.</summary>
+    /// <summary>Path of the module, as in <c>named_modules</c>: <c>layer1.0.conv1</c>; empty for the network itself.</summary>
     public string Path { get; internal init; } = "";
 
-    /// <summary>What it is, for people: <c>Conv2d(64 → 64, 3×3)</c>.</summary>
+    /// <summary>A readable description of the module: <c>Conv2d(64 → 64, 3×3)</c>.</summary>
     public string Description { get; internal init; } = "";
 
-    /// <summary>Whether it is an attention.</summary>
+    /// <summary>Whether the module is an attention.</summary>
     public bool IsAttention { get; internal init; }
 
-    /// <summary>How much of its own work the counts hold.</summary>
+    /// <summary>How completely the work of the module itself is counted.</summary>
     public CostCoverage Coverage { get; internal init; }
 
-    /// <summary>How often it was called in one forward pass.</summary>
+    /// <summary>How often the module was called in one forward pass.</summary>
     public int Calls { get; internal init; }
 
-    /// <summary>Trainable and frozen parameters; one that several modules share counts where it stands first.</summary>
+    /// <summary>
+    /// Number of trainable and frozen parameters. A parameter that several modules share is counted only in the first of them.
+    /// </summary>
     public long Parameters { get; internal init; }
 
     /// <summary>Multiply-accumulates of convolutions and matrix products: <see cref="CostConvention.Strict"/>.</summary>
     public long MultiplyAccumulates => Operations(CostConvention.Strict);
 
     /// <summary>
-    /// Operations on single values: biases, norms, activations, pooling, softmax, interpolation, and the functions of
-    /// this library's own modules and networks (additions of shortcuts, means, applying a gate). Functions in the
-    /// <c>forward</c> of other classes are not seen.
+    /// Element-wise operations: biases, norms, activations, pooling, softmax, interpolation, and the functions of this library's
+    /// modules and networks (additions of shortcuts, means, the application of a gate). Functions in the <c>forward</c> of other
+    /// classes are not counted.
     /// </summary>
     public long ElementwiseOperations { get; internal init; }
 
     /// <summary>
-    /// Bytes that its layers and functions read (inputs, parameters, buffers) and write (outputs), every call from and to memory.
-    /// Views move nothing, nor do indices and masks count. Functions as for <see cref="ElementwiseOperations"/>.
+    /// Bytes that layers and functions of the module read (inputs, parameters, buffers) and write (outputs). Every call is
+    /// counted as access to memory. Views, indices and masks are not counted. Functions are counted as in
+    /// <see cref="ElementwiseOperations"/>.
     /// </summary>
     public long BytesMoved { get; internal init; }
 
     /// <summary>
-    /// Bytes of the outputs of its layers and functions, all calls together, but for those written over their input: what a
-    /// training step keeps for its backward pass, about. Functions as for <see cref="ElementwiseOperations"/>.
+    /// Bytes of the outputs of all calls of the module's layers and functions, except outputs written over their input. This is
+    /// roughly what a training step keeps for its backward pass. Functions are counted as in <see cref="ElementwiseOperations"/>.
     /// </summary>
     public long ActivationBytes { get; internal init; }
 
-    /// <summary>Shape of the output of its last call; null where it was not called or has several outputs.</summary>
+    /// <summary>Shape of the output of the module's last call. Null if it was not called or has several outputs.</summary>
     public ValueList<long>? OutputShape { get; internal init; }
 
     /// <summary>
-    /// Milliseconds of one forward pass, all its calls together: the median of <see cref="CostOptions.Repetitions"/>; null where
-    /// none were asked for, and inside an attention that is timed as it runs.
+    /// Milliseconds of all calls of the module in one forward pass, as the median of <see cref="CostOptions.Repetitions"/>
+    /// passes. Null without timed passes, and for modules inside an attention if <see cref="CostOptions.FusedKernels"/> is true.
     /// </summary>
     public double? Milliseconds { get; internal init; }
 
-    /// <summary>The modules right below it. One that stands at several places is at the first.</summary>
+    /// <summary>The direct child modules. A module that occurs at several places is listed only at the first.</summary>
     public ValueList<ModuleCost> Children { get; internal init; } = [];
 
     internal ValueList<long> Counts { get; init; } = [0, 0, 0];
@@ -113,15 +118,15 @@ public sealed record ModuleCost
     /// <summary>Whether it is a layer or a mere container: no function of its forward escapes the counts.</summary>
     internal bool IsPlain { get; init; }
 
-    /// <summary>Operations in a convention.</summary>
+    /// <summary>Number of operations by the rules of a convention.</summary>
     /// <param name="convention">Which.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such convention.</exception>
     public long Operations(CostConvention convention) => Counts[(int)Check.Defined(convention)];
 
-    /// <summary>This module and all below it, parents first.</summary>
+    /// <summary>This module and all modules inside it, parents first.</summary>
     public IEnumerable<ModuleCost> All() => Children.SelectMany(child => child.All()).Prepend(this);
 
-    /// <summary>One line: path, description, parameters and multiply-accumulates.</summary>
+    /// <summary>Formats the cost in one line: path, description, parameters and multiply-accumulates.</summary>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
         $"{(Path.Length == 0 ? "" : Path + ": ")}{Description}, {Parameters:N0} parameters, {MultiplyAccumulates:N0} " +

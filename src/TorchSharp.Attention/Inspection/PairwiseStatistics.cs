@@ -3,15 +3,15 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Numbers about attention weights, gathered batch by batch: how evenly each head looks, how far, and how hard at its favourite.
-/// Rows count as shares |w| / Σ|w|, so that weights which need not sum to 1 (lambda layers) can be compared.
+/// Statistics of attention weights, collected batch by batch: how evenly each head attends, how far, and how strongly to its
+/// preferred key. Each row is read as shares |w| / Σ|w|, so that weights that do not sum to 1 (lambda layers) can be compared.
 /// </summary>
 public sealed class PairwiseStatistics
 {
     private double[] _entropy = [], _distance = [], _peak = [];
     private long _rows, _placed;
 
-    /// <summary>Samples seen.</summary>
+    /// <summary>Number of samples so far.</summary>
     public long Samples { get; private set; }
 
     /// <summary>Number of heads.</summary>

@@ -28,10 +28,10 @@ public static class AttentionKernels
     private static volatile bool _checked = IsSetTo("checked");
 
     /// <summary>
-    /// Whether fused kernels may be used; otherwise every module runs libtorch's operations. Default true, unless
-    /// <see cref="EnvironmentVariable"/> says otherwise; false while <see cref="Disable"/> holds. Read at each forward pass; a
-    /// backward pass follows its forward pass. To turn the kernels off for a while, use <see cref="Disable"/>: two threads that
-    /// save this value and set it back would undo each other.
+    /// Whether fused kernels are used; otherwise every module runs libtorch's operations. Default true, unless
+    /// <see cref="EnvironmentVariable"/> is set otherwise; false while a <see cref="Disable"/> is active. It is read at each
+    /// forward pass, and a backward pass uses the setting of its forward pass. To turn the kernels off for a while, use
+    /// <see cref="Disable"/>: two threads that save and restore this value would overwrite each other's setting.
     /// </summary>
     public static bool Enabled
     {
@@ -54,15 +54,15 @@ public static class AttentionKernels
     }
 
     /// <summary>
-    /// Turns the kernels off, for the whole process, until the result is disposed. Several may hold at once, in one thread or in
-    /// many: the kernels are on again when all are disposed, if <see cref="Enabled"/> was set to true.
+    /// Turns the kernels off for the whole process, until the result is disposed. Several calls can overlap, in one thread or in
+    /// many. The kernels are on again after all results are disposed, if <see cref="Enabled"/> is true.
     /// </summary>
     /// <returns>What ends it; disposing it twice does nothing more.</returns>
     public static IDisposable Disable() => new Disabler();
 
     /// <summary>
-    /// What runs the kernels: the vector width in bits and the threads, for reports; for example
-    /// <c>512-bit vectors on libtorch's OpenMP threads</c>.
+    /// Describes how the kernels run, for reports: the vector width in bits and the threads, such as <c>512-bit vectors on
+    /// libtorch's OpenMP threads</c>.
     /// </summary>
     public static string Description =>
         $"{Simd.Bits}-bit vectors on {(NativeTeam.IsOpenMp ? "libtorch's OpenMP threads" : "the .NET thread pool")}";

@@ -17,7 +17,7 @@ public enum BamMerge
     Multiply,
 }
 
-/// <summary>Where BAM's batch norms stand.</summary>
+/// <summary>Where BAM has its batch norms.</summary>
 public enum BamNorm
 {
     /// <summary>One at the end of each branch, as the paper's equations.</summary>
@@ -55,7 +55,7 @@ public sealed record BamOptions : AttentionOptions
     /// <summary>How the two logits are combined. Default added.</summary>
     public BamMerge Merge { get; init; }
 
-    /// <summary>Where the batch norms stand. Default at the branches' ends.</summary>
+    /// <summary>Where the batch norms are. Default at the ends of the branches.</summary>
     public BamNorm Norm { get; init; }
 
     /// <inheritdoc/>

@@ -8,13 +8,13 @@ namespace TorchSharp.Attention;
 /// <summary>Which half of CBAM acts first.</summary>
 public enum CbamOrder
 {
-    /// <summary>Channel attention, then spatial attention of its result: the paper's best.</summary>
+    /// <summary>Channel attention, then spatial attention of its result. The paper found this order best.</summary>
     ChannelFirst,
 
     /// <summary>Spatial attention, then channel attention of its result.</summary>
     SpatialFirst,
 
-    /// <summary>Both gates from the input, applied together.</summary>
+    /// <summary>Both gates are computed from the input and applied together.</summary>
     Parallel,
 }
 
@@ -53,7 +53,7 @@ public sealed record CbamOptions : AttentionOptions
     /// <summary>Whether a batch norm follows the spatial convolution. Default false.</summary>
     public bool SpatialNorm { get; init; }
 
-    /// <summary>Momentum of that norm's running statistics, in (0, 1]. Default 0.1.</summary>
+    /// <summary>Momentum of the running statistics of the spatial batch norm, in (0, 1]. Default 0.1.</summary>
     public double SpatialNormMomentum { get; init; } = 0.1;
 
     /// <summary>The pooled maps of the spatial half and their order. Default both, mean first.</summary>

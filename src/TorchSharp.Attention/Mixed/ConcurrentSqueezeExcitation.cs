@@ -68,7 +68,7 @@ public sealed record ConcurrentSqueezeExcitationOptions : AttentionOptions
     /// <summary>Function of both gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>The settings of the channel part. The identity start is the whole's.</summary>
+    /// <summary>The settings of the channel part. The identity start is left out, because the whole module has it.</summary>
     public SqueezeExcitationOptions ToChannel() => new()
     {
         Initialization = Initialization is AttentionInitialization.Kaiming or AttentionInitialization.Xavier

@@ -34,8 +34,9 @@ public sealed record DynamicAttentionOptions : AttentionOptions
     public double Temperature { get; init; } = 1;
 
     /// <summary>
-    /// In evaluation, runs for each sample only the attention of the greatest weight, with weight 1. Training always mixes. The
-    /// cost then depends on the input: <see cref="ModelCost"/> counts the attention that zeros choose. Default false.
+    /// Whether evaluation runs, for each sample, only the attention with the greatest weight, with weight 1. Training always
+    /// mixes all attentions. The cost then depends on the input: <see cref="ModelCost"/> counts the attention that is chosen for
+    /// zeros. Default false.
     /// </summary>
     public bool HardRouting { get; init; }
 
@@ -112,8 +113,8 @@ public sealed class DynamicAttention : AttentionModule
     }
 
     /// <summary>
-    /// What the router's logits are divided by; at first
-    /// <see cref="DynamicAttentionOptions.Temperature"/>. Not part of the state.
+    /// Temperature that the router's logits are divided by, at first <see cref="DynamicAttentionOptions.Temperature"/>. It is not
+    /// part of the state dictionary.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is not a finite number above 0.</exception>
     public double Temperature
@@ -122,7 +123,7 @@ public sealed class DynamicAttention : AttentionModule
         set => _temperature = Check.Positive(value);
     }
 
-    /// <summary>The router's weights, on demand: (N, K), each row sums to 1.</summary>
+    /// <summary>Computes the weights of the router for an input, (N, K). Each row sums to 1.</summary>
     /// <param name="input">A feature map, (N, C, H, W).</param>
     /// <returns>A new tensor, owned by the caller.</returns>
     /// <exception cref="ArgumentException">The input's rank, channels or type do not fit.</exception>
@@ -134,10 +135,10 @@ public sealed class DynamicAttention : AttentionModule
     }
 
     /// <summary>
-    /// Hands over the load-balance loss of the last forward pass in training: K · Σ_k f_k · P_k, f_k the share of
-    /// samples whose greatest weight is k's, P_k the mean of w_k; 1 when evenly spread, up to K when one attention
-    /// takes all. Its gradient reaches the router through P. Add it to the training loss with a small factor (0.01 in
-    /// the paper) before calling <c>backward</c>.
+    /// Returns the load-balance loss of the last forward pass in training, and forgets it: K · Σ_k f_k · P_k. f_k is the share of
+    /// samples whose greatest weight is that of attention k, and P_k is the mean of w_k. The loss is 1 if the load is spread
+    /// evenly, and up to K if one attention takes all. Its gradient reaches the router through P. Add it to the training loss
+    /// with a small factor (0.01 in the paper) before calling <c>backward</c>.
     /// </summary>
     /// <returns>
     /// A scalar, owned by the caller (it joins the caller's dispose scope), or null where there was no forward pass in training

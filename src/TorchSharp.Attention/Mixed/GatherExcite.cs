@@ -45,10 +45,10 @@ public sealed record GatherExciteOptions : AttentionOptions
     /// </summary>
     public bool GatherParameters { get; init; }
 
-    /// <summary>Height of the maps, needed by a convolution over the whole map and by nothing else. Default null.</summary>
+    /// <summary>Height of the maps. It is needed only by a convolution over the whole map. Default null.</summary>
     public int? MapHeight { get; init; }
 
-    /// <summary>Width of the maps, needed by a convolution over the whole map and by nothing else. Default null.</summary>
+    /// <summary>Width of the maps. It is needed only by a convolution over the whole map. Default null.</summary>
     public int? MapWidth { get; init; }
 
     /// <summary>

@@ -33,7 +33,7 @@ public sealed record LightCbamOptions : AttentionOptions
     /// <summary>Whether a batch norm follows the spatial convolution. Default true.</summary>
     public bool SpatialNorm { get; init; } = true;
 
-    /// <summary>Momentum of that norm's running statistics, in (0, 1]. Default 0.1.</summary>
+    /// <summary>Momentum of the running statistics of the spatial batch norm, in (0, 1]. Default 0.1.</summary>
     public double SpatialNormMomentum { get; init; } = 0.1;
 
     /// <summary>Function of both gates. Default sigmoid.</summary>

@@ -8,13 +8,13 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>How the two branches of <see cref="PolarizedSelfAttention"/> are put together.</summary>
+/// <summary>How the two branches of <see cref="PolarizedSelfAttention"/> are combined.</summary>
 public enum PolarizedLayout
 {
-    /// <summary>Both from the input, added: x · c(x) + x · s(x).</summary>
+    /// <summary>Both branches read the input, and the refined maps are added: x · c(x) + x · s(x).</summary>
     Parallel,
 
-    /// <summary>One after the other: x′ = x · c(x), y = x′ · s(x′).</summary>
+    /// <summary>The channel branch comes first, then the spatial branch: x′ = x · c(x), y = x′ · s(x′).</summary>
     Sequential,
 }
 
@@ -34,7 +34,9 @@ public enum PolarizedSoftmax
     Values,
 }
 
-/// <summary>What stands between the product and the gate in the channel branch of <see cref="PolarizedSelfAttention"/>.</summary>
+/// <summary>
+/// Which layers follow the product in the channel branch of <see cref="PolarizedSelfAttention"/>, before the gate.
+/// </summary>
 public enum PolarizedExcitation
 {
     /// <summary>A 1×1 convolution and layer norm over the channels, as the paper's figure.</summary>
@@ -74,13 +76,13 @@ public sealed record PolarizedSelfAttentionOptions : AttentionOptions
         Excitation = PolarizedExcitation.Bottleneck,
     };
 
-    /// <summary>How the branches are put together. Default parallel.</summary>
+    /// <summary>How the two branches are combined. Default parallel.</summary>
     public PolarizedLayout Layout { get; init; }
 
     /// <summary>What the spatial branch's softmax acts on. Default the pooled query.</summary>
     public PolarizedSoftmax SpatialSoftmax { get; init; }
 
-    /// <summary>What stands between product and gate in the channel branch. Default a convolution and layer norm.</summary>
+    /// <summary>Which layers are between product and gate in the channel branch. Default a convolution and layer norm.</summary>
     public PolarizedExcitation Excitation { get; init; }
 
     /// <summary>Reduction r: values and the spatial query have C / r channels. Default 2.</summary>

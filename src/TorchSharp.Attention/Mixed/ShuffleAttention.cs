@@ -17,9 +17,10 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
     public int Groups { get; init; } = 64;
 
     /// <summary>
-    /// Whether the output's channels are shuffled, as in the paper, so that the next layer's groups mix. Without, the module is
-    /// an ordinary gate. A shuffled output is never the input: <see cref="AttentionInitialization.Identity"/> and
-    /// <see cref="AttentionOptions.AttentionDropPath"/> need false. Default true.
+    /// Whether the channels of the output are shuffled, as in the paper, so that the groups of the next layer get mixed channels.
+    /// Without it the module is an ordinary gate. <see cref="AttentionInitialization.Identity"/> and
+    /// <see cref="AttentionOptions.AttentionDropPath"/> require false, because a shuffled output cannot equal the input. Default
+    /// true.
     /// </summary>
     public bool Shuffle { get; init; } = true;
 

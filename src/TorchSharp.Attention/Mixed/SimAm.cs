@@ -27,9 +27,9 @@ public sealed record SimAmOptions : AttentionOptions
 }
 
 /// <summary>
-/// SimAM: y = x · σ((x − μ)² / (4 (v + λ)) + ½), μ the mean of a channel over its positions and v = Σ (x − μ)² / (H · W − 1): a
-/// position counts the more, the more it stands out of its channel. No parameters. Gate (N, C, H, W), at least σ(½) = 0.62.
-/// A map of a single position has v = 0 and the gate σ(½).
+/// SimAM: y = x · σ((x − μ)² / (4 (v + λ)) + ½), μ the mean of a channel over its positions and v = Σ (x − μ)² / (H · W − 1). The
+/// more a value differs from the mean of its channel, the larger its gate. No parameters. Gate (N, C, H, W), at least σ(½) =
+/// 0.62. A map of a single position has v = 0 and the gate σ(½).
 /// </summary>
 /// <remarks>
 /// Yang, Zhang, Li, Xie: "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks", 2021, ICML (PMLR

@@ -54,8 +54,9 @@ public sealed record SimpleCoordinateAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Simple coordinate attention: y = x · σ(W_h δ(W₁ h) + W_w δ(W₁ w)), h the mean over columns and w the mean over rows, added in
-/// front of one sigmoid. Gate (N, C, H, W). Keys <c>fc1</c>, <c>fc_h</c>, <c>fc_w</c> (linear layers), as timm.
+/// Simple coordinate attention: y = x · σ(W_h δ(W₁ h) + W_w δ(W₁ w)), h the mean over columns and w the mean over rows. Both
+/// terms are added before a single sigmoid. Gate (N, C, H, W). Keys <c>fc1</c>, <c>fc_h</c>, <c>fc_w</c> (linear layers), as
+/// timm.
 /// </summary>
 /// <remarks>
 /// timm's <c>scoord</c>, no paper of its own; after Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design",

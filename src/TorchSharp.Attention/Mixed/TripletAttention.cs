@@ -16,7 +16,8 @@ public sealed record TripletAttentionOptions : AttentionOptions
     public int KernelSize { get; init; } = 7;
 
     /// <summary>
-    /// Whether there is the branch over (height, width), beside those that cross channels with an axis. Default true.
+    /// Whether the module has the branch over (height, width), in addition to the two that combine channels with an axis. Default
+    /// true.
     /// </summary>
     public bool Spatial { get; init; } = true;
 
@@ -26,7 +27,7 @@ public sealed record TripletAttentionOptions : AttentionOptions
     /// <summary>Function of the gates. Default sigmoid.</summary>
     public GateFunction Gate { get; init; }
 
-    /// <summary>The settings of a branch. The identity start is the whole's.</summary>
+    /// <summary>The settings of a branch. The identity start is left out, because the whole module has it.</summary>
     public SpatialAttentionOptions ToBranch() => SpatialAttentionOptions.Official with
     {
         Initialization = Initialization switch

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A plan applied to the places of one network: checked as a whole before anything is built, then asked place by place. A builder
-/// of your own networks lists its places, resolves the plan, and calls <see cref="Create"/> at each.
+/// A plan applied to the sites of one network. The plan is checked as a whole before anything is built. To build your own
+/// network, list its sites, resolve the plan with them, and call <see cref="Create"/> for each site.
 /// </summary>
 public sealed class AttentionPlacement
 {
@@ -44,13 +44,13 @@ public sealed class AttentionPlacement
         }
     }
 
-    /// <summary>Every place that gets an attention, with what stands there, in order of the rules' first match.</summary>
+    /// <summary>Every site that gets attention, with its attentions, in the order of the first rule that matches it.</summary>
     public IEnumerable<(AttentionSite Site, IReadOnlyList<AttentionOptions> Attentions)> Placed =>
         _placed.Values.Select(entry => (entry.Site, (IReadOnlyList<AttentionOptions>)entry.Attentions));
 
     /// <summary>
-    /// The attention for a place: null where the plan puts none, the module where it puts one, and a
-    /// <see cref="Modules.Sequential"/> of them in order of the rules where it puts several.
+    /// Creates the attention of a site. The result is null if the plan has none for it, one module if the plan has one, and a
+    /// <see cref="Modules.Sequential"/> in the order of the rules if it has several.
     /// </summary>
     /// <param name="position">The kind of place.</param>
     /// <param name="stage">Stage or level, from 1.</param>
@@ -78,7 +78,10 @@ public sealed class AttentionPlacement
         return modules.Length == 1 ? modules[0] : nn.Sequential(modules);
     }
 
-    /// <summary>Refines the map at a site that offers a gating signal. Attentions with one input ignore the signal.</summary>
+    /// <summary>
+    /// Creates the attention of a site that offers a gating signal. Attentions with one input ignore the signal. Null if the plan
+    /// has none for the site.
+    /// </summary>
     /// <param name="position">The kind of place.</param>
     /// <param name="stage">Stage or level, from 1.</param>
     /// <param name="block">Block within the stage, from 0.</param>
@@ -99,7 +102,8 @@ public sealed class AttentionPlacement
     }
 
     /// <summary>
-    /// What replaces the spatial convolution of a block, its norm and its activation; null where the plan leaves it.
+    /// Creates the module that replaces the spatial convolution of a block, its norm and its activation. Null if the plan keeps
+    /// them.
     /// </summary>
     /// <param name="stage">Stage, from 1.</param>
     /// <param name="block">Block within the stage, from 0.</param>

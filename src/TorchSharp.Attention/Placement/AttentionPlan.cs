@@ -1,7 +1,7 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Which attention stands at a position, and in which stages and blocks. A value; null selections mean "all".
+/// Which attention is placed at a position, and in which stages and blocks. An immutable record; a null selection means all.
 /// </summary>
 /// <param name="Attention">The attention's settings.</param>
 public sealed record AttentionRule(AttentionOptions Attention)
@@ -9,19 +9,21 @@ public sealed record AttentionRule(AttentionOptions Attention)
     /// <summary>The attention's settings.</summary>
     public AttentionOptions Attention { get; init; } = Attention ?? throw new ArgumentNullException(nameof(Attention));
 
-    /// <summary>The place. Default <see cref="AttentionPosition.BeforeAdd"/>.</summary>
+    /// <summary>The kind of place in a block. Default <see cref="AttentionPosition.BeforeAdd"/>.</summary>
     public AttentionPosition Position { get; init; }
 
-    /// <summary>Stages (levels), from 1. Default null: all.</summary>
+    /// <summary>Stages (levels) that the rule selects, counted from 1. Default null: all.</summary>
     public ValueList<int>? Stages { get; init; }
 
-    /// <summary>Blocks within their stage, from 0. Default null: all.</summary>
+    /// <summary>Blocks that the rule selects in each stage, counted from 0. Default null: all.</summary>
     public ValueList<int>? Blocks { get; init; }
 
-    /// <summary>A further condition on the place. Default null: none. It keeps the rule from being written as JSON.</summary>
+    /// <summary>
+    /// An additional condition on the site. Default null: none. A rule with a predicate cannot be written as JSON.
+    /// </summary>
     public Func<AttentionSite, bool>? Predicate { get; init; }
 
-    /// <summary>True where the rule puts its attention at the place.</summary>
+    /// <summary>Whether the rule places its attention at the site.</summary>
     /// <param name="site">The place.</param>
     public bool Matches(AttentionSite site)
     {
@@ -32,7 +34,7 @@ public sealed record AttentionRule(AttentionOptions Attention)
             && (Predicate is null || Predicate(site));
     }
 
-    /// <summary>In one line: <c>cbam at BeforeAdd of stages [3, 4]</c>.</summary>
+    /// <summary>Formats the rule in one line: <c>cbam at BeforeAdd of stages [3, 4]</c>.</summary>
     public override string ToString() =>
         $"{Attention.Kind()} at {Position}" +
         (Stages is null ? "" : $" of stages {Stages}") +
@@ -41,8 +43,9 @@ public sealed record AttentionRule(AttentionOptions Attention)
 }
 
 /// <summary>
-/// Which attention goes where: an ordered list of rules, as an immutable value. Builders ask the plan; rules that meet at one
-/// place act in their order. <c>AttentionPlan.Of(new CbamOptions()).InStages(3, 4)</c>.
+/// Which attention goes where: an ordered list of rules, as an immutable value. Networks read it when they are built. If several
+/// rules match one site, their attentions act in the order of the rules. <c>AttentionPlan.Of(new CbamOptions()).InStages(3,
+/// 4)</c>.
 /// </summary>
 public sealed class AttentionPlan : IEquatable<AttentionPlan>
 {
@@ -77,21 +80,21 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     public AttentionPlan Add(AttentionOptions attention, AttentionPosition position = AttentionPosition.BeforeAdd)
         => new([.. Rules, new AttentionRule(attention) { Position = Check.Defined(position) }]);
 
-    /// <summary>Restricts the last rule to stages.</summary>
+    /// <summary>Restricts the last rule to stages, counted from 1.</summary>
     /// <param name="stages">Stages (levels), from 1: <c>InStages(3, 4)</c> is <c>layer3</c> and <c>layer4</c>.</param>
     /// <exception cref="InvalidOperationException">The plan has no rule yet.</exception>
     /// <exception cref="ArgumentException">No stage is given, or one is below 1.</exception>
     public AttentionPlan InStages(params int[] stages)
         => ChangeLast(rule => rule with { Stages = ValueList.Create<int>(stages) });
 
-    /// <summary>Restricts the last rule to blocks of their stage.</summary>
+    /// <summary>Restricts the last rule to blocks, counted from 0 within their stage.</summary>
     /// <param name="blocks">Blocks, from 0: <c>InBlocks(0)</c> is the first block of every stage.</param>
     /// <exception cref="InvalidOperationException">The plan has no rule yet.</exception>
     /// <exception cref="ArgumentException">No block is given, or one is below 0.</exception>
     public AttentionPlan InBlocks(params int[] blocks)
         => ChangeLast(rule => rule with { Blocks = ValueList.Create<int>(blocks) });
 
-    /// <summary>Restricts the last rule to places that satisfy a condition; several conditions must all hold.</summary>
+    /// <summary>Restricts the last rule to sites that satisfy a condition. Several conditions must all hold.</summary>
     /// <param name="predicate">The condition. A plan with one cannot be written as JSON.</param>
     /// <exception cref="InvalidOperationException">The plan has no rule yet.</exception>
     public AttentionPlan Where(Func<AttentionSite, bool> predicate)
@@ -104,7 +107,7 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     }
 
     /// <summary>
-    /// The plan as JSON: <c>{"rules":[{"attention":{"kind":"cbam",…},"position":"beforeAdd","stages":[3,4]}]}</c>.
+    /// Writes the plan as JSON: <c>{"rules":[{"attention":{"kind":"cbam",…},"position":"beforeAdd","stages":[3,4]}]}</c>.
     /// </summary>
     /// <param name="indented">True for one property a line.</param>
     /// <exception cref="InvalidOperationException">A rule has a predicate.</exception>
@@ -117,10 +120,10 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     public static AttentionPlan FromJson(string json) => AttentionJson.ReadPlan(json);
 
     /// <summary>
-    /// Reads the short form of command lines: <c>kind[:property=value,…][@position[:stage,…]]</c>, rules separated by <c>;</c>.
-    /// Names ignore case and hyphens and may be cut short while they stay unique:
+    /// Reads the short form of command lines: <c>kind[:property=value,…][@position[:stage,…]]</c>, with <c>;</c> between rules.
+    /// Names ignore case and hyphens, and can be shortened as long as they are unique:
     /// <c>cbam:reduction=8,kernel=3@before-add:3,4</c>. Lists are written with plus signs:
-    /// <c>selective-kernel:kernel-sizes=3+5+7</c>, <c>dynamic:attentions=se+eca</c> (each with its defaults).
+    /// <c>selective-kernel:kernel-sizes=3+5+7</c>, <c>dynamic:attentions=se+eca</c> (each with its default settings).
     /// </summary>
     /// <param name="text">The short form.</param>
     /// <exception cref="ArgumentException">
@@ -128,7 +131,7 @@ public sealed class AttentionPlan : IEquatable<AttentionPlan>
     /// </exception>
     public static AttentionPlan Parse(string text) => AttentionPlanParser.Parse(text);
 
-    /// <summary>Which attentions stand at which of a network's places.</summary>
+    /// <summary>Applies the plan to the sites of a network, and checks that each rule matches and fits.</summary>
     /// <param name="network">The network's name, for messages.</param>
     /// <param name="sites">All places that the network has.</param>
     /// <exception cref="ArgumentException">

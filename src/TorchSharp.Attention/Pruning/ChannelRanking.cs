@@ -3,20 +3,24 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a channel's score is.</summary>
+/// <summary>How the score of a channel is computed.</summary>
 public enum ChannelCriterion
 {
-    /// <summary>The mean of its gate over a data set, and over the gates of its group.</summary>
+    /// <summary>The mean of the channel's gate over a data set and over the gates of its group.</summary>
     Gate,
 
     /// <summary>
-    /// The sum of the absolute weights of its filter, over that of the convolution's mean filter, mean over the convolutions of
-    /// its group. (Li, Kadav, Durdanovic, Samet, Graf: "Pruning Filters for Efficient ConvNets", 2016, arXiv:1608.08710.)
+    /// The sum of the absolute weights of the channel's filter, divided by the mean of these sums over the filters of the
+    /// convolution, and averaged over the convolutions of its group. (Li, Kadav, Durdanovic, Samet, Graf: "Pruning Filters for
+    /// Efficient ConvNets", 2016, arXiv:1608.08710.)
     /// </summary>
     WeightNorm,
 }
 
-/// <summary>Channels that stand or fall together: those of one map, and of every map that is added to it.</summary>
+/// <summary>
+/// Channels that can only be removed together with the same channels elsewhere: those of one map and of every map that is added
+/// to it.
+/// </summary>
 /// <param name="Name">
 /// Its name: <c>stem</c>, <c>layer2</c> or <c>stage3</c> for maps that blocks add to, otherwise the block or layer.
 /// </param>
@@ -30,7 +34,9 @@ public sealed record ChannelGroup(
     string Name, int Channels, ValueList<string> Convolutions, ValueList<string> Gates, ChannelCriterion Criterion,
     ValueList<double> Scores, string? Obstacle);
 
-/// <summary>How a network's channels compare. It holds no tensor, and stays as it is when the network changes.</summary>
+/// <summary>
+/// The channels of a network with their scores. It holds no tensor, and later changes of the network do not change it.
+/// </summary>
 public sealed class ChannelRanking
 {
     private readonly ChannelMap _map;
@@ -49,21 +55,22 @@ public sealed class ChannelRanking
     /// <summary>All groups, in the network's order.</summary>
     public IReadOnlyList<ChannelGroup> Groups { get; }
 
-    /// <summary>Samples that the gates were averaged over; 0 where none were.</summary>
+    /// <summary>Number of samples that the gates were averaged over; 0 for a ranking without gates.</summary>
     public long Samples { get; }
 
-    /// <summary>Shape of one input, for the cost of plans: (1, channels, H, W).</summary>
+    /// <summary>Shape of one input, (1, channels, H, W), with which the cost of plans is measured.</summary>
     public ValueList<long> InputShape { get; }
 
-    /// <summary>A group.</summary>
+    /// <summary>The group with a given name.</summary>
     /// <param name="name">Its name.</param>
     /// <exception cref="ArgumentException">There is no such group; the message lists them.</exception>
     public ChannelGroup this[string name] => Groups.FirstOrDefault(group => group.Name == name) ?? throw new ArgumentException(
         $"There is no group '{name}'. There are: {string.Join(", ", Groups.Select(group => group.Name))}.", nameof(name));
 
     /// <summary>
-    /// Plans to remove the channels of the lowest scores: at most a share of the channels of the groups concerned, less where
-    /// <see cref="PruningOptions.MinimumChannels"/> or <see cref="PruningOptions.RoundTo"/> forbid it. Nothing changes yet.
+    /// Makes a plan to remove the channels with the lowest scores: at most a given share of the channels of the selected groups.
+    /// Fewer are removed if <see cref="PruningOptions.MinimumChannels"/> or <see cref="PruningOptions.RoundTo"/> require it. The
+    /// network is not changed yet.
     /// </summary>
     /// <param name="fraction">The share, in [0, 1).</param>
     /// <param name="options">Settings; null for the defaults.</param>
@@ -85,7 +92,8 @@ public sealed class ChannelRanking
     }
 
     /// <summary>
-    /// Aligned lines, one per group: channels, criterion, lowest, mean and highest score, gates or what forbids a removal.
+    /// Formats an aligned table with one line per group: channels, criterion, lowest, mean and highest score, and the gates or
+    /// the reason why no channel can be removed.
     /// </summary>
     public override string ToString()
     {

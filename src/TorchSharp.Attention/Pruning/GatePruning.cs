@@ -3,9 +3,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Makes a <see cref="ResNet"/> or <see cref="MobileNetV2"/> smaller by the channels that its attention hardly opens:
-/// <c>ChannelRanking ranking = GatePruning.Rank(network, batches); PruningPlan plan = ranking.Remove(0.3);
-/// using ResNet smaller = network.Prune(plan);</c>, then train on for a while.
+/// Makes a <see cref="ResNet"/> or <see cref="MobileNetV2"/> smaller by removing the channels that its attention hardly opens:
+/// <c>ChannelRanking ranking = GatePruning.Rank(network, batches); PruningPlan plan = ranking.PlanRemoval(0.3); using ResNet
+/// smaller = network.Prune(plan);</c>. Then train the smaller network for a while.
 /// </summary>
 /// <remarks>
 /// A channel goes with everything that belongs to it: the rows of the convolutions that make it, its norms with their statistics,
@@ -16,9 +16,9 @@ namespace TorchSharp.Attention;
 public static class GatePruning
 {
     /// <summary>
-    /// Ranks channels by the mean of their gates over a data set, in evaluation mode, batch by batch. Channels that no gate
-    /// sees have the norms of their weights instead, for <see cref="PruningOptions.IncludeUngated"/>. The network's modes,
-    /// statistics and weights stay as they are.
+    /// Ranks channels by the mean of their gates over a data set, which is run in evaluation mode, batch by batch. Channels
+    /// without a gate are ranked by the norms of their weights, for <see cref="PruningOptions.IncludeUngated"/>. The network's
+    /// modes, statistics and weights are not changed.
     /// </summary>
     /// <param name="network">A network with attentions that have a channel gate.</param>
     /// <param name="batches">Images, (N, channels, H, W) each. They are read once and not disposed.</param>
@@ -35,8 +35,8 @@ public static class GatePruning
     }
 
     /// <summary>
-    /// Ranks all channels by the weights of their filters: the usual yardstick for what gates know, and the
-    /// way for networks without channel gates.
+    /// Ranks all channels by the weights of their filters. Use it for networks without channel gates, and as the usual baseline
+    /// for a ranking by gates.
     /// </summary>
     /// <param name="network">The network.</param>
     /// <param name="inputShape">Shape of an input, the batch included, for the cost of plans: <c>1, 3, 224, 224</c>.</param>
@@ -52,7 +52,7 @@ public static class GatePruning
             map, ChannelCriterion.WeightNorm, Groups(network, map, new Dictionary<string, GateStatistics>()), 0, shape);
     }
 
-    /// <summary>Plans to remove channels of one's own choice.</summary>
+    /// <summary>Makes a plan to remove channels of your choice.</summary>
     /// <param name="network">The network.</param>
     /// <param name="channels">Indices to remove, from 0, by the name of their group (<see cref="ChannelGroup.Name"/>).</param>
     /// <param name="inputShape">Shape of an input, the batch included, for the cost of the plan: <c>1, 3, 224, 224</c>.</param>
@@ -82,8 +82,9 @@ public static class GatePruning
     }
 
     /// <summary>
-    /// The smaller network: of the same class, with the weights that stay, in this network's mode, type and device; it trains on.
-    /// This network stays as it is, and random numbers do not notice. Hooks are not copied. Make optimizers anew.
+    /// Creates the smaller network. It has the same class, the weights of the kept channels, and this network's mode, type and
+    /// device, and can be trained. This network is not changed, nor is the state of the random generators. Hooks are not copied.
+    /// Create new optimizers for the smaller network.
     /// </summary>
     /// <typeparam name="TNetwork">The network's class.</typeparam>
     /// <param name="network">The network that the plan was made for, or another one of equal options.</param>

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What a plan does to one group of channels.</summary>
+/// <summary>The kept and removed channels of one group in a plan.</summary>
 /// <param name="Name">The group.</param>
 /// <param name="Channels">How many channels it has.</param>
 /// <param name="Kept">Those that stay, ascending, from 0.</param>
@@ -13,13 +13,13 @@ namespace TorchSharp.Attention;
 /// </param>
 public sealed record PrunedGroup(string Name, int Channels, ValueList<int> Kept, string? KeptReason)
 {
-    /// <summary>Those that go, ascending, from 0.</summary>
+    /// <summary>Indices of the removed channels, ascending, counted from 0.</summary>
     public ValueList<int> Removed => ValueList.Create<int>([.. Enumerable.Range(0, Channels).Except(Kept)]);
 }
 
 /// <summary>
-/// Which channels of a network go, what is left, and what that saves. A plan changes nothing;
-/// <see cref="GatePruning.Prune"/> makes the smaller network.
+/// Which channels of a network are removed, which are kept, and how much that saves. A plan changes nothing.
+/// <see cref="GatePruning.Prune"/> creates the smaller network.
 /// </summary>
 public sealed class PruningPlan
 {
@@ -47,23 +47,23 @@ public sealed class PruningPlan
     /// <summary>Options of the network that the plan is for.</summary>
     public BackboneOptions Original { get; }
 
-    /// <summary>Options of the smaller network. With them and saved weights it can be built again.</summary>
+    /// <summary>Options of the smaller network. Together with saved weights they are enough to rebuild it.</summary>
     public BackboneOptions Result { get; }
 
-    /// <summary>Number of channels that go.</summary>
+    /// <summary>Number of removed channels.</summary>
     public int RemovedChannels => Groups.Sum(group => group.Channels - group.Kept.Count);
 
-    /// <summary>Cost of the network as it is; measured once, on a network built from its options.</summary>
+    /// <summary>Cost of the network before pruning. It is measured once, on a network built from the same options.</summary>
     public ModelCost Before => _before.Value;
 
-    /// <summary>Cost of the smaller network; measured once, on a network built from its options.</summary>
+    /// <summary>Cost of the smaller network. It is measured once, on a network built from its options.</summary>
     public ModelCost After => _after.Value;
 
     internal ChannelMap Map { get; }
 
     /// <summary>
-    /// Aligned lines, one per group that loses channels; what stays whole and why; what the removal changes beyond the removed
-    /// channels; parameters and multiply-accumulates before and after.
+    /// Formats an aligned table with one line per group that loses channels. It also lists the groups that keep all channels and
+    /// why, what the removal changes beyond the removed channels, and the parameters and multiply-accumulates before and after.
     /// </summary>
     public override string ToString()
     {

@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="CrossAttention"/>, a module of two inputs: it does not stand in plans.</summary>
+/// <summary>
+/// Settings of <see cref="CrossAttention"/>. The module has two inputs, so it cannot be used in an <see cref="AttentionPlan"/>.
+/// </summary>
 public sealed record CrossAttentionOptions
 {
     /// <summary>Number of heads; without a head width it must divide the channels. Default 8.</summary>
@@ -151,7 +153,7 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         return (Options.Residual ? input.Plus(change) : change).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>
+    /// <summary>Computes the attention weights; <c>forward</c> never stores them. Dropout is not applied.</summary>
     /// <inheritdoc cref="forward"/>
     /// <returns>
     /// (N, heads, H · W, S), each row summing to 1, or zero where a sample has no place to attend to; owned by the caller.
@@ -172,7 +174,7 @@ public sealed class CrossAttention : nn.Module<Tensor, Tensor, Tensor?, Tensor>,
         return 2 * input.size(0) * input.size(2) * input.size(3) * places * Options.Heads * HeadWidth;
     }
 
-    /// <summary>Forgets the weights and starts afresh.</summary>
+    /// <summary>Initializes all weights again.</summary>
     public void ResetParameters()
     {
         AttentionWeightsInitializer.Reset(this, AttentionInitialization.Default, () => { });

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What <see cref="GlobalContext"/> does with the context vector.</summary>
+/// <summary>How <see cref="GlobalContext"/> combines the context vector with the input.</summary>
 public enum GlobalContextFusion
 {
     /// <summary>y = x + t(z), as the paper and timm's "gca".</summary>
@@ -33,7 +33,7 @@ public sealed record GlobalContextOptions : AttentionOptions
     public static GlobalContextOptions Timm { get; } =
         new() { Fusion = GlobalContextFusion.Scale, Reduction = 8, RoundingDivisor = 1, NormEpsilon = 1e-6 };
 
-    /// <summary>What becomes of the context vector. Default added.</summary>
+    /// <summary>How the context vector is combined with the input. Default added.</summary>
     public GlobalContextFusion Fusion { get; init; }
 
     /// <summary>True: z is a softmax-weighted mean over positions; false: the plain mean. Default true.</summary>

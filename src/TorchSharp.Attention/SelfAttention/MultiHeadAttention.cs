@@ -7,7 +7,10 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="MultiHeadAttention"/>, a module on sequences: it does not stand in plans.</summary>
+/// <summary>
+/// Settings of <see cref="MultiHeadAttention"/>. The module works on sequences, so it cannot be used in an
+/// <see cref="AttentionPlan"/>.
+/// </summary>
 public sealed record MultiHeadAttentionOptions
 {
     /// <summary>Number of heads; must divide the width. Default 8.</summary>
@@ -151,7 +154,7 @@ public sealed class MultiHeadAttention
         return _out.call(DotProduct.Emptied(gathered, empty).transpose(1, 2).reshape(query.shape)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The attention weights, on demand: the forward path never holds them. Dropout does not apply.</summary>
+    /// <summary>Computes the attention weights; <c>forward</c> never stores them. Dropout is not applied.</summary>
     /// <inheritdoc cref="forward"/>
     /// <returns>
     /// (N, heads, L, S), each row summing to 1, or zero where a query may see no key; owned by the caller. PyTorch averages them
@@ -175,7 +178,7 @@ public sealed class MultiHeadAttention
         return ((query.numel() + key.numel() + value.numel()) * Width) + products;
     }
 
-    /// <summary>Forgets the weights and starts afresh.</summary>
+    /// <summary>Initializes all weights again.</summary>
     public void ResetParameters()
     {
         using IDisposable quiet = no_grad();

@@ -12,7 +12,7 @@ namespace TorchSharp.Attention;
 public enum SparsePattern
 {
     /// <summary>
-    /// The block of l row-major positions that it lies in, and every l-th position from it, in both directions.
+    /// The block of l row-major positions that contains the query, and every l-th position from the query, in both directions.
     /// </summary>
     Strided,
 

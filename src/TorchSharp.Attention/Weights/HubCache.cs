@@ -4,14 +4,14 @@ using System.Text.RegularExpressions;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Weights by the model's name on Hugging Face's hub. <see cref="Find"/> only looks at files; <see cref="DownloadAsync"/> alone
-/// goes to the network, and nothing in this library calls it.
+/// Finds and downloads weights by the name of a model on Hugging Face's hub. <see cref="Find"/> only looks at local files. Only
+/// <see cref="DownloadAsync"/> uses the network, and nothing in this library calls it.
 /// </summary>
 public static partial class HubCache
 {
     private static readonly string[] FileNames = ["model.safetensors", "pytorch_model.bin"];
 
-    /// <summary>The file of a model's weights.</summary>
+    /// <summary>Finds the file with the weights of a model in the local cache.</summary>
     /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
     /// <param name="folder">
     /// A cache of the hub, or a folder with a folder <c>owner/model</c>. Null for this user's cache, which is found as Hugging
@@ -41,11 +41,12 @@ public static partial class HubCache
     }
 
     /// <summary>
-    /// Fetches a model's weights from the hub by HTTPS into a cache, where <see cref="Find"/> and Hugging Face's tools find them.
-    /// A file that is there already is not fetched again, and a download that broke off continues. The contents are compared with
-    /// the server's checksum (SHA-256, or git's SHA-1) before the file gets its name. Where the revision is a commit, a file that
-    /// is there is compared with the checksum that its blob is named after, and nobody is asked; one that is damaged, cut off or
-    /// gone is fetched again. A cache that is complete may be read-only. Several processes may fetch into one cache.
+    /// Downloads the weights of a model from the hub by HTTPS into a cache, where <see cref="Find"/> and Hugging Face's tools
+    /// find them. A file that exists already is not downloaded again, and an interrupted download is continued. The contents are
+    /// compared with the checksum of the server (SHA-256, or git's SHA-1) before the file gets its name. If the revision is a
+    /// commit, an existing file is compared with the checksum in the name of its blob, without any request to the server. A
+    /// damaged, incomplete or missing file is downloaded again. A complete cache can be read-only. Several processes can download
+    /// into one cache.
     /// </summary>
     /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
     /// <param name="options">From where, to where and which file. Null: the defaults.</param>

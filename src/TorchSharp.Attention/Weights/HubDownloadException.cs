@@ -3,8 +3,8 @@ using System.Net;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Weights could not be fetched, or what came is not what was announced; the message names the address, what is wrong and what
-/// would do. What was received so far stays for the next attempt, unless its checksum is wrong.
+/// A download failed, or the received data differ from what the server announced. The message names the address, the problem and
+/// the remedy. Received data are kept for the next attempt, unless their checksum is wrong.
 /// </summary>
 public sealed class HubDownloadException : IOException
 {
@@ -29,7 +29,7 @@ public sealed class HubDownloadException : IOException
     }
 
     /// <summary>
-    /// The server's answer where it was a refusal, such as 401, 403 or 404; null where the failure was another.
+    /// The HTTP status of a refused request, such as 401, 403 or 404. Null if the download failed for another reason.
     /// </summary>
     public HttpStatusCode? StatusCode { get; init; }
 }

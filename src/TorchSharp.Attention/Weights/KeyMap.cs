@@ -3,8 +3,9 @@ using System.Text.RegularExpressions;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The names of a file's tensors as a model's: an ordered list of steps, each a list of rules of which the first that matches
-/// acts. A value: comparable, and composed with <see cref="Then"/>. <see cref="KeyMaps"/> has those of published weights.
+/// Maps the names of a file's tensors to the names in a model. It is an ordered list of steps. Each step is a list of rules, of
+/// which the first that matches is applied. Immutable, compared by value, and composed with <see cref="Then"/>.
+/// <see cref="KeyMaps"/> has the maps for published weights.
 /// </summary>
 public sealed class KeyMap : IEquatable<KeyMap>
 {
@@ -25,7 +26,7 @@ public sealed class KeyMap : IEquatable<KeyMap>
         _patterns = [.. steps.Select(step => step.Select(Compile).ToArray())];
     }
 
-    /// <summary>Names stay as they are.</summary>
+    /// <summary>The map that keeps all names.</summary>
     public static KeyMap Identity { get; } = new(steps: []);
 
     /// <summary>The steps, in order.</summary>
@@ -46,7 +47,7 @@ public sealed class KeyMap : IEquatable<KeyMap>
     /// <exception cref="ArgumentException">The pattern is not valid.</exception>
     public static KeyMap Drop(string pattern) => new(new KeyRule(pattern, null));
 
-    /// <summary>This map, then another on its results.</summary>
+    /// <summary>Returns a map that applies this map and then another one to the result.</summary>
     /// <param name="next">The other.</param>
     public KeyMap Then(KeyMap next)
     {
@@ -54,12 +55,12 @@ public sealed class KeyMap : IEquatable<KeyMap>
         return new KeyMap([.. _steps, .. next._steps]);
     }
 
-    /// <summary>The model's name of a tensor.</summary>
+    /// <summary>Returns the model's name for a tensor of the file.</summary>
     /// <param name="name">The file's name.</param>
     /// <returns>The name, or null where a rule drops it.</returns>
     public string? Map(string name) => Apply(name, [])?.Name;
 
-    /// <summary>The model's shape of a tensor.</summary>
+    /// <summary>Returns the model's shape for a tensor of the file.</summary>
     /// <param name="name">The file's name.</param>
     /// <param name="shape">The file's shape.</param>
     /// <returns>The shape, with as many values; unchanged where no rule reshapes.</returns>
@@ -78,7 +79,7 @@ public sealed class KeyMap : IEquatable<KeyMap>
     /// <inheritdoc/>
     public override int GetHashCode() => _steps.GetHashCode();
 
-    /// <summary>The rules: <c>pattern → replacement</c>.</summary>
+    /// <summary>Formats the rules: <c>pattern → replacement</c>.</summary>
     public override string ToString() => _steps.Count == 0
         ? "names stay"
         : string.Join(

@@ -1,19 +1,19 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// The names that published weights use, as this library's. Each works for a network and for a module alone. Compose them, for
-/// example <c>KeyMaps.DataParallel.Then(KeyMaps.OfficialCbam)</c>.
+/// Key maps from the names in published weights to the names in this library. Each works for a whole network and for a single
+/// module. They can be composed: <c>KeyMaps.DataParallel.Then(KeyMaps.OfficialCbam)</c>.
 /// </summary>
 /// <remarks>torchvision's networks need none: the names are the same.</remarks>
 public static class KeyMaps
 {
     /// <summary>
-    /// Weights saved through <c>nn.DataParallel</c> or <c>DistributedDataParallel</c>: the prefix <c>module.</c> goes.
+    /// For weights saved with <c>nn.DataParallel</c> or <c>DistributedDataParallel</c>. Removes the prefix <c>module.</c>
     /// </summary>
     public static KeyMap DataParallel { get; } = KeyMap.Prefix("module.", "");
 
     /// <summary>
-    /// timm's ResNet with any attention: <c>layer1.0.se.…</c> is <c>layer1.0.attn.…</c>, whatever stands there.
+    /// For timm's ResNet with any attention: <c>layer1.0.se.…</c> becomes <c>layer1.0.attn.…</c>, whatever the kind of attention.
     /// </summary>
     public static KeyMap TimmResNet { get; } = Block("se");
 

@@ -1,11 +1,9 @@
 namespace TorchSharp.Attention;
 
-/// <summary>
-/// What a <see cref="KeyRule"/> does to the shape of the tensors whose names it rewrites. Nothing else ever changes a shape.
-/// </summary>
+/// <summary>How a <see cref="KeyRule"/> changes the shape of the tensors that it renames. Nothing else changes a shape.</summary>
 public enum KeyReshape
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>The shape is not changed.</summary>
     None,
 
     /// <summary>

@@ -6,8 +6,9 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A safetensors file: 8 bytes for the header's length, the header as JSON, the values. Opening checks everything that the header
-/// says: lengths, offsets, types and shapes, each byte of the values in exactly one tensor, no name twice.
+/// A safetensors file: 8 bytes for the length of the header, the header as JSON, then the values. When it is opened, everything
+/// in the header is checked: lengths, offsets, types and shapes, that each byte of the values belongs to exactly one tensor, and
+/// that no name occurs twice.
 /// </summary>
 /// <remarks>
 /// Types that TorchSharp lacks are listed too, with their name as <see cref="WeightsEntry.ForeignType"/>. Loading such a tensor
@@ -79,8 +80,8 @@ public sealed class SafetensorsFile : WeightsFile
     }
 
     /// <summary>
-    /// Writes tensors to a file, whole or not at all: under a temporary name that is then renamed.
-    /// The same tensors make the same bytes.
+    /// Writes tensors to a file, completely or not at all: the file is written under a temporary name and then renamed. The same
+    /// tensors always give the same bytes.
     /// </summary>
     /// <param name="path">The file; an older one is replaced.</param>
     /// <param name="tensors">

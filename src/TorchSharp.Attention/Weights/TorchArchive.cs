@@ -38,7 +38,7 @@ public sealed class TorchArchive : WeightsFile
     public override IReadOnlyList<string> NotTensors { get; }
 
     /// <summary>
-    /// Which of the file's dictionaries the tensors come from: its keys joined by dots; empty for the outermost.
+    /// The dictionary in the file that the tensors come from, as its keys joined by dots. Empty for the outermost dictionary.
     /// </summary>
     public string Section { get; }
 

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A tensor that lost something on the way into the model's type, as the options allow.</summary>
+/// <summary>A tensor whose values were changed by the conversion to the model's type, which the options allow.</summary>
 /// <param name="Name">The model's name.</param>
 /// <param name="FileType">The file's type.</param>
 /// <param name="ModelType">The model's type.</param>

@@ -8,9 +8,9 @@ public static class WeightsExtensions
     private static readonly Dictionary<string, string> PyTorchLayout = new() { ["format"] = "pt" };
 
     /// <summary>
-    /// Loads weights from a safetensors file or a PyTorch archive. Names, shapes and types are checked and all values
-    /// read before the first is copied, so a failure leaves the model as it was. Shapes never broadcast; values are
-    /// converted to the model's types and devices.
+    /// Loads weights from a safetensors file or a PyTorch archive. All names, shapes and types are checked and all values are
+    /// read before the first tensor is copied, so a failure leaves the model unchanged. Shapes are never broadcast. Values are
+    /// converted to the types and devices of the model.
     /// </summary>
     /// <param name="model">The model: a network or a single module.</param>
     /// <param name="path">The file.</param>
@@ -35,7 +35,8 @@ public static class WeightsExtensions
     }
 
     /// <summary>
-    /// Saves a model's parameters and persistent buffers as a safetensors file that Python reads too, whole or not at all.
+    /// Saves the parameters and persistent buffers of a model as a safetensors file, which Python can read too. It is written
+    /// completely or not at all.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="path">The file; an older one is replaced.</param>

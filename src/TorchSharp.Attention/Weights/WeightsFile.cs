@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening reads and checks only what
-/// the file says about itself; values are read tensor by tensor, when asked for. Reading executes nothing that the file holds.
+/// A file of named tensors: a <see cref="SafetensorsFile"/> or a <see cref="TorchArchive"/>. Opening it reads and checks only the
+/// description of the tensors. Values are read tensor by tensor, when you load them. Nothing in the file is executed.
 /// </summary>
 /// <remarks>One file may be read from several threads.</remarks>
 public abstract class WeightsFile : IDisposable
@@ -27,17 +27,18 @@ public abstract class WeightsFile : IDisposable
     /// <summary>The tensors by name, in ordinal order of the names.</summary>
     public IReadOnlyDictionary<string, WeightsEntry> Entries => _sorted.Value;
 
-    /// <summary>Texts about the whole file; empty where the format has none.</summary>
+    /// <summary>Metadata of the whole file as texts by key. Empty if the format has none.</summary>
     public virtual IReadOnlyDictionary<string, string> Metadata { get; } = new Dictionary<string, string>();
 
     /// <summary>
-    /// What a PyTorch file holds besides the tensors that are read, each with its place and kind:
-    /// <c>'epoch': an integer</c>, <c>'args': 'argparse.Namespace'</c>. Nothing of it is run or kept. At most about a
-    /// thousand are listed. Empty for safetensors.
+    /// The contents of a PyTorch file other than tensors, each with its place and kind: <c>'epoch': an integer</c>, <c>'args':
+    /// 'argparse.Namespace'</c>. They are neither executed nor kept. At most about a thousand are listed. Empty for safetensors.
     /// </summary>
     public virtual IReadOnlyList<string> NotTensors { get; } = [];
 
-    /// <summary>Whether the file is mapped into memory. False for one that is empty, which no system maps.</summary>
+    /// <summary>
+    /// Whether the file is mapped into memory. False for an empty file, because no operating system can map one.
+    /// </summary>
     public bool IsMemoryMapped => IsMapped;
 
     private protected ByteSource Source => _source;
@@ -45,8 +46,8 @@ public abstract class WeightsFile : IDisposable
     private protected virtual bool IsMapped => _source.IsMapped;
 
     /// <summary>
-    /// Opens a file of either format, or an index of shards (<c>model.safetensors.index.json</c>), whose files then are read as
-    /// one. The first bytes decide, not the name.
+    /// Opens a file of either format, or an index of shards (<c>model.safetensors.index.json</c>), whose files are then read as
+    /// one. The format is recognized by the first bytes, not by the name of the file.
     /// </summary>
     /// <param name="path">The file. The shards of an index lie beside it.</param>
     /// <param name="section">
@@ -121,7 +122,9 @@ public abstract class WeightsFile : IDisposable
         return Read(entry).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads some rows of a tensor, sizes along its first dimension, and no more of the file than they need.</summary>
+    /// <summary>
+    /// Reads a range of rows of a tensor (indices of its first dimension). Only the needed part of the file is read.
+    /// </summary>
     /// <param name="name">Its name.</param>
     /// <param name="start">The first row, from 0.</param>
     /// <param name="count">How many; 0 is none.</param>

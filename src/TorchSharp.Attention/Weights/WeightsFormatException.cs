@@ -1,8 +1,7 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// A file of weights is damaged, hostile, or of a kind that is not read; the message names the
-/// file, what is wrong and what would do.
+/// A file of weights is damaged, malicious or of an unsupported kind. The message names the file, the problem and the remedy.
 /// </summary>
 public sealed class WeightsFormatException : IOException
 {

@@ -1,77 +1,81 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// How <see cref="WeightsExtensions.LoadWeights"/> loads. A value; the default takes everything and forgives nothing.
+/// Settings of <see cref="WeightsExtensions.LoadWeights"/>, as an immutable record. By default every tensor of the model and of
+/// the file must match exactly.
 /// </summary>
 public sealed record WeightsLoadOptions
 {
     /// <summary>
-    /// Whether whatever does not fit is an error, before anything is copied. If not, what fits is loaded and the
-    /// report says what did not. Default true.
+    /// Whether any mismatch is an error, which is thrown before anything is copied. If false, what matches is loaded, and the
+    /// report lists the rest. Default true.
     /// </summary>
     public bool Strict { get; init; } = true;
 
-    /// <summary>Whether the classifier keeps its values, for other classes than the file's. Default false.</summary>
+    /// <summary>
+    /// Whether the classifier of the model keeps its values, for example if it has other classes than the file. Default false.
+    /// </summary>
     public bool DropClassifier { get; init; }
 
     /// <summary>
-    /// Which names (the model's, by their start) are the classifier. Default <c>fc.</c>, <c>classifier.</c>, <c>head.</c>
+    /// Starts of the names in the model that belong to the classifier. Default <c>fc.</c>, <c>classifier.</c>, <c>head.</c>
     /// </summary>
     public ValueList<string> Classifier { get; init; } = ["fc.", "classifier.", "head."];
 
     /// <summary>
-    /// Whether tensors of the file that the model has no place for are skipped, as an encoder has none for a classifier. Each
-    /// tensor of the model must still be found. Default false.
+    /// Whether tensors of the file that do not exist in the model are skipped, such as the classifier if the model is only an
+    /// encoder. Each tensor of the model must still be in the file. Default false.
     /// </summary>
     public bool AllowUnexpected { get; init; }
 
     /// <summary>
-    /// Whether attention modules may keep the values that they were built with where the file has nothing of them: for weights of
-    /// the plain network. With <see cref="AttentionInitialization.Identity"/> the outputs then are the plain network's to the
-    /// last bit. An attention of which the file has a part is still missing the rest. Default false.
+    /// Whether attention modules keep their initial values if the file has no tensor of them. Use it to load weights of the plain
+    /// network. With <see cref="AttentionInitialization.Identity"/> the outputs are then bit-identical to the plain network's. If
+    /// the file has some tensors of an attention module, its other tensors must be there too. Default false.
     /// </summary>
     public bool AllowMissingAttention { get; init; }
 
     /// <summary>
-    /// Whether the first convolution's weight is adapted to another number of input channels: summed over the file's
-    /// channels for one, else repeated in turn and scaled by file's / model's channels, so that equal channels give equal
-    /// outputs, as timm does. Default false.
+    /// Whether the weight of the first convolution is adapted to another number of input channels. For one channel, the file's
+    /// channels are summed. Otherwise they are repeated in turn and scaled by (file's channels) / (model's channels), as timm
+    /// does, so that equal channels give equal outputs. Default false.
     /// </summary>
     public bool AdaptInputChannels { get; init; }
 
     /// <summary>
-    /// Whether values may be rounded to the model's type, as float32 values into a float16 model are. Values beyond the model's
-    /// type are a matter of <see cref="AllowOverflow"/>. <see cref="WeightsReport.Conversions"/> counts them. Default false: only
-    /// values that the model's type has are loaded.
+    /// Whether values may be rounded to the type of the model, such as float32 values in a float16 model. Values that are too
+    /// large for the type also need <see cref="AllowOverflow"/>. <see cref="WeightsReport.Conversions"/> counts them. Default
+    /// false: a value that the type cannot represent exactly is an error.
     /// </summary>
     public bool AllowRounding { get; init; }
 
     /// <summary>
-    /// Whether finite values beyond the model's type may become infinite, as 70000 does in float16.
+    /// Whether finite values that are too large for the type of the model may become infinite, such as 70000 in float16.
     /// <see cref="WeightsReport.Conversions"/> counts them. Default false.
     /// </summary>
     public bool AllowOverflow { get; init; }
 
     /// <summary>
-    /// Whether tensors of types that TorchSharp lacks are loaded as a wider type that has all their values; see
-    /// <see cref="SafetensorsFile"/>. Values of eight bits and fewer are usually to be multiplied by scales that lie beside them
-    /// in the file: that is for the caller. Default false: such a tensor does not fit.
+    /// Whether tensors of types that TorchSharp lacks are loaded as a wider type that can represent all their values; see
+    /// <see cref="SafetensorsFile"/>. Values of eight bits and fewer usually must be multiplied by scales, which are separate
+    /// tensors of the file; the caller has to do that. Default false: such a tensor does not fit.
     /// </summary>
     public bool WidenTypes { get; init; }
 
     /// <summary>
-    /// The part of the model that is loaded, such as <c>encoder</c> of a <see cref="UNet"/>; the rest keeps
-    /// its values. Default null: all of it.
+    /// Path of the part of the model to load, such as <c>encoder</c> of a <see cref="UNet"/>. All other parts keep their values.
+    /// Default null: the whole model.
     /// </summary>
     public string? Submodule { get; init; }
 
     /// <summary>
-    /// Which dictionary of a PyTorch archive, as in <see cref="WeightsFile.Open"/>. Default null: the one that is meant.
+    /// Which dictionary of a PyTorch archive is read, as in <see cref="WeightsFile.Open"/>. Default null: it is found
+    /// automatically.
     /// </summary>
     public string? Section { get; init; }
 
     /// <summary>
-    /// Whether the file is mapped into memory, as in <see cref="WeightsFile.Open"/>; its risk is told there. Default false.
+    /// Whether the file is mapped into memory. <see cref="WeightsFile.Open"/> explains the risk. Default false.
     /// </summary>
     public bool MemoryMap { get; init; }
 }

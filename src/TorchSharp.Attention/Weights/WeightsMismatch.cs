@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>A tensor whose shape or type in the file does not go into the model's.</summary>
+/// <summary>A tensor of the file that does not fit its tensor in the model, by its shape, type or values.</summary>
 /// <param name="Name">The model's name.</param>
 /// <param name="FileName">The file's name.</param>
 /// <param name="FileShape">The file's shape, after the key map.</param>
@@ -13,16 +13,18 @@ public sealed record WeightsMismatch(
     string Name, string FileName, ValueList<long> FileShape, ValueList<long> ModelShape, ScalarType FileType,
     ScalarType ModelType)
 {
-    /// <summary>The file's name of a type that TorchSharp lacks; null where the file's type is <see cref="FileType"/>.</summary>
+    /// <summary>
+    /// Name of the tensor's type in the file, if TorchSharp lacks it. Null if the type in the file is <see cref="FileType"/>.
+    /// </summary>
     public string? ForeignType { get; init; }
 
     /// <summary>
-    /// What is wrong where shapes and types alone do not say it, such as values that the model's type
-    /// lacks, and what would do; else null.
+    /// The problem and its remedy, if shapes and types do not explain it, such as values that the type of the model cannot
+    /// represent; otherwise null.
     /// </summary>
     public string? Problem { get; init; }
 
-    /// <summary>One line: both names, shapes and types, and the problem.</summary>
+    /// <summary>Formats one line with both names, shapes and types, and the problem.</summary>
     public override string ToString() =>
         $"the file's {Listing.Short(FileName)} is {ForeignType ?? FileType.ToString()} {FileShape}; " +
         $"the network's {Listing.Short(Name)} is {ModelType} {ModelShape}" +

@@ -1,9 +1,9 @@
 namespace TorchSharp.Attention;
 
-/// <summary>Weights do not fit a model; nothing was changed. The message is the report.</summary>
+/// <summary>Weights do not fit a model, which is unchanged. The message contains the report.</summary>
 public sealed class WeightsMismatchException : InvalidOperationException
 {
-    /// <summary>An exception about a report.</summary>
+    /// <summary>Creates the exception from a report.</summary>
     /// <param name="path">The file.</param>
     /// <param name="report">What would have been done.</param>
     public WeightsMismatchException(string path, WeightsReport report)
@@ -12,6 +12,6 @@ public sealed class WeightsMismatchException : InvalidOperationException
                "DropClassifier, AdaptInputChannels, " +
                "AllowMissingAttention, AllowUnexpected, AllowRounding, or Strict = false.") => Report = report;
 
-    /// <summary>What would have been done.</summary>
+    /// <summary>The report of what would have been loaded.</summary>
     public WeightsReport Report { get; }
 }

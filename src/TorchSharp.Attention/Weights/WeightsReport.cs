@@ -2,53 +2,63 @@ using System.Text;
 
 namespace TorchSharp.Attention;
 
-/// <summary>What loading weights did, or would have done. Names are in ordinal order.</summary>
+/// <summary>The result of loading weights, or what it would have been. Names are in ordinal order.</summary>
 public sealed record WeightsReport
 {
     private const int Shown = 20;
 
-    /// <summary>The model's names that took values from the file.</summary>
+    /// <summary>Names of the tensors in the model that got values from the file.</summary>
     public required ValueList<string> Loaded { get; init; }
 
-    /// <summary>The model's names that the file lacks. Counters of batches (<c>num_batches_tracked</c>) are not missed.</summary>
+    /// <summary>
+    /// Names of the tensors in the model that are missing in the file. Batch counters (<c>num_batches_tracked</c>) are not
+    /// listed.
+    /// </summary>
     public required ValueList<string> Missing { get; init; }
 
-    /// <summary>The file's names that the model has no place for.</summary>
+    /// <summary>Names of the tensors in the file that do not exist in the model.</summary>
     public required ValueList<string> Unexpected { get; init; }
 
-    /// <summary>Tensors of wrong shape or type, or with values that do not fit.</summary>
+    /// <summary>Tensors whose shape, type or values do not fit the model.</summary>
     public required ValueList<WeightsMismatch> Mismatched { get; init; }
 
     /// <summary>
-    /// The file's names that were left out on purpose: by the key map, as classifier, or as unexpected where that is allowed.
+    /// Names of the tensors in the file that were left out on purpose: by the key map, as classifier, or as allowed unexpected
+    /// tensors.
     /// </summary>
     public required ValueList<string> Skipped { get; init; }
 
-    /// <summary>The model's names in attention modules that keep their values because the file has none and may.</summary>
+    /// <summary>
+    /// Names of the tensors in attention modules that kept their values, because the file has none of them and
+    /// <see cref="WeightsLoadOptions.AllowMissingAttention"/> is true.
+    /// </summary>
     public required ValueList<string> KeptAttention { get; init; }
 
     /// <summary>
-    /// The model's name of the first convolution, where it was adapted to the model's input channels; else null.
+    /// Name of the first convolution in the model, if its weight was adapted to the number of input channels; otherwise null.
     /// </summary>
     public required string? Adapted { get; init; }
 
     /// <summary>
-    /// Tensors whose values were rounded or became infinite, where the options allow that. Empty where every value is the file's.
+    /// Tensors with values that were rounded or became infinite, as the options allow. Empty if all values are exactly those of
+    /// the file.
     /// </summary>
     public ValueList<WeightsConversion> Conversions { get; init; } = [];
 
-    /// <summary>What would mend it, as far as names and shapes tell; empty where everything fits.</summary>
+    /// <summary>Advice on how to fix mismatches, as far as names and shapes show it. Empty if everything fits.</summary>
     public ValueList<string> Advice { get; init; } = [];
     /// <summary>
-    /// What the file holds besides tensors, each with its place and kind, as in
-    /// <see cref="WeightsFile.NotTensors"/>. It was neither read nor run.
+    /// The contents of the file other than tensors, each with its place and kind, as in <see cref="WeightsFile.NotTensors"/>.
+    /// They were neither read nor executed.
     /// </summary>
     public ValueList<string> NotTensors { get; init; } = [];
 
     /// <summary>Whether nothing is missing, unexpected or mismatched.</summary>
     public bool IsComplete => Missing.Count == 0 && Unexpected.Count == 0 && Mismatched.Count == 0;
 
-    /// <summary>The counts, then a line for each kind of names with the first twenty; the lists have them all.</summary>
+    /// <summary>
+    /// Formats the counts, then one line per kind of names with the first twenty. The properties list all names.
+    /// </summary>
     public override string ToString()
     {
         StringBuilder text = new(

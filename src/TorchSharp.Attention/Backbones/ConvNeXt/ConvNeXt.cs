@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>The shape of a <see cref="ConvNeXt"/>. A value; the defaults are ConvNeXt-Tiny.</summary>
+/// <summary>Settings of a <see cref="ConvNeXt"/>, as an immutable record. The defaults are ConvNeXt-Tiny.</summary>
 [BackboneKind("convNeXt", typeof(ConvNeXt))]
 public sealed record ConvNeXtOptions : BackboneOptions
 {
@@ -174,7 +174,7 @@ public sealed class ConvNeXt : Backbone
         if (!fused) BackboneInitializer.ResetNormal(this, 0.02);
     }
 
-    /// <summary>The shape that the network was built with.</summary>
+    /// <summary>The options that the network was built with.</summary>
     public ConvNeXtOptions Options { get; }
 
     /// <inheritdoc/>
@@ -202,8 +202,9 @@ public sealed class ConvNeXt : Backbone
         => Of([3, 3, 27, 3], [128, 256, 512, 1024], 0.5, classes, attention);
 
     /// <summary>
-    /// A copy for inference. Layer norms depend on the image and cannot be folded, so that it has this network's keys; its maps
-    /// are stored channels-last from the first convolution on, as its layer norms and linear layers need them.
+    /// Makes a copy for inference. Its keys are this network's, because layer norms depend on the image and cannot be folded.
+    /// Feature maps are kept channels-last from the first convolution on, which is the layout that layer norms and linear layers
+    /// need.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>The shape of an <see cref="EfficientNet"/>. A value; the defaults are EfficientNet-B0.</summary>
+/// <summary>Settings of an <see cref="EfficientNet"/>, as an immutable record. The defaults are EfficientNet-B0.</summary>
 [BackboneKind("efficientNet", typeof(EfficientNet))]
 public sealed record EfficientNetOptions : BackboneOptions
 {
@@ -108,7 +108,8 @@ public sealed record EfficientNetOptions : BackboneOptions
     }
 
     /// <summary>
-    /// Every place of such a network where an attention can stand. Stages are the items of <see cref="Stages"/>.
+    /// Lists the sites of such a network, which are the places that can take an attention. Stages are the items of
+    /// <see cref="Stages"/>.
     /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public override IReadOnlyList<AttentionSite> Sites()
@@ -256,7 +257,7 @@ public sealed class EfficientNet : Backbone
             => new(input, output, kernel, stride, GateActivation.SiLU, fused, epsilon: options.NormEpsilon);
     }
 
-    /// <summary>The shape that the network was built with.</summary>
+    /// <summary>The options that the network was built with.</summary>
     public EfficientNetOptions Options { get; }
 
     /// <inheritdoc/>
@@ -296,9 +297,9 @@ public sealed class EfficientNet : Backbone
         => Of(EfficientNetOptions.V2Small, classes, attention);
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions
-    /// like them best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
-    /// <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
+    /// Makes a copy for inference. Each batch norm is folded into the convolution before it. Feature maps are kept in the memory
+    /// layout in which convolutions run fastest. The keys are this network's without those of the norms, and convolutions that
+    /// had a norm have a bias: <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>

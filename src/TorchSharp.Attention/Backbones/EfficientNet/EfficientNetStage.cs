@@ -9,8 +9,7 @@ namespace TorchSharp.Attention;
 public sealed record EfficientNetStage(int Expansion, int Kernel, int Stride, int Channels, int Blocks)
 {
     /// <summary>
-    /// Whether one convolution of the kernel size stands for the expansion and the depthwise
-    /// convolution (Fused-MBConv). Default false.
+    /// Whether one convolution replaces both the expansion and the depthwise convolution (Fused-MBConv). Default false.
     /// </summary>
     public bool Fused { get; init; }
 }

@@ -1,9 +1,9 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Channels of an <see cref="EfficientNet"/> layer by layer, where they are not those of its stages: what pruning leaves
-/// (<see cref="GatePruning"/>). A value. Expansions, strides and shortcuts stay as the stages and multipliers of the
-/// <see cref="EfficientNetOptions"/> make them.
+/// The channels of an <see cref="EfficientNet"/> layer by layer, if they differ from those of its stages, as after pruning
+/// (<see cref="GatePruning"/>). An immutable record. The expansions, strides and shortcuts are still those of
+/// <see cref="EfficientNetOptions"/>.
 /// </summary>
 public sealed record EfficientNetWidths
 {
@@ -13,7 +13,7 @@ public sealed record EfficientNetWidths
     /// <summary>Hidden channels of each block. A block without expansion has as many as its input.</summary>
     public required ValueList<int> Hidden { get; init; }
 
-    /// <summary>Width of the squeeze-and-excitation of each block; blocks that have none count, too.</summary>
+    /// <summary>Width of the squeeze-and-excitation of each block. Blocks without one have an entry too.</summary>
     public required ValueList<int> Squeezed { get; init; }
 
     /// <summary>Output channels of each stage.</summary>

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>The shape of a <see cref="MobileNetV2"/>. A value; the defaults are the paper's network.</summary>
+/// <summary>Settings of a <see cref="MobileNetV2"/>, as an immutable record. The defaults are the network of the paper.</summary>
 [BackboneKind("mobileNetV2", typeof(MobileNetV2))]
 public sealed record MobileNetV2Options : BackboneOptions
 {
@@ -45,7 +45,8 @@ public sealed record MobileNetV2Options : BackboneOptions
     }
 
     /// <summary>
-    /// Every place of such a network where an attention can stand. Stages are the seven rows of the paper's table.
+    /// Lists the sites of such a network, which are the places that can take an attention. Stages are the seven rows of the
+    /// paper's table.
     /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public override IReadOnlyList<AttentionSite> Sites()
@@ -152,7 +153,7 @@ public sealed class MobileNetV2 : Backbone
         if (!fused) BackboneInitializer.Reset(this, classifierStd: 0.01);
     }
 
-    /// <summary>The shape that the network was built with.</summary>
+    /// <summary>The options that the network was built with.</summary>
     public MobileNetV2Options Options { get; }
 
     /// <inheritdoc/>
@@ -162,9 +163,9 @@ public sealed class MobileNetV2 : Backbone
     public override ValueList<int> FeatureReductions { get; }
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, and maps lie in memory as convolutions
-    /// like them best. Keys are this network's without the norms', and convolutions that had a norm have a bias:
-    /// <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
+    /// Makes a copy for inference. Each batch norm is folded into the convolution before it. Feature maps are kept in the memory
+    /// layout in which convolutions run fastest. The keys are this network's without those of the norms, and convolutions that
+    /// had a norm have a bias: <c>features.0.0.bias</c>. See <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>

@@ -1,9 +1,9 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Channels of a <see cref="MobileNetV2"/> layer by layer, where they are not those of its table: what pruning leaves
-/// (<see cref="GatePruning"/>). A value. Expansions, strides and shortcuts stay as the table and
-/// <see cref="MobileNetV2Options.WidthMultiplier"/> make them.
+/// The channels of a <see cref="MobileNetV2"/> layer by layer, if they differ from those of its table, as after pruning
+/// (<see cref="GatePruning"/>). An immutable record. The expansions, strides and shortcuts are still those of the table and
+/// <see cref="MobileNetV2Options.WidthMultiplier"/>.
 /// </summary>
 public sealed record MobileNetV2Widths
 {

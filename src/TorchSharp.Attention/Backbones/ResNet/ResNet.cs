@@ -26,7 +26,7 @@ public enum ResNetStem
     Small,
 }
 
-/// <summary>The shape of a <see cref="ResNet"/>. A value; the defaults are ResNet-18.</summary>
+/// <summary>Settings of a <see cref="ResNet"/>, as an immutable record. The defaults are ResNet-18.</summary>
 [BackboneKind("resNet", typeof(ResNet))]
 public sealed record ResNetOptions : BackboneOptions
 {
@@ -210,7 +210,7 @@ public sealed class ResNet : Backbone, IKeepsNorms
         if (options.ZeroInitLastNorm) ZeroLastNorms();
     }
 
-    /// <summary>The shape that the network was built with.</summary>
+    /// <summary>The options that the network was built with.</summary>
     public ResNetOptions Options { get; }
 
     /// <inheritdoc/>
@@ -250,13 +250,13 @@ public sealed class ResNet : Backbone, IKeepsNorms
         => Of(ResNetBlock.Bottleneck, [3, 8, 36, 3], classes, attention);
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, w′ = w · γ / √(σ² + ε) and b′ = (b − μ) ·
-    /// γ / √(σ² + ε) + β, and maps lie in memory as convolutions like them best. Outputs are those of this network in evaluation
-    /// mode up to rounding. Keys are this network's without the norms', and convolutions that had a norm have a bias:
-    /// <c>conv1.bias</c>. Attentions stay modules of their own under their own keys, to be hooked and asked for their maps as
-    /// before; so do modules that replace a convolution, with the norms inside them. Attention that
-    /// <see cref="InsertionExtensions.InsertAttention"/> put into the network is carried along under its keys; a norm in front of
-    /// which it stands cannot be folded, and stays a norm under its own key.
+    /// Makes a copy for inference. Each batch norm is folded into the convolution before it: w′ = w · γ / √(σ² + ε) and b′ = (b −
+    /// μ) · γ / √(σ² + ε) + β. Feature maps are kept in the memory layout in which convolutions run fastest. The outputs are
+    /// those of this network in evaluation mode, up to rounding. The keys are this network's without those of the norms, and
+    /// convolutions that had a norm have a bias: <c>conv1.bias</c>. Attentions stay separate modules under their own keys, and
+    /// their maps can be recorded as before. A module that replaces a convolution also stays, with its norms. Attention that
+    /// <see cref="InsertionExtensions.InsertAttention"/> put into the network is copied under its keys. A norm directly after
+    /// such an attention cannot be folded and stays a norm under its own key.
     /// </summary>
     /// <remarks>
     /// This network stays as it is, its mode included; running statistics are taken as they are now. Hooks are not copied. The

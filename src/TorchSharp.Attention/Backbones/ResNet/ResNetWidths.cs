@@ -1,9 +1,9 @@
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Channels of a <see cref="ResNet"/> layer by layer, where they are not those of its planes: what pruning leaves
-/// (<see cref="GatePruning"/>). A value. Strides and projections stay as <see cref="ResNetOptions.StemWidth"/> and
-/// <see cref="ResNetOptions.StagePlanes"/> make them.
+/// The channels of a <see cref="ResNet"/> layer by layer, if they differ from those of its planes, as after pruning
+/// (<see cref="GatePruning"/>). An immutable record. The strides and projections are still those of
+/// <see cref="ResNetOptions.StemWidth"/> and <see cref="ResNetOptions.StagePlanes"/>.
 /// </summary>
 public sealed record ResNetWidths
 {

@@ -79,7 +79,7 @@ public sealed class UNet : FeatureNetwork
         if (!fused) BackboneInitializer.Reset(this);
     }
 
-    /// <summary>The shape that the network was built with.</summary>
+    /// <summary>The options that the network was built with.</summary>
     public UNetOptions Options { get; }
 
     /// <inheritdoc/>
@@ -88,14 +88,17 @@ public sealed class UNet : FeatureNetwork
     /// <summary>Channels of each decoder level, finest first, then of the bottleneck.</summary>
     public override ValueList<int> FeatureChannels { get; }
 
-    /// <summary>How many times smaller than the image each of these maps is.</summary>
+    /// <summary>
+    /// How many times smaller than the image each map of <see cref="FeatureNetwork.Features"/> is, in the order of
+    /// <see cref="FeatureChannels"/>.
+    /// </summary>
     public override ValueList<int> FeatureReductions { get; }
 
     /// <summary>
-    /// A copy for inference: each batch norm is folded into the convolution before it, transposed ones too, and maps lie in
-    /// memory as convolutions like them best. Keys are this network's without the norms', and convolutions that had a norm have a
-    /// bias: <c>encoder1.conv1.bias</c>. Instance and group norms depend on the image and stay. See
-    /// <see cref="ResNet.FuseForInference"/>.
+    /// Makes a copy for inference. Each batch norm is folded into the convolution before it, which may be a transposed one.
+    /// Feature maps are kept in the memory layout in which convolutions run fastest. The keys are this network's without those of
+    /// the norms, and convolutions that had a norm have a bias: <c>encoder1.conv1.bias</c>. Instance and group norms depend on
+    /// the image and stay. See <see cref="ResNet.FuseForInference"/>.
     /// </summary>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/remarks"/>
     /// <inheritdoc cref="ResNet.FuseForInference" path="/returns"/>

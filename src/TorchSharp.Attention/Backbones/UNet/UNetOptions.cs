@@ -35,34 +35,34 @@ public enum UNetUpSampling
 /// <summary>How the plain encoder of a <see cref="UNet"/> halves its resolution.</summary>
 public enum UNetDownSampling
 {
-    /// <summary>Max-pooling, which leaves out a last odd row or column.</summary>
+    /// <summary>Max-pooling, which ignores the last row or column of a map of odd size.</summary>
     MaxPool,
 
-    /// <summary>Stride of the next level's first convolution.</summary>
+    /// <summary>The first convolution of the next level has a stride.</summary>
     Strided,
 }
 
-/// <summary>What a decoder level of a <see cref="UNet"/> makes of the concatenated skip and deeper map.</summary>
+/// <summary>How a decoder level of a <see cref="UNet"/> combines the map of the skip connection with the deeper map.</summary>
 public enum UNetDecoder
 {
     /// <summary>Two 3×3 convolutions with norm and ReLU, as the encoder's levels.</summary>
     DoubleConvolution,
 
     /// <summary>
-    /// One 3×3 convolution with bias, an instance norm without parameters, and a PReLU with one slope: MONAI's.
+    /// One 3×3 convolution with bias, an instance norm without parameters, and a PReLU with one slope, as in MONAI.
     /// </summary>
     Merge,
 }
 
-/// <summary>The shape of a <see cref="UNet"/>. A value; the defaults are the paper's widths.</summary>
+/// <summary>Settings of a <see cref="UNet"/>, as an immutable record. The defaults are the widths of the paper.</summary>
 public sealed record UNetOptions
 {
     private const int DefaultDepth = 4, DefaultInputChannels = 3;
 
     /// <summary>
-    /// MONAI's <c>AttentionUnet</c>: strided convolutions down, 3×3 transposed convolutions with norm and ReLU up, one merging
-    /// convolution a decoder level, biases throughout, attention gates on all skip connections. Set <see cref="Widths"/>,
-    /// <see cref="Strides"/>, <see cref="InputChannels"/> and <see cref="Classes"/>.
+    /// The settings of MONAI's <c>AttentionUnet</c>: strided convolutions down, 3×3 transposed convolutions with norm and ReLU
+    /// up, one merging convolution per decoder level, biases in all convolutions, and attention gates on all skip connections.
+    /// Set <see cref="Widths"/>, <see cref="Strides"/>, <see cref="InputChannels"/> and <see cref="Classes"/>.
     /// </summary>
     public static UNetOptions AttentionUNet { get; } = new()
     {
@@ -74,8 +74,8 @@ public sealed record UNetOptions
     };
 
     /// <summary>
-    /// Number of times that the plain encoder halves the resolution. Default null: 4 (or one less than there are
-    /// <see cref="Widths"/>). With an <see cref="Encoder"/> its pyramid says how many, and this must be null.
+    /// How many times the plain encoder halves the resolution. Default null: 4, or one less than the number of
+    /// <see cref="Widths"/>. With an <see cref="Encoder"/> it must be null, because the encoder determines the depth.
     /// </summary>
     public int? Depth { get; init; }
 
@@ -86,12 +86,12 @@ public sealed record UNetOptions
     public ValueList<int>? Widths { get; init; }
 
     /// <summary>
-    /// Channels of the image. Default 3. With an <see cref="Encoder"/>, this and not the encoder's number counts; an encoder
-    /// whose number is neither this nor the default is an error.
+    /// Channels of the image. Default 3. With an <see cref="Encoder"/>, this number is used for the encoder too. The encoder's
+    /// own number must be equal to it or left at its default.
     /// </summary>
     public int InputChannels { get; init; } = DefaultInputChannels;
 
-    /// <summary>Number of maps in the output, one logit a class and pixel. Default 1.</summary>
+    /// <summary>Number of classes: the output has one logit per class and pixel. Default 1.</summary>
     public int Classes { get; init; } = 1;
 
     /// <summary>Norm after each convolution of the plain encoder and the decoder. Default batch norm.</summary>
@@ -112,7 +112,9 @@ public sealed record UNetOptions
     /// <summary>How the plain encoder halves its resolution. Default max-pooling.</summary>
     public UNetDownSampling DownSampling { get; init; }
 
-    /// <summary>Step of resolution below each level of the plain encoder, finest first. Default null: 2 each.</summary>
+    /// <summary>
+    /// Factor by which the resolution decreases after each level of the plain encoder, finest first. Default null: 2 for each.
+    /// </summary>
     public ValueList<int>? Strides { get; init; }
 
     /// <summary>What a decoder level consists of. Default two convolutions.</summary>
@@ -122,8 +124,8 @@ public sealed record UNetOptions
     public int KernelSize { get; init; } = 3;
 
     /// <summary>
-    /// Gives convolutions a bias although a norm follows that takes it away again, as released networks do. Default false: only
-    /// convolutions without a norm have one.
+    /// Whether convolutions have a bias even if a norm follows, which makes the bias useless. Released networks with such biases
+    /// need true. Default false: only convolutions without a norm have a bias.
     /// </summary>
     public bool ConvolutionBias { get; init; }
 
@@ -136,16 +138,16 @@ public sealed record UNetOptions
     /// <summary>The backbone whose feature pyramid is the encoder, with its own plan. Default null: the plain encoder.</summary>
     public BackboneOptions? Encoder { get; init; }
 
-    /// <summary>Which attention goes where. Default none.</summary>
+    /// <summary>The plan that says which attention goes where. Default: no attention.</summary>
     public AttentionPlan Attention { get; init; } = AttentionPlan.None;
 
-    /// <summary>Checks the shape without building anything.</summary>
+    /// <summary>Checks these settings without building the network.</summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public void Validate() => Levels();
 
     /// <summary>
-    /// Every place of such a network where an attention can stand. Stages are levels, from 1, the finest; the bottleneck is the
-    /// last.
+    /// Lists the sites of such a network, which are the places that can take an attention. Stages are levels, counted from 1, the
+    /// finest. The bottleneck is the last.
     /// </summary>
     /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public IReadOnlyList<AttentionSite> Sites()
