@@ -129,8 +129,8 @@ public sealed partial class OnnxContext
     }
 
     /// <summary>
-    /// Mean over axes, which stay with length 1. TorchSharp's <c>mean</c> drops them unless it is told to keep them: use
-    /// the overload with keepDims for that.
+    /// Mean over axes, which are kept with length 1. TorchSharp's <c>mean</c> removes them by default: use the overload with
+    /// keepDims for that.
     /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
@@ -145,8 +145,8 @@ public sealed partial class OnnxContext
     public OnnxValue Mean(OnnxValue x, IReadOnlyList<int> axes, bool keepDims) => Reduce("ReduceMean", x, axes, keepDims);
 
     /// <summary>
-    /// Maximum over axes, which stay with length 1. TorchSharp's <c>amax</c> drops them unless it is told to keep them: use
-    /// the overload with keepDims for that.
+    /// Maximum over axes, which are kept with length 1. TorchSharp's <c>amax</c> removes them by default: use the overload with
+    /// keepDims for that.
     /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
@@ -161,8 +161,8 @@ public sealed partial class OnnxContext
     public OnnxValue Max(OnnxValue x, IReadOnlyList<int> axes, bool keepDims) => Reduce("ReduceMax", x, axes, keepDims);
 
     /// <summary>
-    /// Sum over axes, which stay with length 1. TorchSharp's <c>sum</c> drops them unless it is told to keep them: use
-    /// the overload with keepDims for that.
+    /// Sum over axes, which are kept with length 1. TorchSharp's <c>sum</c> removes them by default: use the overload with
+    /// keepDims for that.
     /// </summary>
     /// <param name="x">The input.</param>
     /// <param name="axes">The axes; negative ones count from the end.</param>
@@ -180,9 +180,9 @@ public sealed partial class OnnxContext
     /// <param name="x">(N, C, …).</param>
     /// <param name="weight">(C′, C / groups, …).</param>
     /// <param name="bias">(C′); null for none.</param>
-    /// <param name="strides">One a spatial axis; null for 1.</param>
+    /// <param name="strides">One number per spatial axis; null for 1.</param>
     /// <param name="pads">Zeros on both ends of each spatial axis; null for none.</param>
-    /// <param name="dilations">One a spatial axis; null for 1.</param>
+    /// <param name="dilations">One number per spatial axis; null for 1.</param>
     /// <param name="groups">Groups. Default 1.</param>
     public OnnxValue Conv(
         OnnxValue x, OnnxValue weight, OnnxValue? bias = null, IReadOnlyList<long>? strides = null,

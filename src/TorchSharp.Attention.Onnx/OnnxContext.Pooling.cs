@@ -67,7 +67,7 @@ public sealed partial class OnnxContext
     /// </summary>
     /// <param name="x">(N, C, …).</param>
     /// <param name="sizes">
-    /// How many windows an axis; 1 works with any size, other numbers must divide the axis' size, which then is fixed.
+    /// Number of windows per axis. 1 works with any size; other numbers must divide the size of the axis, which is then fixed.
     /// </param>
     /// <param name="maximum">True for the maximum, false for the mean.</param>
     public OnnxValue AdaptivePool(OnnxValue x, IReadOnlyList<long> sizes, bool maximum)

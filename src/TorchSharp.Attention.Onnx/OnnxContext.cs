@@ -136,7 +136,7 @@ public sealed partial class OnnxContext
     /// <param name="input">What it is called with.</param>
     public OnnxValue EmitOptional(string key, OnnxValue input) => Child(key) is { } child ? Emit(child, input) : input;
 
-    /// <summary>A child of the current module by its key; null where there is none.</summary>
+    /// <summary>Returns a child of the current module by its key. Null if there is none.</summary>
     /// <param name="key">
     /// The child's name, as in state-dict keys; with dots for a child further in, such as <c>blocks.0</c> of a ModuleList.
     /// </param>

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace TorchSharp.Attention.Onnx;
 
-/// <summary>What an export wrote, and how exactly the file computes what the network does.</summary>
+/// <summary>The result of an export: what was written, and how exactly the file computes what the network computes.</summary>
 public sealed record OnnxExportReport
 {
     /// <summary>Path of the ONNX file.</summary>

@@ -21,8 +21,8 @@ public static class AttentionOverlays
     /// The layer whose activations Grad-CAM weighs, by name, as <c>ClassActivation.Compute</c>
     /// takes it; null to leave Grad-CAM out.
     /// </param>
-    /// <param name="mean">What normalising subtracted from the images, a channel; null for nothing.</param>
-    /// <param name="std">What it then divided by, a channel; null for nothing.</param>
+    /// <param name="mean">Mean per channel that normalization subtracted from the images; null for none.</param>
+    /// <param name="std">Deviation per channel that normalization divided by; null for none.</param>
     /// <param name="labels">Words to the left of the rows; null for none.</param>
     /// <returns>A new picture. At most five attentions are drawn, evenly chosen; the scale of each map is its own.</returns>
     /// <exception cref="ArgumentException">There is no such layer, or the images do not fit.</exception>

@@ -13,8 +13,8 @@ public sealed record HeatMapOptions
     public double Opacity { get; init; } = 0.6;
 
     /// <summary>
-    /// Value of the first colour. Default null: the smallest value of the map. A map of equal values v is drawn on the scale from
-    /// 0 to 1, or from 0 to v where v lies outside.
+    /// Value of the first colour. Default null: the smallest value of the map. If all values of the map are equal to v, the scale
+    /// goes from 0 to 1, or from 0 to v if v is outside.
     /// </summary>
     public double? Minimum { get; init; }
 

@@ -137,8 +137,8 @@ public sealed class HtmlReport
     /// <param name="model">A network from (N, C, H, W) to (N, classes).</param>
     /// <param name="images">The images, as the network takes them.</param>
     /// <param name="layer">The layer of Grad-CAM, by name; null to leave it out.</param>
-    /// <param name="mean">What normalising subtracted from the images, a channel; null for nothing.</param>
-    /// <param name="std">What it then divided by, a channel; null for nothing.</param>
+    /// <param name="mean">Mean per channel that normalization subtracted from the images; null for none.</param>
+    /// <param name="std">Deviation per channel that normalization divided by; null for none.</param>
     /// <exception cref="ArgumentException">There is no such layer, or the images do not fit.</exception>
     public HtmlReport Overlays(
         torch.nn.Module<torch.Tensor, torch.Tensor> model, torch.Tensor images, string? layer = null,

@@ -51,8 +51,8 @@ public sealed class Picture : IDisposable
     /// (C, H, W) or (1, C, H, W) with one or three channels; bytes, or numbers that become 0 to 1 by
     /// <paramref name="mean"/> and <paramref name="std"/>.
     /// </param>
-    /// <param name="mean">What normalising subtracted, a channel; null for nothing.</param>
-    /// <param name="std">What it then divided by, a channel; null for nothing.</param>
+    /// <param name="mean">Mean per channel that normalization subtracted; null for none.</param>
+    /// <param name="std">Deviation per channel that normalization divided by; null for none.</param>
     /// <exception cref="ArgumentException">The shape does not fit.</exception>
     public static Picture FromTensor(Tensor image, IReadOnlyList<double>? mean = null, IReadOnlyList<double>? std = null)
     {

@@ -14,7 +14,7 @@ public static class OnnxSensitivity
     /// <param name="calibration">What typical inputs are.</param>
     /// <param name="evaluation">
     /// Batches to measure on, other ones than those of calibration; with labels where accuracy is wanted. They are held in memory
-    /// and run twice a row of the report, five times where a row has sigmoids.
+    /// and run twice per row of the report, five times if a row has sigmoids.
     /// </param>
     /// <param name="options">Settings; null for the defaults.</param>
     /// <param name="groups">

@@ -9,8 +9,8 @@ public sealed record QuantizationOptions
     public CalibrationMethod Method { get; init; } = CalibrationMethod.MinMax;
 
     /// <summary>
-    /// Percent of a value's numbers that <see cref="CalibrationMethod.Percentile"/> keeps inside the range;
-    /// above 50, at most 100. Default: 99.99.
+    /// Percentage of the observed numbers of a value that <see cref="CalibrationMethod.Percentile"/> keeps inside the range,
+    /// above 50 and at most 100. Default: 99.99.
     /// </summary>
     public double Percentile { get; init; } = 99.99;
 
@@ -18,10 +18,11 @@ public sealed record QuantizationOptions
     public bool PerChannel { get; init; } = true;
 
     /// <summary>
-    /// Whether weights are int8 of reduced range instead of uint8 of full range. Both are right on every processor. On x86
-    /// processors without VNNI, ONNX Runtime adds two products of a byte and a signed byte in 16 bits, which saturate: so int8
-    /// weights of one output and one sign may add up to 128 at most, 63 to 127 levels on each side. The reduced form is 2 to 9 dB
-    /// less exact, and faster: products of two bytes have no instruction of VNNI. Default: false.
+    /// Whether weights are int8 of reduced range instead of uint8 of full range. Both give right results on every processor. On
+    /// x86 processors without VNNI, ONNX Runtime adds two products of a byte and a signed byte in 16 bits, which saturate. Int8
+    /// weights of one output and one sign may therefore add up to 128 at most, which leaves 63 to 127 levels on each side. The
+    /// reduced range is 2 to 9 dB less exact, but faster, because VNNI has no instruction for products of two unsigned bytes.
+    /// Default: false.
     /// </summary>
     public bool ReduceRange { get; init; }
 
@@ -29,9 +30,9 @@ public sealed record QuantizationOptions
     public SigmoidQuantization Sigmoid { get; init; } = SigmoidQuantization.FixedRange;
 
     /// <summary>
-    /// Nodes that stay in float, by name: <c>*</c> stands for any characters, <c>?</c> for one. Names of exported files are a
-    /// module's path, a slash and the operator (<c>layer1.0.attn.fc1/Conv</c>), so <c>layer4.*</c> is a stage and <c>*.attn*</c>
-    /// every attention of a ResNet. A pattern that matches nothing is an error.
+    /// Nodes that stay in float, by name. <c>*</c> matches any characters, and <c>?</c> matches one. In exported files the name
+    /// of a node is the path of its module, a slash and the operator (<c>layer1.0.attn.fc1/Conv</c>). So <c>layer4.*</c> is a
+    /// stage, and <c>*.attn*</c> is every attention of a ResNet. A pattern without a match is an error.
     /// </summary>
     public IReadOnlyList<string> ExcludeNames { get; init; } = [];
 
@@ -47,8 +48,8 @@ public sealed record QuantizationOptions
     public bool ExcludeAttentions { get; init; }
 
     /// <summary>
-    /// Attentions that stay in float, by kind as the metadata has it: <c>cbam</c>, <c>se</c>. A kind that no attention of the
-    /// file has is an error. Default: none.
+    /// Attentions that stay in float, by their kind in the metadata of the file: <c>cbam</c>, <c>se</c>. A kind that the file
+    /// does not have is an error. Default: none.
     /// </summary>
     public IReadOnlyList<string> ExcludeAttentionKinds { get; init; } = [];
 

@@ -33,10 +33,10 @@ public sealed record ConvolutionSpec(int Channels, int OutputChannels, int Strid
         Check.Defined(Activation, "activation");
     }
 
-    /// <summary>The activation of a map that nobody else needs: it may be overwritten.</summary>
     /// <summary>Whether <see cref="Activate"/> writes over its input.</summary>
     internal bool ActivatesInPlace => Activation is GateActivation.ReLU or GateActivation.ReLU6;
 
+    /// <summary>Applies the activation to a map that may be overwritten.</summary>
     internal Tensor Activate(Tensor map) => Activation switch
     {
         GateActivation.ReLU => map.relu_(),

@@ -54,7 +54,7 @@ public static class InsertionExtensions
     /// </summary>
     internal static IDisposable? OutsideInferenceMode() => is_inference_mode_enabled() ? inference_mode(false) : null;
 
-    /// <summary>Stops the training of every parameter but those of the library's attention modules.</summary>
+    /// <summary>Freezes every parameter except those of the library's attention modules.</summary>
     /// <param name="model">The network, with attention inserted or built in.</param>
     /// <returns>What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again.</returns>
     /// <exception cref="ArgumentException">The network has no attention, so that nothing would be left to train.</exception>

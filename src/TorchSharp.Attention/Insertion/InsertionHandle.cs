@@ -65,7 +65,7 @@ public sealed class InsertionHandle : IDisposable
     /// <summary>The attentions, in the report's order. They belong to the network.</summary>
     public IReadOnlyList<AttentionModule> Attentions { get; }
 
-    /// <summary>Stops the training of every parameter but those of this insertion's attentions.</summary>
+    /// <summary>Freezes every parameter except those of this insertion's attentions.</summary>
     /// <returns>
     /// What has been frozen; <see cref="FrozenParameters.Unfreeze"/> lets it train again, and so does <see cref="Remove"/>.
     /// </returns>

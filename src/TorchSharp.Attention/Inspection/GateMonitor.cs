@@ -86,7 +86,7 @@ public sealed class GateMonitor : IDisposable
     /// <summary>Ends a training step. Call it after the forward pass, before or after the optimizer's step.</summary>
     /// <exception cref="ObjectDisposedException">The monitor is disposed.</exception>
     /// <exception cref="IOException">
-    /// The CSV or TensorBoard file cannot be written. Who catches it may go on: the CSV file keeps its whole
+    /// The CSV or TensorBoard file cannot be written. You can catch it and continue: the CSV file keeps its whole
     /// rows, readings and alerts are complete.
     /// </exception>
     public void Step()

@@ -79,14 +79,14 @@ public sealed class GateStatistics
     public double OpenShare => Values == 0 ? 0 : (double)_high / Values;
 
     /// <summary>
-    /// Hoyer's sparsity of a sample's gate, mean over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1); 0 when all
-    /// values are alike, 1 when one is not zero.
+    /// Hoyer's sparsity of the gate of a sample, averaged over samples with a finite value: (√n − Σ|g| / √Σg²) / (√n − 1). It is
+    /// 0 if all values are equal, and 1 if only one is not zero.
     /// </summary>
     public double Sparsity => _measured == 0 ? 0 : _sparsity / _measured;
 
     /// <summary>
-    /// Entropy of a sample's gate as shares |g| / Σ|g|, over log n, mean over samples with a finite value: 1 when all values are
-    /// alike.
+    /// Entropy of the gate of a sample, read as shares |g| / Σ|g|, divided by log n and averaged over samples with a finite
+    /// value. It is 1 if all values are equal.
     /// </summary>
     public double Entropy => _measured == 0 ? 0 : _entropy / _measured;
 

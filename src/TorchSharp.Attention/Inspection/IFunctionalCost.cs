@@ -3,13 +3,14 @@ using static TorchSharp.torch;
 namespace TorchSharp.Attention;
 
 /// <summary>
-/// Implemented by modules whose forward has matrix products that are not modules of their own, such as q kᵀ of self-attention, so
-/// that <see cref="ModelCost"/> counts them.
+/// For modules whose <c>forward</c> has matrix products that are not modules, such as q kᵀ of self-attention.
+/// <see cref="ModelCost"/> then counts these products.
 /// </summary>
 public interface IFunctionalCost
 {
     /// <summary>
-    /// Multiply-accumulates of those products for an input, the batch included; child modules count themselves.
+    /// Number of multiply-accumulates of the products in <c>forward</c> that are not modules, for an input including its batch.
+    /// Child modules must not be included.
     /// </summary>
     /// <param name="input">The module's input; only its shape matters.</param>
     long MultiplyAccumulates(Tensor input);

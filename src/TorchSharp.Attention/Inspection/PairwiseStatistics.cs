@@ -18,17 +18,17 @@ public sealed class PairwiseStatistics
     public int Heads => _entropy.Length;
 
     /// <summary>
-    /// Entropy of each head's rows over log S, mean over queries and samples: 1 when it looks at all keys alike, 0 at a single
-    /// one.
+    /// Entropy of the rows of each head, divided by log S and averaged over queries and samples. It is 1 if the head attends to
+    /// all keys equally, and 0 if it attends to a single key.
     /// </summary>
     public IReadOnlyList<double> Entropy => Means(_entropy, _rows);
 
-    /// <summary>The largest share in a row, mean over queries and samples.</summary>
+    /// <summary>For each head, the largest share in a row, averaged over queries and samples.</summary>
     public IReadOnlyList<double> Peak => Means(_peak, _rows);
 
     /// <summary>
-    /// Distance from query to key, weighted by the share, in positions, mean over queries and
-    /// samples; null where positions are not known.
+    /// For each head, the distance from query to key in positions, weighted by the share and averaged over queries and samples.
+    /// Null if the positions are not known.
     /// </summary>
     public IReadOnlyList<double>? Distance => _placed == 0 ? null : Means(_distance, _placed);
 

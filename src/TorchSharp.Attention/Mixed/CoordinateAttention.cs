@@ -27,9 +27,7 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
     /// <summary>Rounds C / r to the nearest multiple of this, at least this. Default null: ⌊C / r⌋.</summary>
     public int? RoundingDivisor { get; init; }
 
-    /// <summary>
-    /// The bottleneck has at least this many channels, unless <see cref="ReducedChannels"/> says otherwise. Default 8.
-    /// </summary>
+    /// <summary>Least width of the bottleneck in channels, unless <see cref="ReducedChannels"/> is set. Default 8.</summary>
     public int MinReducedChannels { get; init; } = 8;
 
     /// <summary>Whether the three convolutions have biases. Default true.</summary>
@@ -81,9 +79,9 @@ public sealed record CoordinateAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Coordinate attention: y = x · σ(W_h h) · σ(W_w w), where [h; w] = δ(norm(W₁ [mean over columns; mean over rows])): one factor
-/// per row and one per column, so that the gate knows where along each axis it is. Gate (N, C, H, W), the product of (N, C, H, 1)
-/// and (N, C, 1, W). Keys <c>conv1</c>, <c>bn1</c>, <c>conv_h</c>, <c>conv_w</c>, as timm and the released code.
+/// Coordinate attention: y = x · σ(W_h h) · σ(W_w w), where [h; w] = δ(norm(W₁ [mean over columns; mean over rows])). It has one
+/// factor per row and one per column, so the gate depends on the position along each axis. Gate (N, C, H, W), the product of (N,
+/// C, H, 1) and (N, C, 1, W). Keys <c>conv1</c>, <c>bn1</c>, <c>conv_h</c>, <c>conv_w</c>, as timm and the released code.
 /// </summary>
 /// <remarks>
 /// Hou, Zhou, Feng: "Coordinate Attention for Efficient Mobile Network Design", 2021, arXiv:2103.02907.

@@ -142,7 +142,7 @@ public sealed class DynamicAttention : AttentionModule
     /// </summary>
     /// <returns>
     /// A scalar, owned by the caller (it joins the caller's dispose scope), or null where there was no forward pass in training
-    /// since the last call. A loss that nobody takes is disposed by the next forward pass in training or with the module.
+    /// since the last call. A loss that is not taken is disposed by the next forward pass in training or with the module.
     /// </returns>
     public Tensor? TakeLoadBalanceLoss() => _loss.Take();
 

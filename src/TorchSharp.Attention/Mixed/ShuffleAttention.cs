@@ -62,10 +62,11 @@ public sealed record ShuffleAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Shuffle attention: every one of G groups of channels is halved; the first half is gated by channel, σ(w_c z + b_c), z mean
-/// over positions; the second by position, σ(w_s norm(x) + b_s), each channel normalised over its positions. Then channel i of C
-/// goes to place 2 i, and C / 2 + i to 2 i + 1. Weights are shared by the groups. The gate is (N, C, H, W), of the channels
-/// before the shuffle. Keys <c>cweight</c>, <c>cbias</c>, <c>sweight</c>, <c>sbias</c>, <c>gn</c>, as the released code.
+/// Shuffle attention: the channels are divided into G groups, and each group into two halves. The first half is gated by channel,
+/// σ(w_c z + b_c), z the mean over positions. The second half is gated by position, σ(w_s norm(x) + b_s), each channel normalised
+/// over its positions. Then channel i of C moves to place 2 i, and channel C / 2 + i to place 2 i + 1. All groups share the
+/// weights. The gate is (N, C, H, W), for the channels before the shuffle. Keys <c>cweight</c>, <c>cbias</c>, <c>sweight</c>,
+/// <c>sbias</c>, <c>gn</c>, as the released code.
 /// </summary>
 /// <remarks>
 /// Zhang, Yang: "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", 2021, arXiv:2102.00240.

@@ -51,7 +51,7 @@ public enum AttentionPosition
     /// </summary>
     EncoderEnd,
 
-    /// <summary>At the output of the deepest level. In U-Net.</summary>
+    /// <summary>At the output of the deepest level, before it is up-sampled. In U-Net.</summary>
     Bottleneck,
 
     /// <summary>

@@ -57,11 +57,11 @@ public sealed record BatAttentionOptions : AttentionOptions
 }
 
 /// <summary>
-/// Grouped bilinear attentional transform: y = x + f₂(g(P X Q)), X = f₁(x), f and g 1×1 convolution, batch norm and
-/// ReLU. P and Q are b × b and computed from maxima over the rows' and columns' blocks; each row of P and column of Q
-/// sums to 1. P X Q mixes places that stand alike in their block. Weights (N, groups, L, L) are the products P[y, y′] ·
-/// Q[x′, x]. Keys as timm: <c>conv1</c>, <c>ba.conv1</c>, <c>ba.conv_p</c>, <c>ba.conv_q</c>, <c>ba.conv2</c>,
-/// <c>conv2</c>, with <c>conv</c> and <c>bn</c>.
+/// Grouped bilinear attentional transform: y = x + f₂(g(P X Q)), X = f₁(x), f and g 1×1 convolution, batch norm and ReLU. P and Q
+/// are b × b and computed from maxima over the rows' and columns' blocks. Each row of P and each column of Q sums to 1. P X Q
+/// mixes positions that have the same place in their blocks. Weights (N, groups, L, L) are the products P[y, y′] · Q[x′, x]. Keys
+/// as timm: <c>conv1</c>, <c>ba.conv1</c>, <c>ba.conv_p</c>, <c>ba.conv_q</c>, <c>ba.conv2</c>, <c>conv2</c>, with <c>conv</c>
+/// and <c>bn</c>.
 /// </summary>
 /// <remarks>
 /// Chi et al.: "Non-Local Neural Networks with Grouped Bilinear Attentional Transforms", CVPR 2020. Where b does not divide the

@@ -15,10 +15,10 @@ namespace TorchSharp.Attention;
 [AttentionKind("bottleneck")]
 public sealed record BottleneckAttentionOptions : AttentionOptions
 {
-    /// <summary>The authors' code: as the default, with positions divided by √d too.</summary>
+    /// <summary>The authors' code: the defaults, but the logits of positions are divided by √d too.</summary>
     public static BottleneckAttentionOptions Official { get; } = new() { ScalePositions = true };
 
-    /// <summary>timm's defaults, which are the default.</summary>
+    /// <summary>timm's defaults, which are the defaults of these settings.</summary>
     public static BottleneckAttentionOptions Timm { get; } = new();
 
     /// <summary>Number of heads; must divide the channels. Default 4.</summary>

@@ -12,10 +12,10 @@ namespace TorchSharp.Attention;
 [AttentionKind("cam")]
 public sealed record ChannelSelfAttentionOptions : AttentionOptions
 {
-    /// <summary>The paper's equation: alike channels attend to each other.</summary>
+    /// <summary>The paper's equation: similar channels attend to each other.</summary>
     public static ChannelSelfAttentionOptions Paper { get; } = new() { NegateSimilarity = false };
 
-    /// <summary>The released code: unlike channels attend to each other.</summary>
+    /// <summary>The released code: dissimilar channels attend to each other.</summary>
     public static ChannelSelfAttentionOptions Official { get; } = new();
 
     /// <summary>True: softmax(−X Xᵀ); false: softmax(X Xᵀ). Default true.</summary>

@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace TorchSharp.Attention;
 
-/// <summary>Settings of <see cref="HaloAttention"/>. Defaults: timm's and the paper's blocks of 8 with a halo of 3.</summary>
+/// <summary>
+/// Settings of <see cref="HaloAttention"/>. The defaults are those of timm, and the blocks of 8 with a halo of 3 of the paper.
+/// </summary>
 [AttentionKind("halo")]
 public sealed record HaloAttentionOptions : AttentionOptions
 {

@@ -13,7 +13,7 @@ namespace TorchSharp.Attention;
 [AttentionKind("window")]
 public sealed record WindowAttentionOptions : AttentionOptions
 {
-    /// <summary>The released code and timm: padded keys take part. Otherwise as the default.</summary>
+    /// <summary>The released code and timm: keys of the padding take part. All other settings are the defaults.</summary>
     public static WindowAttentionOptions Official { get; } = new() { MaskPadding = false };
 
     /// <summary>Number of heads; must divide the channels. Default 4.</summary>
@@ -29,8 +29,8 @@ public sealed record WindowAttentionOptions : AttentionOptions
     public int Shift { get; init; }
 
     /// <summary>
-    /// Whether keys that were added to fill the last windows are hidden. False: zeros take part, whose keys and
-    /// values are the biases. Default true.
+    /// Whether the keys of the padding that fills the last windows are masked. False: the padding takes part, with zeros as its
+    /// inputs, so that its keys and values are the biases. Default true.
     /// </summary>
     public bool MaskPadding { get; init; } = true;
 
@@ -121,7 +121,7 @@ public sealed class WindowAttention : ContextModule, IFunctionalCost
     private int Slots => Window * Window;
 
     /// <summary>
-    /// The attention on windows that were cut out already, as Swin's own module takes them: no padding, no shift, no residual.
+    /// Computes the attention on windows that were already cut out, as in Swin's own module: without padding, shift or residual.
     /// </summary>
     /// <param name="windows">(windows, M², C), positions row by row.</param>
     /// <returns>The context, of the same shape, owned by the caller.</returns>

@@ -39,8 +39,8 @@ public sealed record SeparableSpatialAttentionOptions : AttentionOptions
 /// <summary>
 /// Separable spatial attention: y = x · σ(W (r ∗ (c ∗ [mean x; max x]))), mean and maximum over channels, c a column of k×1 and r
 /// a row of 1×k, both depthwise over the two maps, W a 1×1 convolution to one map, no biases, optionally followed by batch norm.
-/// It is <see cref="SpatialAttention"/> with kernels of rank one: 4 k + 2 weights and products a position instead of 2 k². Gate
-/// (N, 1, H, W). Keys <c>conv_v</c>, <c>conv_h</c>, <c>conv_pw</c>, <c>bn</c>.
+/// It is <see cref="SpatialAttention"/> with kernels of rank one: 4 k + 2 weights, and as many products per position, instead of
+/// 2 k². Gate (N, 1, H, W). Keys <c>conv_v</c>, <c>conv_h</c>, <c>conv_pw</c>, <c>bn</c>.
 /// </summary>
 /// <remarks>
 /// No paper of its own; after Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", 2018, arXiv:1807.06521.

@@ -50,11 +50,11 @@ public static partial class HubCache
     /// </summary>
     /// <param name="name">The model's name on the hub: <c>owner/model</c>, such as <c>timm/seresnet50.a1_in1k</c>.</param>
     /// <param name="options">From where, to where and which file. Null: the defaults.</param>
-    /// <param name="progress">Hears how far it has come. Default null.</param>
-    /// <param name="cancellationToken">Ends it; what was received stays, and the next call continues there.</param>
+    /// <param name="progress">Receives the progress of the download. Default null.</param>
+    /// <param name="cancellationToken">Cancels the download. Received data are kept, and the next call continues there.</param>
     /// <returns>The file's path, for <see cref="WeightsExtensions.LoadWeights"/>.</returns>
     /// <exception cref="ArgumentException">
-    /// A name or an option is not one, could lead out of the folder, or asks for plain http.
+    /// A name or an option is not one, could lead out of the folder, or is a plain http address.
     /// </exception>
     /// <exception cref="HubDownloadException">
     /// There is no network or no such file, the server refuses (<see cref="HubDownloadException.StatusCode"/>) or is silent, or

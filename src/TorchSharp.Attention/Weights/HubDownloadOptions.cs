@@ -18,7 +18,8 @@ public sealed class HubDownloadOptions
     public string Revision { get; init; } = "main";
 
     /// <summary>
-    /// The file in the repository. Default null: <c>model.safetensors</c>, or <c>pytorch_model.bin</c> where there is none.
+    /// Path of the file in the repository. Default null: <c>model.safetensors</c>, or <c>pytorch_model.bin</c> if the repository
+    /// lacks it.
     /// </summary>
     public string? File { get; init; }
 

@@ -59,7 +59,7 @@ public sealed class SafetensorsFile : WeightsFile
     /// <summary>Opens a file and checks its header.</summary>
     /// <param name="path">The file.</param>
     /// <param name="memoryMap">
-    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that are not shortened meanwhile: that
     /// kills the process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>

@@ -48,7 +48,7 @@ public sealed class TorchArchive : WeightsFile
     /// Which dictionary of tensors, as in <see cref="WeightsFile.Open"/>; null for the one that is meant.
     /// </param>
     /// <param name="memoryMap">
-    /// Whether the file is mapped into memory instead of read at positions. Only for files that nobody shortens meanwhile: that
+    /// Whether the file is mapped into memory instead of read at positions. Only for files that are not shortened meanwhile: that
     /// kills the process, and nothing can catch it. Default false.
     /// </param>
     /// <returns>The file, open; dispose it.</returns>

@@ -450,7 +450,7 @@ public sealed class BranchTests
         MobileRefused(new SplitAttentionOptions { Groups = 32 }, "stage 1, block 0", "Groups is 32, which makes 64 groups that do not divide the 32 input channels");
         MobileRefused(
             new SelectiveKernelOptions { KernelSizes = [3, 5, 7], SplitInput = true }, "stage 1, block 0", "SplitInput divides 32 channels among 3 paths");
-        MobileRefused(new CbamOptions(), "stage 1, block 0", "AfterDepthwise of a MobileNetV2");
+        MobileRefused(new CbamOptions(), "stage 1, block 0", "AfterDepthwise of a ConvNeXt, EfficientNet or MobileNetV2");
 
         AttentionPlan plan = AttentionPlan.Parse("selective-kernel:groups=2@replace-spatial-conv:3,4");
         Assert.Equal(plan, AttentionPlan.FromJson(plan.ToJson()));

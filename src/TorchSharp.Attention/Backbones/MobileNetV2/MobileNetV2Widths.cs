@@ -16,6 +16,6 @@ public sealed record MobileNetV2Widths
     /// <summary>Output channels of each of the seven stages.</summary>
     public required ValueList<int> Stages { get; init; }
 
-    /// <summary>Channels of the last 1×1 convolution, in front of the classifier.</summary>
+    /// <summary>Channels of the last 1×1 convolution, before the classifier.</summary>
     public required int Last { get; init; }
 }

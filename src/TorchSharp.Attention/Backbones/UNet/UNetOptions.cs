@@ -26,8 +26,8 @@ public enum UNetUpSampling
     Bilinear,
 
     /// <summary>
-    /// Transposed convolution of <see cref="UNetOptions.UpKernelSize"/>, padded to exactly double the size (or as the
-    /// level's stride says), its norm and ReLU.
+    /// Transposed convolution with kernel <see cref="UNetOptions.UpKernelSize"/>, its norm and ReLU. The convolution is padded so
+    /// that the size exactly doubles, or grows by the stride of the level.
     /// </summary>
     TransposedBlock,
 }
